@@ -1,0 +1,135 @@
+"""The protocols between an experiment and whatever runs the system under test.
+
+A Backend opens a Testbed (hosts joined by a data plane, nothing on them yet) or a Cluster (a Testbed with
+Kafka serving on it). Both exist only inside their `with`; leaving it removes everything. The lab, the
+simulated system and later Kubernetes implement these; experiments know no more than this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from meshmark.plan import Plan, Scenario, Workload
+from meshmark.record import Counters, HostFacts, Proof, Versions
+
+
+class Process(Protocol):
+    """A process on a host that is spoken to in lines (JSON) over its standard streams."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def host(self) -> str: ...
+
+    def send_line(self, line: str) -> None:
+        """Raises ComponentFailed, with the last lines of its log, if the process is gone."""
+
+    def read_line(self, timeout_s: float) -> str | None:
+        """The next line of its standard output; None when none came in time.
+        Raises ComponentFailed if the process ended."""
+
+    def signal(self, number: int) -> None: ...
+
+    def wait(self, timeout_s: float) -> int:
+        """The exit status; raises ComponentFailed when it does not end in time."""
+
+
+class Probe(Protocol):
+    """Reads counters of one component of one host."""
+
+    def read(self) -> Counters:
+        """Keys `HOST/COMPONENT/METRIC`; a value that cannot be read now is absent. Never raises for a
+        component that is gone."""
+
+
+class Testbed(Protocol):
+    """Hosts joined by a data plane."""
+
+    @property
+    def broker_hosts(self) -> tuple[str, ...]: ...
+
+    @property
+    def client_hosts(self) -> tuple[str, ...]: ...
+
+    def address(self, host: str) -> str:
+        """The IP address by which other hosts reach it."""
+
+    def spawn(
+        self, host: str, argv: Sequence[str], *, name: str, component: str = "client"
+    ) -> AbstractContextManager[Process]:
+        """Runs a command on a host (the first word `python` stands for this interpreter). Its CPU and memory
+        are booked to `component`. Leaving the context ends it. Its standard error is its log."""
+
+    def probes(self) -> Sequence[Probe]:
+        """Everything that can be sampled here, spawned processes included as they come and go."""
+
+    def check(self) -> None:
+        """Raises ComponentFailed if a component that should be running has died."""
+
+    def configurations(self) -> Mapping[str, str]:
+        """File name -> text of every component's configuration, without secrets."""
+
+    def logs(self) -> Mapping[str, Path]:
+        """File name -> log file of every component, spawned processes included."""
+
+    @property
+    def log_dir(self) -> Path:
+        """A directory on the file system that the brokers' logs are on, for the disk probe."""
+
+
+class TopicLayout(Protocol):
+    """Where the partitions of the workload's topics are led from."""
+
+    @property
+    def leaders(self) -> Mapping[tuple[str, int], str]:
+        """(topic, partition) -> host."""
+
+
+class Cluster(Testbed, Protocol):
+    """A Testbed with Kafka serving."""
+
+    @property
+    def bootstrap_servers(self) -> str: ...
+
+    @property
+    def client_config(self) -> Mapping[str, str]:
+        """Kafka client settings a client host needs to connect (security.protocol and the like)."""
+
+    @property
+    def encrypted_hops(self) -> tuple[str, ...]:
+        """Hops whose bytes are ciphertext: client-broker, broker-broker, application-sidecar, controller."""
+
+    @property
+    def plain_hops(self) -> tuple[str, ...]: ...
+
+    def create_topics(self, workload: Workload, prefix: str) -> TopicLayout:
+        """Topics `PREFIX-1`.. with leaders spread evenly; returns once every replica is in sync."""
+
+    def delete_topics(self, layout: TopicLayout) -> None:
+        """Returns once the log bytes are gone from the disks."""
+
+    def prove(self) -> Sequence[Proof]:
+        """Shows what the data plane promises; empty where it promises nothing."""
+
+
+class Backend(Protocol):
+    """Where systems under test come from."""
+
+    @property
+    def name(self) -> str: ...
+
+    def facts(self) -> HostFacts: ...
+
+    def versions(self) -> Versions: ...
+
+    def prepare(self, plan: Plan) -> None:
+        """Everything slow that is needed once (downloads, caches) and every check that a run needs;
+        raises before anything has been changed on the machine."""
+
+    def testbed(self, scenario: Scenario) -> AbstractContextManager[Testbed]: ...
+
+    def cluster(self, scenario: Scenario) -> AbstractContextManager[Cluster]: ...

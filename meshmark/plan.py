@@ -1,0 +1,164 @@
+"""What was asked: a Plan, frozen and fully resolved before anything starts.
+
+Keys follow the tools people know: Kafka's configuration names verbatim, OpenMessaging Benchmark's workload
+keys (camelCase), Istio's and Linkerd's names for data planes. Reading YAML files and placing errors at their
+lines is `planfile.py`; here are only the models and the limits that hold whatever the source.
+"""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+ConfigValue = str | int | float | bool
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Model(BaseModel):
+    """A frozen value with camelCase keys in files; unknown keys are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
+    )
+
+
+class DataPlane(StrEnum):
+    """Who encrypts and who forwards between two hosts."""
+
+    PLAIN = "plain"
+    KAFKA_TLS = "kafka-tls"
+    ISTIO = "istio"
+    ISTIO_MTLS = "istio-mtls"
+
+    @property
+    def sidecars(self) -> bool:
+        return self in (DataPlane.ISTIO, DataPlane.ISTIO_MTLS)
+
+    @property
+    def mtls(self) -> bool:
+        return self is DataPlane.ISTIO_MTLS
+
+
+class ClusterSpec(Model):
+    """The system under test, data plane apart."""
+
+    brokers: int = Field(3, ge=1, le=9, description="Kafka brokers, one host and one rack each")
+    clients: int = Field(1, ge=1, le=9, description="hosts that load workers run on")
+    heap_bytes: int = Field(1_073_741_824, ge=268_435_456, description="JVM heap of each broker (-Xms and -Xmx)")
+    jvm_options: tuple[str, ...] = Field(("-XX:+UseG1GC",), description="further JVM options of each broker")
+    broker_config: dict[str, ConfigValue] = Field(default_factory=dict, description="Kafka broker settings")
+    sidecar_concurrency: int = Field(2, ge=1, le=64, description="Envoy worker threads (Istio's `concurrency`)")
+    storage: Literal["disk", "ram"] = Field("disk", description="where the logs are: a directory on disk, or tmpfs")
+
+
+class Workload(Model):
+    """OpenMessaging Benchmark's workload keys, and Kafka's own names for client settings."""
+
+    topics: int = Field(3, ge=1, le=1_000)
+    partitions_per_topic: int = Field(3, ge=1, le=1_000)
+    replication_factor: int = Field(3, ge=1, le=9)
+    message_size: int = Field(512, ge=16, le=1_000_000, description="bytes of value; content is incompressible")
+    workers: int = Field(20, ge=1, le=10_000, description="producer connections of one producing client")
+    subscriptions_per_topic: int = Field(0, ge=0, le=64, description="consumer groups that read everything")
+    consumer_per_subscription: int = Field(1, ge=1, le=64, description="consumers in each group")
+    topic_config: dict[str, ConfigValue] = Field(default_factory=lambda: {"min.insync.replicas": 2})
+    producer_config: dict[str, ConfigValue] = Field(
+        default_factory=lambda: {
+            "acks": "all",
+            "compression.type": "none",
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 2_000,
+        }
+    )
+    consumer_config: dict[str, ConfigValue] = Field(default_factory=dict)
+
+
+class Method(Model):
+    """How a scenario's limit is found: producing clients are added until throughput no longer rises."""
+
+    warmup_seconds: Seconds = Field(10, description="load before the first window: a cold JVM carries half")
+    window_seconds: Seconds = Field(6, description="length of one trial's measured window")
+    clients_max: int = Field(3, ge=1, le=64, description="producing clients at most; each has `workers` connections")
+    rise: float = Field(0.03, gt=0, lt=1, description="a further client must raise throughput by this share")
+
+
+class EnvironmentSpec(Model):
+    """The environment benchmark before the first round; 0 seconds skips a probe."""
+
+    disk_seconds: float = Field(3, ge=0, le=600)
+    network_seconds: float = Field(2, ge=0, le=600)
+    flows: int = Field(4, ge=2, le=64, description="TCP flows of the several-flow probe")
+    repeats: int = Field(2, ge=1, le=100)
+
+
+class Scenario(Model):
+    """One column of the question: a cluster, a data plane, a workload and a method."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
+    data_plane: DataPlane
+    cluster: ClusterSpec = ClusterSpec()
+    workload: Workload = Workload()
+    method: Method = Method()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Scenario:
+        if self.workload.replication_factor > self.cluster.brokers:
+            raise ValueError(
+                f"replicationFactor {self.workload.replication_factor} is above the {self.cluster.brokers} brokers"
+            )
+        return self
+
+
+class Slot(Model):
+    """One place in the order of a run: which scenario, which repeat of it."""
+
+    index: int
+    scenario: str
+    repeat: int
+
+
+class Plan(Model):
+    """Everything a run will do. `order` gives its rounds."""
+
+    api_version: Literal["meshmark/v1"] = "meshmark/v1"
+    kind: Literal["Plan"] = "Plan"
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
+    description: str = ""
+    seed: int = Field(1, ge=0, le=2**32 - 1)
+    repeats: int = Field(3, ge=1, le=1_000)
+    budget_seconds: Seconds = Field(720, description="no new round starts that would end after this")
+    log_budget_bytes: int = Field(
+        30_000_000_000, ge=100_000_000, description="bytes that the logs of all brokers together may take at once"
+    )
+    environment: EnvironmentSpec = EnvironmentSpec()
+    baseline: str = Field("plain", description="the scenario that losses are relative to")
+    scenarios: tuple[Scenario, ...] = Field(min_length=1, max_length=64)
+
+    @model_validator(mode="after")
+    def _names(self) -> Plan:
+        names = [scenario.name for scenario in self.scenarios]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"scenario names must differ; given twice: {', '.join(twice)}")
+        return self
+
+    def scenario(self, name: str) -> Scenario:
+        return next(scenario for scenario in self.scenarios if scenario.name == name)
+
+    def order(self) -> tuple[Slot, ...]:
+        """Rounds in the order they run: each repeat holds every scenario once, shuffled by the seed,
+        so that drift of the machine falls on all scenarios alike."""
+        source = random.Random(self.seed)
+        slots: list[Slot] = []
+        for repeat in range(1, self.repeats + 1):
+            names = [scenario.name for scenario in self.scenarios]
+            source.shuffle(names)
+            slots.extend(
+                Slot(index=len(slots) + place, scenario=name, repeat=repeat)
+                for place, name in enumerate(names, start=1)
+            )
+        return tuple(slots)

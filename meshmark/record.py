@@ -1,0 +1,297 @@
+"""What happened: frozen values, written by the run as they occur, read by everything after it.
+
+Base units only: seconds, bytes, messages. Times named `*_at` are Unix seconds; series use the machine's
+monotonic clock (`time_s`), and `Started.clock_offset_s` joins the two.
+
+A *counter key* is `HOST/COMPONENT/METRIC`, e.g. `broker-1/kafka/cpu_user_s`. `HOST` is a lab host
+(`broker-1`, `client-1`) or `machine`. METRICS lists every metric.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from meshmark.plan import DataPlane, Model
+
+SCHEMA_VERSION = 1
+
+
+class Metric(NamedTuple):
+    kind: Literal["counter", "gauge"]
+    unit: str
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    # of a process component: kafka, sidecar, client (all load workers of that host), meshmark, links
+    "cpu_user_s": Metric("counter", "s", "user CPU time"),
+    "cpu_system_s": Metric("counter", "s", "system CPU time, softirq inside it where the kernel does not split it"),
+    "memory_rss_bytes": Metric("gauge", "bytes", "resident memory"),
+    "threads": Metric("gauge", "threads", "threads"),
+    "read_bytes": Metric("counter", "bytes", "bytes the component caused to be read from storage"),
+    "write_bytes": Metric("counter", "bytes", "bytes the component dirtied for storage (not yet on the device)"),
+    # of component kafka
+    "log_bytes": Metric("counter", "bytes", "size of the broker's log segments: bytes accepted to the log"),
+    "leader_log_bytes": Metric("counter", "bytes", "the same, of the partitions that this broker leads"),
+    # of component sidecar
+    "inbound_rx_bytes": Metric("counter", "bytes", "received from peers for the application behind the sidecar"),
+    "inbound_tx_bytes": Metric("counter", "bytes", "sent to peers for the application behind the sidecar"),
+    "outbound_rx_bytes": Metric("counter", "bytes", "received by the application's own connections, payload side"),
+    "outbound_tx_bytes": Metric("counter", "bytes", "sent by the application's own connections, payload side"),
+    "connections": Metric("gauge", "connections", "open downstream connections, inbound and outbound"),
+    # of component net: the host's interface to the others (HOST), or the bridge
+    "rx_bytes": Metric("counter", "bytes", "received on the host's interface"),
+    "tx_bytes": Metric("counter", "bytes", "sent on the host's interface"),
+    "rx_packets": Metric("counter", "packets", "offload super-packets received, as the interface counts them"),
+    "tx_packets": Metric("counter", "packets", "offload super-packets sent, as the interface counts them"),
+    "tcp_out_segments": Metric("counter", "segments", "TCP segments sent by the host's kernel, loopback included"),
+    "tcp_in_segments": Metric("counter", "segments", "TCP segments received by the host's kernel, loopback included"),
+    "tcp_retransmits": Metric("counter", "segments", "TCP segments retransmitted"),
+    # of machine/cpu; the parts add up to elapsed x CPUs
+    "user_s": Metric("counter", "s", "user time, niced included, guest not counted twice"),
+    "system_s": Metric("counter", "s", "system time"),
+    "softirq_s": Metric("counter", "s", "softirq time as the kernel books it: an 'of which' where IRQ time is not split"),
+    "irq_s": Metric("counter", "s", "hard interrupt time"),
+    "idle_s": Metric("counter", "s", "idle time"),
+    "iowait_s": Metric("counter", "s", "idle with I/O outstanding"),
+    "steal_s": Metric("counter", "s", "time the hypervisor gave to others"),
+    "context_switches": Metric("counter", "switches", "context switches"),
+    # of machine/memory
+    "available_bytes": Metric("gauge", "bytes", "memory available without swapping"),
+    "cached_bytes": Metric("gauge", "bytes", "page cache"),
+    "dirty_bytes": Metric("gauge", "bytes", "dirty page cache"),
+    "writeback_bytes": Metric("gauge", "bytes", "page cache being written back"),
+    # of machine/disk: the device under the brokers' logs (read_bytes, write_bytes as above, but at the device)
+    "read_ops": Metric("counter", "operations", "reads completed by the device"),
+    "write_ops": Metric("counter", "operations", "writes completed by the device"),
+    "busy_s": Metric("counter", "s", "time with at least one operation in flight"),
+    "free_bytes": Metric("gauge", "bytes", "free space of the logs' file system"),
+    # of machine/psi, where the kernel has it
+    "cpu_some_s": Metric("counter", "s", "time some task waited for a CPU"),
+    "io_some_s": Metric("counter", "s", "time some task waited for I/O"),
+    "io_full_s": Metric("counter", "s", "time all tasks waited for I/O"),
+    "memory_some_s": Metric("counter", "s", "time some task waited for memory"),
+}
+
+Counters = dict[str, float]
+
+
+class Sample(Model):
+    """One reading of every probe, one line of a round's series. A key that could not be read is absent."""
+
+    time_s: float
+    values: Counters
+
+
+class HostFacts(Model):
+    """The machine that the lab ran on."""
+
+    hostname: str
+    kernel: str
+    cpu_model: str
+    cpus: int
+    memory_bytes: int
+    cgroup: str
+    file_system: str
+    privileges: str
+    features: dict[str, bool]
+
+
+class Versions(Model):
+    """What ran: names as the projects print them."""
+
+    meshmark: str
+    python: str
+    kafka: str
+    java: str
+    envoy: str
+    librdkafka: str
+
+
+class Started(Model):
+    """First record of a run."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    started_at: float
+    clock_offset_s: float = Field(description="Unix time minus monotonic time of this machine")
+    command: tuple[str, ...]
+    effort: str = Field(description="quick, default or full")
+    scenarios_selected: tuple[str, ...]
+    host: HostFacts
+    versions: Versions
+
+
+class Finished(Model):
+    """Last record of a run; absent after a crash."""
+
+    finished_at: float
+    outcome: Literal["complete", "interrupted", "failed"]
+    error: str = ""
+    rounds_done: int
+    rounds_planned: int
+
+
+class DiskProbe(Model):
+    """Sequential writes of `write_bytes` to the brokers' file system."""
+
+    tool: str
+    mode: Literal["buffered", "synced"]
+    write_bytes: int
+    rate_bytes_s: float
+    seconds: float
+    repeat: int
+
+
+class NetworkProbe(Model):
+    """TCP payload from a client host to a broker host."""
+
+    tool: str
+    path: Literal["direct", "sidecars", "sidecars-mtls"]
+    flows: int
+    rate_bytes_s: float
+    seconds: float
+    repeat: int
+
+
+class Proof(Model):
+    """One thing shown about the path before load, e.g. STRICT mTLS at one broker."""
+
+    name: str
+    host: str
+    holds: bool
+    detail: str
+
+
+class LoadTotals(Model):
+    """Accounting of records; `offered = acknowledged + failed + unknown + outstanding` always holds."""
+
+    offered: int = 0
+    acknowledged: int = 0
+    failed: int = 0
+    unknown: int = Field(0, description="timed out: may or may not be stored")
+    outstanding: int = 0
+    acknowledged_bytes: int = Field(0, description="payload: record values, before replication")
+    consumed: int = 0
+    consumed_bytes: int = 0
+    errors: dict[str, int] = Field(default_factory=dict, description="error name -> records, failed and unknown")
+
+    @property
+    def closed(self) -> bool:
+        return self.offered == self.acknowledged + self.failed + self.unknown + self.outstanding
+
+    def __add__(self, other: LoadTotals) -> LoadTotals:
+        return self._combine(other, 1)
+
+    def __sub__(self, other: LoadTotals) -> LoadTotals:
+        return self._combine(other, -1)
+
+    def _combine(self, other: LoadTotals, sign: int) -> LoadTotals:
+        names = [name for name in type(self).model_fields if name != "errors"]
+        errors = {
+            kind: self.errors.get(kind, 0) + sign * other.errors.get(kind, 0)
+            for kind in sorted({*self.errors, *other.errors})
+        }
+        sums = {name: getattr(self, name) + sign * getattr(other, name) for name in names}
+        return LoadTotals(**sums, errors={kind: count for kind, count in errors.items() if count})
+
+
+class LoadInterval(Model):
+    """What the load workers reported for one interval, summed."""
+
+    time_s: float
+    clients: int
+    totals: LoadTotals = Field(description="cumulative since the trial began")
+
+
+class BatchFill(Model):
+    """What batching gave in the window, from the client library's own statistics."""
+
+    records_per_batch: float | None
+    bytes_per_batch: float | None
+    requests: int
+    request_bytes: int = Field(description="bytes of all requests that the producers sent, headers included")
+
+
+class PathCheck(Model):
+    """Does a sidecar's own byte counter explain what Kafka moved? `error` = counted / expected - 1."""
+
+    host: str
+    direction: Literal["inbound_rx", "inbound_tx", "outbound_rx", "outbound_tx"]
+    expected_bytes: float
+    counted_bytes: float
+    error: float
+    explained: str
+
+
+class Trial(Model):
+    """Load held for one window. Counters are read at both edges of the window and, with nothing in flight,
+    before the load started and after it drained (`quiet_*`)."""
+
+    round_index: int
+    scenario: str
+    repeat: int
+    step: int
+    clients: int
+    connections: int
+    started_s: float
+    window_start_s: float
+    window_end_s: float
+    window: LoadTotals
+    total: LoadTotals
+    batch: BatchFill
+    counters_start: Counters
+    counters_end: Counters
+    quiet_start: Counters
+    quiet_end: Counters
+    path: tuple[PathCheck, ...] = ()
+    valid: bool
+    reasons: tuple[str, ...] = Field((), description="why it is invalid")
+
+    @property
+    def seconds(self) -> float:
+        return self.window_end_s - self.window_start_s
+
+    @property
+    def rate_msg_s(self) -> float:
+        return self.window.acknowledged / self.seconds
+
+    def delta(self, key: str) -> float | None:
+        """Growth of a counter over the window; None where it was not read."""
+        if key not in self.counters_start or key not in self.counters_end:
+            return None
+        return self.counters_end[key] - self.counters_start[key]
+
+
+class RoundStarted(Model):
+    index: int
+    scenario: str
+    repeat: int
+    data_plane: DataPlane
+    started_at: float
+    time_s: float
+
+
+class RoundFinished(Model):
+    """`carried_step` is the trial whose throughput the ladder takes as the limit; None if none was valid."""
+
+    index: int
+    finished_at: float
+    time_s: float
+    startup_s: float
+    warmup_rates_msg_s: tuple[float, ...] = ()
+    carried_step: int | None
+    reason: str
+    encrypted_hops: tuple[str, ...]
+    plain_hops: tuple[str, ...]
+
+
+class Event(Model):
+    """Something worth a line in the log of a run."""
+
+    time_s: float
+    level: Literal["info", "warning", "error"]
+    phase: str
+    text: str

@@ -1,0 +1,297 @@
+"""The run directory: the evidence. Written as things happen, read by everything that comes after.
+
+    plan.json  started.json  events.jsonl  environment.jsonl  finished.json
+    rounds/001-plain/  started.json proofs.jsonl trials.jsonl series.jsonl intervals.jsonl finished.json
+                       config/ logs/
+
+A file that ends in .jsonl only grows, one record a line; a trial is on the disk (fsync) before the next begins.
+After a crash the last line of such a file may be cut; it is left out and told, everything before it counts.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from meshmark.errors import NoSpace, RecordError, UsageError
+from meshmark.plan import Model, Plan
+from meshmark.record import (
+    SCHEMA_VERSION,
+    DiskProbe,
+    Event,
+    Finished,
+    LoadInterval,
+    NetworkProbe,
+    Proof,
+    RoundFinished,
+    RoundStarted,
+    Sample,
+    Started,
+    Trial,
+)
+
+LOG_BYTES_KEPT = 2_000_000
+"""Of each component's log the last part is kept in the record."""
+
+M = TypeVar("M", bound=Model)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(
+                f"no space left for the record at {path}",
+                hint="free space there, or give another directory with --out; what was written before is kept",
+            ) from error
+        raise RecordError(f"cannot write {path}: {error.strerror}", hint="check the directory given with --out") from error
+
+
+def _line(record: Model) -> str:
+    return json.dumps(record.model_dump(mode="json"), separators=(",", ":")) + "\n"
+
+
+class _Appender:
+    """One .jsonl file, opened at its first record."""
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self._path = path
+        self._durable = durable
+
+    def append(self, record: Model) -> None:
+        with _writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+            if self._durable:
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _write(path: Path, text: str) -> None:
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class RoundWriter:
+    """The files of one round."""
+
+    def __init__(self, directory: Path, started: RoundStarted) -> None:
+        self.directory = directory
+        with _writing(directory):
+            directory.mkdir(parents=True)
+        _write(directory / "started.json", started.model_dump_json(indent=1))
+        self._proofs = _Appender(directory / "proofs.jsonl", durable=True)
+        self._trials = _Appender(directory / "trials.jsonl", durable=True)
+        self._series = _Appender(directory / "series.jsonl", durable=False)
+        self._intervals = _Appender(directory / "intervals.jsonl", durable=False)
+
+    def proof(self, proof: Proof) -> None:
+        self._proofs.append(proof)
+
+    def trial(self, trial: Trial) -> None:
+        self._trials.append(trial)
+
+    def sample(self, sample: Sample) -> None:
+        self._series.append(sample)
+
+    def interval(self, interval: LoadInterval) -> None:
+        self._intervals.append(interval)
+
+    def configurations(self, texts: Mapping[str, str]) -> None:
+        for name, text in texts.items():
+            _write(self.directory / "config" / name, text)
+
+    def logs(self, files: Mapping[str, Path]) -> None:
+        """Copies the last LOG_BYTES_KEPT of each log; one that is gone is left out."""
+        for name, source in files.items():
+            target = self.directory / "logs" / name
+            with _writing(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not source.is_file():
+                    continue
+                with source.open("rb") as read, target.open("wb") as write:
+                    read.seek(max(0, source.stat().st_size - LOG_BYTES_KEPT))
+                    shutil.copyfileobj(read, write)
+
+    def finish(self, finished: RoundFinished) -> None:
+        _write(self.directory / "finished.json", finished.model_dump_json(indent=1))
+
+
+class RunWriter:
+    """A run being written. `create` refuses a directory that already holds something."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._events = _Appender(directory / "events.jsonl", durable=True)
+        self._environment = _Appender(directory / "environment.jsonl", durable=True)
+
+    @classmethod
+    def create(cls, directory: Path, plan: Plan, started: Started) -> RunWriter:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise UsageError(f"{directory} already exists and is not empty", hint="give another one with --out")
+        with _writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        _write(directory / "plan.json", plan.model_dump_json(indent=1))
+        _write(directory / "started.json", started.model_dump_json(indent=1))
+        return cls(directory)
+
+    def event(self, event: Event) -> None:
+        self._events.append(event)
+
+    def probe(self, probe: DiskProbe | NetworkProbe) -> None:
+        self._environment.append(probe)
+
+    def round(self, started: RoundStarted) -> RoundWriter:
+        return RoundWriter(self.directory / "rounds" / f"{started.index:03d}-{started.scenario}", started)
+
+    def finish(self, finished: Finished) -> None:
+        _write(self.directory / "finished.json", finished.model_dump_json(indent=1))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundData:
+    """One round as recorded; `finished` is None if the run ended inside it."""
+
+    directory: Path
+    started: RoundStarted
+    finished: RoundFinished | None
+    proofs: tuple[Proof, ...]
+    trials: tuple[Trial, ...]
+
+    def series(self) -> list[Sample]:
+        return _read_lines(self.directory / "series.jsonl", Sample)
+
+    def intervals(self) -> list[LoadInterval]:
+        return _read_lines(self.directory / "intervals.jsonl", LoadInterval)
+
+    def configurations(self) -> dict[str, str]:
+        return _texts(self.directory / "config")
+
+    def logs(self) -> dict[str, str]:
+        return _texts(self.directory / "logs")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A run directory, read. Series and intervals are read when asked for."""
+
+    directory: Path
+    plan: Plan
+    started: Started
+    finished: Finished | None
+    events: tuple[Event, ...]
+    disk_probes: tuple[DiskProbe, ...]
+    network_probes: tuple[NetworkProbe, ...]
+    rounds: tuple[RoundData, ...]
+
+
+def load(directory: Path) -> Run:
+    """Reads a run directory, complete or not. RecordError if it is none, damaged, or newer than this meshmark."""
+    if not (directory / "started.json").is_file():
+        raise RecordError(
+            f"{directory} is not a run directory: it has no started.json",
+            hint="give the directory that `meshmark run` printed",
+        )
+    _refuse_newer(directory / "started.json")
+    disk: list[DiskProbe] = []
+    network: list[NetworkProbe] = []
+    for number, text in _lines(directory / "environment.jsonl"):
+        source = f"{directory / 'environment.jsonl'}:{number}"
+        if '"path"' in text:
+            network.append(_parse(text, NetworkProbe, source))
+        else:
+            disk.append(_parse(text, DiskProbe, source))
+    return Run(
+        directory=directory,
+        plan=_read(directory / "plan.json", Plan),
+        started=_read(directory / "started.json", Started),
+        finished=_read_if_there(directory / "finished.json", Finished),
+        events=tuple(_read_lines(directory / "events.jsonl", Event)),
+        disk_probes=tuple(disk),
+        network_probes=tuple(network),
+        rounds=tuple(
+            _round(path) for path in sorted(directory.glob("rounds/*")) if (path / "started.json").is_file()
+        ),
+    )
+
+
+def _round(directory: Path) -> RoundData:
+    return RoundData(
+        directory=directory,
+        started=_read(directory / "started.json", RoundStarted),
+        finished=_read_if_there(directory / "finished.json", RoundFinished),
+        proofs=tuple(_read_lines(directory / "proofs.jsonl", Proof)),
+        trials=tuple(_read_lines(directory / "trials.jsonl", Trial)),
+    )
+
+
+def _refuse_newer(path: Path) -> None:
+    try:
+        version = json.loads(path.read_text(encoding="utf-8")).get("schemaVersion")
+    except (OSError, ValueError, AttributeError) as error:
+        raise RecordError(f"{path} cannot be read: {error}", hint="the record is damaged") from error
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: written with record schema {version}; this meshmark reads up to {SCHEMA_VERSION}",
+            hint="use a newer meshmark",
+        )
+
+
+def _parse(text: str, model: type[M], source: str) -> M:
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{source}: {key or 'content'}: {first['msg']}", hint="the record is damaged") from error
+
+
+def _read(path: Path, model: type[M]) -> M:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} cannot be read: {error}", hint="the record is damaged") from error
+    return _parse(text, model, str(path))
+
+
+def _read_if_there(path: Path, model: type[M]) -> M | None:
+    return _read(path, model) if path.is_file() else None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Whole lines only: one that a crash cut has no newline."""
+    if not path.is_file():
+        return
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} cannot be read: {error}", hint="the record is damaged") from error
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        if line.endswith("\n") and line.strip():
+            yield number, line
+
+
+def _read_lines(path: Path, model: type[M]) -> list[M]:
+    return [_parse(line, model, f"{path}:{number}") for number, line in _lines(path)]
+
+
+def _texts(directory: Path) -> dict[str, str]:
+    return {
+        path.name: path.read_text(encoding="utf-8", errors="replace")
+        for path in sorted(directory.glob("*"))
+        if path.is_file()
+    }

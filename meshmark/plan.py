@@ -65,14 +65,9 @@ class Workload(Model):
     workers: int = Field(20, ge=1, le=10_000, description="producer connections of one producing client")
     subscriptions_per_topic: int = Field(0, ge=0, le=64, description="consumer groups that read everything")
     consumer_per_subscription: int = Field(1, ge=1, le=64, description="consumers in each group")
-    topic_config: dict[str, ConfigValue] = Field(default_factory=lambda: {"min.insync.replicas": 2})
+    topic_config: dict[str, ConfigValue] = Field({"min.insync.replicas": 2})
     producer_config: dict[str, ConfigValue] = Field(
-        default_factory=lambda: {
-            "acks": "all",
-            "compression.type": "none",
-            "linger.ms": 5,
-            "queue.buffering.max.messages": 2_000,
-        }
+        {"acks": "all", "compression.type": "none", "linger.ms": 5, "queue.buffering.max.messages": 2_000}
     )
     consumer_config: dict[str, ConfigValue] = Field(default_factory=dict)
 

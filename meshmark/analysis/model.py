@@ -1,0 +1,185 @@
+"""The shape of a summary: what `-o json` prints, what tables and HTML show.
+
+Values only; `summary.py` computes them. Keys are snake_case. Base units (seconds, bytes, messages), and 'per MB' and
+'per GB' mean 10^6 and 10^9 bytes of payload acknowledged, before replication. A value that was not measured, or that
+cannot be known, is null, never 0. Whoever changes a meaning or removes a key raises SUMMARY_VERSION.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from meshmark.plan import DataPlane, Plan
+from meshmark.record import Finished, PathCheck, Proof, Started
+
+SUMMARY_VERSION = 1
+
+Verdict = Literal["baseline", "slower", "faster", "cannot tell", "no data"]
+
+
+class Value(BaseModel):
+    """A frozen value; its keys are the field names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Interval(Value):
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+class CpuPerGb(Value):
+    """CPU seconds per GB of payload acknowledged, by component, all hosts of that component summed."""
+
+    brokers: float | None = Field(None, description="the brokers' JVMs")
+    sidecars: float | None = Field(None, description="the proxies of all hosts; null where the data plane has none")
+    clients: float | None = Field(None, description="the load workers")
+    meshmark: float | None = Field(None, description="the conductor, its sampler included")
+    unattributed: float | None = Field(
+        None, description="the machine's total less all components: kernel threads, everything else that ran"
+    )
+    machine: float | None = Field(None, description="elapsed x CPUs - idle - iowait - steal")
+
+
+class Evidence(Value):
+    """How much of one resource was used in the window."""
+
+    resource: str = Field(description="machine CPU, disk, CPU of broker-1/kafka, ...")
+    share: float = Field(description="0 idle .. 1 all of it")
+    limit: float | None = Field(description="from this share on the resource is said to limit; null: never by itself")
+    text: str = Field(description="the share in a sentence")
+
+
+class Figures(Value):
+    """What was measured in one window, or the mean of the valid repeats' windows."""
+
+    rate_msg_s: float | None = Field(None, description="records acknowledged a second")
+    payload_bytes_s: float | None = Field(None, description="record values acknowledged a second")
+    consumed_msg_s: float | None = Field(None, description="records read by all consumers a second; null: none")
+    disk_bytes_s_per_broker: float | None = Field(None, description="growth of the brokers' logs, replicas included")
+    device_bytes_s_per_broker: float | None = Field(
+        None, description="written by the device below all logs, divided by the brokers; lags and is null on tmpfs"
+    )
+    packets_s: float | None = Field(None, description="offload super-packets sent on all hosts' interfaces")
+    packets_per_mb: float | None = Field(None, description="the same per MB of payload acknowledged")
+    packet_bytes: float | None = Field(None, description="mean size of such a packet")
+    tcp_segments_per_mb: float | None = Field(
+        None, description="TCP segments that all hosts' kernels sent, loopback hops to and from sidecars included"
+    )
+    cpu_s_per_gb: CpuPerGb = CpuPerGb()
+    cpu_user_s_per_gb: CpuPerGb = CpuPerGb()
+    cpu_system_s_per_gb: CpuPerGb = Field(CpuPerGb(), description="softirq and hard interrupts inside")
+    softirq_s_per_gb: float | None = Field(None, description="'of which' of the machine; never added to anything")
+    unattributed_share: float | None = Field(None, description="of the machine's busy time; above 0.1 is unusable")
+    machine_cpu_share: float | None = Field(None, description="busy part of all CPUs, 0..1")
+    steal_share: float | None = Field(None, description="part of all CPUs that the hypervisor gave to others")
+    records_per_batch: float | None = None
+    bytes_per_batch: float | None = None
+
+
+class TrialSummary(Value):
+    """One offered load, whether it counts or not."""
+
+    step: int
+    clients: int
+    connections: int
+    seconds: float
+    rate_msg_s: float
+    valid: bool
+    reasons: tuple[str, ...] = Field(description="why it is invalid")
+    carried: bool = Field(description="this trial's figures stand for its repeat")
+
+
+class RepeatSummary(Figures):
+    """One round: its figures are those of the trial that carried most; all null if no trial was valid."""
+
+    round_index: int
+    repeat: int
+    valid: bool = Field(description="it has a trial that counts in the headline")
+    chosen: str = Field(description="which trial stands for the repeat and why, or why there is none")
+    clients: int | None = None
+    connections: int | None = None
+    trials: tuple[TrialSummary, ...]
+    path: tuple[PathCheck, ...] = Field((), description="of the trial that counts")
+    proofs: tuple[Proof, ...] = ()
+    limited_by: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+    startup_s: float | None = None
+    warmup_rates_msg_s: tuple[float, ...] = ()
+
+
+class ScenarioSummary(Figures):
+    """One row of the table: means over the valid repeats."""
+
+    name: str
+    data_plane: DataPlane
+    repeats_planned: int
+    repeats_valid: int
+    rate_interval: Interval | None = Field(description="of the mean rate, from the repeats; null with fewer than two")
+    rate_spread: float | None = Field(description="(largest - smallest) / mean of the repeats' rates; null below two")
+    loss_vs_plain: float | None = Field(
+        description="1 - rate / rate of plan.baseline, paired by repeat; null: unknown"
+    )
+    loss_interval: Interval | None
+    verdict: Verdict
+    verdict_text: str
+    encrypted_hops: tuple[str, ...]
+    plain_hops: tuple[str, ...]
+    limited_by: tuple[str, ...] = Field(description="resources near their limit in most repeats, or 'unknown'")
+    evidence: tuple[Evidence, ...] = Field(description="of every resource looked at, the mean of the repeats")
+    repeats: tuple[RepeatSummary, ...]
+
+
+class DiskCeiling(Value):
+    """What the file system of the brokers' logs took."""
+
+    mode: Literal["buffered", "synced"]
+    tool: str
+    write_bytes: int
+    rate_bytes_s: float = Field(description="mean of the repeats")
+    spread: float | None = Field(description="(largest - smallest) / mean; null below two repeats")
+    repeats: int
+
+
+class NetworkCeiling(Value):
+    """What TCP carried between two hosts, payload bytes."""
+
+    path: Literal["direct", "sidecars", "sidecars-mtls"]
+    tool: str
+    flows: int
+    rate_bytes_s: float
+    spread: float | None
+    repeats: int
+    loss_vs_direct: float | None = Field(description="1 - rate / rate of `direct` with as many flows")
+    loss_vs_sidecars: float | None = Field(description="of `sidecars-mtls`: what mTLS alone costs; else null")
+
+
+class Environment(Value):
+    """The ceilings measured before the first round; empty where the plan skips them."""
+
+    disk: tuple[DiskCeiling, ...]
+    network: tuple[NetworkCeiling, ...]
+
+
+class Summary(Value):
+    """A run in numbers."""
+
+    schema_version: int = SUMMARY_VERSION
+    run_id: str
+    outcome: Literal["complete", "interrupted", "failed", "unfinished"] = Field(
+        description="unfinished: the run has no last record; it crashed or still goes on"
+    )
+    plan: Plan = Field(description="as asked, camelCase as in plan files")
+    started: Started
+    finished: Finished | None
+    seconds: float | None
+    rounds_done: int
+    rounds_planned: int
+    baseline: str
+    environment: Environment
+    scenarios: tuple[ScenarioSummary, ...]
+    warnings: tuple[str, ...]

@@ -1,0 +1,1 @@
+"""What a sidecar is told: its Envoy configuration and its identity."""

@@ -1,0 +1,1 @@
+"""Kafka itself, whatever it runs on: where its parts come from, broker settings, stored metadata, admin."""

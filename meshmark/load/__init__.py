@@ -1,0 +1,1 @@
+"""Load on a cluster: worker processes that produce and consume, and the generator that drives them."""

@@ -1,0 +1,1 @@
+"""Kafka clients that a load worker can use."""

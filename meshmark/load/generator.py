@@ -1,0 +1,284 @@
+"""Drives load workers on the client hosts of a testbed: starts them, marks instants, sums what they report.
+
+    with load(cluster, specs, SystemClock()) as running:
+        running.start()
+        ... first = running.mark() ... second = running.mark() ...
+        end = running.stop()          # everything offered is resolved; consumers have read to the end
+        window = second.totals - first.totals
+
+Workers are spoken to in lines alone (`worker_protocol.py`), so the simulated backend can stand in for them. Whatever
+ends the `with` ends the workers. Limits: a mark is the sum of marks of single workers, each exact for its worker,
+taken within some milliseconds of each other.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import ValidationError
+
+from meshmark.clock import Clock
+from meshmark.cluster import Cluster, Process, Testbed, TopicLayout
+from meshmark.errors import ComponentFailed, LoadError
+from meshmark.load.settings import DRAIN_S, message_timeout_s
+from meshmark.plan import Model, Workload
+from meshmark.record import LoadInterval, LoadTotals
+from meshmark.worker_protocol import Batches, WorkerCommand, WorkerReport, WorkerSpec
+
+WORKER_ARGV = ("python", "-m", "meshmark.load.worker")
+READY_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 15.0
+# Beyond the bound that the client settings give: the last statistics, and closing the connections.
+FINISH_MARGIN_S = 20.0
+_POLL_S = 0.05
+
+
+class Mark(Model):
+    """The sum over all workers at one instant; everything is cumulative since the load began."""
+
+    time_s: float
+    clients: int
+    connections: int
+    totals: LoadTotals
+    batches: Batches
+    cpu_user_s: float
+    cpu_system_s: float
+
+
+def producer_spec(workload: Workload, cluster: Cluster, layout: TopicLayout, *, client: int, seed: int) -> WorkerSpec:
+    """Producing client number `client` (from 1): one process with `workload.workers` connections."""
+    return _spec(workload, cluster, layout, "producer", f"producer-{client}", seed)
+
+
+def consumer_specs(
+    workload: Workload, cluster: Cluster, layout: TopicLayout, *, seed: int, run: str = ""
+) -> tuple[WorkerSpec, ...]:
+    """One worker for each consumer group. `run` keeps the groups of two loads on the same topics apart."""
+    groups = range(1, workload.subscriptions_per_topic + 1)
+    return tuple(_spec(workload, cluster, layout, "consumer", f"consumer-{group}", seed, run) for group in groups)
+
+
+def _spec(
+    workload: Workload,
+    cluster: Cluster,
+    layout: TopicLayout,
+    role: Literal["producer", "consumer"],
+    name: str,
+    seed: int,
+    run: str = "",
+) -> WorkerSpec:
+    topics = tuple(dict.fromkeys(topic for topic, _ in layout.leaders))
+    producing = role == "producer"
+    return WorkerSpec(
+        name=name,
+        role=role,
+        bootstrap_servers=cluster.bootstrap_servers,
+        client_config=dict(cluster.client_config),
+        config=dict(workload.producer_config if producing else workload.consumer_config),
+        topics=topics,
+        partitions_per_topic=workload.partitions_per_topic,
+        message_size=workload.message_size,
+        connections=workload.workers if producing else workload.consumer_per_subscription,
+        group="" if producing else "-".join(part for part in (topics[0], run, name) if part),
+        seed=random.Random(f"{seed}/{name}").getrandbits(32),
+    )
+
+
+@dataclass
+class _Worker:
+    spec: WorkerSpec
+    process: Process
+    latest: WorkerReport
+    answers: dict[tuple[str, int], WorkerReport] = field(default_factory=dict)
+    intervals: dict[int, WorkerReport] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        return ("finished", 0) in self.answers
+
+    def tell(self, command: WorkerCommand) -> None:
+        self.process.send_line(command.model_dump_json())
+
+    def hear(self, timeout_s: float) -> bool:
+        """Takes one report if one comes in time."""
+        line = self.process.read_line(timeout_s)
+        if line is None:
+            return False
+        try:
+            report = WorkerReport.model_validate_json(line)
+        except ValidationError:
+            raise ComponentFailed(
+                f"{self.title} wrote a line that is no report: {line[:200]}",
+                component=self.process.name,
+                hint="Look at the worker's log; something in it prints to standard output.",
+            ) from None
+        if report.kind == "error":
+            raise LoadError(f"{self.title}: {report.error}: {report.text}")
+        if not report.totals.closed:
+            raise LoadError(f"{self.title}: the accounting of records does not close: {report.totals}")
+        self.latest = report
+        if report.kind in ("interval", "finished"):
+            # Workers report on a common grid of the machine's clock; the 0.01 is for its rounding.
+            self.intervals[math.floor(report.time_s / self.spec.interval_s + 0.01)] = report
+        if report.kind != "interval":
+            self.answers[report.kind, report.mark] = report
+        return True
+
+    @property
+    def title(self) -> str:
+        return f"load worker {self.process.name} on {self.process.host}"
+
+
+class Load:
+    """The workers of one load; made by `load`."""
+
+    def __init__(self, testbed: Testbed, clock: Clock, stack: ExitStack, ready_timeout_s: float) -> None:
+        self._testbed = testbed
+        self._clock = clock
+        self._stack = stack
+        self._ready_timeout_s = ready_timeout_s
+        self._workers: list[_Worker] = []
+        self._started = False
+        self._marks = 0
+        self._told_slot = -1
+
+    def add(self, specs: Sequence[WorkerSpec]) -> None:
+        """More workers, placed on the client hosts in turn; returns when they are ready. Load that has started
+        is joined at once."""
+        added = [self._spawn(spec, len(self._workers) + place) for place, spec in enumerate(specs)]
+        self._await(added, "ready", 0, lambda worker: self._ready_timeout_s)
+        self._workers += added
+        if self._started:
+            _tell(added, "start")
+
+    def start(self) -> None:
+        self._started = True
+        # Consumers first, so that the first record already has its readers.
+        _tell(self._of("consumer"), "start")
+        _tell(self._of("producer"), "start")
+
+    def mark(self) -> Mark:
+        """Exact totals of this instant: all workers are asked, then all awaited."""
+        self._marks += 1
+        running = [worker for worker in self._workers if not worker.finished]
+        for worker in running:
+            worker.tell(WorkerCommand(command="mark", mark=self._marks))
+        self._await(running, "mark", self._marks, lambda worker: ANSWER_TIMEOUT_S)
+        return self._sum([worker.answers.pop(("mark", self._marks), worker.latest) for worker in self._workers])
+
+    def intervals(self) -> list[LoadInterval]:
+        """What has come since the last call, without waiting. Call it now and then: workers skip interval reports
+        (never marks) when nobody reads them."""
+        for worker in self._workers:
+            while not worker.finished and worker.hear(0):
+                pass
+        return list(self._complete_intervals())
+
+    def stop(self) -> Mark:
+        """Ends the load: producers resolve what is outstanding, then consumers read to the end."""
+        for role in ("producer", "consumer"):
+            running = [worker for worker in self._of(role) if not worker.finished]
+            _tell(running, "stop")
+            self._await(running, "finished", 0, _finish_timeout_s)
+        return self._sum([worker.latest for worker in self._workers])
+
+    def _of(self, role: str) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.spec.role == role]
+
+    def _spawn(self, spec: WorkerSpec, place: int) -> _Worker:
+        hosts = self._testbed.client_hosts
+        host = hosts[place % len(hosts)]
+        process = self._stack.enter_context(self._testbed.spawn(host, WORKER_ARGV, name=spec.name, component="client"))
+        process.send_line(spec.model_dump_json())
+        return _Worker(spec=spec, process=process, latest=WorkerReport(kind="ready", time_s=self._clock.now()))
+
+    def _await(self, workers: Sequence[_Worker], kind: str, mark: int, timeout_s: Callable[[_Worker], float]) -> None:
+        begun = self._clock.now()
+        pending = list(workers)
+        while pending:
+            for worker in pending:
+                left = begun + timeout_s(worker) - self._clock.now()
+                if not worker.hear(max(0, min(left, _POLL_S))) and left <= 0:
+                    raise LoadError(
+                        f"{worker.title} was not '{kind}' within {timeout_s(worker):.0f} s; "
+                        f"its last report was '{worker.latest.kind}' {_ago(self._clock, worker.latest)}",
+                        hint="Look at the worker's log and at the brokers'.",
+                    )
+            pending = [worker for worker in pending if (kind, mark) not in worker.answers]
+
+    def _complete_intervals(self) -> Iterator[LoadInterval]:
+        """Time slots that every running worker has reported for, or passed."""
+        running = [worker for worker in self._workers if not worker.finished]
+        complete = min((max(worker.intervals, default=-1) for worker in running or self._workers), default=-1)
+        slots = sorted({slot for worker in self._workers for slot in worker.intervals if slot <= complete})
+        for slot in slots:
+            if slot <= self._told_slot:
+                continue
+            self._told_slot = slot
+            reports = [_at(worker, slot) for worker in self._workers]
+            mark = self._sum([report for report in reports if report is not None])
+            clients = sum(
+                worker.spec.role == "producer" and report is not None
+                for worker, report in zip(self._workers, reports, strict=True)
+            )
+            yield LoadInterval(time_s=mark.time_s, clients=clients, totals=mark.totals)
+        for worker in self._workers:
+            kept = max((slot for slot in worker.intervals if slot <= complete), default=complete)
+            worker.intervals = {slot: report for slot, report in worker.intervals.items() if slot >= kept}
+
+    def _sum(self, reports: Sequence[WorkerReport]) -> Mark:
+        producers = self._of("producer")
+        return Mark(
+            time_s=max((report.time_s for report in reports), default=self._clock.now()),
+            clients=len(producers),
+            connections=sum(worker.spec.connections for worker in producers),
+            totals=sum((report.totals for report in reports), LoadTotals()),
+            batches=_sum_batches(report.batches for report in reports),
+            cpu_user_s=sum(report.cpu_user_s for report in reports),
+            cpu_system_s=sum(report.cpu_system_s for report in reports),
+        )
+
+
+@contextmanager
+def load(
+    testbed: Testbed, specs: Sequence[WorkerSpec], clock: Clock, *, ready_timeout_s: float = READY_TIMEOUT_S
+) -> Iterator[Load]:
+    """Workers for `specs`, connected and ready, nothing offered yet.
+
+    Raises LoadError (a worker says why, or does not answer in time) or ComponentFailed (a worker died); so does
+    every method of the Load.
+    """
+    with ExitStack() as stack:
+        running = Load(testbed, clock, stack, ready_timeout_s)
+        running.add(specs)
+        yield running
+
+
+def _tell(workers: Iterable[_Worker], command: Literal["start", "stop"]) -> None:
+    for worker in workers:
+        worker.tell(WorkerCommand(command=command))
+
+
+def _at(worker: _Worker, slot: int) -> WorkerReport | None:
+    """The newest report not after a slot."""
+    known = [known for known in worker.intervals if known <= slot]
+    return worker.intervals[max(known)] if known else None
+
+
+def _finish_timeout_s(worker: _Worker) -> float:
+    bound = message_timeout_s(worker.spec.config) if worker.spec.role == "producer" else DRAIN_S
+    return bound + FINISH_MARGIN_S
+
+
+def _sum_batches(parts: Iterable[Batches]) -> Batches:
+    listed = list(parts)
+    return Batches(**{name: sum(getattr(part, name) for part in listed) for name in Batches.model_fields})
+
+
+def _ago(clock: Clock, report: WorkerReport) -> str:
+    return f"{clock.now() - report.time_s:.0f} s ago"

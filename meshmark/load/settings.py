@@ -1,0 +1,28 @@
+"""The client settings that meshmark sets where a plan does not, and the time bounds that follow from them.
+
+Names are Kafka's (librdkafka knows most of them as aliases of its own). A plan's own value always wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from meshmark.plan import ConfigValue
+
+# librdkafka's own default, five minutes, would let a run with a dead broker hang for that long at its end.
+MESSAGE_TIMEOUT_MS = 30_000
+# How long a consumer goes on after `stop` to reach the end offsets of that moment.
+DRAIN_S = 30.0
+# Aliases of one setting; the first one that is given counts.
+_MESSAGE_TIMEOUT_KEYS = ("message.timeout.ms", "delivery.timeout.ms")
+
+
+def message_timeout_key(config: Mapping[str, ConfigValue]) -> str | None:
+    """The name under which a plan bounds the life of a record, if it does."""
+    return next((key for key in _MESSAGE_TIMEOUT_KEYS if key in config), None)
+
+
+def message_timeout_s(config: Mapping[str, ConfigValue]) -> float:
+    """After this time every record is acknowledged, failed or unknown."""
+    key = message_timeout_key(config)
+    return (MESSAGE_TIMEOUT_MS if key is None else float(config[key])) / 1000

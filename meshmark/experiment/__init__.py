@@ -1,0 +1,1 @@
+"""Experiments: what a run does, in order."""

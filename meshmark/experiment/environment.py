@@ -1,0 +1,117 @@
+"""The environment benchmark: what disks and network give before Kafka is there, as the source document measures it.
+
+Every data plane of the plan is probed for bulk TCP, so that what mTLS costs without Kafka has its own line.
+Probes are ours (`load/probe_disk`, `load/probe_network`), run on the hosts themselves; no broker runs meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Literal
+
+from meshmark.cluster import Backend, Process, Testbed
+from meshmark.errors import ComponentFailed
+from meshmark.experiment.progress import Progress
+from meshmark.plan import DataPlane, EnvironmentSpec, Plan, Scenario
+from meshmark.record import DiskProbe, NetworkProbe
+from meshmark.store import RunWriter
+
+WRITE_BYTES = 65_536
+"""Kafka appends a batch with one write; under this load a batch is some tens of KB (a trial's batch fill tells)."""
+DISK_BYTES_MAX = 2_000_000_000
+PORT = 5201
+ANSWER_TIMEOUT_S = 60.0
+
+NetworkPath = Literal["direct", "sidecars", "sidecars-mtls"]
+
+
+def network_path(data_plane: DataPlane) -> NetworkPath:
+    if not data_plane.sidecars:
+        return "direct"
+    return "sidecars-mtls" if data_plane.mtls else "sidecars"
+
+
+def measure(plan: Plan, backend: Backend, writer: RunWriter, progress: Progress) -> None:
+    """Probes each distinct network path of the plan (and always the direct one) and the brokers' disk, repeated."""
+    spec = plan.environment
+    first = plan.scenarios[0]
+    scenarios: dict[NetworkPath, Scenario] = {"direct": first.model_copy(update={"data_plane": DataPlane.PLAIN})}
+    for scenario in plan.scenarios:
+        scenarios.setdefault(network_path(scenario.data_plane), scenario)
+    for repeat in range(1, spec.repeats + 1):
+        for path, scenario in scenarios.items():
+            with backend.testbed(scenario) as testbed:
+                if path == "direct" and spec.disk_seconds:
+                    progress.phase(f"environment {repeat}/{spec.repeats}: disk")
+                    for probe in _disk(testbed, spec, repeat):
+                        writer.probe(probe)
+                if spec.network_seconds:
+                    progress.phase(f"environment {repeat}/{spec.repeats}: network, {path}")
+                    for flows in (1, spec.flows):
+                        writer.probe(_network(testbed, spec, path, flows, repeat))
+
+
+def _disk(testbed: Testbed, spec: EnvironmentSpec, repeat: int) -> list[DiskProbe]:
+    probes = []
+    modes: tuple[Literal["buffered", "synced"], ...] = ("buffered", "synced")
+    for mode in modes:
+        command = ["python", "-m", "meshmark.load.probe_disk", "--directory", str(testbed.log_dir), "--mode", mode]
+        command += ["--writers", str(len(testbed.broker_hosts)), "--write-bytes", str(WRITE_BYTES)]
+        command += ["--seconds", str(spec.disk_seconds), "--bytes-max", str(DISK_BYTES_MAX)]
+        with testbed.spawn(testbed.broker_hosts[0], command, name=f"disk-{mode}-{repeat}") as process:
+            result = _answer(process)
+        probes.append(
+            DiskProbe(
+                tool="meshmark",
+                mode=mode,
+                write_bytes=WRITE_BYTES,
+                rate_bytes_s=result["bytes"] / result["seconds"],
+                seconds=result["seconds"],
+                repeat=repeat,
+            )
+        )
+    return probes
+
+
+def _network(testbed: Testbed, spec: EnvironmentSpec, path: NetworkPath, flows: int, repeat: int) -> NetworkProbe:
+    module = ["python", "-m", "meshmark.load.probe_network"]
+    shape = ["--flows", str(flows), "--seconds", str(spec.network_seconds)]
+    broker, client = testbed.broker_hosts[0], testbed.client_hosts[0]
+    name = f"network-{flows}-{repeat}"
+    with ExitStack() as stack:
+        receiver = stack.enter_context(
+            testbed.spawn(broker, [*module, "receive", "--port", str(PORT), *shape], name=f"{name}-receive")
+        )
+        _answer(receiver)
+        stack.enter_context(
+            testbed.spawn(client, [*module, "send", "--to", f"{testbed.address(broker)}:{PORT}", *shape], name=f"{name}-send")
+        )
+        result = _answer(receiver)
+    return NetworkProbe(
+        tool="meshmark",
+        path=path,
+        flows=flows,
+        rate_bytes_s=result["bytes"] / result["seconds"],
+        seconds=result["seconds"],
+        repeat=repeat,
+    )
+
+
+def _answer(process: Process) -> Mapping[str, float]:
+    line = process.read_line(ANSWER_TIMEOUT_S)
+    if line is None:
+        raise ComponentFailed(
+            f"the probe {process.name} on {process.host} did not answer within {ANSWER_TIMEOUT_S:.0f} s",
+            component=process.name,
+            hint="look at its log in the run directory; `meshmark doctor` checks the machine",
+        )
+    answer: dict[str, float] = json.loads(line)
+    if "error" in answer:
+        raise ComponentFailed(
+            f"the probe {process.name} on {process.host} failed: {answer['error']}",
+            component=process.name,
+            hint="check free space under the work directory; `meshmark doctor` checks the machine",
+        )
+    return answer

@@ -1,0 +1,33 @@
+"""What an experiment tells a person while it runs; `live/` shows it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    def round(self, index: int, total: int, scenario: str, repeat: int, seconds_left: float | None) -> None:
+        """A round begins; `seconds_left` is the estimate for the whole run, None before it can be told."""
+
+    def phase(self, text: str) -> None: ...
+
+    def rate(self, msg_s: float, clients: int) -> None:
+        """Records acknowledged per second, now."""
+
+    def warn(self, text: str) -> None: ...
+
+
+class Silent:
+    """Tells nothing."""
+
+    def round(self, index: int, total: int, scenario: str, repeat: int, seconds_left: float | None) -> None:
+        pass
+
+    def phase(self, text: str) -> None:
+        pass
+
+    def rate(self, msg_s: float, clients: int) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Runs every check and test: `./test.sh`. With arguments, pytest alone gets them: `./test.sh tests/unit -k plan`.
+# The first call sets up .venv from requirements/dev.txt. Tests that this machine cannot run are skipped with the
+# reason; MESHMARK_CI=1 makes such a skip a failure.
+set -eu
+. "$(dirname -- "$0")/requirements/venv.sh"
+set_up dev
+cd "$here"
+PATH=$venv/bin:$PATH
+
+if [ $# -gt 0 ]; then
+    exec pytest "$@"
+fi
+
+step() {
+    printf '\n== %s\n' "$*"
+    "$@"
+}
+
+step ruff check .
+step ruff format --check .
+step mypy
+step lint-imports
+step pytest tests/unit
+step pytest tests/lab
+step pytest tests/docs

@@ -55,7 +55,9 @@ def _writing(path: Path) -> Iterator[None]:
                 f"no space left for the record at {path}",
                 hint="free space there, or give another directory with --out; what was written before is kept",
             ) from error
-        raise RecordError(f"cannot write {path}: {error.strerror}", hint="check the directory given with --out") from error
+        raise RecordError(
+            f"cannot write {path}: {error.strerror}", hint="check the directory given with --out"
+        ) from error
 
 
 def _line(record: Model) -> str:
@@ -223,9 +225,7 @@ def load(directory: Path) -> Run:
         events=tuple(_read_lines(directory / "events.jsonl", Event)),
         disk_probes=tuple(disk),
         network_probes=tuple(network),
-        rounds=tuple(
-            _round(path) for path in sorted(directory.glob("rounds/*")) if (path / "started.json").is_file()
-        ),
+        rounds=tuple(_round(path) for path in sorted(directory.glob("rounds/*")) if (path / "started.json").is_file()),
     )
 
 

@@ -86,7 +86,9 @@ def _network(testbed: Testbed, spec: EnvironmentSpec, path: NetworkPath, flows: 
         )
         _answer(receiver)
         stack.enter_context(
-            testbed.spawn(client, [*module, "send", "--to", f"{testbed.address(broker)}:{PORT}", *shape], name=f"{name}-send")
+            testbed.spawn(
+                client, [*module, "send", "--to", f"{testbed.address(broker)}:{PORT}", *shape], name=f"{name}-send"
+            )
         )
         result = _answer(receiver)
     return NetworkProbe(

@@ -4,8 +4,7 @@
     python -m meshmark.load.probe_network send --to ADDRESS:PORT --flows N --seconds S
 
 The receiver prints `{"ready": true}` once it listens, and at the end bytes and seconds: what arrived between the
-moment all flows had begun and S seconds later. The sender stops by itself. Content is incompressible, so that a proxy's
-encryption costs what it costs.
+moment all flows had begun and S seconds later. The sender stops by itself. The content is random.
 Limit: sender, receiver and proxies share the machine's cores; the figure is a ceiling of this machine, not of a NIC.
 """
 
@@ -42,7 +41,7 @@ def receive(port: int, flows: int, seconds: float) -> dict[str, float]:
                     break
                 counts[number] += got
 
-    with socket.create_server(("0.0.0.0", port), backlog=flows) as server:  # noqa: S104 (inside a host of the lab)
+    with socket.create_server(("0.0.0.0", port), backlog=flows) as server:
         server.settimeout(START_TIMEOUT_S)
         print(json.dumps({"ready": True}), flush=True)
         threads = []

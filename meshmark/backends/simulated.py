@@ -1,0 +1,431 @@
+"""A system under test with a known ceiling, on a simulated clock: whole experiments run on it in milliseconds.
+
+The model is a saturating server: producing clients offer all they can, the system acknowledges at
+`ceiling x warm-up factor x noise`, shared evenly between the producing connections; replication and consumers keep up
+within one report. Every counter that the sampler reads follows from the records acknowledged, so that ledger and path
+proof must add up. It answers the same lines as the real load worker. Nothing here knows a real Kafka.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from meshmark.cluster import Cluster, Probe, Process, Testbed, TopicLayout
+from meshmark.errors import ComponentFailed
+from meshmark.plan import DataPlane, Plan, Scenario, Workload
+from meshmark.record import Counters, HostFacts, LoadTotals, Proof, Versions
+from meshmark.worker_protocol import Batches, WorkerCommand, WorkerReport, WorkerSpec
+
+CPUS = 4
+RECORD_OVERHEAD_BYTES = 8
+BATCH_RECORDS = 100
+BATCH_OVERHEAD_BYTES = 61
+REQUEST_OVERHEAD_BYTES = 90
+PACKETS_PER_MB = {
+    DataPlane.PLAIN: 40.0,
+    DataPlane.KAFKA_TLS: 110.0,
+    DataPlane.ISTIO: 42.0,
+    DataPlane.ISTIO_MTLS: 90.0,
+}
+DISK_BYTES_S = 400e6
+NETWORK_BYTES_S = {DataPlane.PLAIN: 1.2e9, DataPlane.ISTIO: 0.9e9, DataPlane.ISTIO_MTLS: 0.7e9}
+
+
+class SimulatedClock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self, start_s: float = 1_000.0) -> None:
+        self._now = start_s
+
+    def now(self) -> float:
+        return self._now
+
+    def wall(self) -> float:
+        return 1_700_000_000.0 + self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += max(0.0, seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Truth:
+    """What an experiment on the simulated system should find."""
+
+    ceilings_msg_s: Mapping[DataPlane, float] = field(
+        default_factory=lambda: {
+            DataPlane.PLAIN: 150_000.0,
+            DataPlane.KAFKA_TLS: 112_000.0,
+            DataPlane.ISTIO: 149_000.0,
+            DataPlane.ISTIO_MTLS: 120_000.0,
+        }
+    )
+    per_client_msg_s: float = 140_000.0
+    warmup_s: float = 4.0
+    noise: float = 0.01
+    proofs_hold: bool = True
+    proxied_share: float = 1.0
+    """Part of the bytes that the sidecars see; below 1 some traffic goes past them."""
+    broker_dies_after_s: float | None = None
+
+
+class _System:
+    """Everything that has happened in one cluster's life, advanced to an instant on demand."""
+
+    def __init__(self, scenario: Scenario, truth: Truth, clock: SimulatedClock, source: random.Random) -> None:
+        self.scenario = scenario
+        self.truth = truth
+        self.clock = clock
+        self.born_s = clock.now()
+        self.at_s = clock.now()
+        self.busy_s = 0.0
+        self.acknowledged = 0.0
+        self.live_acknowledged = 0.0
+        self.noise = math.exp(source.gauss(0, truth.noise))
+        self.workers: list[_Worker] = []
+
+    def advance(self) -> None:
+        elapsed = self.clock.now() - self.at_s
+        self.at_s = self.clock.now()
+        producing = [worker for worker in self.workers if worker.producing]
+        if elapsed <= 0 or not producing:
+            return
+        self.busy_s += elapsed
+        warm = 1 - 0.6 * math.exp(-self.busy_s / self.truth.warmup_s)
+        offered = self.truth.per_client_msg_s * len(producing)
+        rate = min(offered, self.truth.ceilings_msg_s[self.scenario.data_plane]) * warm * self.noise
+        for worker in producing:
+            worker.acknowledged += rate * elapsed / len(producing)
+        self.acknowledged += rate * elapsed
+        self.live_acknowledged += rate * elapsed
+
+    def check(self) -> None:
+        death = self.truth.broker_dies_after_s
+        if death is not None and self.clock.now() - self.born_s > death:
+            raise ComponentFailed(
+                "kafka on broker-2 died (exit status 1)", component="broker-2/kafka", log_tail=("simulated death",)
+            )
+
+    def counters(self) -> Counters:
+        self.advance()
+        values: Counters = {}
+        brokers = _hosts("broker", self.scenario.cluster.brokers)
+        clients = _hosts("client", self.scenario.cluster.clients)
+        groups = self.scenario.workload.subscriptions_per_topic
+        factor = self.scenario.workload.replication_factor
+        payload_mb = self.acknowledged * self.scenario.workload.message_size / 1e6
+        total = self.acknowledged * _stored_bytes(self.scenario.workload)
+        live = self.live_acknowledged * _stored_bytes(self.scenario.workload)
+        requests = self.acknowledged * _request_bytes(self.scenario.workload)
+        led, seen = 1 / len(brokers), self.truth.proxied_share
+        packets = payload_mb * PACKETS_PER_MB[self.scenario.data_plane]
+        for host in brokers:
+            values |= _process(f"{host}/kafka", payload_mb * 6e-3)
+            values[f"{host}/kafka/log_bytes"] = live * factor * led
+            values[f"{host}/kafka/leader_log_bytes"] = live * led
+            values |= _interface(f"{host}/net", total * factor * led, packets * 0.8 * led)
+            if self.scenario.data_plane.sidecars:
+                values |= _process(f"{host}/sidecar", payload_mb * 2e-3)
+                values[f"{host}/sidecar/inbound_rx_bytes"] = requests * led * seen
+                values[f"{host}/sidecar/inbound_tx_bytes"] = total * led * (factor - 1 + groups) * seen
+                values[f"{host}/sidecar/outbound_rx_bytes"] = total * led * (factor - 1) * seen
+                values[f"{host}/sidecar/outbound_tx_bytes"] = total * 1e-4
+                values[f"{host}/sidecar/connections"] = 24.0
+        for host in clients:
+            values |= _process(f"{host}/client", payload_mb * 3e-3 / len(clients))
+            values |= _interface(f"{host}/net", requests / len(clients), packets * 0.2 / len(clients))
+            if self.scenario.data_plane.sidecars:
+                values |= _process(f"{host}/sidecar", payload_mb * 1e-3 / len(clients))
+                values[f"{host}/sidecar/outbound_tx_bytes"] = requests / len(clients) * seen
+                values[f"{host}/sidecar/outbound_rx_bytes"] = total * groups / len(clients) * seen
+                values[f"{host}/sidecar/inbound_rx_bytes"] = 0.0
+                values[f"{host}/sidecar/inbound_tx_bytes"] = 0.0
+                values[f"{host}/sidecar/connections"] = 60.0
+        return values | self._machine(values, total * factor)
+
+    def _machine(self, components: Counters, written_bytes: float) -> Counters:
+        user = sum(value for key, value in components.items() if key.endswith("/cpu_user_s"))
+        system = sum(value for key, value in components.items() if key.endswith("/cpu_system_s"))
+        kernel = 0.02 * (user + system)
+        elapsed = (self.clock.now() - self.born_s) * CPUS
+        return {
+            "machine/cpu/user_s": user,
+            "machine/cpu/system_s": system + kernel,
+            "machine/cpu/softirq_s": 0.0,
+            "machine/cpu/irq_s": 0.0,
+            "machine/cpu/iowait_s": 0.0,
+            "machine/cpu/steal_s": 0.0,
+            "machine/cpu/idle_s": elapsed - user - system - kernel,
+            "machine/disk/write_bytes": written_bytes * 0.9,
+            "machine/disk/busy_s": written_bytes * 0.9 / DISK_BYTES_S,
+            "machine/memory/available_bytes": 8e9,
+            "machine/memory/dirty_bytes": 1e8,
+        }
+
+
+def _stored_bytes(workload: Workload) -> float:
+    return workload.message_size + RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES / BATCH_RECORDS
+
+
+def _request_bytes(workload: Workload) -> float:
+    return _stored_bytes(workload) + REQUEST_OVERHEAD_BYTES / BATCH_RECORDS
+
+
+def _hosts(kind: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{kind}-{number}" for number in range(1, count + 1))
+
+
+def _process(component: str, cpu_s: float) -> Counters:
+    return {
+        f"{component}/cpu_user_s": cpu_s * 0.4,
+        f"{component}/cpu_system_s": cpu_s * 0.6,
+        f"{component}/memory_rss_bytes": 2e8,
+        f"{component}/threads": 20.0,
+    }
+
+
+def _interface(component: str, byte_count: float, packets: float) -> Counters:
+    return {
+        f"{component}/tx_bytes": byte_count,
+        f"{component}/rx_bytes": byte_count,
+        f"{component}/tx_packets": packets,
+        f"{component}/rx_packets": packets,
+    }
+
+
+class _Scripted:
+    """A process that has one thing to say."""
+
+    def __init__(self, name: str, host: str, lines: Sequence[str]) -> None:
+        self.name = name
+        self.host = host
+        self._lines = list(lines)
+
+    def send_line(self, line: str) -> None:
+        raise ComponentFailed(f"{self.name} takes no lines", component=self.name)
+
+    def read_line(self, timeout_s: float) -> str | None:
+        return self._lines.pop(0) if self._lines else None
+
+    def signal(self, number: int) -> None:
+        pass
+
+    def wait(self, timeout_s: float) -> int:
+        return 0
+
+
+class _Worker:
+    """A load worker that answers from the model."""
+
+    def __init__(self, name: str, host: str, system: _System) -> None:
+        self.name = name
+        self.host = host
+        self.acknowledged = 0.0
+        self.producing = False
+        self._system = system
+        self._spec: WorkerSpec | None = None
+        self._lines: list[str] = []
+        self._next_s = math.inf
+
+    def send_line(self, line: str) -> None:
+        self._system.advance()
+        if self._spec is None:
+            self._spec = WorkerSpec.model_validate_json(line)
+            self._report("ready")
+            return
+        command = WorkerCommand.model_validate_json(line)
+        if command.command == "mark":
+            self._report("mark", command.mark)
+        elif command.command == "start":
+            self.producing = self._spec.role == "producer"
+            self._next_s = self._slot_after(self._system.clock.now())
+        else:
+            self.producing = False
+            self._next_s = math.inf
+            self._report("finished")
+
+    def read_line(self, timeout_s: float) -> str | None:
+        if not self._lines:
+            self._system.clock.sleep(max(0.0, min(timeout_s, self._next_s - self._system.clock.now())))
+            self._system.advance()
+            if self._system.clock.now() >= self._next_s:
+                self._next_s = self._slot_after(self._system.clock.now())
+                self._report("interval")
+        return self._lines.pop(0) if self._lines else None
+
+    def signal(self, number: int) -> None:
+        pass
+
+    def wait(self, timeout_s: float) -> int:
+        return 0
+
+    def _slot_after(self, now_s: float) -> float:
+        interval_s = self._spec.interval_s if self._spec else 0.5
+        return (math.floor(now_s / interval_s + 1e-9) + 1) * interval_s
+
+    def _report(self, kind: str, mark: int = 0) -> None:
+        assert self._spec is not None
+        self._system.advance()
+        size = self._spec.message_size
+        if self._spec.role == "producer":
+            count = int(self.acknowledged)
+            totals = LoadTotals(offered=count, acknowledged=count, acknowledged_bytes=count * size)
+        else:
+            count = sum(int(worker.acknowledged) for worker in self._system.workers)
+            totals = LoadTotals(consumed=count, consumed_bytes=count * size)
+        workload = self._system.scenario.workload
+        batches = Batches(
+            batches=count // BATCH_RECORDS,
+            records=count,
+            batch_bytes=int(count * _stored_bytes(workload)),
+            requests=count // BATCH_RECORDS,
+            request_bytes=int(count * _request_bytes(workload)),
+        )
+        report = WorkerReport.model_validate(
+            {
+                "kind": kind,
+                "time_s": self._system.clock.now(),
+                "mark": mark,
+                "totals": totals,
+                "batches": batches if self._spec.role == "producer" else Batches(),
+            }
+        )
+        self._lines.append(report.model_dump_json())
+
+
+@dataclass(frozen=True)
+class _Layout:
+    leaders: Mapping[tuple[str, int], str]
+
+
+class _SystemProbe:
+    def __init__(self, system: _System) -> None:
+        self._system = system
+
+    def read(self) -> Counters:
+        return self._system.counters()
+
+
+class SimulatedCluster:
+    """Both Testbed and Cluster."""
+
+    def __init__(self, scenario: Scenario, system: _System) -> None:
+        self._scenario = scenario
+        self._system = system
+        self.broker_hosts = _hosts("broker", scenario.cluster.brokers)
+        self.client_hosts = _hosts("client", scenario.cluster.clients)
+        self.bootstrap_servers = "broker-1:9092"
+        self.client_config: Mapping[str, str] = {}
+        tls = scenario.data_plane in (DataPlane.KAFKA_TLS, DataPlane.ISTIO_MTLS)
+        self.encrypted_hops: tuple[str, ...] = ("client-broker", "broker-broker") if tls else ()
+        self.plain_hops: tuple[str, ...] = ("controller",) if tls else ("client-broker", "broker-broker", "controller")
+        self.log_dir = Path("simulated")
+
+    def address(self, host: str) -> str:
+        return host
+
+    @contextmanager
+    def spawn(self, host: str, argv: Sequence[str], *, name: str, component: str = "client") -> Iterator[Process]:
+        if "meshmark.load.worker" not in argv:
+            yield _Scripted(name, host, self._probe_answers(argv))
+            return
+        worker = _Worker(name, host, self._system)
+        self._system.workers.append(worker)
+        try:
+            yield worker
+        finally:
+            self._system.advance()
+            self._system.workers.remove(worker)
+
+    def _probe_answers(self, argv: Sequence[str]) -> list[str]:
+        if "meshmark.load.probe_disk" in argv:
+            return [json.dumps({"bytes": DISK_BYTES_S * 2, "seconds": 2.0})]
+        data_plane = self._scenario.data_plane if self._scenario.data_plane.sidecars else DataPlane.PLAIN
+        rate = {"bytes": NETWORK_BYTES_S[data_plane] * 2, "seconds": 2.0}
+        return [json.dumps({"ready": True}), json.dumps(rate)]
+
+    def probes(self) -> Sequence[Probe]:
+        return (_SystemProbe(self._system),)
+
+    def check(self) -> None:
+        self._system.check()
+
+    def configurations(self) -> Mapping[str, str]:
+        return {f"{host}.properties": f"node.id={number}\n" for number, host in enumerate(self.broker_hosts, start=1)}
+
+    def logs(self) -> Mapping[str, Path]:
+        return {}
+
+    def create_topics(self, workload: Workload, prefix: str) -> TopicLayout:
+        self._system.clock.sleep(0.3)
+        self._system.live_acknowledged = 0.0
+        names = [f"{prefix}-{number}" for number in range(1, workload.topics + 1)]
+        partitions = [(name, part) for name in names for part in range(workload.partitions_per_topic)]
+        return _Layout(
+            {
+                partition: self.broker_hosts[place % len(self.broker_hosts)]
+                for place, partition in enumerate(partitions)
+            }
+        )
+
+    def delete_topics(self, layout: TopicLayout) -> None:
+        self._system.advance()
+        self._system.clock.sleep(0.3)
+        self._system.live_acknowledged = 0.0
+
+    def prove(self) -> Sequence[Proof]:
+        if not self._scenario.data_plane.mtls:
+            return ()
+        holds = self._system.truth.proofs_hold
+        return tuple(
+            Proof(name="STRICT refuses plaintext", host=host, holds=holds, detail="simulated")
+            for host in self.broker_hosts
+        )
+
+
+class SimulatedBackend:
+    """Opens simulated clusters; every cluster has its own noise, drawn from `seed`."""
+
+    name = "simulated"
+
+    def __init__(self, clock: SimulatedClock, truth: Truth | None = None, seed: int = 1) -> None:
+        self._clock = clock
+        self._truth = truth or Truth()
+        self._source = random.Random(seed)
+
+    def facts(self) -> HostFacts:
+        return HostFacts(
+            hostname="simulated",
+            kernel="none",
+            cpu_model="simulated",
+            cpus=CPUS,
+            memory_bytes=16_000_000_000,
+            cgroup="none",
+            file_system="simulated",
+            privileges="none",
+            features={},
+        )
+
+    def versions(self) -> Versions:
+        return Versions(
+            meshmark="simulated", python="-", kafka="simulated", java="-", envoy="simulated", librdkafka="simulated"
+        )
+
+    def prepare(self, plan: Plan) -> None:
+        pass
+
+    @contextmanager
+    def testbed(self, scenario: Scenario) -> Iterator[Testbed]:
+        self._clock.sleep(1.0)
+        yield SimulatedCluster(scenario, _System(scenario, self._truth, self._clock, self._source))
+
+    @contextmanager
+    def cluster(self, scenario: Scenario) -> Iterator[Cluster]:
+        self._clock.sleep(7.0)
+        yield SimulatedCluster(scenario, _System(scenario, self._truth, self._clock, self._source))
+        self._clock.sleep(2.0)

@@ -1,0 +1,187 @@
+"""One trial: load held for one window, between two moments at which nothing is in flight.
+
+Counters are read at both edges of the window (throughput, CPU, packets) and at both quiet moments (the proof that the
+traffic took the path that the scenario says, which needs exact bytes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from meshmark.analysis.path import unexplained
+from meshmark.clock import Clock
+from meshmark.cluster import Cluster, TopicLayout
+from meshmark.experiment.progress import Progress
+from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
+from meshmark.measure.sampler import Sampler
+from meshmark.plan import Scenario, Slot
+from meshmark.record import BatchFill, Counters, LoadInterval, LoadTotals, Trial
+from meshmark.store import RoundWriter
+
+SETTLE_S = 1.5
+"""From the start of the load to the first window edge: connections open, queues fill."""
+TICK_S = 0.25
+QUIET_S = 0.3
+QUIET_TIMEOUT_S = 20.0
+"""Replicas catch up within this, or the trial's path cannot be checked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """What every trial of a round is done with."""
+
+    cluster: Cluster
+    scenario: Scenario
+    slot: Slot
+    seed: int
+    sampler: Sampler
+    writer: RoundWriter
+    progress: Progress
+    clock: Clock
+
+
+def warm_up(bench: Bench) -> tuple[float, ...]:
+    """Load from one client for the method's warm-up; the rate of each second, so that the record shows how flat it
+    was in the end. The topics are deleted afterwards."""
+    rates: list[float] = []
+    with _topics(bench, "warmup") as layout, _load(bench, layout, clients=1) as running:
+        running.start()
+        last = running.mark()
+        for _ in range(round(bench.scenario.method.warmup_seconds)):
+            _watch(bench, running, 1.0)
+            now = running.mark()
+            rates.append((now.totals.acknowledged - last.totals.acknowledged) / (now.time_s - last.time_s))
+            last = now
+        running.stop()
+    return tuple(rates)
+
+
+def measure(bench: Bench, step: int, clients: int) -> Trial:
+    """Load from `clients` producing clients at once, and consumers where the workload has them."""
+    with _topics(bench, f"trial-{step}") as layout:
+        with _load(bench, layout, clients=clients) as running:
+            quiet_start = bench.sampler.read_now()
+            running.start()
+            _watch(bench, running, SETTLE_S)
+            first, counters_start = running.mark(), bench.sampler.read_now()
+            _watch(bench, running, bench.scenario.method.window_seconds)
+            last, counters_end = running.mark(), bench.sampler.read_now()
+            end = running.stop()
+            settled = _until_quiet(bench)
+        quiet_end = bench.sampler.read_now()
+    trial = Trial(
+        round_index=bench.slot.index,
+        scenario=bench.scenario.name,
+        repeat=bench.slot.repeat,
+        step=step,
+        clients=clients,
+        connections=first.connections,
+        started_s=quiet_start.time_s,
+        window_start_s=first.time_s,
+        window_end_s=last.time_s,
+        window=last.totals - first.totals,
+        total=end.totals,
+        batch=_batch_fill(end),
+        counters_start=counters_start.values,
+        counters_end=counters_end.values,
+        quiet_start=quiet_start.values,
+        quiet_end=quiet_end.values,
+        path=_path(bench, quiet_start.values, quiet_end.values, end, layout),
+        valid=True,
+    )
+    reasons = _faults(trial, bench.scenario, settled)
+    return trial.model_copy(update={"valid": not reasons, "reasons": reasons})
+
+
+@contextmanager
+def _topics(bench: Bench, name: str) -> Iterator[TopicLayout]:
+    layout = bench.cluster.create_topics(bench.scenario.workload, f"{name}-{bench.slot.index}")
+    yield layout
+    bench.cluster.delete_topics(layout)
+
+
+@contextmanager
+def _load(bench: Bench, layout: TopicLayout, *, clients: int) -> Iterator[Load]:
+    workload = bench.scenario.workload
+    specs = [
+        producer_spec(workload, bench.cluster, layout, client=client, seed=bench.seed)
+        for client in range(1, clients + 1)
+    ]
+    specs += consumer_specs(workload, bench.cluster, layout, seed=bench.seed)
+    with load(bench.cluster, specs, bench.clock) as running:
+        yield running
+
+
+def _watch(bench: Bench, running: Load, seconds: float) -> None:
+    """Lets the load go on, records what it reports, and notices at once when a component dies."""
+    end = bench.clock.now() + seconds
+    while (left := end - bench.clock.now()) > 0:
+        bench.clock.sleep(min(TICK_S, left))
+        bench.cluster.check()
+        _record(bench, running.intervals())
+
+
+def _record(bench: Bench, intervals: list[LoadInterval]) -> None:
+    for interval in intervals:
+        bench.writer.interval(interval)
+    if len(intervals) > 1:
+        first, last = intervals[0], intervals[-1]
+        seconds = last.time_s - first.time_s
+        bench.progress.rate((last.totals.acknowledged - first.totals.acknowledged) / seconds, last.clients)
+
+
+def _until_quiet(bench: Bench) -> bool:
+    """Waits until no broker's log grows any more: followers have everything. False if that did not happen."""
+    end = bench.clock.now() + QUIET_TIMEOUT_S
+    before = _log_bytes(bench.sampler.read_now().values)
+    while bench.clock.now() < end:
+        bench.clock.sleep(QUIET_S)
+        bench.cluster.check()
+        now = _log_bytes(bench.sampler.read_now().values)
+        if now == before:
+            return True
+        before = now
+    return False
+
+
+def _log_bytes(counters: Counters) -> dict[str, float]:
+    return {key: value for key, value in counters.items() if key.endswith("/kafka/log_bytes")}
+
+
+def _batch_fill(end: Mark) -> BatchFill:
+    batches = end.batches
+    return BatchFill(
+        records_per_batch=batches.records / batches.batches if batches.batches else None,
+        bytes_per_batch=batches.batch_bytes / batches.batches if batches.batches else None,
+        requests=batches.requests,
+        request_bytes=batches.request_bytes,
+    )
+
+
+def _faults(trial: Trial, scenario: Scenario, settled: bool) -> tuple[str, ...]:
+    """Every reason why this trial must not count."""
+    total = trial.total
+    reasons = []
+    if not total.closed or total.outstanding:
+        reasons.append(f"records do not add up at the end: {_account(total)}")
+    if total.failed or total.unknown:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(total.errors.items()))
+        reasons.append(f"{total.failed + total.unknown} records were not acknowledged ({kinds})")
+    if trial.window.acknowledged <= 0:
+        reasons.append("nothing was acknowledged in the window")
+    groups = scenario.workload.subscriptions_per_topic
+    if total.consumed != groups * total.acknowledged:
+        reasons.append(f"consumers read {total.consumed} records of {groups} x {total.acknowledged} acknowledged")
+    if not settled:
+        reasons.append(f"the brokers' logs still grew {QUIET_TIMEOUT_S:.0f} s after the load had ended")
+    reasons += unexplained(trial.path)
+    return tuple(reasons)
+
+
+def _account(total: LoadTotals) -> str:
+    return (
+        f"offered {total.offered} = acknowledged {total.acknowledged} + failed {total.failed} "
+        f"+ unknown {total.unknown} + outstanding {total.outstanding}"
+    )

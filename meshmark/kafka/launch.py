@@ -1,0 +1,74 @@
+"""The command line of a broker, and the ahead-of-time archive that all brokers start from.
+
+The archive (JDK 25 and newer: AOT cache, JEP 483/514/515; older: CDS) is written by one training run and used by
+every broker of every scenario alike. It belongs to one Java, one set of jars and one set of JVM options: `archive_path`
+has them all in its name. Limit: a JVM checks the jars' times, so a jar that is fetched again needs a new archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshmark.kafka.distribution import Java, cache_dir
+from meshmark.plan import ClusterSpec
+
+LOGGING = Path(__file__).parent.parent / "resources" / "kafka" / "log4j2.properties"
+AOT_SINCE = 25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runtime:
+    """A Java runtime and the jars on its class path."""
+
+    java: Java
+    jars: tuple[Path, ...]
+
+    def command(self, main: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
+        class_path = ":".join(map(str, self.jars))
+        return [str(self.java.path), *options, "-cp", class_path, main, *arguments]
+
+
+def broker_command(
+    runtime: Runtime, spec: ClusterSpec, settings: Path, temporary: Path, archive: Sequence[str] = ()
+) -> list[str]:
+    """`settings` is a properties file; the JVM and native libraries leave their files in `temporary`."""
+    options = [
+        f"-Xms{spec.heap_bytes}",
+        f"-Xmx{spec.heap_bytes}",
+        *spec.jvm_options,
+        *archive,
+        "-XX:+ExitOnOutOfMemoryError",
+        "-XX:-UsePerfData",  # its file in /tmp would outlive a killed broker
+        "-Djava.awt.headless=true",
+        f"-Djava.io.tmpdir={temporary}",
+        f"-Dlog4j2.configurationFile={LOGGING}",
+    ]
+    return runtime.command("kafka.Kafka", str(settings), options=options)
+
+
+def archive_path(runtime: Runtime, spec: ClusterSpec) -> Path:
+    """Where the archive for these parts and options is, or would be, in the cache."""
+    key = hashlib.sha256()
+    parts = [str(runtime.java.path), runtime.java.version, str(spec.heap_bytes), *spec.jvm_options]
+    for jar in runtime.jars:
+        state = jar.stat()
+        parts.append(f"{jar} {state.st_size} {state.st_mtime_ns}")
+    key.update("\n".join(parts).encode())
+    return cache_dir() / "archives" / f"{key.hexdigest()[:24]}.jsa"
+
+
+def training_options(java: Java, archive: Path) -> list[str]:
+    """For the run that writes the archive when it is ended by SIGTERM."""
+    if java.major >= AOT_SINCE:
+        return [f"-XX:AOTCacheOutput={archive}"]
+    return [f"-XX:ArchiveClassesAtExit={archive}"]
+
+
+def archive_options(java: Java, archive: Path) -> list[str]:
+    """A broker that cannot use the archive refuses to start, so that brokers never differ silently."""
+    if java.major >= AOT_SINCE:
+        return [f"-XX:AOTCache={archive}", "-XX:AOTMode=on"]
+    return [f"-XX:SharedArchiveFile={archive}", "-Xshare:on"]

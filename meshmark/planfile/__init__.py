@@ -1,0 +1,21 @@
+"""Plan files: YAML -> Plan with every mistake placed at its line, Plan -> YAML, and how much effort a run is worth."""
+
+from meshmark.planfile.effort import CERTAINTY, Effort, effort, estimate_seconds, select
+from meshmark.planfile.reading import builtin, builtin_names, load, loads
+from meshmark.planfile.schema import schema, schema_text
+from meshmark.planfile.writing import dump
+
+__all__ = [
+    "CERTAINTY",
+    "Effort",
+    "builtin",
+    "builtin_names",
+    "dump",
+    "effort",
+    "estimate_seconds",
+    "load",
+    "loads",
+    "schema",
+    "schema_text",
+    "select",
+]

@@ -1,0 +1,108 @@
+"""How long a run takes and what it is worth: quick, default or full, and the part of a plan that is asked for.
+
+`default` fills in what the plan leaves open, so a plan's own durations and repeats win over it. `quick` and
+`full` are said on the command line, later and nearer to the user than the file, so they win over the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from meshmark.errors import UsageError
+from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario
+from meshmark.planfile.schema import did_you_mean
+
+Effort = Literal["quick", "default", "full"]
+
+# What the parts of a run take on an idle machine of 2 cores, besides what the plan says.
+_ROUND_SECONDS = 8 + 2 + 3
+"""Cluster start, proofs of the path, stop."""
+_STEP_SECONDS = 2.5
+"""Load start, drain and the quiet readings around one window."""
+_LADDER_STEPS = 3
+"""A ladder mostly ends at its second or third step, when a further client adds nothing."""
+_TESTBED_SECONDS = 1.5
+_DISK_MODES = 2
+_NETWORK_PATHS = 3
+_FLOW_KINDS = 2
+
+# Budgets: a quick run of four scenarios ends within 5 minutes, a default one within 12; more scenarios get more.
+_BUDGET_SECONDS = {"quick": (290.0, 72.0), "default": (715.0, 178.0)}
+_FULL_MARGIN = 1.25
+
+_REPEATS = {"quick": 2, "full": 10}
+_METHOD: dict[str, dict[str, Any]] = {
+    "quick": {"warmup_seconds": 6, "window_seconds": 4, "clients_max": 2},
+    "full": {"warmup_seconds": 20, "window_seconds": 15},
+}
+_ENVIRONMENT: dict[str, dict[str, Any]] = {
+    "quick": {"disk_seconds": 2, "network_seconds": 1, "repeats": 1},
+    "full": {"disk_seconds": 5, "network_seconds": 5, "repeats": 5},
+}
+
+CERTAINTY: dict[Effort, str] = {
+    "quick": "2 repeats of short windows: a difference below about 20 % cannot be told from noise",
+    "default": "3 repeats: a difference below about 10 % cannot be told from noise",
+    "full": "10 repeats of long windows: the spread over repeats is what the table is worth",
+}
+
+
+def effort(plan: Plan, level: Effort) -> Plan:
+    """The plan with the durations and repeats of a level."""
+    if level == "default":
+        if "budget_seconds" in plan.model_fields_set:
+            return plan
+        return plan.model_copy(update={"budget_seconds": _budget(plan, level)})
+    scenarios = tuple(_hurried(scenario, _METHOD[level]) for scenario in plan.scenarios)
+    environment = EnvironmentSpec.model_validate(
+        {**plan.environment.model_dump(by_alias=False), **_ENVIRONMENT[level]}
+    )
+    changed = plan.model_copy(update={"repeats": _REPEATS[level], "scenarios": scenarios, "environment": environment})
+    return changed.model_copy(update={"budget_seconds": _budget(changed, level)})
+
+
+def _budget(plan: Plan, level: Effort) -> float:
+    if level == "full":
+        return min(float(round(estimate_seconds(plan) * _FULL_MARGIN)), 86_400.0)
+    least, per_scenario = _BUDGET_SECONDS[level]
+    return max(least, per_scenario * len(plan.scenarios))
+
+
+def _hurried(scenario: Scenario, values: dict[str, Any]) -> Scenario:
+    method = Method.model_validate({**scenario.method.model_dump(by_alias=False), **values})
+    return scenario.model_copy(update={"method": method})
+
+
+def estimate_seconds(plan: Plan) -> float:
+    """What the whole plan takes on an idle machine, its budget aside; set-up on a cold cache comes on top."""
+    rounds = sum(_round_seconds(scenario) for scenario in plan.scenarios)
+    return _environment_seconds(plan.environment) + plan.repeats * rounds
+
+
+def _environment_seconds(environment: EnvironmentSpec) -> float:
+    once = _DISK_MODES * environment.disk_seconds + _NETWORK_PATHS * _FLOW_KINDS * environment.network_seconds
+    return environment.repeats * once + _NETWORK_PATHS * _TESTBED_SECONDS
+
+
+def _round_seconds(scenario: Scenario) -> float:
+    method = scenario.method
+    steps = min(method.clients_max, _LADDER_STEPS)
+    return _ROUND_SECONDS + method.warmup_seconds + steps * (method.window_seconds + _STEP_SECONDS)
+
+
+def select(plan: Plan, only: Sequence[str]) -> Plan:
+    """The plan with only these scenarios, in its own order; all of them if none is named. Without the baseline
+    among them, losses stay unknown."""
+    names = [scenario.name for scenario in plan.scenarios]
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        guesses = ", ".join(f"{name}{did_you_mean(name, names)}" for name in unknown)
+        raise UsageError(
+            f"the plan {plan.name} has no scenario {guesses}", hint=f"its scenarios are: {', '.join(names)}"
+        )
+    if not only:
+        return plan
+    return plan.model_copy(
+        update={"scenarios": tuple(scenario for scenario in plan.scenarios if scenario.name in only)}
+    )

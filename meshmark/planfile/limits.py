@@ -1,0 +1,177 @@
+"""Values of a plan against each other: what no single key can be blamed for.
+
+Reports what cannot work at all, e.g. more replicas than brokers; what is only unwise is the user's business.
+A value that is already known to be wrong is left out of these comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from meshmark.kafka.properties import reserved_keys
+from meshmark.plan import ClusterSpec, Workload
+from meshmark.planfile.schema import did_you_mean
+from meshmark.planfile.tree import START, Node, Position, Problem, Scalar
+
+BATCH_OVERHEAD_BYTES = 512
+"""More than a record batch's header and a record's own framing take around one value."""
+
+KAFKA_MESSAGE_MAX_BYTES = 1_048_588
+"""Kafka's default of message.max.bytes and max.message.bytes."""
+
+CLIENT_KEYS = ("bootstrap.servers", "security.protocol", "metadata.broker.list", "group.id", "client.id")
+"""Client settings that the data plane and the load workers decide, besides all that begin with `ssl.`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scenario:
+    """A scenario's values with the plan's defaults behind them."""
+
+    node: Node
+    bad: set[str]
+
+    def place(self, *path: str) -> tuple[Position, str]:
+        """Where the value stands, or else the nearest thing around it that stands somewhere."""
+        node, best = self.node, self.node
+        for step in path:
+            child = node.items().get(step)
+            if child is None:
+                break
+            node = child
+            best = node if node.at is not None else best
+        return best.at or START, best.key
+
+    def node_at(self, *path: str) -> Node | None:
+        node: Node | None = self.node
+        for step in path:
+            node = node.items().get(step) if node is not None else None
+        return node
+
+    def integer(self, fallback: int, *path: str) -> int | None:
+        """The value of a setting, None where it is wrong already. Kafka settings may be digits in quotes."""
+        node = self.node_at(*path)
+        if node is None:
+            return fallback
+        value: object = node.value
+        if isinstance(value, str) and value.isdigit() and len(value) < 20:
+            value = int(value)
+        return value if isinstance(value, int) and not isinstance(value, bool) and node.key not in self.bad else None
+
+    def problem(self, text: str, *path: str) -> Problem:
+        at, key = self.place(*path)
+        return Problem(at, key, text)
+
+
+def problems(plan: Node, scenarios: Sequence[Node], bad: set[str]) -> list[Problem]:
+    """Everything impossible in a plan of resolved scenarios; `bad` are keys that are reported already."""
+    found: list[Problem] = []
+    for node in scenarios:
+        scenario = _Scenario(node, bad)
+        found += _replication(scenario)
+        found += _message_size(scenario)
+        found += _owned_settings(scenario)
+    found += _twice(scenarios)
+    found += _baseline(plan, scenarios, bad)
+    return found
+
+
+def _replication(scenario: _Scenario) -> list[Problem]:
+    found = []
+    brokers = scenario.integer(ClusterSpec().brokers, "cluster", "brokers")
+    replicas = scenario.integer(Workload().replication_factor, "workload", "replicationFactor")
+    if brokers is not None and replicas is not None and replicas > brokers:
+        found.append(
+            scenario.problem(
+                f"{replicas} replicas do not fit on brokers: {brokers}; must be at most {brokers}",
+                "workload",
+                "replicationFactor",
+            )
+        )
+    for path in (("workload", "topicConfig"), ("cluster", "brokerConfig")):
+        # A topic's own setting hides the broker's.
+        node = scenario.node_at(*path, "min.insync.replicas")
+        if node is None:
+            continue
+        in_sync = scenario.integer(1, *path, "min.insync.replicas")
+        if in_sync is not None and replicas is not None and not 1 <= in_sync <= replicas:
+            # Where only the default is too high, the replication factor is what the file says.
+            place = (*path, "min.insync.replicas") if node.at is not None else ("workload", "replicationFactor")
+            text = (
+                f"min.insync.replicas {in_sync} with replicationFactor {replicas} would refuse every message; "
+                f"{'.'.join(path)} must say 1 to {replicas}"
+            )
+            found.append(scenario.problem(text, *place))
+        break
+    return found
+
+
+def _message_size(scenario: _Scenario) -> list[Problem]:
+    size = scenario.integer(Workload().message_size, "workload", "messageSize")
+    limits = [
+        (("workload", "topicConfig", "max.message.bytes"), BATCH_OVERHEAD_BYTES),
+        (("cluster", "brokerConfig", "message.max.bytes"), BATCH_OVERHEAD_BYTES),
+        (("workload", "producerConfig", "message.max.bytes"), BATCH_OVERHEAD_BYTES),
+    ]
+    if scenario.node_at(*limits[0][0]) is not None:
+        del limits[1]
+    found = []
+    for path, overhead in limits:
+        limit = scenario.integer(KAFKA_MESSAGE_MAX_BYTES, *path)
+        if size is not None and limit is not None and size + overhead > limit:
+            found.append(
+                scenario.problem(
+                    f"messages of {size:,} bytes do not fit {path[-1]} {limit:,}; must be at most "
+                    f"{max(limit - overhead, 0):,} (framing takes up to {overhead}), or raise {'.'.join(path)}",
+                    "workload",
+                    "messageSize",
+                )
+            )
+    return found
+
+
+def _owned_settings(scenario: _Scenario) -> list[Problem]:
+    broker = ("cluster", "brokerConfig")
+    found = [
+        scenario.problem(f"{name} is set by meshmark itself; leave it out", *broker, name)
+        for name in reserved_keys(dict.fromkeys(_settings(scenario, broker), ""))
+    ]
+    for path in (("workload", "producerConfig"), ("workload", "consumerConfig")):
+        found += [
+            scenario.problem(f"{name} follows from the data plane and the load; leave it out", *path, name)
+            for name in _settings(scenario, path)
+            if name in CLIENT_KEYS or name.startswith("ssl.")
+        ]
+    return found
+
+
+def _settings(scenario: _Scenario, path: tuple[str, ...]) -> list[str]:
+    node = scenario.node_at(*path)
+    return list(node.items()) if node is not None else []
+
+
+def _names(scenarios: Sequence[Node]) -> list[tuple[Scalar, Node]]:
+    named = [(item, item.items().get("name")) for item in scenarios]
+    return [(name.value, item) for item, name in named if name is not None and isinstance(name.value, str)]
+
+
+def _twice(scenarios: Sequence[Node]) -> list[Problem]:
+    seen: set[Scalar] = set()
+    found = []
+    for name, item in _names(scenarios):
+        if name in seen:
+            found.append(Problem(item.at or START, item.key, f"a second scenario named {name}; give it another name"))
+        seen.add(name)
+    return found
+
+
+def _baseline(plan: Node, scenarios: Sequence[Node], bad: set[str]) -> list[Problem]:
+    """A baseline that is named must exist; one that is only the default may be absent, and losses are then unknown."""
+    node = plan.items().get("baseline")
+    names = list(dict.fromkeys(str(name) for name, _ in _names(scenarios)))
+    if node is None or not names or node.key in bad or node.value in names:
+        return []
+    text = (
+        f"no scenario is named {node.value}{did_you_mean(str(node.value), names)}; must be one of {', '.join(names)}"
+    )
+    return [Problem(node.at or START, node.key, text)]

@@ -1,0 +1,41 @@
+"""Plan -> YAML that reads back to the same plan, every default spelt out.
+
+What all scenarios share is written once at the top level, as a person would.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from meshmark.plan import Plan
+
+_SHARED = ("cluster", "workload", "method")
+
+
+def dump(plan: Plan) -> str:
+    """The plan as a YAML file."""
+    values: dict[str, Any] = plan.model_dump(mode="json")
+    scenarios: list[dict[str, Any]] = values.pop("scenarios")
+    for key in _SHARED:
+        if all(scenario[key] == scenarios[0][key] for scenario in scenarios):
+            values[key] = scenarios[0][key]
+            for scenario in scenarios:
+                del scenario[key]
+    values["scenarios"] = [_short(scenario) for scenario in scenarios]
+    yaml = YAML(typ="rt", pure=True)
+    yaml.default_flow_style = False
+    yaml.width = 119
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    stream = io.StringIO()
+    yaml.dump(values, stream)
+    return stream.getvalue()
+
+
+def _short(scenario: dict[str, Any]) -> dict[str, Any] | str:
+    """A scenario that says nothing but its data plane is that name."""
+    if set(scenario) == {"name", "dataPlane"} and scenario["name"] == scenario["dataPlane"]:
+        return str(scenario["name"])
+    return scenario

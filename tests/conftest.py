@@ -1,0 +1,33 @@
+"""What all tests share: the `lab` mark for everything under tests/lab, and no silent skips in CI.
+
+With MESHMARK_CI=1 a skipped test of the lab or of the browser fails: something that should have been there was not.
+A reason that begins with `kernel:` stays a skip, since nothing that could be installed would change it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+LAB = Path(__file__).parent / "lab"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if LAB in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    must_run = os.environ.get("MESHMARK_CI") == "1" and any(map(item.get_closest_marker, ("lab", "browser")))
+    if must_run and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+        if not reason.startswith("kernel:"):
+            report.outcome = "failed"
+            report.longrepr = f"skipped where it must run: {reason}"
+    return report

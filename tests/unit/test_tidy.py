@@ -1,0 +1,218 @@
+"""The rules of the code that a machine can hold: sizes, forbidden constructs, words, links, declared libraries."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULE_LINES = 500
+FUNCTION_LINES = 70
+
+# Where `except Exception` is right: at the edge of a process or a thread, to pass the error on in another form.
+BROAD_EXCEPT = {"meshmark/cli/"}
+# Where time.sleep is right: everything else waits on a condition, or is given a Clock.
+SLEEP = {"meshmark/clock.py"}
+# Hosts that texts may name. Registries are not among them: their clients know where they are.
+HOSTS = {"apache.org", "www.apache.org", "www.w3.org", "json-schema.org", "type.googleapis.com", "example.com"}
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    """Text files under version control, and those about to be."""
+    argv = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    paths = [ROOT / name for name in names]
+    return tuple(path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:8_000])
+
+
+def python_files(*folders: str) -> list[Path]:
+    return [path for path in tracked() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in folders]
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def place(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT)}:{line}"
+
+
+def allowed(path: Path, places: set[str]) -> bool:
+    return any(str(path.relative_to(ROOT)).startswith(start) for start in places)
+
+
+def nodes(*folders: str) -> Iterator[tuple[Path, ast.AST]]:
+    for path in python_files(*folders):
+        for node in ast.walk(tree(path)):
+            yield path, node
+
+
+def matches(pattern: str, suffixes: set[str] | None = None) -> list[str]:
+    """Lines of tracked texts in which the pattern is found; this file, which names what it forbids, apart."""
+    found = []
+    for path in tracked():
+        if path == Path(__file__) or (suffixes and path.suffix not in suffixes):
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+            found += [f"{place(path, number)}: {match.group()}" for match in re.finditer(pattern, line)]
+    return found
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(python_files("meshmark")) > 10
+
+
+def test_modules_are_short() -> None:
+    files = python_files("meshmark", "tests", "bench")
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert {name: length for name, length in lengths.items() if length > MODULE_LINES} == {}
+
+
+def test_functions_fit_a_screen() -> None:
+    long = [
+        f"{place(path, node.lineno)} {node.name}: {length} lines"
+        for path, node in nodes("meshmark", "tests", "bench")
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES
+    ]
+    assert long == []
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    files = python_files("meshmark", "tests", "bench")
+    assert [str(path.relative_to(ROOT)) for path in files if not ast.get_docstring(tree(path))] == []
+
+
+def test_no_shell_strings() -> None:
+    found = [
+        place(path, node.lineno)
+        for path, node in nodes("meshmark", "tests", "bench")
+        if (isinstance(node, ast.keyword) and node.arg == "shell")
+        or (isinstance(node, ast.Call) and ast.unparse(node.func) in {"os.system", "os.popen"})
+    ]
+    assert found == []
+
+
+def test_broad_excepts_are_at_edges_only() -> None:
+    found = [
+        place(path, node.lineno)
+        for path, node in nodes("meshmark", "bench")
+        if isinstance(node, ast.ExceptHandler) and not allowed(path, BROAD_EXCEPT)
+        if node.type is None or {"Exception", "BaseException"} & set(re.findall(r"\w+", ast.unparse(node.type)))
+    ]
+    assert found == []
+
+
+def test_nobody_sleeps_for_readiness() -> None:
+    found = [
+        place(path, node.lineno)
+        for path, node in nodes("meshmark", "tests", "bench")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep" and not allowed(path, SLEEP)
+    ]
+    assert found == []
+
+
+def test_texts_name_no_other_hosts() -> None:
+    urls = matches(r"https?://(?P<host>[\w.-]+\.[a-z]{2,})")
+    bare = matches(r"\b(?:[a-z0-9-]+\.)+(?:org|com)\b(?!\.\w)")
+    assert [line for line in urls if line.split("//")[-1] not in HOSTS] == []
+    assert [line for line in bare if line.split(": ")[-1] not in HOSTS] == []
+
+
+def test_texts_name_no_path_of_one_machine() -> None:
+    assert matches(r"(?<![\w.*}\])-])/(?:work|root|home)/") == []
+    assert matches(r"(?<![\w.*}\])-])/tmp/", {".py", ".sh"}) == [], "temporary files belong to tempfile or tmp_path"
+
+
+def test_nothing_is_left_for_later_in_comments() -> None:
+    assert matches(r"\b(?:TODO|FIXME|XXX|HACK)\b") == []
+
+
+def headings(path: Path) -> set[str]:
+    """Anchors as Markdown renderers make them."""
+    titles = re.findall(r"^#+ +(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def links(path: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8"))
+
+
+def test_links_in_texts_resolve() -> None:
+    broken = []
+    for path in tracked():
+        if path.suffix != ".md":
+            continue
+        for link in links(path):
+            if "://" in link:
+                continue
+            name, _, anchor = link.partition("#")
+            target = path.parent / name if name else path
+            if not target.exists() or (anchor and anchor not in headings(target)):
+                broken.append(f"{path.relative_to(ROOT)}: {link}")
+    assert broken == []
+
+
+def test_every_document_is_in_the_table_of_contents() -> None:
+    docs = ROOT / "docs"
+    listed = {(docs / link.partition("#")[0]).resolve() for link in links(docs / "README.md")}
+    written = {path for path in tracked() if docs in path.parents and path.suffix == ".md"}
+    assert written - listed - {docs / "README.md"} == set()
+
+
+@cache
+def declared() -> dict[str, set[str]]:
+    """Extra ("" for the core) -> distributions."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = {"": project["dependencies"], **project["optional-dependencies"]}
+    return {extra: {re.split(r"[^\w.-]", line)[0].lower() for line in lines} for extra, lines in groups.items()}
+
+
+def imported(*folders: str) -> dict[str, set[str]]:
+    """Top-level module that is neither ours nor Python's -> places that import it."""
+    found: dict[str, set[str]] = {}
+    for path, node in nodes(*folders):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in names:
+            top = name.partition(".")[0]
+            if top not in sys.stdlib_module_names and top not in {"meshmark", "tests", "bench"}:
+                found.setdefault(top, set()).add(str(path.relative_to(ROOT)))
+    return found
+
+
+def distributions(module: str) -> set[str]:
+    return {name.lower().replace("_", "-") for name in packages_distributions().get(module, [module])}
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [
+        pytest.param(("meshmark",), ("", "lab", "report"), id="package"),
+        pytest.param(("tests", "bench"), ("", "lab", "report", "dev"), id="tests"),
+    ],
+)
+def test_imported_libraries_are_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
+    known = set().union(*(declared()[extra] for extra in extras))
+    unknown = {name: places for name, places in imported(*folders).items() if not distributions(name) & known}
+    assert unknown == {}
+
+
+def test_declared_libraries_are_used() -> None:
+    used = set().union(*(distributions(name) for name in imported("meshmark")))
+    needed = set().union(*(names for extra, names in declared().items() if extra != "dev"))
+    assert needed - used == set()

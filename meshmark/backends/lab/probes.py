@@ -1,0 +1,328 @@
+"""Reads the counters of the lab's hosts and of the machine: implementations of `cluster.Probe`.
+
+Each probe holds its files open and reads them again from the start: a kept file of /proc costs one system call a
+reading, stays bound to its process (a later process of the same id is never mistaken for it) and, opened inside a
+namespace, to that namespace. It also keeps the namespace alive: close the probes (they are context managers) before
+expecting it to vanish. Reading never raises: what cannot be read now is absent.
+
+Keys: HOST/kafka, HOST/sidecar, HOST/client, HOST/meshmark (processes), HOST/net, machine/{cpu,memory,disk,psi}.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from meshmark.probes import envoy, procfs
+from meshmark.record import Counters
+
+MACHINE = "machine"
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+_CHUNK_BYTES = 65_536
+_NUMBERED_LOG = re.compile(r"\d{20}\.log")
+_PARTITION = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)-(?P<partition>\d+)")
+
+
+class _Probe:
+    """What closing means for a probe: everything it holds, on any way out."""
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+
+    def close(self) -> None:
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _hold(self, descriptor: int) -> int:
+        self._held.callback(os.close, descriptor)
+        return descriptor
+
+    def _open(self, path: str) -> int | None:
+        """None where this kernel, or this user, does not have the file."""
+        try:
+            return self._hold(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            return None
+
+
+class ProcessProbe(_Probe):
+    """CPU, memory and storage bytes of one component of a host, all its processes summed.
+
+    A process that ended keeps its last counters in the sum, so that no counter goes backwards; between the last
+    reading and its end at most one sampling interval of it is lost.
+    """
+
+    def __init__(self, host: str, component: str) -> None:
+        super().__init__()
+        self._prefix = f"{host}/{component}/"
+        self._processes: list[_Process] = []
+
+    def add(self, pid: int) -> None:
+        """Books a process; one that is gone already counts nothing."""
+        self._processes.append(_Process(self._open(f"/proc/{pid}/stat"), self._open(f"/proc/{pid}/io")))
+
+    def read(self) -> Counters:
+        total: Counters = {}
+        for process in tuple(self._processes):
+            process.update()
+            for metric, value in process.values.items():
+                total[self._prefix + metric] = total.get(self._prefix + metric, 0.0) + value
+        return total
+
+
+class _Process:
+    """One process: its last values, counters kept beyond its end."""
+
+    def __init__(self, stat: int | None, io: int | None) -> None:
+        self._stat = stat
+        self._io = io
+        self.values: procfs.Values = {}
+
+    def update(self) -> None:
+        if self._stat is None:
+            return
+        try:
+            stat = procfs.process_stat(_text(self._stat), TICKS_PER_S, PAGE_BYTES)
+        except (OSError, ValueError):  # ESRCH: it ended and was waited for
+            self.values.update({gauge: 0.0 for gauge in ("memory_rss_bytes", "threads") if gauge in self.values})
+            self._stat = None
+            return
+        ended = stat.state in "ZX"
+        self.values.update(
+            cpu_user_s=stat.user_s,
+            cpu_system_s=stat.system_s,
+            memory_rss_bytes=float(stat.rss_bytes),
+            threads=0.0 if ended else float(stat.threads),
+        )
+        self.values.update(_values(self._io, procfs.process_io))
+
+
+class NetProbe(_Probe):
+    """A host's interface and its kernel's TCP segments.
+
+    `call` runs a function inside the host's network namespace, in this process. The interface may be made later;
+    until then its keys are absent.
+    """
+
+    def __init__(self, host: str, interface: str, call: Callable[[Callable[[], int | None]], int | None]) -> None:
+        super().__init__()
+        self._prefix = f"{host}/net/"
+        self._interface = interface
+        # Not /proc/net: that is the namespace of this process' main thread.
+        self._dev = call(lambda: self._open("/proc/thread-self/net/dev"))
+        self._snmp = call(lambda: self._open("/proc/thread-self/net/snmp"))
+
+    def read(self) -> Counters:
+        values = _values(self._dev, lambda text: procfs.interfaces(text).get(self._interface, {}))
+        values.update(_values(self._snmp, procfs.tcp))
+        return _keyed(self._prefix, values)
+
+
+class MachineProbe(_Probe):
+    """CPU, memory and pressure of the whole machine, and the device under the brokers' logs."""
+
+    def __init__(self, log_dir: Path) -> None:
+        super().__init__()
+        self._log_dir = log_dir
+        self._stat = self._open("/proc/stat")
+        self._meminfo = self._open("/proc/meminfo")
+        self._pressure = {kind: self._open(f"/proc/pressure/{kind}") for kind in ("cpu", "io", "memory")}
+        self.storage = storage_under(log_dir)
+        self._diskstats = self._open("/proc/diskstats") if self.storage.device else None
+
+    def read(self) -> Counters:
+        counters = _keyed(f"{MACHINE}/cpu/", _values(self._stat, lambda text: procfs.machine_cpu(text, TICKS_PER_S)))
+        counters.update(_keyed(f"{MACHINE}/memory/", _values(self._meminfo, procfs.memory)))
+        counters.update(_keyed(f"{MACHINE}/disk/", self._disk()))
+        for kind, descriptor in self._pressure.items():
+            waited = _values(descriptor, procfs.pressure)
+            wanted = ("some", "full") if kind == "io" else ("some",)
+            values = {f"{kind}_{who}_s": waited[who] for who in wanted if who in waited}
+            counters.update(_keyed(f"{MACHINE}/psi/", values))
+        return counters
+
+    def _disk(self) -> procfs.Values:
+        device = self.storage.device
+        values = _values(self._diskstats, lambda text: procfs.device(text, *device)) if device else {}
+        try:
+            room = os.statvfs(self._log_dir)
+        except OSError:
+            return values
+        return {**values, "free_bytes": float(room.f_bavail * room.f_frsize)}
+
+
+class KafkaLogProbe(_Probe):
+    """Bytes accepted to a broker's log: the growth of its segment files, internal topics left out.
+
+    Growth is added up and never taken back: segments that retention or a deleted topic removes stay counted, which
+    keeps the counters monotonic. `leader_log_bytes` is the growth of partitions while `leaders` names this host.
+    What a segment gains between a reading and its removal is not seen.
+    """
+
+    def __init__(
+        self, host: str, log_dirs: Iterable[Path], leaders: Callable[[], Mapping[tuple[str, int], str]]
+    ) -> None:
+        super().__init__()
+        self._host = host
+        self._log_dirs = tuple(log_dirs)
+        self._leaders = leaders
+        self._sizes: dict[str, int] = {}
+        self._log_bytes = 0
+        self._leader_log_bytes = 0
+
+    def read(self) -> Counters:
+        leaders = self._leaders()
+        sizes: dict[str, int] = {}
+        for log_dir in self._log_dirs:
+            try:
+                partitions = [(entry.path, partition_of(entry.name)) for entry in os.scandir(log_dir)]
+            except OSError:  # the broker has not made it yet, or is gone: nothing can be said now
+                return {}
+            for path, partition in partitions:
+                if partition is None:
+                    continue
+                found = _segments(path)
+                growth = sum(max(0, size - self._sizes.get(file, 0)) for file, size in found.items())
+                sizes.update(found)
+                self._log_bytes += growth
+                if leaders.get(partition) == self._host:
+                    self._leader_log_bytes += growth
+        self._sizes = sizes
+        return {
+            f"{self._host}/kafka/log_bytes": float(self._log_bytes),
+            f"{self._host}/kafka/leader_log_bytes": float(self._leader_log_bytes),
+        }
+
+
+def partition_of(directory: str) -> tuple[str, int] | None:
+    """Topic and partition of a directory of the log; None for internal topics (`__...`), partitions being deleted
+    (`TOPIC-0.UUID-delete`) or moved, and whatever else lies there."""
+    match = _PARTITION.fullmatch(directory)
+    if match is None or match["topic"].startswith("__"):
+        return None
+    return match["topic"], int(match["partition"])
+
+
+def _segments(partition: str) -> dict[str, int]:
+    """Path -> bytes of a partition's segments; those that vanish meanwhile are left out."""
+    found: dict[str, int] = {}
+    try:
+        for entry in os.scandir(partition):
+            if _NUMBERED_LOG.fullmatch(entry.name):
+                found[entry.path] = entry.stat().st_size
+    except OSError:
+        pass
+    return found
+
+
+class SidecarProbe(_Probe):
+    """An Envoy's own byte and connection counters, over the Unix socket of its admin interface.
+
+    The connection is kept. A proxy that does not answer within `timeout_s` has no values in this reading.
+    """
+
+    def __init__(self, host: str, admin_socket: Path, timeout_s: float = 0.5) -> None:
+        super().__init__()
+        self._prefix = f"{host}/sidecar/"
+        self._connection = _UnixConnection(admin_socket, timeout_s)
+        self._held.callback(self._connection.close)
+
+    def read(self) -> Counters:
+        try:
+            self._connection.request("GET", envoy.STATS_PATH)
+            response = self._connection.getresponse()
+            text = response.read().decode()
+            if response.status != http.HTTPStatus.OK:
+                return {}
+            return _keyed(self._prefix, envoy.traffic(text))
+        except (OSError, http.client.HTTPException, ValueError):
+            self._connection.close()  # the next request connects again
+            return {}
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connected.settimeout(self.timeout)
+            connected.connect(self._path)
+        except OSError:
+            connected.close()
+            raise
+        self.sock = connected
+
+
+class Storage(NamedTuple):
+    """What a directory lies on. `device` is None where the kernel counts no block device for it; `text` says so."""
+
+    file_system: str
+    device: tuple[int, int] | None
+    text: str
+
+
+def storage_under(directory: Path) -> Storage:
+    """The file system of a directory and the block device that /proc/diskstats has for it."""
+    try:
+        number = directory.stat().st_dev
+        mounted = procfs.mounts(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
+        counted = Path("/proc/diskstats").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        return Storage("unknown", None, f"unknown file system ({error}): no device counters")
+    device = (os.major(number), os.minor(number))
+    mount = next((mount for mount in reversed(mounted) if (mount.major, mount.minor) == device), None)
+    file_system = mount.file_system if mount else "unknown"
+    for candidate in (device, _source_device(mount)):  # btrfs gives directories a number of its own
+        if candidate and procfs.device(counted, *candidate):
+            return Storage(file_system, candidate, f"{file_system} on {mount.source if mount else candidate}")
+    return Storage(file_system, None, f"{file_system}: no block device of its own, so no device counters")
+
+
+def _source_device(mount: procfs.Mount | None) -> tuple[int, int] | None:
+    if mount is None or not mount.source.startswith("/dev/"):
+        return None
+    try:
+        number = Path(mount.source).stat().st_rdev
+    except OSError:
+        return None
+    return os.major(number), os.minor(number)
+
+
+def _keyed(prefix: str, values: procfs.Values) -> Counters:
+    return {prefix + metric: value for metric, value in values.items()}
+
+
+def _values(descriptor: int | None, parse: Callable[[str], procfs.Values]) -> procfs.Values:
+    """What can be read now; nothing from a file that is not there, vanished or is not what it should be."""
+    if descriptor is None:
+        return {}
+    try:
+        return parse(_text(descriptor))
+    except (OSError, ValueError):
+        return {}
+
+
+def _text(descriptor: int) -> str:
+    """A kept file of /proc from its start: reading at 0 makes the kernel print it anew."""
+    parts: list[bytes] = []
+    offset = 0
+    while chunk := os.pread(descriptor, _CHUNK_BYTES, offset):
+        parts.append(chunk)
+        offset += len(chunk)
+    return b"".join(parts).decode("utf-8", errors="replace")

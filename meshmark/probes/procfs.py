@@ -1,0 +1,204 @@
+"""Text of Linux' /proc files -> values in base units, named as in `record.METRICS`.
+
+Pure: no file is opened here. A text that is not what the kernel prints raises ValueError; a value that this kernel
+does not print is absent from the result, never 0. Formats: the kernel's Documentation/filesystems/proc.rst,
+admin-guide/iostats.rst and accounting/psi.rst.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SECTOR_BYTES = 512
+"""The unit of /proc/diskstats, whatever the device's own sector size."""
+
+Values = dict[str, float]
+
+_CPU_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+_NET_FIELDS = {0: "rx_bytes", 1: "rx_packets", 8: "tx_bytes", 9: "tx_packets"}
+_TCP_FIELDS = {
+    "InSegs": "tcp_in_segments",
+    "OutSegs": "tcp_out_segments",
+    "RetransSegs": "tcp_retransmits",
+}
+_MEMORY_FIELDS = {
+    "MemAvailable": "available_bytes",
+    "Cached": "cached_bytes",
+    "Dirty": "dirty_bytes",
+    "Writeback": "writeback_bytes",
+}
+
+
+class ProcessStat(NamedTuple):
+    """/proc/PID/stat as far as it is used. `start_ticks` tells a process from a later one of the same id."""
+
+    pid: int
+    name: str
+    state: str
+    user_s: float
+    system_s: float
+    threads: int
+    start_ticks: int
+    rss_bytes: int
+
+
+def machine_cpu(text: str, ticks_per_s: int) -> Values:
+    """/proc/stat -> user_s, system_s, idle_s, iowait_s, irq_s, softirq_s, steal_s, context_switches.
+
+    `user` holds guest time already, so guest is not added; niced time counts as user time.
+    """
+    rows = {row[0]: row[1:] for row in _rows(text)}
+    if "cpu" not in rows:
+        raise ValueError("no line 'cpu' in the text of /proc/stat")
+    ticks = dict(zip(_CPU_FIELDS, _integers(rows["cpu"], "/proc/stat"), strict=False))
+    ticks["user"] = ticks.get("user", 0) + ticks.pop("nice", 0)
+    values = {f"{name}_s": count / ticks_per_s for name, count in ticks.items()}
+    if rows.get("ctxt"):
+        values["context_switches"] = float(_integers(rows["ctxt"], "/proc/stat")[0])
+    return values
+
+
+def process_stat(text: str, ticks_per_s: int, page_bytes: int) -> ProcessStat:
+    """/proc/PID/stat. The name may hold spaces and parentheses: it ends at the last ')'."""
+    head, closed, rest = text.rpartition(")")
+    number, opened, name = head.partition("(")
+    fields = rest.split()
+    if not closed or not opened or len(fields) < 22:
+        raise ValueError("the text of /proc/PID/stat is cut or is something else")
+    # Field n of proc.rst (from 1) is fields[n - 3]: pid and name are gone.
+    user, system, threads, start, rss = _integers([fields[n - 3] for n in (14, 15, 20, 22, 24)], "/proc/PID/stat")
+    return ProcessStat(
+        pid=_integers([number.strip()], "/proc/PID/stat")[0],
+        name=name,
+        state=fields[0],
+        user_s=user / ticks_per_s,
+        system_s=system / ticks_per_s,
+        threads=threads,
+        start_ticks=start,
+        rss_bytes=max(0, rss) * page_bytes,
+    )
+
+
+def process_io(text: str) -> Values:
+    """/proc/PID/io -> read_bytes, write_bytes: what the process made storage deliver and what it dirtied."""
+    values: Values = {}
+    for row in _rows(text):
+        key = row[0].rstrip(":")
+        if key in ("read_bytes", "write_bytes"):
+            values[key] = float(_integers(row[1:2], "/proc/PID/io")[0])
+    return values
+
+
+def memory(text: str) -> Values:
+    """/proc/meminfo -> available_bytes, cached_bytes, dirty_bytes, writeback_bytes."""
+    values: Values = {}
+    for row in _rows(text):
+        metric = _MEMORY_FIELDS.get(row[0].rstrip(":"))
+        if metric is not None:
+            values[metric] = float(_integers(row[1:2], "/proc/meminfo")[0] * 1024)
+    return values
+
+
+def device(text: str, major: int, minor: int) -> Values:
+    """/proc/diskstats -> read_ops, read_bytes, write_ops, write_bytes, busy_s of one device; empty if it has none."""
+    for row in _rows(text):
+        if row[:2] != [str(major), str(minor)]:
+            continue
+        if len(row) < 14:
+            raise ValueError(f"the line of device {major}:{minor} in /proc/diskstats is cut")
+        read_ops, read_sectors, write_ops, write_sectors, busy_ms = _integers(
+            [row[n] for n in (3, 5, 7, 9, 12)], "/proc/diskstats"
+        )
+        return {
+            "read_ops": float(read_ops),
+            "read_bytes": float(read_sectors * SECTOR_BYTES),
+            "write_ops": float(write_ops),
+            "write_bytes": float(write_sectors * SECTOR_BYTES),
+            "busy_s": busy_ms / 1000,
+        }
+    return {}
+
+
+def pressure(text: str) -> Values:
+    """/proc/pressure/* -> `some` and `full`: seconds that some task, or all tasks, stalled."""
+    values: Values = {}
+    for row in _rows(text):
+        for field in row[1:]:
+            if field.startswith("total="):
+                values[row[0]] = _integers([field.removeprefix("total=")], "/proc/pressure")[0] / 1e6
+    return values
+
+
+def interfaces(text: str) -> dict[str, Values]:
+    """/proc/net/dev -> interface name -> rx_bytes, rx_packets, tx_bytes, tx_packets."""
+    found: dict[str, Values] = {}
+    for line in text.splitlines():
+        name, colon, rest = line.rpartition(":")
+        if not colon:
+            continue  # the two lines of headings
+        fields = rest.split()
+        if len(fields) < 16:
+            raise ValueError(f"the line of {name.strip()} in /proc/net/dev is cut")
+        found[name.strip()] = {
+            metric: float(count)
+            for metric, count in zip(
+                _NET_FIELDS.values(), _integers([fields[n] for n in _NET_FIELDS], "/proc/net/dev"), strict=True
+            )
+        }
+    return found
+
+
+def tcp(text: str) -> Values:
+    """/proc/net/snmp -> tcp_in_segments, tcp_out_segments, tcp_retransmits of the network namespace."""
+    rows = [row[1:] for row in _rows(text) if row[0] == "Tcp:"]
+    if len(rows) != 2 or len(rows[0]) != len(rows[1]):
+        raise ValueError("no pair of lines 'Tcp:' in the text of /proc/net/snmp")
+    named = dict(zip(rows[0], rows[1], strict=True))
+    return {
+        metric: float(_integers([named[field]], "/proc/net/snmp")[0])
+        for field, metric in _TCP_FIELDS.items()
+        if field in named
+    }
+
+
+class Mount(NamedTuple):
+    """A line of /proc/self/mountinfo."""
+
+    major: int
+    minor: int
+    root: str
+    point: str
+    file_system: str
+    source: str
+
+
+def mounts(text: str) -> list[Mount]:
+    """/proc/self/mountinfo, later mounts last: of several at one point the last one counts."""
+    found: list[Mount] = []
+    for row in _rows(text):
+        try:
+            separator = row.index("-", 6)
+            major, minor = _integers(row[2].split(":"), "/proc/self/mountinfo")
+            file_system, source = row[separator + 1 : separator + 3]
+        except ValueError as error:
+            raise ValueError("a line of /proc/self/mountinfo is cut") from error
+        found.append(Mount(major, minor, _unescape(row[3]), _unescape(row[4]), file_system, _unescape(source)))
+    return found
+
+
+def _unescape(field: str) -> str:
+    """The kernel writes space, tab, newline and backslash in paths as octal escapes."""
+    for escape, character in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
+        field = field.replace(escape, character)
+    return field
+
+
+def _rows(text: str) -> list[list[str]]:
+    return [fields for fields in (line.split() for line in text.splitlines()) if fields]
+
+
+def _integers(fields: list[str], source: str) -> list[int]:
+    try:
+        return [int(field) for field in fields]
+    except ValueError as error:
+        raise ValueError(f"not a number in {source}: {' '.join(fields)[:60]!r}") from error

@@ -1,0 +1,1 @@
+"""Where systems under test come from: each backend implements the protocols of `meshmark.cluster`."""

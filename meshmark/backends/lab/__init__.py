@@ -1,0 +1,1 @@
+"""Real Kafka and real Envoy on this machine: hosts are network namespaces, one kernel thing per module."""

@@ -1,0 +1,38 @@
+"""Starts one command on a host: binds its life to its parent's, enters the namespace, becomes the command.
+
+Run as `python -I -S launch.py NETNS_FD PARENT_PID COMMAND...` (`-` for NETNS_FD: stay in this namespace). Between
+fork and exec nothing of the parent's Python runs, so threads of the parent do not matter; the standard library only.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+CLONE_NEWNET = 0x40000000
+NOT_RUN = 127
+
+
+def main() -> None:
+    netns, parent, *command = sys.argv[1:]
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(parent):  # it died before the line above
+        sys.exit(NOT_RUN)
+    if netns != "-":
+        if libc.setns(int(netns), CLONE_NEWNET) != 0:
+            sys.exit(f"cannot enter the host's network namespace: {os.strerror(ctypes.get_errno())}")
+        os.close(int(netns))
+    # Python ignores these; an ignored signal stays ignored across exec, and the command expects the default.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        print(f"cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        sys.exit(NOT_RUN)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""meshmark.sh and requirements/venv.sh: the way from a checkout to a running command, and what stops it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import meshmark
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+
+
+def start(script: Path, *arguments: str, user: int | None = None, **settings: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [script, *arguments], env={**os.environ, **settings}, user=user, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def run(script: Path, *arguments: str, user: int | None = None, **settings: str) -> tuple[int, str, str]:
+    process = start(script, *arguments, user=user, **settings)
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+def checkout(directory: Path) -> Path:
+    """What set-up reads, at a place of its own."""
+    directory.mkdir()
+    shutil.copy(ROOT / "meshmark.sh", directory)
+    shutil.copy(ROOT / "pyproject.toml", directory)
+    shutil.copy(ROOT / "README.md", directory)
+    shutil.copy(ROOT / "LICENSE", directory)
+    shutil.copytree(ROOT / "requirements", directory / "requirements")
+    shutil.copytree(ROOT / "meshmark", directory / "meshmark", ignore=shutil.ignore_patterns("__pycache__"))
+    return directory
+
+
+def program(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_sets_up_once_and_again_only_when_the_lock_changed(tmp_path: Path) -> None:
+    script = checkout(tmp_path / "a checkout") / "meshmark.sh"
+    both = [start(script, "version") for _ in range(2)]
+    outcomes = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outcomes
+    assert all(meshmark.__version__ in output for output, _ in outcomes)
+    assert sorted("setting up" in errors for _, errors in outcomes) == [False, True], "one waits for the other"
+    assert run(script, "version")[2] == ""
+
+    lock = script.parent / "requirements" / "run.txt"
+    lock.write_text(lock.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    code, output, errors = run(script, "version")
+    assert (code, "setting up" in errors) == (0, True)
+    assert meshmark.__version__ in output
+
+
+def test_a_failed_set_up_says_where_it_stopped_and_is_tried_again(tmp_path: Path) -> None:
+    script = checkout(tmp_path / "checkout") / "meshmark.sh"
+    lock = script.parent / "requirements" / "run.txt"
+    lock.write_text("rich==15.0.0 --hash=sha256:" + "0" * 64 + "\n", encoding="utf-8")
+    for _ in range(2):
+        code, output, errors = run(script, "version")
+        assert (code, output) == (1, "")
+        assert "DO NOT MATCH THE HASHES" in errors
+        assert "the whole log:" in errors
+
+
+def test_an_old_python_is_refused(tmp_path: Path) -> None:
+    old = program(tmp_path / "python3.9", 'case "$2" in *print*) echo 3.9.2;; *) exit 1;; esac')
+    code, output, errors = run(ROOT / "meshmark.sh", "version", MESHMARK_PYTHON=old, MESHMARK_VENV=str(tmp_path / "v"))
+    assert (code, output) == (1, "")
+    assert "no Python 3.11 or newer" in errors
+    assert "is 3.9.2" in errors
+    assert "MESHMARK_PYTHON" in errors
+
+
+def test_a_directory_that_is_no_environment_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept", encoding="utf-8")
+    code, _, errors = run(ROOT / "meshmark.sh", "version", MESHMARK_VENV=str(tmp_path))
+    assert code == 1
+    assert "is not a virtual environment" in errors
+    assert (tmp_path / "precious").read_text(encoding="utf-8") == "kept"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_who_cannot_write_is_told_of_the_setting(tmp_path: Path) -> None:
+    script = checkout(tmp_path / "checkout") / "meshmark.sh"
+    for path in (*tmp_path.parents, tmp_path):
+        if path.is_relative_to(tmp_path.parents[1]):
+            path.chmod(0o755)
+    code, _, errors = run(script, "version", user=NOBODY)
+    assert code == 1
+    assert "cannot be written by nobody" in errors
+    assert "MESHMARK_VENV" in errors

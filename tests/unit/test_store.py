@@ -1,0 +1,135 @@
+"""A run directory reads back as written, whole, cut off in the middle, or damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meshmark.errors import NoSpace, RecordError, UsageError
+from meshmark.plan import DataPlane, Plan, Scenario
+from meshmark.record import (
+    SCHEMA_VERSION,
+    DiskProbe,
+    Event,
+    HostFacts,
+    LoadInterval,
+    LoadTotals,
+    NetworkProbe,
+    RoundStarted,
+    Sample,
+    Started,
+    Versions,
+)
+from meshmark.store import RunWriter, load
+
+PLAN = Plan(name="small", scenarios=(Scenario(name="plain", data_plane=DataPlane.PLAIN),))
+STARTED = Started(
+    run_id="r",
+    started_at=1.0,
+    clock_offset_s=0.5,
+    command=("meshmark", "run"),
+    effort="quick",
+    scenarios_selected=("plain",),
+    host=HostFacts(
+        hostname="h",
+        kernel="k",
+        cpu_model="c",
+        cpus=2,
+        memory_bytes=1,
+        cgroup="v1",
+        file_system="ext4",
+        privileges="root",
+        features={"netem": False},
+    ),
+    versions=Versions(meshmark="0", python="3", kafka="4", java="25", envoy="1", librdkafka="2"),
+)
+ROUND = RoundStarted(index=1, scenario="plain", repeat=1, data_plane=DataPlane.PLAIN, started_at=2.0, time_s=1.5)
+
+
+def written(directory: Path) -> RunWriter:
+    writer = RunWriter.create(directory, PLAN, STARTED)
+    writer.event(Event(time_s=1.0, level="warning", phase="p", text="line\nbreak"))
+    writer.probe(DiskProbe(tool="t", mode="synced", write_bytes=1, rate_bytes_s=2.0, seconds=1.0, repeat=1))
+    writer.probe(NetworkProbe(tool="t", path="direct", flows=1, rate_bytes_s=3.0, seconds=1.0, repeat=1))
+    return writer
+
+
+def test_what_was_written_reads_back(tmp_path: Path) -> None:
+    writer = written(tmp_path / "run")
+    round_writer = writer.round(ROUND)
+    round_writer.sample(Sample(time_s=1.0, values={"machine/cpu/user_s": 2.0}))
+    round_writer.interval(LoadInterval(time_s=1.0, clients=1, totals=LoadTotals(offered=1, acknowledged=1)))
+    round_writer.configurations({"broker-1.properties": "a=b\n"})
+
+    run = load(tmp_path / "run")
+
+    assert run.plan == PLAN
+    assert run.started == STARTED
+    assert run.finished is None
+    assert [event.text for event in run.events] == ["line\nbreak"]
+    assert [probe.mode for probe in run.disk_probes] == ["synced"]
+    assert [probe.path for probe in run.network_probes] == ["direct"]
+    (only,) = run.rounds
+    assert only.started == ROUND
+    assert only.finished is None
+    assert only.series()[0].values == {"machine/cpu/user_s": 2.0}
+    assert only.intervals()[0].totals.acknowledged == 1
+    assert only.configurations() == {"broker-1.properties": "a=b\n"}
+
+
+def test_a_line_that_a_crash_cut_is_left_out(tmp_path: Path) -> None:
+    written(tmp_path / "run")
+    with (tmp_path / "run" / "events.jsonl").open("a") as file:
+        file.write('{"timeS": 2.0, "lev')
+    assert len(load(tmp_path / "run").events) == 1
+
+
+def test_a_log_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshmark.store.LOG_BYTES_KEPT", 4)
+    source = tmp_path / "source"
+    source.write_text("0123456789")
+    round_writer = written(tmp_path / "run").round(ROUND)
+    round_writer.logs({"kafka.log": source, "gone.log": tmp_path / "gone"})
+    assert load(tmp_path / "run").rounds[0].logs() == {"kafka.log": "6789"}
+
+
+def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("keep")
+    with pytest.raises(UsageError, match="not empty"):
+        RunWriter.create(tmp_path, PLAN, STARTED)
+    assert (tmp_path / "mine").read_text() == "keep"
+
+
+def test_a_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="is not a run directory"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("started.json", "{", "cannot be read"),
+        ("started.json", "[]", "cannot be read"),
+        ("started.json", json.dumps({"schemaVersion": SCHEMA_VERSION + 1}), "reads up to"),
+        ("started.json", "{}", "runId"),
+        ("plan.json", '{"name": "x", "scenarios": []}', "scenarios"),
+        ("events.jsonl", '{"timeS": "soon"}\n', "events.jsonl:1"),
+        ("events.jsonl", "not json\n", "events.jsonl:1"),
+    ],
+)
+def test_a_damaged_record_is_named_with_its_place(tmp_path: Path, file: str, text: str, says: str) -> None:
+    written(tmp_path / "run")
+    (tmp_path / "run" / file).write_text(text)
+    with pytest.raises(RecordError, match=says):
+        load(tmp_path / "run")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
+    writer = written(tmp_path / "run")
+    (tmp_path / "run" / "events.jsonl").unlink()
+    (tmp_path / "run" / "events.jsonl").symlink_to("/dev/full")
+    with pytest.raises(NoSpace, match="no space left"):
+        writer.event(Event(time_s=1.0, level="info", phase="p", text="t"))

@@ -77,7 +77,10 @@ def bootstrap(sidecar: Sidecar) -> Config:
             ],
             "clusters": [
                 _cluster("InboundPassthroughCluster", source=INBOUND_SOURCE),
-                *(_cluster(f"inbound|{port}||", source=INBOUND_SOURCE) for port in sidecar.served_ports),
+                *(
+                    {**_cluster(f"inbound|{port}||", source=INBOUND_SOURCE), "cleanup_interval": "9223372035s"}
+                    for port in sidecar.served_ports
+                ),
                 _cluster("PassthroughCluster"),
                 *(_service_cluster(service, sidecar.identity) for service in sidecar.services),
                 {"name": "BlackHoleCluster", "type": "STATIC", "connect_timeout": "10s"},
@@ -161,7 +164,6 @@ def _outbound_name(service: Service) -> str:
 def _listener(name: str, address: str, port: int, direction: str) -> Config:
     return {
         "name": name,
-        "stat_prefix": direction.lower(),
         "address": {"socket_address": {"address": address, "port_value": port}},
         "traffic_direction": direction,
     }

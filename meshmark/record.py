@@ -52,11 +52,12 @@ METRICS: dict[str, Metric] = {
     # of machine/cpu; the parts add up to elapsed x CPUs
     "user_s": Metric("counter", "s", "user time, niced included, guest not counted twice"),
     "system_s": Metric("counter", "s", "system time"),
-    "softirq_s": Metric("counter", "s", "softirq time as the kernel books it: an 'of which' where IRQ time is not split"),
+    "softirq_s": Metric("counter", "s", "softirq time as the kernel books it: an 'of which' where it is not split"),
     "irq_s": Metric("counter", "s", "hard interrupt time"),
     "idle_s": Metric("counter", "s", "idle time"),
     "iowait_s": Metric("counter", "s", "idle with I/O outstanding"),
     "steal_s": Metric("counter", "s", "time the hypervisor gave to others"),
+    "elapsed_s": Metric("counter", "s", "monotonic clock at the moment the times above were read"),
     "context_switches": Metric("counter", "switches", "context switches"),
     # of machine/memory
     "available_bytes": Metric("gauge", "bytes", "memory available without swapping"),

@@ -1,9 +1,10 @@
 """Text of Envoy's admin `/stats` -> a sidecar's bytes and connections, named as in `record.METRICS`.
 
 Pure. Counted are the TCP proxies' downstream sides: what peers exchange with the application (`inbound`), and what
-the application exchanges with peers on its own connections (outbound). Both are after decryption, so with mTLS or
-without it the same payload gives the same count. Names are Istio's: `inbound|PORT||`, `InboundPassthroughCluster`;
-`outbound|PORT|SUBSET|HOST`, `PassthroughCluster`. Whatever else has bytes is not the mesh's traffic.
+the application exchanges with peers on its own connections (`outbound`). Both are after decryption, so with mTLS or
+without it the same payload gives the same count. Names are those of `dataplane.envoy`, where all inbound proxies
+count under `inbound` and all outbound ones under `outbound`, or Istio's: `inbound|PORT||`,
+`InboundPassthroughCluster`; `outbound|PORT|SUBSET|HOST`, `PassthroughCluster`. Other bytes are not the mesh's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 Values = dict[str, float]
 
-FILTER = r"^(tcp\..*\.downstream_cx_[rt]x_bytes_total|listener\..*_[0-9]+\.downstream_cx_active)$"
+FILTER = r"^(tcp\..*\.downstream_cx_[rt]x_bytes_total|listener\..*\.downstream_cx_active)$"
 """Of a thousand statistics Envoy then prints the few that are read (RE2 syntax)."""
 
 STATS_PATH = f"/stats?usedonly&filter={quote(FILTER, safe='')}"

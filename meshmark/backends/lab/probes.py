@@ -14,6 +14,7 @@ import http.client
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -144,7 +145,8 @@ class MachineProbe(_Probe):
         self._diskstats = self._open("/proc/diskstats") if self.storage.device else None
 
     def read(self) -> Counters:
-        counters = _keyed(f"{MACHINE}/cpu/", _values(self._stat, lambda text: procfs.machine_cpu(text, TICKS_PER_S)))
+        cpu = _values(self._stat, lambda text: procfs.machine_cpu(text, TICKS_PER_S))
+        counters = _keyed(f"{MACHINE}/cpu/", {**cpu, "elapsed_s": time.monotonic()} if cpu else {})
         counters.update(_keyed(f"{MACHINE}/memory/", _values(self._meminfo, procfs.memory)))
         counters.update(_keyed(f"{MACHINE}/disk/", self._disk()))
         for kind, descriptor in self._pressure.items():

@@ -1,0 +1,1 @@
+"""Reading probes on a clock."""

@@ -21,6 +21,7 @@ from meshmark.errors import ComponentFailed
 from meshmark.kafka.distribution import cache_dir
 from meshmark.kafka.launch import Runtime
 from meshmark.kafka.properties import render
+from meshmark.plan import ClusterSpec
 
 METADATA = "__cluster_metadata-0"
 CHECKPOINT = "00000000000000000000-0000000000.checkpoint"
@@ -33,11 +34,13 @@ def random_id() -> str:
     return text
 
 
-def bootstrap_checkpoint(runtime: Runtime, settings: Mapping[str, str]) -> Path:
-    """StorageTool's checkpoint for these jars and settings, from the cache if it was made before."""
-    own = {key: value for key, value in settings.items() if key not in ("log.dirs", "metadata.log.dir")}
-    key = hashlib.sha256("\n".join([*map(str, runtime.jars), render(own)]).encode()).hexdigest()
-    path = cache_dir() / "storage" / f"{key[:24]}.checkpoint"
+def bootstrap_checkpoint(runtime: Runtime, spec: ClusterSpec, settings: Mapping[str, str]) -> Path:
+    """StorageTool's checkpoint for these jars and the plan's broker settings, from the cache if it was made before.
+
+    `settings` are those of any one node: what the lab itself decides in them has no part in the features.
+    """
+    key = hashlib.sha256("\n".join([*map(str, runtime.jars), repr(sorted(spec.broker_config.items()))]).encode())
+    path = cache_dir() / "storage" / f"{key.hexdigest()[:24]}.checkpoint"
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,121 @@
+"""Kafka brokers on hosts: storage written, processes started together. Who waits for them is the cluster.
+
+Their data goes with them: they are killed, not shut down, and their directories removed by the instance.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshmark.backends.lab.instance import Instance
+from meshmark.backends.lab.link import Host, network
+from meshmark.backends.lab.process import LabProcess, running, stop_all
+from meshmark.errors import ComponentFailed
+from meshmark.kafka import launch, storage
+from meshmark.kafka.launch import Runtime
+from meshmark.kafka.properties import Node, broker_properties, render
+from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+
+TRAINING_TIMEOUT_S = 120.0
+STARTED = "Kafka Server started"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrokerPlan:
+    """A broker to start: where, with which settings, and where its data goes."""
+
+    host: Host
+    node: Node
+    settings: Mapping[str, str]
+    data: Path
+
+    @property
+    def file(self) -> Path:
+        return self.host.directory / "server.properties"
+
+    @property
+    def log(self) -> Path:
+        return self.host.directory / "broker.log"
+
+    @property
+    def log_dir(self) -> Path:
+        return Path(self.settings["log.dirs"])
+
+
+def nodes(hosts: Sequence[Host]) -> tuple[Node, ...]:
+    return tuple(Node(node_id=number, address=host.address) for number, host in enumerate(hosts, start=1))
+
+
+def command(runtime: Runtime, spec: ClusterSpec, plan: BrokerPlan) -> list[str]:
+    """Every broker of every scenario starts from the archive, or none does (if it could not be made)."""
+    archive = launch.archive_path(runtime, spec)
+    options = launch.archive_options(runtime.java, archive) if archive.is_file() else []
+    return launch.broker_command(runtime, spec, plan.file, plan.data, options)
+
+
+@contextmanager
+def brokers(runtime: Runtime, spec: ClusterSpec, plans: Sequence[BrokerPlan]) -> Iterator[dict[str, LabProcess]]:
+    """Host name -> its broker, all of them started, none of them awaited."""
+    cluster_id = storage.random_id()
+    checkpoint = storage.bootstrap_checkpoint(runtime, spec, plans[0].settings)
+    for plan in plans:
+        storage.write_storage(plan.data, node_id=plan.node.node_id, cluster_id=cluster_id, checkpoint=checkpoint)
+        plan.file.write_text(render(plan.settings), encoding="utf-8")
+    with ExitStack() as stack:
+        started: dict[str, LabProcess] = {}
+        stack.callback(lambda: stop_all(started.values(), grace_s=0))
+        for plan in plans:
+            process = running(
+                plan.host, command(runtime, spec, plan), name="broker", component="kafka", log=plan.log, grace_s=0
+            )
+            started[plan.host.name] = stack.enter_context(process)
+        yield started
+
+
+def train(runtime: Runtime, spec: ClusterSpec, instance: Instance) -> None:
+    """Writes the archive that brokers start from, by one run of one broker; nothing to do if it is there.
+
+    Raises ComponentFailed if this Java cannot make it.
+    """
+    archive = launch.archive_path(runtime, spec)
+    if archive.is_file():
+        return
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    made = archive.with_suffix(f".{instance.id}")
+    one = spec.model_copy(update={"brokers": 1, "clients": 1})
+    scenario = Scenario(
+        name="training", data_plane=DataPlane.PLAIN, cluster=one, workload=Workload(replication_factor=1)
+    )
+    with network(instance, brokers=1, clients=0) as net:
+        (host,) = net.broker_hosts
+        (node,) = nodes([host])
+        data = host.directory / "training"
+        settings = broker_properties(scenario, [node], node, directory=data, log_budget_bytes=100_000_000)
+        plan = BrokerPlan(host=host, node=node, settings=settings, data=data)
+        checkpoint = storage.bootstrap_checkpoint(runtime, spec, settings)
+        storage.write_storage(data, node_id=1, cluster_id=storage.random_id(), checkpoint=checkpoint)
+        plan.file.write_text(render(settings), encoding="utf-8")
+        argv = launch.broker_command(runtime, spec, plan.file, data, launch.training_options(runtime.java, made))
+        log = host.directory / "training.log"
+        try:
+            with running(host, argv, name="training", component="kafka", log=log) as process:
+                _until_started(process)
+                stop_all([process], grace_s=TRAINING_TIMEOUT_S)  # the JVM writes the archive at its end
+            if not made.is_file():
+                raise process.failure("wrote no archive")
+            made.rename(archive)
+        finally:
+            made.unlink(missing_ok=True)
+
+
+def _until_started(process: LabProcess) -> None:
+    deadline = time.monotonic() + TRAINING_TIMEOUT_S
+    while STARTED not in process.log.read_text(encoding="utf-8", errors="replace"):
+        process.check()
+        if time.monotonic() > deadline:
+            raise ComponentFailed("the training run did not start", component="kafka", log_tail=process.log_tail())
+        time.sleep(0.1)

@@ -1,0 +1,352 @@
+"""Testbeds and clusters of the lab: hosts, their sidecars, their brokers, as `meshmark/cluster.py` asks for them.
+
+Everything is made anew for each and gone after it. Both data directories and logs lie in the instance's directory.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import meshmark
+from meshmark.backends.lab import broker, proofs
+from meshmark.backends.lab.instance import Instance
+from meshmark.backends.lab.intercept import intercept
+from meshmark.backends.lab.link import HOST_INTERFACE, Host, Network, network
+from meshmark.backends.lab.probes import KafkaLogProbe, MachineProbe, NetProbe, ProcessProbe, SidecarProbe
+from meshmark.backends.lab.process import LabProcess, running
+from meshmark.backends.lab.sidecar import SidecarPlan, admin_socket, sidecars
+from meshmark.cluster import Probe, Process, TopicLayout
+from meshmark.dataplane.envoy import Service, Sidecar, bootstrap
+from meshmark.dataplane.identity import Authority, Identity
+from meshmark.errors import ComponentFailed, LoadError
+from meshmark.kafka import admin
+from meshmark.kafka.launch import Runtime
+from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT, TlsStores, broker_properties, render
+from meshmark.plan import DataPlane, Scenario, Workload
+from meshmark.record import Proof
+
+NETWORK_PROBE_PORT = 5201
+"""What the environment's network probe listens on; a service of the mesh like Kafka's port."""
+
+BROKER_ACCOUNT = "broker"
+CLIENT_ACCOUNT = "client"
+START_TIMEOUT_S = 90.0
+TOPIC_TIMEOUT_S = 60.0
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What testbeds and clusters are made of, found or fetched before."""
+
+    instance: Instance
+    runtime: Runtime
+    envoy: Path
+    log_budget_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabLayout:
+    """Topics as they were created."""
+
+    topics: Mapping[str, admin.Assignment]
+    leaders: Mapping[tuple[str, int], str]
+
+
+class LabTestbed:
+    """Implements `meshmark.cluster.Testbed`; made by `testbed` alone."""
+
+    def __init__(self, scenario: Scenario, net: Network, data: Path, stack: ExitStack) -> None:
+        self.scenario = scenario
+        self.network = net
+        self._data = data
+        self._stack = stack
+        self._components: dict[str, LabProcess] = {}
+        self._configurations: dict[str, str] = {}
+        self._logs: dict[str, Path] = {}
+        self._process_probes: dict[tuple[str, str], ProcessProbe] = {}
+        self._probes: list[Probe] = [stack.enter_context(MachineProbe(data))]
+        for host in net.hosts.values():
+            self._probes.append(stack.enter_context(NetProbe(host.name, HOST_INTERFACE, host.call)))
+            self._process_probe(host.name, "client")
+
+    @property
+    def broker_hosts(self) -> tuple[str, ...]:
+        return tuple(host.name for host in self.network.broker_hosts)
+
+    @property
+    def client_hosts(self) -> tuple[str, ...]:
+        return tuple(host.name for host in self.network.client_hosts)
+
+    @property
+    def log_dir(self) -> Path:
+        return self._data
+
+    def address(self, host: str) -> str:
+        return self.network.hosts[host].address
+
+    @contextmanager
+    def spawn(self, host: str, argv: Sequence[str], *, name: str, component: str = "client") -> Iterator[Process]:
+        place = self.network.hosts[host]
+        words = [sys.executable if word == "python" and at == 0 else word for at, word in enumerate(argv)]
+        log = place.directory / f"{name}.log"
+        packages = {"PYTHONPATH": str(Path(meshmark.__file__).parent.parent)}
+        with running(place, words, name=name, component=component, log=log, env=packages, lines=True) as process:
+            self._logs[f"{host}-{name}.log"] = log
+            self._process_probe(host, component).add(process.pid)
+            yield process
+
+    def probes(self) -> Sequence[Probe]:
+        return tuple(self._probes)
+
+    def check(self) -> None:
+        for process in self._components.values():
+            process.check()
+
+    def configurations(self) -> Mapping[str, str]:
+        return dict(self._configurations)
+
+    def logs(self) -> Mapping[str, Path]:
+        return dict(self._logs)
+
+    def adopt(self, process: LabProcess) -> None:
+        """A component that has to run as long as the testbed does."""
+        self._components[f"{process.host}-{process.name}"] = process
+        self._logs[f"{process.host}-{process.name}.log"] = process.log
+        self._process_probe(process.host, process.component).add(process.pid)
+
+    def add_probe(self, probe: Probe) -> None:
+        self._probes.append(probe)
+
+    def note_configuration(self, name: str, text: str) -> None:
+        self._configurations[name] = text
+
+    def _process_probe(self, host: str, component: str) -> ProcessProbe:
+        probe = self._process_probes.get((host, component))
+        if probe is None:
+            probe = self._stack.enter_context(ProcessProbe(host, component))
+            self._process_probes[host, component] = probe
+            self._probes.append(probe)
+        return probe
+
+
+class LabCluster(LabTestbed):
+    """Implements `meshmark.cluster.Cluster`; made by `cluster` alone."""
+
+    def __init__(
+        self, scenario: Scenario, net: Network, data: Path, stack: ExitStack, authority: Authority | None
+    ) -> None:
+        super().__init__(scenario, net, data, stack)
+        self._authority = authority
+        self._layouts: dict[str, LabLayout] = {}
+        self._admin: Process
+        self.log_dirs: dict[str, Path] = {}
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return ",".join(f"{host.address}:{BROKER_PORT}" for host in self.network.broker_hosts)
+
+    @property
+    def client_config(self) -> Mapping[str, str]:
+        if self.scenario.data_plane is DataPlane.KAFKA_TLS and self._authority:
+            return {"security.protocol": "SSL", "ssl.ca.location": str(self._authority.path)}
+        return {"security.protocol": "PLAINTEXT"}
+
+    @property
+    def encrypted_hops(self) -> tuple[str, ...]:
+        plane = self.scenario.data_plane
+        return ("client-broker", "broker-broker") if plane.mtls or plane is DataPlane.KAFKA_TLS else ()
+
+    @property
+    def plain_hops(self) -> tuple[str, ...]:
+        """The controllers' port is exempt from the mesh, and plaintext under Kafka TLS as well."""
+        local = ("application-sidecar",) if self.scenario.data_plane.sidecars else ()
+        between = () if self.encrypted_hops else ("client-broker", "broker-broker")
+        return (*local, *between, "controller")
+
+    def create_topics(self, workload: Workload, prefix: str) -> LabLayout:
+        node_ids = list(range(1, len(self.broker_hosts) + 1))
+        topics = admin.layout(
+            workload.topics, workload.partitions_per_topic, workload.replication_factor, node_ids, prefix
+        )
+        leaders = {key: self.broker_hosts[node - 1] for key, node in admin.leaders(topics).items()}
+        settings = {
+            key: str(value).lower() if isinstance(value, bool) else str(value)
+            for key, value in workload.topic_config.items()
+        }
+        layout = LabLayout(topics=topics, leaders=leaders)
+        self._layouts[prefix] = layout
+        self._administer("create", TOPIC_TIMEOUT_S, topics=topics, topic_config=settings)
+        return layout
+
+    def delete_topics(self, layout: TopicLayout) -> None:
+        names = sorted({topic for topic, _ in layout.leaders})
+        self._administer("delete", TOPIC_TIMEOUT_S, topics=names)
+        self._layouts = {
+            prefix: kept for prefix, kept in self._layouts.items() if kept.leaders.keys() != layout.leaders.keys()
+        }
+        deadline = time.monotonic() + TOPIC_TIMEOUT_S
+        while left := [
+            path for path in self._partitions() if path.name.rpartition("-")[0] in names or "-delete" in path.name
+        ]:
+            self.check()
+            if time.monotonic() > deadline:
+                raise ComponentFailed(
+                    f"{len(left)} deleted partitions are still on disk after {TOPIC_TIMEOUT_S:.0f} s, e.g. {left[0]}",
+                    component="kafka",
+                )
+            time.sleep(POLL_S)
+
+    def prove(self) -> Sequence[Proof]:
+        return proofs.prove(self.scenario.data_plane, self.network, self._authority)
+
+    def leaders(self) -> Mapping[tuple[str, int], str]:
+        """Of every topic that there is now."""
+        return {key: host for layout in self._layouts.values() for key, host in layout.leaders.items()}
+
+    def wait_until_serving(self) -> None:
+        """Through the data plane, from the first client host."""
+        self._administer("wait", START_TIMEOUT_S, brokers=len(self.broker_hosts))
+
+    def start_admin(self) -> None:
+        argv = ["python", "-m", "meshmark.kafka.admin"]
+        self._admin = self._stack.enter_context(
+            self.spawn(self.client_hosts[0], argv, name="admin", component="meshmark")
+        )
+
+    def _partitions(self) -> list[Path]:
+        return [entry for log_dir in self.log_dirs.values() for entry in log_dir.iterdir() if entry.is_dir()]
+
+    def _administer(self, command: str, timeout_s: float, **arguments: Any) -> None:
+        config = {"bootstrap.servers": self.bootstrap_servers, **self.client_config}
+        asked = {"command": command, "config": config, "timeout_s": timeout_s, **arguments}
+        self._admin.send_line(json.dumps(asked))
+        deadline = time.monotonic() + timeout_s + 10
+        while (line := self._admin.read_line(0.2)) is None:
+            self.check()
+            if time.monotonic() > deadline:
+                raise ComponentFailed(f"`{command}` was not answered within {timeout_s:.0f} s", component="kafka")
+        answer = json.loads(line)
+        if "error" in answer:
+            self.check()
+            raise LoadError(
+                f"Kafka did not {command} as asked: {answer['error']}",
+                hint="The brokers' logs tell more; topicConfig and brokerConfig in the plan are Kafka's to judge.",
+            )
+
+
+@contextmanager
+def testbed(parts: Parts, scenario: Scenario) -> Iterator[LabTestbed]:
+    """Hosts and, where the data plane has them, sidecars."""
+    with ExitStack() as stack:
+        net, data = _hosts(parts, scenario, stack)
+        bed = LabTestbed(scenario, net, data, stack)
+        _start_sidecars(parts, bed, _authority(parts, scenario, stack), stack)
+        yield bed
+
+
+@contextmanager
+def cluster(parts: Parts, scenario: Scenario) -> Iterator[LabCluster]:
+    """A testbed with Kafka serving through the data plane."""
+    with ExitStack() as stack:
+        net, data = _hosts(parts, scenario, stack)
+        authority = _authority(parts, scenario, stack)
+        made = LabCluster(scenario, net, data, stack, authority)
+        made.start_admin()  # it takes as long to start as a sidecar does
+        _start_sidecars(parts, made, authority, stack)
+        plans = _broker_plans(parts, made, authority)
+        for plan in plans:
+            made.log_dirs[plan.host.name] = plan.log_dir
+            made.note_configuration(f"{plan.host.name}.properties", render(plan.settings))
+            words = broker.command(parts.runtime, scenario.cluster, plan)
+            made.note_configuration(f"{plan.host.name}.command", "\n".join(words) + "\n")
+        for process in stack.enter_context(broker.brokers(parts.runtime, scenario.cluster, plans)).values():
+            made.adopt(process)
+        for plan in plans:
+            probe = KafkaLogProbe(plan.host.name, [plan.log_dir], made.leaders)
+            made.add_probe(stack.enter_context(probe))
+        made.wait_until_serving()
+        yield made
+
+
+def _hosts(parts: Parts, scenario: Scenario, stack: ExitStack) -> tuple[Network, Path]:
+    """Leaving the stack removes what hosts wrote, so that one round's bytes are not on the next one's disk."""
+    spec = scenario.cluster
+    root = parts.instance.memory_directory() if spec.storage == "ram" else parts.instance.path
+    data = root / "data"
+    data.mkdir()
+    stack.callback(shutil.rmtree, data)
+    net = stack.enter_context(network(parts.instance, brokers=spec.brokers, clients=spec.clients))
+    for host in net.hosts.values():
+        stack.callback(shutil.rmtree, host.directory)
+    return net, data
+
+
+def _authority(parts: Parts, scenario: Scenario, stack: ExitStack) -> Authority | None:
+    if not (scenario.data_plane.mtls or scenario.data_plane is DataPlane.KAFKA_TLS):
+        return None
+    directory = parts.instance.path / "identity"
+    authority = Authority(directory, "cluster.local")
+    stack.callback(shutil.rmtree, directory)
+    return authority
+
+
+def _start_sidecars(parts: Parts, bed: LabTestbed, authority: Authority | None, stack: ExitStack) -> None:
+    """Interception first: connections made before the rules would bypass the sidecars for good."""
+    if not bed.scenario.data_plane.sidecars:
+        return
+    net = bed.network
+    addresses = tuple(host.address for host in net.broker_hosts)
+    services = tuple(
+        Service(name=f"kafka-{port}.meshmark", account=BROKER_ACCOUNT, port=port, addresses=addresses)
+        for port in (BROKER_PORT, NETWORK_PROBE_PORT)
+    )
+    plans = []
+    for host in net.hosts.values():
+        serves = host in net.broker_hosts
+        identity = _mesh_identity(host, BROKER_ACCOUNT if serves else CLIENT_ACCOUNT, authority)
+        config = bootstrap(
+            Sidecar(
+                host=host.name,
+                services=services,
+                served_ports=(BROKER_PORT,) if serves else (),
+                identity=identity,
+                admin_socket=admin_socket(host),
+            )
+        )
+        plans.append(SidecarPlan(host=host, config=config, concurrency=bed.scenario.cluster.sidecar_concurrency))
+        bed.note_configuration(f"{host.name}.envoy.json", json.dumps(config, indent=1) + "\n")
+        intercept(host, exempt_ports=(CONTROLLER_PORT,))
+    for process in stack.enter_context(sidecars(parts.envoy, plans)).values():
+        bed.adopt(process)
+    for plan in plans:
+        bed.add_probe(stack.enter_context(SidecarProbe(plan.host.name, plan.admin_socket)))
+
+
+def _mesh_identity(host: Host, account: str, authority: Authority | None) -> Identity | None:
+    return authority.mesh_identity(host.name, account) if authority else None
+
+
+def _broker_plans(parts: Parts, bed: LabCluster, authority: Authority | None) -> list[broker.BrokerPlan]:
+    hosts = bed.network.broker_hosts
+    nodes = broker.nodes(hosts)
+    plans = []
+    for host, node in zip(hosts, nodes, strict=True):
+        tls = None
+        if bed.scenario.data_plane is DataPlane.KAFKA_TLS and authority:
+            identity = authority.server_identity(host.name, host.address)
+            tls = TlsStores(keystore=identity.keystore, truststore=identity.authority)
+        data = bed.log_dir / host.name
+        settings = broker_properties(
+            bed.scenario, nodes, node, directory=data, log_budget_bytes=parts.log_budget_bytes, tls=tls
+        )
+        plans.append(broker.BrokerPlan(host=host, node=node, settings=settings, data=data))
+    return plans

@@ -127,9 +127,9 @@ def _make_private(path: Path, *, hint: str) -> None:
         raise LabError(f"{path} is not a directory that is yours alone (0700)", hint=hint)
 
 
-def live_instances() -> list[Path]:
-    """Directories whose owner lives."""
-    return [path for path in _instance_directories(work_directory()) if not _lock_is_free(path)]
+def stored_instances() -> list[Path]:
+    """Directories of this user's instances, living (their lock is held) and stale."""
+    return _instance_directories(work_directory())
 
 
 def reclaim() -> list[str]:
@@ -138,7 +138,7 @@ def reclaim() -> list[str]:
     Call it before entering a user namespace: from inside one, processes of an earlier one cannot be recognised."""
     root = work_directory()
     with _locked(root):
-        return [_remove(path) for path in _instance_directories(root) if _lock_is_free(path)]
+        return [_remove(path) for path in _instance_directories(root) if lock_is_free(path)]
 
 
 @contextmanager
@@ -202,7 +202,7 @@ def _instance_directories(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
 
 
-def _lock_is_free(path: Path) -> bool:
+def lock_is_free(path: Path) -> bool:
     """Without a lock file the owner died between two system calls, or its removal was cut short."""
     try:
         lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -88,9 +89,9 @@ def network(instance: Instance, *, brokers: int, clients: int) -> Iterator[Netwo
                 name=name, address=address, namespace=namespace, directory=directory, instance_id=instance.id
             )
         try:
-            switch.call(lambda: _join(list(hosts.values())))
+            switch.call(partial(_join, list(hosts.values())))
             for host in hosts.values():
-                host.call(lambda host=host: _configure(host))  # type: ignore[misc]
+                host.call(partial(_configure, host))
         except (NetlinkError, OSError) as error:
             raise LabError(
                 f"the kernel refused to build the lab's network: {error}",

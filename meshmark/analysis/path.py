@@ -59,11 +59,13 @@ def check_path(
     if not scenario.data_plane.sidecars:
         return ()
     grown = _Growth(start, end)
-    missing = [f"{host}/kafka/leader_log_bytes" for host in broker_hosts]
-    missing = [key for key in missing if grown.of(key) is None]
+    keys = [f"{host}/kafka/{metric}" for host in broker_hosts for metric in ("log_bytes", "leader_log_bytes")]
+    missing = [key for key in keys if grown.of(key) is None]
     if missing:
-        return tuple(_unknown(host, "inbound_rx", f"{', '.join(missing)} was not read") for host in broker_hosts)
+        return tuple(_unknown(host, "inbound_rx", f"not read: {', '.join(missing)}") for host in broker_hosts)
     traffic = _traffic(grown, scenario, broker_hosts, batch)
+    if sum(traffic.led.values()) > 0 and batch.request_bytes <= 0:
+        return (_unknown("clients", "outbound_tx", "the producers' requests were not counted"),)
     checks = [
         _check(grown, tuple(client_hosts), "outbound_tx", (("producers' requests", float(batch.request_bytes)),)),
         _check(grown, tuple(client_hosts), "outbound_rx", traffic.to_clients()),
@@ -172,25 +174,29 @@ def _check(grown: _Growth, hosts: tuple[str, ...], direction: Direction, terms: 
     """None where Kafka moved nothing this way: no followers, no consumers, nothing led."""
     if terms[0][1] <= 0:
         return None
-    host = hosts[0] if len(hosts) == 1 else "clients"
+    name = hosts[0] if len(hosts) == 1 else "clients"
     counts = [grown.of(f"{host}/sidecar/{direction}_bytes") for host in hosts]
-    if any(count is None for count in counts):
-        return _unknown(host, direction, "the sidecar's counter was not read")
     counted = sum(count for count in counts if count is not None)
+    if None in counts:
+        return _unknown(name, direction, "the sidecar's counter was not read")
     expected = sum(value for _, value in terms)
-    arithmetic = " + ".join(f"{what} {units.mb(value)} MB" for what, value in terms)
+    arithmetic = " + ".join(f"{what} {_mb(value)}" for what, value in terms)
     error = counted / expected - 1
-    text = f"{arithmetic} = {units.mb(expected)} MB expected, {units.mb(counted)} MB counted ({error:+.1%})"
+    text = f"{arithmetic} = {_mb(expected)} MB expected, {_mb(counted)} MB counted ({error:+.1%})"
     if expected < JUDGED_BYTES:
-        text += f"; too little traffic to judge (below {units.mb(JUDGED_BYTES)} MB)"
+        text += f"; too little traffic to judge (below {_mb(JUDGED_BYTES)} MB)"
     return PathCheck(
-        host=host,
+        host=name,
         direction=direction,
         expected_bytes=expected,
         counted_bytes=counted,
         error=error,
         explained=text,
     )
+
+
+def _mb(value: float) -> str:
+    return units.number(value / units.MB, 5)
 
 
 def _unknown(host: str, direction: Direction, why: str) -> PathCheck:

@@ -83,7 +83,7 @@ set_up() {
         if [ -d "$venv" ] && ! [ -f "$venv/pyvenv.cfg" ] && [ "$(ls -A "$venv")" ]; then
             die "$venv is not a virtual environment" "set MESHMARK_VENV to another directory, or to none"
         fi
-        say "setting up $venv (once; about 150 MB to download)"
+        say "setting up $venv (once; about 120 MB to download)"
         rm -f "$venv/.made-from"
         "$venv/bin/python" -m pip --version >/dev/null 2>&1 && is_new_enough "$venv/bin/python" || make_venv
         set -- "$1" "$venv/bin/python" -m pip --quiet --disable-pip-version-check install --no-deps

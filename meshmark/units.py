@@ -5,6 +5,9 @@ MB = 10^6 and GB = 10^9 bytes. Unknown is printed as a dash, never as zero.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 MB = 1_000_000
 GB = 1_000_000_000
 UNKNOWN = "–"
@@ -48,3 +51,13 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def column(values: Sequence[float | None], digits: int = 3) -> list[str]:
+    """Values of one table column with the same number of decimals, so that they can be compared at a glance:
+    as many as the largest needs for `digits` significant digits."""
+    known = [abs(value) for value in values if value]
+    if not known:
+        return [UNKNOWN if value is None else "0" for value in values]
+    decimals = max(0, digits - 1 - math.floor(math.log10(max(known))))
+    return [UNKNOWN if value is None else f"{value:,.{decimals}f}" for value in values]

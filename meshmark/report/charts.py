@@ -1,0 +1,371 @@
+"""Vega-Lite pictures as SVG: they need no JavaScript, print, and take their colours from the page.
+
+Colours are CSS variables of the page (`--c1`..`--c7`, `--ink`, `--faint`, `--rule`, `--band`), so that light, dark and
+print each have their own; lines also differ by dashes and carry their names at their ends. Every picture is one
+conversion of about 20 ms; a conversion's engine starts once, in about half a second.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import vl_convert
+
+from meshmark.analysis.model import ScenarioSummary
+from meshmark.report.panels import Panel
+from meshmark.units import column, rate_msg_s
+
+Spec = dict[str, Any]
+
+VEGA_LITE = "6.1"
+FONT = "sans-serif"
+COLOURS = tuple(f"var(--c{number})" for number in range(1, 8))
+DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [12, 3], [4, 2, 1, 2, 1, 2], [1, 3])
+INK, FAINT, RULE, BAND = "var(--ink)", "var(--faint)", "var(--rule)", "var(--band)"
+
+PLOT_WIDTH, PLOT_HEIGHT = 400, 132
+TICK_WIDTH, LABEL_WIDTH = 52, 124
+LABEL_STEP = 14
+"""Pixels between two names at the ends of lines."""
+CROSS = "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8"
+
+CONFIG: Spec = {
+    "aria": False,
+    "background": "transparent",
+    "font": FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": FAINT,
+        "labelFontSize": 12,
+        "titleColor": FAINT,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "gridColor": RULE,
+        "domainColor": RULE,
+        "tickColor": RULE,
+        "tickSize": 4,
+    },
+    "header": {"labelColor": INK, "labelFontSize": 13, "labelFontWeight": "normal", "title": None},
+    "text": {"color": INK, "fontSize": 12},
+    "style": {"cell": {"stroke": None}},
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """A trial's measured window, seconds since the round began."""
+
+    start_s: float
+    end_s: float
+    clients: int
+    counted: bool
+
+
+def lines(panel: Panel, end_s: float, windows: Sequence[Window]) -> str:
+    """A panel over the round's time; windows are shaded, the one that counts darker."""
+    ticks = _ticks(max((value for line in panel.lines for value in line.values if value is not None), default=0.0))
+    names = [line.label for line in panel.lines]
+    x: Spec = {
+        "field": "t",
+        "type": "quantitative",
+        "scale": {"domain": [0, end_s], "nice": False},
+        "axis": {"grid": False, "title": None, "tickCount": 6},
+    }
+    y: Spec = {"field": "v", "type": "quantitative", **_y_axis(ticks)}
+    colour: Spec = {"field": "s", "type": "nominal", "scale": _scale(names, COLOURS), "legend": None}
+    drawn = {
+        "data": {
+            "values": [
+                {"t": time_s, "v": value, "s": line.label}
+                for line in panel.lines
+                for time_s, value in zip(panel.times_s, line.values, strict=True)
+            ]
+        },
+        "mark": {"type": "line", "strokeWidth": 1.6, "strokeJoin": "round", "invalid": "break-paths-filter-domains"},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": colour,
+            "strokeDash": {"field": "s", "type": "nominal", "scale": _scale(names, DASHES), "legend": None},
+        },
+    }
+    ends = [(line.label, next((v for v in reversed(line.values) if v is not None), 0.0)) for line in panel.lines]
+    labels = {
+        "data": {"values": _labels(ends, ticks[-1])},
+        "mark": {"type": "text", "align": "left", "dx": 8, "baseline": "middle"},
+        "encoding": {
+            "x": {"value": PLOT_WIDTH},
+            "y": {**y, "field": "at"},
+            "text": {"field": "s"},
+            "color": colour,
+        },
+    }
+    # Padding without autosize: every panel's plot has the same place, so that the same time is at the same x.
+    padding = {"left": TICK_WIDTH, "right": LABEL_WIDTH, "top": 8, "bottom": 22}
+    return svg(
+        {
+            "width": PLOT_WIDTH,
+            "height": PLOT_HEIGHT,
+            "autosize": "none",
+            "padding": padding,
+            "layer": [_bands(windows, x), drawn, labels],
+        }
+    )
+
+
+def _bands(windows: Sequence[Window], x: Spec) -> Spec:
+    return {
+        "data": {
+            "values": [
+                {"a": window.start_s, "b": window.end_s, "o": 1.0 if window.counted else 0.45} for window in windows
+            ]
+        },
+        "mark": {"type": "rect", "color": BAND},
+        "encoding": {
+            "x": {**x, "field": "a"},
+            "x2": {"field": "b"},
+            "opacity": {"field": "o", "type": "quantitative", "scale": None, "legend": None},
+        },
+    }
+
+
+def bars(rows: Sequence[str], columns: Mapping[str, Sequence[float | None]], *, shared: bool = True) -> str:
+    """One row of labelled bars for each name, one column for each quantity; `shared`: all columns on one scale."""
+    tops = {
+        head: max([value for value in values if value is not None], default=0.0) for head, values in columns.items()
+    }
+    widest = max(tops.values(), default=0.0)
+    return svg(
+        {
+            "spacing": 18,
+            "hconcat": [
+                _bar_column(head, rows, values, (widest if shared else tops[head]) or 1.0, first=place == 0)
+                for place, (head, values) in enumerate(columns.items())
+            ],
+        }
+    )
+
+
+def _bar_column(head: str, rows: Sequence[str], values: Sequence[float | None], top: float, *, first: bool) -> Spec:
+    bars_of = [
+        {"row": row, "v": value, "text": text}
+        for row, value, text in zip(rows, values, column(list(values)), strict=True)
+    ]
+    scale = {"domain": [0, top * 1.34], "nice": False}
+    return {
+        "width": 156,
+        "height": {"step": 26},
+        "title": {
+            "text": head,
+            "anchor": "start",
+            "frame": "group",
+            "color": FAINT,
+            "fontSize": 13,
+            "fontWeight": "normal",
+            "offset": 6,
+        },
+        "data": {"values": bars_of},
+        "encoding": {
+            "y": {"field": "row", "type": "nominal", "sort": list(rows), "axis": _names_axis() if first else None},
+            "x": {"field": "v", "type": "quantitative", "scale": scale, "axis": None},
+        },
+        "layer": [
+            {"mark": {"type": "bar", "color": COLOURS[0], "height": 14}},
+            {
+                "transform": [{"calculate": "isValid(datum.v) ? datum.v : 0", "as": "v"}],
+                "mark": {"type": "text", "align": "left", "dx": 5},
+                "encoding": {"text": {"field": "text"}},
+            },
+        ],
+    }
+
+
+def rates(scenarios: Sequence[ScenarioSummary]) -> str:
+    """Each scenario's mean rate (a tick) with its 95 % interval (a line), and its repeats as open circles."""
+    measured = [row for row in scenarios if row.rate_msg_s is not None]
+    means: list[Spec] = [{"s": row.name, "v": row.rate_msg_s, "text": rate_msg_s(row.rate_msg_s)} for row in measured]
+    intervals: list[Spec] = [
+        {"s": row.name, "low": max(0.0, row.rate_interval.low), "high": row.rate_interval.high}
+        for row in measured
+        if row.rate_interval is not None
+    ]
+    repeats: list[Spec] = [
+        {"s": row.name, "v": each.rate_msg_s}
+        for row in measured
+        for each in row.repeats
+        if each.rate_msg_s is not None
+    ]
+    highest = max((point["v"] for point in repeats), default=1.0)
+    # An interval from two repeats can be many times as wide as what was measured; it is cut at the frame.
+    ticks = _ticks(min(max([highest, *(each["high"] for each in intervals)]), 1.5 * highest))
+    y: Spec = {"field": "s", "type": "nominal", "scale": {"domain": [row.name for row in scenarios]}}
+    y["axis"] = _names_axis()
+    x: Spec = {
+        "type": "quantitative",
+        "scale": {"domain": [0, ticks[-1]], "nice": False, "clamp": True},
+        "axis": {"title": None, "values": ticks, "format": ",.0f", "domain": False},
+    }
+
+    def layer(points: list[Spec], mark: Spec, **encoding: Spec) -> Spec:
+        return {"data": {"values": points}, "mark": mark, "encoding": {"y": y, **encoding}}
+
+    circle = {"type": "point", "size": 60, "filled": False, "color": COLOURS[0], "strokeWidth": 1.4}
+    return svg(
+        {
+            "width": 620,
+            "height": {"step": 30},
+            "layer": [
+                layer(
+                    intervals,
+                    {"type": "rule", "color": INK, "strokeWidth": 1.5},
+                    x={**x, "field": "low"},
+                    x2={"field": "high"},
+                ),
+                layer(repeats, circle, x={**x, "field": "v"}),
+                layer(means, {"type": "tick", "color": INK, "thickness": 2.5, "size": 16}, x={**x, "field": "v"}),
+                layer(means, {"type": "text", "align": "left", "dx": 12}, x={"value": 620}, text={"field": "text"}),
+            ],
+        }
+    )
+
+
+def ladder(scenario: ScenarioSummary, top: float) -> str:
+    """Clients against rate, one line for each repeat; filled: the trial that counts, cross: an invalid one."""
+    points = [
+        {
+            "c": trial.clients,
+            "v": trial.rate_msg_s,
+            "r": f"repeat {repeat.repeat}",
+            "kind": _kind(trial.valid, trial.carried),
+        }
+        for repeat in scenario.repeats
+        for trial in repeat.trials
+    ]
+    names = sorted({str(point["r"]) for point in points}, key=lambda name: (len(name), name))
+    clients = sorted({int(str(point["c"])) for point in points})
+    x: Spec = {
+        "field": "c",
+        "type": "quantitative",
+        "scale": {"domain": [clients[0] - 0.3, clients[-1] + 0.3], "nice": False},
+        "axis": {"title": "producing clients", "values": clients, "format": "d", "grid": False},
+    }
+    colour = {"field": "r", "type": "nominal", "scale": _scale(names, COLOURS), "legend": None}
+    dash = {"field": "r", "type": "nominal", "scale": _scale(names, DASHES), "legend": None}
+    shape = {"field": "kind", "type": "nominal", "scale": {"domain": ["valid", "invalid"], "range": ["circle", CROSS]}}
+    return svg(
+        {
+            "width": 200,
+            "height": PLOT_HEIGHT,
+            "data": {"values": points},
+            "encoding": {"x": x, "y": {"field": "v", "type": "quantitative", **_y_axis(_ticks(top))}, "color": colour},
+            "layer": [
+                {"mark": {"type": "line", "strokeWidth": 1.4}, "encoding": {"strokeDash": dash}},
+                {
+                    "transform": [{"filter": "datum.kind == 'counts'"}],
+                    "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
+                },
+                {
+                    "transform": [{"filter": "datum.kind != 'counts'"}],
+                    "mark": {"type": "point", "filled": False, "size": 45, "strokeWidth": 1.4},
+                    "encoding": {"shape": {**shape, "legend": None}},
+                },
+            ],
+        }
+    )
+
+
+def _kind(valid: bool, carried: bool) -> str:
+    if carried:
+        return "counts"
+    return "valid" if valid else "invalid"
+
+
+def _names_axis() -> Spec:
+    return {
+        "title": None,
+        "domain": False,
+        "ticks": False,
+        "labelColor": INK,
+        "labelFontSize": 13,
+        "labelLimit": 220,
+        "labelPadding": 8,
+    }
+
+
+def _y_axis(ticks: Sequence[float]) -> Spec:
+    return {
+        "scale": {"domain": [0, ticks[-1]], "nice": False},
+        "axis": {
+            "title": None,
+            "values": ticks,
+            "domain": False,
+            "ticks": False,
+            "format": ",.4~g" if ticks[-1] < 1000 else ",.0f",
+        },
+    }
+
+
+def _scale(names: Sequence[str], values: Sequence[Any]) -> Spec:
+    return {"domain": list(names), "range": [values[place % len(values)] for place in range(len(names))]}
+
+
+def _ticks(highest: float) -> list[float]:
+    """Three to five round steps from zero to just above the highest value."""
+    if highest <= 0:
+        return [0.0, 1.0]
+    power = 10.0 ** math.floor(math.log10(highest / 4))
+    step = next(unit * power for unit in (1, 2, 2.5, 5, 10) if unit * power * 4 >= highest * 0.999)
+    count = max(1, math.ceil(highest / step - 1e-9))
+    return [float(f"{step * place:.6g}") for place in range(count + 1)]
+
+
+def _labels(ends: Sequence[tuple[str, float]], top: float) -> list[Spec]:
+    """Names beside the last values of their lines, moved apart, as little as possible, where they would touch:
+    names that touch form a block around the mean of the places they want."""
+    step = LABEL_STEP * top / PLOT_HEIGHT
+    blocks: list[list[tuple[str, float]]] = []
+    middle: list[float] = []
+    for end in sorted(ends, key=lambda each: each[1]):
+        blocks.append([end])
+        middle.append(end[1])
+        while len(blocks) > 1 and middle[-1] - middle[-2] < step * (len(blocks[-1]) + len(blocks[-2])) / 2:
+            upper = blocks.pop()
+            middle.pop()
+            blocks[-1] += upper
+            half = step * len(blocks[-1]) / 2
+            wanted = sum(value for _, value in blocks[-1]) / len(blocks[-1])
+            middle[-1] = max(half - step / 2, min(wanted, top + step / 2 - half))
+    return [
+        {"s": label, "at": centre + step * (place - (len(block) - 1) / 2)}
+        for block, centre in zip(blocks, middle, strict=True)
+        for place, (label, _) in enumerate(block)
+    ]
+
+
+_NOISE = re.compile(
+    r' (?:role="graphics-[a-z]+"|aria-roledescription="[^"]*"|aria-hidden="true"|pointer-events="none"|opacity="1"'
+    r'|font-family="sans-serif"|version="1\.1"|xmlns:xlink="[^"]*")'
+)
+_EMPTY = re.compile(r'<path class="(?:fore|back)ground"[^>]*/>')
+_PLACES = re.compile(r' (?:d|transform)="[^"]*"')
+_LONG = re.compile(r"(\.\d)\d+")
+
+
+def svg(spec: Spec) -> str:
+    """The picture alone: no size of its own, hidden from screen readers (its figure has words and a table)."""
+    picture = vl_convert.vegalite_to_svg({"config": CONFIG, **spec}, vl_version=VEGA_LITE, show_warnings=False)
+    picture = _EMPTY.sub("", _NOISE.sub("", picture))
+    head, rest = picture.split(">", 1)
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
+    assert size is not None
+    width, height = (math.ceil(float(part)) for part in size.groups())
+    opened = f'<svg class="chart" viewBox="0 0 {width} {height}" style="max-width:{width}px" aria-hidden="true"'
+    return f'{opened} focusable="false">{_PLACES.sub(_shortened, rest)}'
+
+
+def _shortened(place: re.Match[str]) -> str:
+    return _LONG.sub(r"\1", place.group())

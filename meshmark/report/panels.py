@@ -1,0 +1,310 @@
+"""A round's samples -> the panels of its page: a few lines each, over one common time.
+
+A counter becomes a rate between two neighbouring readings; a fall (a counter's reset) or a hole in time gives a gap,
+never a line across it. Lines have at most POINTS_MAX points: rates over longer steps stay exact means; a gauge shows
+its reading at each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import TypeVar
+
+from meshmark.record import METRICS, LoadInterval, Sample
+from meshmark.units import GB, MB
+
+POINTS_MAX = 300
+HOLE = 3.0
+"""A step this many times the usual one is a hole in the series."""
+
+Values = list[float | None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    label: str
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """Lines over `times_s`, seconds since the round began. `silent` names lines that are zero throughout."""
+
+    title: str
+    unit: str
+    times_s: tuple[float, ...]
+    lines: tuple[Line, ...]
+    silent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Lines made of the metrics of one component: one line of their sum for each host, or, with a label, one of all
+    hosts together."""
+
+    component: str
+    metrics: tuple[str, ...]
+    label: str = ""
+    suffix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """What a panel shows, and the base units that make one unit of its axis."""
+
+    title: str
+    unit: str
+    scale: float
+    sources: tuple[Source, ...]
+
+
+def _each(component: str, *metrics: str, suffix: str = "") -> tuple[Source, ...]:
+    return (Source(component=component, metrics=metrics, suffix=suffix),)
+
+
+def _named(component: str, **labels: str) -> tuple[Source, ...]:
+    """metric=label pairs, one line each."""
+    return tuple(Source(component=component, metrics=(metric,), label=label) for metric, label in labels.items())
+
+
+def _components(*metrics: str) -> tuple[Source, ...]:
+    names = {"kafka": "brokers", "sidecar": "sidecars", "client": "clients", "meshmark": "meshmark", "links": "links"}
+    return tuple(Source(component=name, metrics=metrics, label=label) for name, label in names.items())
+
+
+FORMS: tuple[Form, ...] = (
+    Form(title="CPU of brokers", unit="CPUs", scale=1, sources=_each("kafka", "cpu_user_s", "cpu_system_s")),
+    Form(title="CPU of sidecars", unit="CPUs", scale=1, sources=_each("sidecar", "cpu_user_s", "cpu_system_s")),
+    Form(
+        title="CPU of clients and of meshmark",
+        unit="CPUs",
+        scale=1,
+        sources=(
+            *_each("client", "cpu_user_s", "cpu_system_s"),
+            *_each("meshmark", "cpu_user_s", "cpu_system_s", suffix=" meshmark"),
+            *_each("links", "cpu_user_s", "cpu_system_s", suffix=" links"),
+        ),
+    ),
+    Form(
+        title="CPU of the machine",
+        unit="CPUs",
+        scale=1,
+        sources=_named(
+            "cpu",
+            user_s="user",
+            system_s="system",
+            softirq_s="softirq",
+            irq_s="interrupts",
+            iowait_s="I/O wait",
+            steal_s="steal",
+            idle_s="idle",
+        ),
+    ),
+    Form(
+        title="Accepted to the logs",
+        unit="MB/s",
+        scale=MB,
+        sources=(
+            *_each("kafka", "log_bytes"),
+            Source(component="kafka", metrics=("leader_log_bytes",), label="leaders, all"),
+        ),
+    ),
+    Form(
+        title="Disk, bytes",
+        unit="MB/s",
+        scale=MB,
+        sources=(
+            *_named("disk", write_bytes="device writes", read_bytes="device reads"),
+            Source(component="kafka", metrics=("write_bytes",), label="brokers dirtied"),
+            Source(component="kafka", metrics=("read_bytes",), label="brokers read"),
+        ),
+    ),
+    Form(
+        title="Disk, operations",
+        unit="operations/s",
+        scale=1,
+        sources=_named("disk", write_ops="writes", read_ops="reads"),
+    ),
+    Form(title="Packets sent", unit="packets/s", scale=1, sources=_each("net", "tx_packets")),
+    Form(title="Packets received", unit="packets/s", scale=1, sources=_each("net", "rx_packets")),
+    Form(title="Network bytes sent", unit="MB/s", scale=MB, sources=_each("net", "tx_bytes")),
+    Form(title="Network bytes received", unit="MB/s", scale=MB, sources=_each("net", "rx_bytes")),
+    Form(
+        title="TCP segments, loopback included",
+        unit="segments/s",
+        scale=1,
+        sources=_named("net", tcp_out_segments="sent", tcp_in_segments="received", tcp_retransmits="retransmitted"),
+    ),
+    Form(
+        title="Sidecars, bytes of payload",
+        unit="MB/s",
+        scale=MB,
+        sources=_named(
+            "sidecar",
+            inbound_rx_bytes="in, received",
+            inbound_tx_bytes="in, sent",
+            outbound_rx_bytes="out, received",
+            outbound_tx_bytes="out, sent",
+        ),
+    ),
+    Form(title="Sidecar connections", unit="connections", scale=1, sources=_each("sidecar", "connections")),
+    Form(
+        title="Waiting, share of time",
+        unit="share",
+        scale=1,
+        sources=(
+            *_named(
+                "psi",
+                cpu_some_s="some for CPU",
+                io_some_s="some for I/O",
+                io_full_s="all for I/O",
+                memory_some_s="some for memory",
+            ),
+            *_named("disk", busy_s="disk busy"),
+        ),
+    ),
+    Form(
+        title="Dirty pages",
+        unit="MB",
+        scale=MB,
+        sources=_named("memory", dirty_bytes="dirty", writeback_bytes="being written"),
+    ),
+    Form(title="Resident memory", unit="MB", scale=MB, sources=_components("memory_rss_bytes")),
+    Form(
+        title="Memory and space of the machine",
+        unit="GB",
+        scale=GB,
+        sources=(
+            *_named("memory", available_bytes="memory free", cached_bytes="page cache"),
+            *_named("disk", free_bytes="disk free"),
+        ),
+    ),
+    Form(title="Threads", unit="threads", scale=1, sources=_components("threads")),
+    Form(
+        title="Context switches",
+        unit="switches/s",
+        scale=1,
+        sources=_named("cpu", context_switches="machine"),
+    ),
+)
+"""The order of a round's page. Every metric of the record is on some panel."""
+
+
+def panels(samples: Sequence[Sample], origin_s: float) -> list[Panel]:
+    """Panels that have anything to show."""
+    if len(samples) < 2:
+        return []
+    picked = _thinned(samples)
+    series = _Series(picked)
+    times = tuple(round(sample.time_s - origin_s, 2) for sample in picked)
+    made = (_panel(form, series, times) for form in FORMS)
+    return [panel for panel in made if panel is not None]
+
+
+def load_panel(intervals: Sequence[LoadInterval], origin_s: float) -> Panel | None:
+    """What the load workers reported: rates of records."""
+    if len(intervals) < 2:
+        return None
+    picked = _thinned(intervals)
+    steps = _Steps([each.time_s for each in picked])
+    counts = {
+        "acknowledged": [float(each.totals.acknowledged) for each in picked],
+        "consumed": [float(each.totals.consumed) for each in picked],
+        "failed or unknown": [float(each.totals.failed + each.totals.unknown) for each in picked],
+    }
+    lines = {
+        label: steps.rates(list(values)) for label, values in counts.items() if label == "acknowledged" or values[-1]
+    }
+    return Panel(
+        title="Records",
+        unit="messages/s",
+        times_s=tuple(round(each.time_s - origin_s, 2) for each in picked),
+        lines=tuple(Line(label=label, values=_rounded(values, 1)) for label, values in lines.items()),
+    )
+
+
+def _panel(form: Form, series: _Series, times: tuple[float, ...]) -> Panel | None:
+    lines, silent = [], []
+    for label, values in _lines(form, series):
+        if all(value is None for value in values):
+            continue
+        if any(values):
+            lines.append(Line(label=label, values=_rounded(values, form.scale)))
+        else:
+            silent.append(label)
+    if not lines and not silent:
+        return None
+    return Panel(title=form.title, unit=form.unit, times_s=times, lines=tuple(lines), silent=tuple(silent))
+
+
+def _lines(form: Form, series: _Series) -> Iterator[tuple[str, Values]]:
+    for source in form.sources:
+        if source.label:
+            yield source.label, series.sum(series.hosts(source.component), source)
+        else:
+            for host in series.hosts(source.component):
+                yield f"{host}{source.suffix}", series.sum((host,), source)
+
+
+class _Steps:
+    """The steps between neighbouring readings, and which of them are holes."""
+
+    def __init__(self, times: Sequence[float]) -> None:
+        self._seconds = [after - before for before, after in pairwise(times)]
+        self._hole = HOLE * median(self._seconds)
+
+    def rates(self, readings: Values) -> Values:
+        """The first reading has no rate."""
+        found: Values = [None]
+        for (before, after), seconds in zip(pairwise(readings), self._seconds, strict=True):
+            if before is None or after is None or after < before or not 0 < seconds <= self._hole:
+                found.append(None)
+            else:
+                found.append((after - before) / seconds)
+        return found
+
+
+class _Series:
+    """Samples by key."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+        self._steps = _Steps([sample.time_s for sample in samples])
+        keys = sorted({key for sample in samples for key in sample.values})
+        self._hosts: dict[str, list[str]] = {}
+        for key in keys:
+            host, component, _ = key.split("/", 2)
+            known = self._hosts.setdefault(component, [])
+            if host not in known:
+                known.append(host)
+
+    def hosts(self, component: str) -> Sequence[str]:
+        return self._hosts.get(component, ())
+
+    def sum(self, hosts: Iterable[str], source: Source) -> Values:
+        """The sum of what is known at each time; None where nothing is."""
+        columns = [self._values(f"{host}/{source.component}/{metric}") for host in hosts for metric in source.metrics]
+        return [_sum(row) for row in zip(*columns, strict=True)] if columns else []
+
+    def _values(self, key: str) -> Values:
+        readings: Values = [sample.values.get(key) for sample in self._samples]
+        return self._steps.rates(readings) if METRICS[key.rsplit("/", 1)[1]].kind == "counter" else readings
+
+
+def _sum(row: Sequence[float | None]) -> float | None:
+    known = [value for value in row if value is not None]
+    return sum(known) if known else None
+
+
+def _thinned(rows: Sequence[T]) -> Sequence[T]:
+    step = -(-len(rows) // POINTS_MAX)
+    return rows[::step]
+
+
+def _rounded(values: Values, scale: float) -> tuple[float | None, ...]:
+    """Four significant digits: more than a picture or a reader takes."""
+    return tuple(None if value is None else float(f"{value / scale:.4g}") for value in values)

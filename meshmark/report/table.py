@@ -1,0 +1,103 @@
+"""A summary as plain text for a terminal: 120 columns, readable without colour, in a minute."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from meshmark.analysis.model import Summary
+from meshmark.report import view
+from meshmark.report.view import Column, Grid
+
+WIDTH = 120
+GAP = "  "
+TEXT_WIDTH_MAX = 24
+"""A text cell longer than this goes on in the next line."""
+
+
+def table(summary: Summary) -> str:
+    """The document's table, the environment benchmark, and what to keep in mind when reading them."""
+    parts = [f"meshmark: {summary.plan.name}, run {summary.run_id}\n{view.machine(summary)}\n{view.extent(summary)}"]
+    if note := view.status(summary):
+        parts.append(_paragraph(note))
+    parts.append(_paragraph(view.headline(summary)))
+    if summary.scenarios:
+        parts += [text(view.carried(summary)), text(view.cost(summary))]
+        parts.append(_list("Verdicts", [each.verdict_text for each in summary.scenarios if each.verdict_text]))
+    if summary.environment.disk:
+        parts.append(text(view.disk(summary)))
+    if summary.environment.network:
+        parts.append(text(view.network(summary)))
+    parts.append(_list("Not like for like", view.unlike(summary)))
+    parts.append(_list("Warnings", summary.warnings))
+    parts.append(_paragraph(f"{view.UNITS} {view.CAVEAT}"))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def text(grid: Grid) -> str:
+    """One table, aligned; text cells wrap."""
+    cells = [[_wrapped(cell, each) for cell in each.cells] for each in grid.columns]
+    widths = [
+        max([len(each.head), *(len(line) for lines in column for line in lines)])
+        for each, column in zip(grid.columns, cells, strict=True)
+    ]
+    _widen(grid, widths)
+    lines = [grid.title.upper()]
+    if grid.grouped:
+        lines.append(_groups(grid, widths))
+    lines.append(_line([each.head for each in grid.columns], grid.columns, widths))
+    lines.append(GAP.join("-" * width for width in widths))
+    for row in range(len(grid.columns[0].cells)):
+        height = max(len(column[row]) for column in cells)
+        for part in range(height):
+            texts = [column[row][part] if part < len(column[row]) else "" for column in cells]
+            lines.append(_line(texts, grid.columns, widths))
+    if grid.note:
+        lines.append(_paragraph(grid.note))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _wrapped(cell: str, column: Column) -> list[str]:
+    if column.numeric:
+        return [cell]
+    return textwrap.wrap(cell, TEXT_WIDTH_MAX, break_on_hyphens=False) or [""]
+
+
+def _widen(grid: Grid, widths: list[int]) -> None:
+    """Columns under a heading are together at least as wide as it."""
+    first = 0
+    for heading, count in grid.groups:
+        missing = len(heading) - sum(widths[first : first + count]) - len(GAP) * (count - 1)
+        widths[first] += max(0, missing)
+        first += count
+
+
+def _groups(grid: Grid, widths: Sequence[int]) -> str:
+    texts = []
+    first = 0
+    for heading, count in grid.groups:
+        width = sum(widths[first : first + count]) + len(GAP) * (count - 1)
+        texts.append(heading.center(width, "·") if heading and count > 1 else heading.ljust(width))
+        first += count
+    return GAP.join(texts)
+
+
+def _line(texts: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:
+    return GAP.join(
+        value.rjust(width) if each.numeric else value.ljust(width)
+        for value, each, width in zip(texts, columns, widths, strict=True)
+    )
+
+
+def _paragraph(value: str) -> str:
+    return textwrap.fill(value, WIDTH, break_on_hyphens=False)
+
+
+def _list(title: str, items: Sequence[str]) -> str:
+    if not items:
+        return ""
+    lines = [
+        textwrap.fill(item, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+        for item in items
+    ]
+    return "\n".join([title.upper(), *lines])

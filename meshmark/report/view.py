@@ -1,0 +1,327 @@
+"""What a report says: its sentences and its tables, one wording for the terminal and for the page.
+
+Nothing is computed here that a reader could quote: numbers come from the Summary, words follow its verdicts and never
+say more than these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from meshmark.analysis.model import Interval, NetworkCeiling, RepeatSummary, ScenarioSummary, Summary, Verdict
+from meshmark.plan import Model, Scenario
+from meshmark.units import MB, UNKNOWN, column, duration, percent, rate_msg_s
+
+CAVEAT = (
+    "Brokers, sidecars and clients shared one machine, without a network card between them: ratios and CPU per GB "
+    "travel to other machines, MB/s do not."
+)
+UNITS = (
+    "MB = 10^6 bytes, GB = 10^9 bytes. 'Per MB' and 'per GB' are of payload acknowledged, before replication. "
+    "Packets are offload super-packets as the hosts' interfaces count them, not packets on a wire."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """Cells already formatted. `group` is a heading over neighbouring columns that share it."""
+
+    head: str
+    cells: tuple[str, ...]
+    group: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """A table; its first column names the rows."""
+
+    title: str
+    columns: tuple[Column, ...]
+    note: str = ""
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        return list(zip(*(each.cells for each in self.columns), strict=True))
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """(heading, columns under it) from left to right; neighbours without a heading stay apart."""
+        spans: list[tuple[str, int]] = []
+        for each in self.columns:
+            if spans and each.group and spans[-1][0] == each.group:
+                spans[-1] = (each.group, spans[-1][1] + 1)
+            else:
+                spans.append((each.group, 1))
+        return spans
+
+    @property
+    def grouped(self) -> bool:
+        return any(each.group for each in self.columns)
+
+
+def text_column(head: str, cells: Iterable[str], group: str = "") -> Column:
+    return Column(head=head, cells=tuple(cells), group=group, numeric=False)
+
+
+def number_column(head: str, values: Iterable[float | None], group: str = "", digits: int = 3) -> Column:
+    return Column(head=head, cells=tuple(column(list(values), digits)), group=group)
+
+
+def listing(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def status(summary: Summary) -> str:
+    """What stands on top of a run that is not whole; empty for one that is."""
+    rounds = f"{summary.rounds_done} of {summary.rounds_planned} rounds"
+    if summary.outcome == "complete":
+        if summary.rounds_done == summary.rounds_planned:
+            return ""
+        return f"Shortened run: {rounds} fitted into its time budget. The figures are of those."
+    how = {
+        "interrupted": "it was interrupted",
+        "failed": "it failed",
+        "unfinished": "it has no last record: it crashed, or still goes on",
+    }[summary.outcome]
+    error = f" ({summary.finished.error})" if summary.finished and summary.finished.error else ""
+    return f"Incomplete run: {how} after {rounds}{error}. The figures are of what was measured until then."
+
+
+def headline(summary: Summary) -> str:
+    """The answer in one or two sentences."""
+    base = summary.baseline
+    others = [each for each in summary.scenarios if each.name != base]
+    if not any(each.repeats_valid for each in summary.scenarios):
+        return "No scenario has a valid measurement: this run answers nothing."
+    if not any(each.name == base and each.repeats_valid for each in summary.scenarios):
+        return f"{base} has no valid measurement, so nothing can be compared with it."
+    if not others:
+        return f"Only {base} was measured: there is nothing to compare it with."
+    said: list[tuple[Verdict, str]] = [
+        ("slower", "{} carried less than {base}"),
+        ("faster", "{} carried more than {base}"),
+        ("cannot tell", "for {} this run cannot tell a difference from {base}"),
+        ("no data", "{} gave no valid measurement"),
+    ]
+    parts = [
+        sentence.format(listing(names), base=base)
+        for verdict, sentence in said
+        if (names := [_with_loss(each, verdict) for each in others if each.verdict == verdict])
+    ]
+    text = "; ".join(parts) + "."
+    return text[:1].upper() + text[1:] if text.startswith("for ") else text
+
+
+def _with_loss(scenario: ScenarioSummary, verdict: Verdict) -> str:
+    if verdict not in ("slower", "faster") or scenario.loss_vs_plain is None:
+        return scenario.name
+    return f"{scenario.name} ({percent(abs(scenario.loss_vs_plain))})"
+
+
+def interval(value: Interval | None, write: Callable[[float], str], unit: str = "") -> str:
+    return UNKNOWN if value is None else f"{write(value.low)} … {write(value.high)}{unit}"
+
+
+def _percent_points(ratio: float) -> str:
+    text = f"{ratio * 100:.0f}"
+    return "0" if text == "-0" else text.replace("-", "−")
+
+
+def loss(ratio: float | None) -> str:
+    return UNKNOWN if ratio is None else f"{_percent_points(ratio)} %"
+
+
+def loss_interval(value: Interval | None) -> str:
+    return interval(value, _percent_points, " %")
+
+
+def carried(summary: Summary) -> Grid:
+    """The source document's table: what each scenario carried, and what that is against the baseline."""
+    rows = summary.scenarios
+    per_broker, against = "MB/s per broker to the", f"loss against {summary.baseline}"
+    return Grid(
+        title="What each setup carried",
+        columns=(
+            text_column("scenario", (row.name for row in rows)),
+            Column(head="messages/s", cells=tuple(rate_msg_s(row.rate_msg_s) for row in rows)),
+            Column(head="95 % interval", cells=tuple(interval(row.rate_interval, rate_msg_s) for row in rows)),
+            Column(head="spread", cells=tuple(percent(row.rate_spread) for row in rows)),
+            Column(head="repeats", cells=tuple(f"{row.repeats_valid} of {row.repeats_planned}" for row in rows)),
+            number_column("log", (_scaled(row.disk_bytes_s_per_broker, MB) for row in rows), per_broker),
+            number_column("device", (_scaled(row.device_bytes_s_per_broker, MB) for row in rows), per_broker),
+            Column(head="loss", cells=tuple(_loss(row) for row in rows), group=against),
+            Column(
+                head="95 % interval",
+                cells=tuple("" if _base(row) else loss_interval(row.loss_interval) for row in rows),
+                group=against,
+            ),
+            text_column("verdict", (row.verdict for row in rows), against),
+        ),
+    )
+
+
+def _base(row: ScenarioSummary) -> bool:
+    return row.verdict == "baseline"
+
+
+def _loss(row: ScenarioSummary) -> str:
+    return "" if _base(row) else loss(row.loss_vs_plain)
+
+
+def _scaled(value: float | None, unit: float) -> float | None:
+    return None if value is None else value / unit
+
+
+def cost(summary: Summary) -> Grid:
+    """What carrying it took: packets and CPU; which hops were encrypted; what ended the climb."""
+    rows = summary.scenarios
+    per_gb, packets = "CPU seconds per GB", "packets"
+    return Grid(
+        title="What it took",
+        columns=(
+            text_column("scenario", (row.name for row in rows)),
+            Column(head="per second", cells=tuple(rate_msg_s(row.packets_s) for row in rows), group=packets),
+            number_column("per MB", (row.packets_per_mb for row in rows), packets),
+            number_column("brokers", (row.cpu_s_per_gb.brokers for row in rows), per_gb),
+            number_column("sidecars", (row.cpu_s_per_gb.sidecars for row in rows), per_gb),
+            number_column("clients", (row.cpu_s_per_gb.clients for row in rows), per_gb),
+            number_column("machine", (row.cpu_s_per_gb.machine for row in rows), per_gb),
+            text_column("encrypted hops", (hops(row) for row in rows)),
+            text_column("limited by", (", ".join(row.limited_by) or UNKNOWN for row in rows)),
+        ),
+    )
+
+
+def hops(row: ScenarioSummary) -> str:
+    if not row.encrypted_hops and not row.plain_hops:
+        return UNKNOWN
+    return ", ".join(row.encrypted_hops) or "none"
+
+
+def disk(summary: Summary) -> Grid:
+    rows = summary.environment.disk
+    return Grid(
+        title="Disk under the brokers' logs",
+        columns=(
+            text_column("writes", (row.mode for row in rows)),
+            number_column("MB/s", (row.rate_bytes_s / MB for row in rows)),
+            Column(head="spread", cells=tuple(percent(row.spread) for row in rows)),
+            Column(head="repeats", cells=tuple(str(row.repeats) for row in rows)),
+            Column(head="bytes a write", cells=tuple(f"{row.write_bytes:,}" for row in rows)),
+            text_column("measured with", (row.tool for row in rows)),
+        ),
+    )
+
+
+def network(summary: Summary) -> Grid:
+    rows = summary.environment.network
+    return Grid(
+        title="Network between two hosts, one TCP flow and several",
+        columns=(
+            text_column("path", (row.path for row in rows)),
+            Column(head="flows", cells=tuple(str(row.flows) for row in rows)),
+            number_column("MB/s", (row.rate_bytes_s / MB for row in rows)),
+            number_column("Gbit/s", (row.rate_bytes_s * 8 / 1e9 for row in rows)),
+            Column(head="spread", cells=tuple(percent(row.spread) for row in rows)),
+            Column(head="repeats", cells=tuple(str(row.repeats) for row in rows)),
+            Column(head="loss against direct", cells=tuple(loss(row.loss_vs_direct) for row in rows)),
+            Column(head="loss by mTLS alone", cells=tuple(loss(row.loss_vs_sidecars) for row in rows)),
+            text_column("measured with", (row.tool for row in rows)),
+        ),
+        note=mtls_without_kafka(rows),
+    )
+
+
+def mtls_without_kafka(rows: Sequence[NetworkCeiling]) -> str:
+    """The document's remark that mTLS costs 20 % in iperf too, for this machine."""
+    parts = [
+        f"{loss(row.loss_vs_sidecars)} of {row.flows} {'flow' if row.flows == 1 else 'flows'}"
+        for row in rows
+        if row.loss_vs_sidecars is not None
+    ]
+    if not parts:
+        return ""
+    return (
+        f"Without Kafka, mTLS between sidecars takes {listing(parts)} in throughput (2019's document: 20 % in iperf)."
+    )
+
+
+def unlike(summary: Summary) -> list[str]:
+    """What differs between scenarios besides the data plane, so that they are not compared like for like."""
+    base = next((each for each in summary.scenarios if each.name == summary.baseline), None)
+    if base is None:
+        return []
+    asked = {each.name: each for each in summary.plan.scenarios}
+    found: list[str] = []
+    for row in summary.scenarios:
+        if row is base or not row.repeats_valid or not base.repeats_valid:
+            continue
+        if row.name in asked and base.name in asked:
+            found += settings_apart(asked[base.name], asked[row.name])
+        found += _measured_apart(base, row)
+    return found
+
+
+def settings_apart(base: Scenario, other: Scenario) -> list[str]:
+    """Settings of the plan that differ, data plane and name apart."""
+    pairs: list[tuple[str, Model, Model]] = [
+        ("cluster", base.cluster, other.cluster),
+        ("workload", base.workload, other.workload),
+        ("method", base.method, other.method),
+    ]
+    return [
+        f"{other.name} has {section}.{key} {theirs}, {base.name} has {ours}"
+        for section, left, right in pairs
+        for (key, ours), theirs in zip(left.model_dump().items(), right.model_dump().values(), strict=True)
+        if ours != theirs
+    ]
+
+
+def _measured_apart(base: ScenarioSummary, row: ScenarioSummary) -> list[str]:
+    found = []
+    if row.repeats_valid != base.repeats_valid:
+        found.append(f"{row.name} counts {row.repeats_valid} repeats, {base.name} {base.repeats_valid}")
+    ours, theirs = _clients(base.repeats), _clients(row.repeats)
+    if ours != theirs:
+        found.append(f"{row.name} carried its most with {theirs}, {base.name} with {ours}")
+    if base.records_per_batch and row.records_per_batch:
+        ratio = row.records_per_batch / base.records_per_batch
+        if abs(ratio - 1) > 0.1:
+            found.append(
+                f"{row.name} filled batches with {row.records_per_batch:,.0f} records, {base.name} with "
+                f"{base.records_per_batch:,.0f}: batching is part of the difference"
+            )
+    if set(row.limited_by) != set(base.limited_by):
+        found.append(
+            f"{row.name} was limited by {listing(row.limited_by) or 'nothing known'}, {base.name} by "
+            f"{listing(base.limited_by) or 'nothing known'}: where another resource ends the climb first, the cost of "
+            "a data plane shows in CPU per GB rather than in throughput"
+        )
+    return found
+
+
+def _clients(repeats: Sequence[RepeatSummary]) -> str:
+    """`2 clients`, or `2, 3 clients` where the repeats differ."""
+    counts = sorted({repeat.clients for repeat in repeats if repeat.valid and repeat.clients is not None})
+    return f"{', '.join(map(str, counts))} {'client' if counts == [1] else 'clients'}"
+
+
+def machine(summary: Summary) -> str:
+    """The machine in one line."""
+    host = summary.started.host
+    return (
+        f"{host.cpus} CPUs ({host.cpu_model}), {host.memory_bytes / 1e9:.0f} GB memory, Linux {host.kernel}, "
+        f"Kafka {summary.started.versions.kafka}, Envoy {summary.started.versions.envoy}"
+    )
+
+
+def extent(summary: Summary) -> str:
+    """How much was done, and with what effort."""
+    seconds = duration(summary.seconds)
+    return (
+        f"{summary.rounds_done} of {summary.rounds_planned} rounds in {seconds}, effort {summary.started.effort}, "
+        f"seed {summary.plan.seed}"
+    )

@@ -152,8 +152,6 @@ class Plan(Model):
         for repeat in range(1, self.repeats + 1):
             names = [scenario.name for scenario in self.scenarios]
             source.shuffle(names)
-            slots.extend(
-                Slot(index=len(slots) + place, scenario=name, repeat=repeat)
-                for place, name in enumerate(names, start=1)
-            )
+            for name in names:
+                slots.append(Slot(index=len(slots) + 1, scenario=name, repeat=repeat))
         return tuple(slots)

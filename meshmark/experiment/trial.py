@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from meshmark.analysis.path import unexplained
+from meshmark.analysis.path import check_path, unexplained
 from meshmark.clock import Clock
 from meshmark.cluster import Cluster, TopicLayout
 from meshmark.experiment.progress import Progress
@@ -71,6 +71,7 @@ def measure(bench: Bench, step: int, clients: int) -> Trial:
             end = running.stop()
             settled = _until_quiet(bench)
         quiet_end = bench.sampler.read_now()
+    batch = _batch_fill(end)
     trial = Trial(
         round_index=bench.slot.index,
         scenario=bench.scenario.name,
@@ -83,12 +84,19 @@ def measure(bench: Bench, step: int, clients: int) -> Trial:
         window_end_s=last.time_s,
         window=last.totals - first.totals,
         total=end.totals,
-        batch=_batch_fill(end),
+        batch=batch,
         counters_start=counters_start.values,
         counters_end=counters_end.values,
         quiet_start=quiet_start.values,
         quiet_end=quiet_end.values,
-        path=_path(bench, quiet_start.values, quiet_end.values, end, layout),
+        path=check_path(
+            start=quiet_start.values,
+            end=quiet_end.values,
+            scenario=bench.scenario,
+            broker_hosts=bench.cluster.broker_hosts,
+            client_hosts=bench.cluster.client_hosts,
+            batch=batch,
+        ),
         valid=True,
     )
     reasons = _faults(trial, bench.scenario, settled)

@@ -1,0 +1,157 @@
+"""Whole runs on the simulated system: what is recorded, in which order, and how a run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
+from meshmark.errors import ComponentFailed
+from meshmark.experiment.conductor import conduct
+from meshmark.experiment.progress import Silent
+from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
+from meshmark.store import Run, load
+
+METHOD = Method(warmup_seconds=10, window_seconds=4, clients_max=3, rise=0.03)
+
+
+def plan_of(*data_planes: DataPlane, **changes: Any) -> Plan:
+    workload = changes.pop("workload", Workload())
+    method = changes.pop("method", METHOD)
+    scenarios = tuple(
+        Scenario(name=plane.value, data_plane=plane, workload=workload, method=method) for plane in data_planes
+    )
+    return Plan(name="test", scenarios=scenarios, **{"repeats": 2, "budget_seconds": 3_600, **changes})
+
+
+def run(directory: Path, plan: Plan, truth: Truth | None = None, progress: Silent | None = None) -> Run:
+    clock = SimulatedClock()
+    conduct(
+        plan,
+        SimulatedBackend(clock, truth),
+        directory,
+        command=("meshmark", "run"),
+        effort="default",
+        progress=progress or Silent(),
+        clock=clock,
+    )
+    return load(directory)
+
+
+def test_every_scenario_is_measured_in_every_repeat_in_the_plans_order(tmp_path: Path) -> None:
+    plan = plan_of(*DataPlane, repeats=3)
+    done = run(tmp_path / "run", plan)
+    assert [(r.started.scenario, r.started.repeat) for r in done.rounds] == [
+        (slot.scenario, slot.repeat) for slot in plan.order()
+    ]
+    assert done.finished is not None
+    assert (done.finished.outcome, done.finished.rounds_done) == ("complete", 12)
+
+
+def test_the_ladder_ends_where_throughput_no_longer_rises(tmp_path: Path) -> None:
+    truth = Truth(per_client_msg_s=60_000, noise=0)
+    plan = plan_of(DataPlane.PLAIN, repeats=1, method=METHOD.model_copy(update={"clients_max": 9}))
+    (only,) = run(tmp_path / "run", plan, truth).rounds
+    assert [trial.clients for trial in only.trials] == [1, 2, 3, 4]
+    assert only.finished is not None
+    assert only.finished.carried_step in (3, 4)
+    assert "no longer rose" in only.finished.reason
+
+
+def test_a_ladder_that_still_rises_says_so(tmp_path: Path) -> None:
+    truth = Truth(per_client_msg_s=10_000, noise=0)
+    (only,) = run(tmp_path / "run", plan_of(DataPlane.PLAIN, repeats=1), truth).rounds
+    assert only.finished is not None
+    assert "limit was not reached" in only.finished.reason
+
+
+@pytest.mark.parametrize("data_plane", list(DataPlane))
+def test_a_sound_trial_is_valid_in_every_data_plane(tmp_path: Path, data_plane: DataPlane) -> None:
+    workload = Workload(subscriptions_per_topic=1)
+    done = run(tmp_path / "run", plan_of(data_plane, workload=workload, repeats=1))
+    for trial in done.rounds[0].trials:
+        assert trial.valid, trial.reasons
+        assert trial.total.closed
+        assert trial.total.consumed == trial.total.acknowledged
+        assert bool(trial.path) == data_plane.sidecars
+
+
+def test_traffic_past_the_sidecars_makes_a_trial_invalid(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", plan_of(DataPlane.ISTIO, repeats=1), Truth(proxied_share=0.95))
+    (only,) = done.rounds
+    assert not any(trial.valid for trial in only.trials)
+    assert any("inbound_rx" in reason for reason in only.trials[0].reasons)
+    assert only.finished is not None
+    assert only.finished.carried_step is None
+
+
+def test_a_proof_that_does_not_hold_makes_the_round_invalid(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", plan_of(DataPlane.ISTIO_MTLS, repeats=1), Truth(proofs_hold=False))
+    assert not any(trial.valid for trial in done.rounds[0].trials)
+    assert any(event.level == "error" for event in done.events)
+
+
+def test_every_network_path_of_the_plan_is_probed_and_the_direct_one_always(tmp_path: Path) -> None:
+    plan = plan_of(DataPlane.ISTIO_MTLS, repeats=1, environment=EnvironmentSpec(repeats=2))
+    done = run(tmp_path / "run", plan)
+    assert [(p.path, p.flows, p.repeat) for p in done.network_probes] == [
+        (path, flows, repeat) for repeat in (1, 2) for path in ("direct", "sidecars-mtls") for flows in (1, 4)
+    ]
+    assert [(p.mode, p.repeat) for p in done.disk_probes] == [
+        (mode, repeat) for repeat in (1, 2) for mode in ("buffered", "synced")
+    ]
+
+
+def test_an_environment_of_zero_seconds_is_skipped(tmp_path: Path) -> None:
+    environment = EnvironmentSpec(disk_seconds=0, network_seconds=0)
+    done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, repeats=1, environment=environment))
+    assert (done.network_probes, done.disk_probes) == ((), ())
+
+
+def test_the_time_budget_leaves_rounds_out_and_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", plan_of(*DataPlane, repeats=3, budget_seconds=200))
+    assert done.finished is not None
+    assert 0 < done.finished.rounds_done < done.finished.rounds_planned == 12
+    assert done.finished.outcome == "complete"
+    assert any("time budget" in event.text for event in done.events)
+
+
+def test_a_dead_broker_ends_the_run_and_keeps_what_was_measured(tmp_path: Path) -> None:
+    with pytest.raises(ComponentFailed, match="broker-2 died"):
+        run(tmp_path / "run", plan_of(DataPlane.PLAIN), Truth(broker_dies_after_s=20))
+    left = load(tmp_path / "run")
+    assert left.finished is not None
+    assert left.finished.outcome == "failed"
+    assert "broker-2 died" in left.finished.error
+    assert len(left.rounds[0].trials) == 1
+
+
+class _Interrupts(Silent):
+    def __init__(self, when: Callable[[str], bool]) -> None:
+        self._when = when
+
+    def phase(self, text: str) -> None:
+        if self._when(text):
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_is_recorded_and_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", plan_of(DataPlane.PLAIN), progress=_Interrupts(lambda text: text.startswith("2 x")))
+    left = load(tmp_path / "run")
+    assert left.finished is not None
+    assert left.finished.outcome == "interrupted"
+    assert len(left.rounds[0].trials) == 1
+
+
+def test_the_same_seed_gives_the_same_order_and_another_one_another() -> None:
+    orders = {seed: plan_of(*DataPlane, repeats=3, seed=seed).order() for seed in (1, 1, 2)}
+    assert plan_of(*DataPlane, repeats=3, seed=1).order() == orders[1]
+    assert orders[1] != orders[2]
+    for order in orders.values():
+        assert [slot.index for slot in order] == list(range(1, 13))
+        for repeat in (1, 2, 3):
+            assert {slot.scenario for slot in order if slot.repeat == repeat} == {plane.value for plane in DataPlane}

@@ -206,7 +206,7 @@ class LabCluster(LabTestbed):
             time.sleep(POLL_S)
 
     def prove(self) -> Sequence[Proof]:
-        return proofs.prove(self.scenario.data_plane, self.network, self._authority)
+        return proofs.prove(self.scenario.data_plane, self.network, self._authority, self.log_dir)
 
     def leaders(self) -> Mapping[tuple[str, int], str]:
         """Of every topic that there is now."""

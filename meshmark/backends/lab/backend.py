@@ -1,0 +1,171 @@
+"""The lab as a Backend: holds the machine's lock and the instance for its life, finds and prepares the parts.
+
+    with lab_backend("run") as backend:
+        backend.prepare(plan)
+        with backend.cluster(scenario) as cluster: ...
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from meshmark.backends.lab import broker, cluster
+from meshmark.backends.lab.cluster import LabCluster, LabTestbed, Parts
+from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
+from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
+from meshmark.backends.lab.probes import storage_under
+from meshmark.errors import ComponentFailed, MissingRequirement, NoSpace, UsageError
+from meshmark.kafka import distribution, launch, storage
+from meshmark.kafka.launch import Runtime
+from meshmark.kafka.properties import Node, broker_properties, reserved_keys
+from meshmark.plan import ClusterSpec, Plan, Scenario
+from meshmark.record import HostFacts, Versions
+
+LOG_BUDGET_BYTES = 30_000_000_000
+"""Of a cluster without a plan (`up`); a plan says its own."""
+
+
+@contextmanager
+def lab_backend(
+    purpose: str,
+    *,
+    kafka: str = distribution.KAFKA,
+    offline: bool = False,
+    progress: distribution.Progress | None = None,
+) -> Iterator[LabBackend]:
+    """The machine is this backend's until the context is left; raises Busy if another meshmark has it.
+
+    Call it before the process has any thread: without root it moves the process into a user namespace. `kafka`
+    names a lock (`distribution.read_lock`); `progress` is told of downloads.
+    """
+    with instance(purpose) as owned:
+        if os.geteuid() != 0:
+            enter_user_namespace()
+        yield LabBackend(owned, kafka=kafka, offline=offline, progress=progress)
+
+
+class LabBackend:
+    """Implements `meshmark.cluster.Backend`; made by `lab_backend` alone."""
+
+    name = "lab"
+
+    def __init__(
+        self, owned: Instance, *, kafka: str, offline: bool, progress: distribution.Progress | None
+    ) -> None:
+        self.instance = owned
+        self._kafka = kafka
+        self._offline = offline
+        self._progress = progress
+        self._log_budget_bytes = LOG_BUDGET_BYTES
+        self._without_archive: list[str] = []
+
+    def facts(self) -> HostFacts:
+        return HostFacts(
+            hostname=platform.node(),
+            kernel=platform.release(),
+            cpu_model=_first(r"model name\s*:\s*(.+)", "/proc/cpuinfo") or platform.machine(),
+            cpus=len(os.sched_getaffinity(0)),
+            memory_bytes=_memory_bytes("MemTotal"),
+            cgroup="v2" if Path("/sys/fs/cgroup/cgroup.controllers").is_file() else "v1",
+            file_system=storage_under(self.instance.path).text,
+            privileges="root" if outside_uid() == 0 else "user namespace",
+            features={
+                "pressure_stall_information": Path("/proc/pressure/cpu").is_file(),
+                "startup_archive": not self._without_archive,
+            },
+        )
+
+    def versions(self) -> Versions:
+        return distribution.versions(self._kafka)
+
+    def prepare(self, plan: Plan) -> None:
+        reserved = {s.name: keys for s in plan.scenarios if (keys := reserved_keys(s.cluster.broker_config))}
+        if reserved:
+            raise UsageError(
+                "; ".join(f"scenario {name}: brokerConfig sets {', '.join(keys)}" for name, keys in reserved.items()),
+                hint="The lab decides these itself (identities, addresses, directories, encryption); remove them.",
+            )
+        self._check_room(plan)
+        self._log_budget_bytes = plan.log_budget_bytes
+        distribution.envoy_version()  # runs it once, so that one that cannot run is known now
+        for scenario in plan.scenarios:
+            self._prepare_cluster(scenario)
+
+    def testbed(self, scenario: Scenario) -> AbstractContextManager[LabTestbed]:
+        return cluster.testbed(self._parts, scenario)
+
+    def cluster(self, scenario: Scenario) -> AbstractContextManager[LabCluster]:
+        return cluster.cluster(self._parts, scenario)
+
+    @cached_property
+    def _runtime(self) -> Runtime:
+        jars = distribution.fetch(self._kafka, offline=self._offline, progress=self._progress)
+        return Runtime(java=distribution.java(), jars=tuple(jars))
+
+    @property
+    def _parts(self) -> Parts:
+        return Parts(
+            instance=self.instance,
+            runtime=self._runtime,
+            envoy=distribution.envoy(),
+            log_budget_bytes=self._log_budget_bytes,
+        )
+
+    def _prepare_cluster(self, scenario: Scenario) -> None:
+        """Lets Kafka judge the settings, and trains the archive for these JVM options once."""
+        spec = scenario.cluster
+        node = Node(node_id=1, address="127.0.0.1")
+        plain = scenario.model_copy(update={"data_plane": "plain"})
+        settings = broker_properties(
+            plain, [node], node, directory=self.instance.path, log_budget_bytes=self._log_budget_bytes
+        )
+        storage.bootstrap_checkpoint(self._runtime, spec, settings)
+        archive = launch.archive_path(self._runtime, spec).name
+        if archive in self._without_archive:
+            return
+        try:
+            broker.train(self._runtime, spec, self.instance)
+        except ComponentFailed:
+            # A slower start, for every broker alike; `startup_archive` in the host's facts tells.
+            self._without_archive.append(archive)
+
+    def _check_room(self, plan: Plan) -> None:
+        disk = any(scenario.cluster.storage == "disk" for scenario in plan.scenarios)
+        memory = any(scenario.cluster.storage == "ram" for scenario in plan.scenarios)
+        for place in [*([self.instance.path] if disk else []), *([MEMORY_DIR] if memory else [])]:
+            free = shutil.disk_usage(place).free
+            if free < plan.log_budget_bytes:
+                raise NoSpace(
+                    f"{place} has {free / 1e9:.1f} GB free; the plan's logs may take "
+                    f"{plan.log_budget_bytes / 1e9:.1f} GB",
+                    hint="Free some, set MESHMARK_WORK_DIR to another disk, or lower logBudgetBytes in the plan.",
+                )
+        needed = max(_resident_bytes(scenario.cluster) for scenario in plan.scenarios)
+        available = _memory_bytes("MemAvailable")
+        if needed > available:
+            raise MissingRequirement(
+                f"the plan's brokers and sidecars need {needed / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB "
+                "are available",
+                hint="Lower heapBytes or the number of brokers in the plan, or end what else uses memory.",
+            )
+
+
+def _resident_bytes(spec: ClusterSpec) -> int:
+    """Heap, and what a JVM needs beside it (measured: some 250 MB of code, metadata, threads and buffers)."""
+    return spec.brokers * (spec.heap_bytes + 250_000_000)
+
+
+def _memory_bytes(field: str) -> int:
+    return int(_first(rf"{field}:\s+(\d+) kB", "/proc/meminfo") or 0) * 1024
+
+
+def _first(pattern: str, path: str) -> str | None:
+    match = re.search(pattern, Path(path).read_text(encoding="utf-8", errors="replace"))
+    return match.group(1).strip() if match else None

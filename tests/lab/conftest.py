@@ -1,0 +1,35 @@
+"""A network namespace of its own for the whole test process: nothing but loopback, and its own machine lock, so that
+tests neither wait for nor disturb a meshmark that uses this machine. Without root, a user namespace before that."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+from pyroute2 import IPRoute
+
+from meshmark.backends.lab.instance import WORK_DIR_VARIABLE
+from meshmark.backends.lab.link import LOOPBACK_INDEX
+from meshmark.backends.lab.namespace import CLONE_NEWNET, enter_user_namespace
+from meshmark.errors import MissingRequirement
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine() -> Iterator[None]:
+    if os.geteuid() != 0:
+        try:
+            enter_user_namespace()
+        except MissingRequirement as error:
+            pytest.skip(f"kernel: {error}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        pytest.skip(f"kernel: no network namespace: {os.strerror(ctypes.get_errno())}")
+    with IPRoute() as netlink:
+        netlink.link("set", index=LOOPBACK_INDEX, state="up")
+    # Not below tmp_path: paths of unix sockets end at 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="meshmark-test-") as work, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WORK_DIR_VARIABLE, work)
+        yield

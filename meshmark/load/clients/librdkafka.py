@@ -1,0 +1,353 @@
+"""Producers and consumers on librdkafka, many connections in one process, counted in bulk.
+
+Producer: closed loop. Each connection is kept full up to `queue.buffering.max.messages`; `offered` counts what its
+queue has accepted. Like the partitioner of Kafka's own client it stays at a partition for a batch (`batch.size`, but
+at most an eighth of the queue, so that several partitions are in flight) and then goes to the next, so records spread
+evenly over all partitions. Payloads are random, taken from a pool that librdkafka reads in place.
+
+Consumer: one group that reads all topics. After `stop` it goes on to the end offsets of that moment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+from collections import Counter, deque
+from contextlib import ExitStack
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from meshmark.load.clients import ClientError, native
+from meshmark.load.clients.handle import Handle, merged, partition_list
+from meshmark.load.clients.statistics import Statistics, sum_batches
+from meshmark.load.settings import DRAIN_S, MESSAGE_TIMEOUT_MS, message_timeout_key
+from meshmark.plan import ConfigValue
+from meshmark.record import LoadTotals
+from meshmark.worker_protocol import Batches, WorkerSpec
+
+# Enough that records do not repeat within a batch, small enough for a CPU's cache.
+POOL_BYTES = 4 * 1024 * 1024
+QUEUE_SHARE = 8
+# One event costs some tens of microseconds per client; the end of a load waits for one more of them.
+STATISTICS_INTERVAL_MS = 1_000
+READ_AT_ONCE = 16_384
+_QUERY_TIMEOUT_MS = 10_000
+
+
+class _ProducerConnection(Handle):
+    """Its queue, and the partitions in the order in which it visits them."""
+
+    def __init__(self, settings: dict[str, ConfigValue]) -> None:
+        super().__init__(native.PRODUCER, settings, events=native.EVENT_DELIVERY | native.EVENT_STATISTICS)
+        self.outstanding = 0
+        self.statistics = Statistics()
+        self.topics: list[Any] = []
+        self._route: list[tuple[Any, int]] = []
+        self._place = 0
+
+    def set_route(self, topics: tuple[str, ...], partitions: int, source: random.Random) -> None:
+        self.topics = [self.lib.rd_kafka_topic_new(self.client, topic.encode(), None) for topic in topics]
+        self._route = [(topic, partition) for partition in range(partitions) for topic in self.topics]
+        # Otherwise all connections would go from partition to partition together.
+        source.shuffle(self._route)
+
+    def next_stop(self) -> tuple[Any, int]:
+        stop = self._route[self._place]
+        self._place = (self._place + 1) % len(self._route)
+        return stop
+
+    def close(self) -> None:
+        for topic in self.topics:
+            self.lib.rd_kafka_topic_destroy(topic)
+        super().close()
+
+
+class Producer:
+    """See the head of the module. A context manager."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+        self._lib = native.library()
+        self._reader = native.MessageReader(READ_AT_ONCE)
+        self._stack = ExitStack()
+        self._connections: list[_ProducerConnection] = []
+        self._offering = False
+        self._drained_at = 0.0
+        self._offered = self._acknowledged = self._acknowledged_bytes = self._failed = self._unknown = 0
+        self._errors: Counter[str] = Counter()
+
+    def __enter__(self) -> Producer:
+        spec = self._spec
+        given = {**spec.client_config, **spec.config}
+        defaults: dict[str, ConfigValue] = {"message.max.bytes": max(1_000_000, spec.message_size + 4_096)}
+        if message_timeout_key(given) is None:
+            defaults["message.timeout.ms"] = MESSAGE_TIMEOUT_MS
+        own: dict[str, ConfigValue] = {
+            "bootstrap.servers": spec.bootstrap_servers,
+            "client.id": spec.name,
+            "statistics.interval.ms": STATISTICS_INTERVAL_MS,
+        }
+        settings = merged(defaults, given, own)
+        with ExitStack() as stack:
+            for _ in range(spec.connections):
+                connection = _ProducerConnection(settings)
+                stack.callback(connection.close)
+                self._connections.append(connection)
+            self._stack = stack.pop_all()
+        first = self._connections[0]
+        self._chunk = max(1, min(first.batch_bytes // spec.message_size, first.capacity // QUEUE_SHARE))
+        rows = max(POOL_BYTES // spec.message_size, self._chunk)
+        source = np.random.default_rng(spec.seed)
+        self._pool = source.integers(0, 256, size=(rows, spec.message_size), dtype=np.uint8)
+        self._messages = native.new_messages(self._pool)
+        self._row = 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def ready(self) -> bool:
+        """All connections know all topics."""
+        source = random.Random(self._spec.seed)
+        for connection in self._connections:
+            self._take_events(connection)
+            if not (connection.known or connection.check_topics(self._spec.topics, self._spec.partitions_per_topic)):
+                return False
+        for connection in self._connections:
+            connection.set_route(self._spec.topics, self._spec.partitions_per_topic, source)
+        return True
+
+    def last_error(self) -> ClientError | None:
+        return next((c.last_error for c in self._connections if c.last_error), None)
+
+    def start(self) -> None:
+        self._offering = True
+
+    def serve(self) -> None:
+        for connection in self._connections:
+            self._take_events(connection)
+            if self._offering:
+                self._fill(connection)
+
+    def stop(self) -> None:
+        self._offering = False
+
+    def done(self) -> bool:
+        if any(connection.outstanding for connection in self._connections):
+            return False
+        self._drained_at = self._drained_at or monotonic()
+        return all(connection.statistics.as_of_s > self._drained_at for connection in self._connections)
+
+    def notes(self) -> str:
+        return ""
+
+    def totals(self) -> LoadTotals:
+        return LoadTotals(
+            offered=self._offered,
+            acknowledged=self._acknowledged,
+            failed=self._failed,
+            unknown=self._unknown,
+            outstanding=sum(connection.outstanding for connection in self._connections),
+            acknowledged_bytes=self._acknowledged_bytes,
+            errors=dict(self._errors),
+        )
+
+    def batches(self) -> Batches:
+        """Up to each connection's last statistics: a second old at most, complete once `done`."""
+        return sum_batches(connection.statistics.batches() for connection in self._connections)
+
+    def _fill(self, connection: _ProducerConnection) -> None:
+        chunk, messages = self._chunk, self._messages
+        while connection.capacity - connection.outstanding >= chunk:
+            if self._row + chunk > len(messages):
+                self._row = 0
+            first = self._row
+            self._row += chunk
+            topic, partition = connection.next_stop()
+            address = messages.ctypes.data + first * messages.itemsize
+            accepted = self._lib.rd_kafka_produce_batch(topic, partition, 0, address, chunk)
+            self._offered += accepted
+            connection.outstanding += accepted
+            if accepted < chunk:
+                codes = set(messages["err"][first : first + chunk].tolist()) - {native.NO_ERROR}
+                refused = codes - {native.ERROR_QUEUE_FULL}
+                if refused:
+                    code = refused.pop()
+                    raise ClientError(native.error_name(code), f"cannot produce: {native.error_text(code)}")
+                return  # full by bytes (queue.buffering.max.kbytes)
+
+    def _take_events(self, connection: _ProducerConnection) -> None:
+        lib, reader = self._lib, self._reader
+        for kind, event in connection.events():
+            if kind == native.EVENT_DELIVERY:
+                while count := lib.rd_kafka_event_message_array(event, reader.pointer, reader.capacity):
+                    reader.select(count)
+                    connection.outstanding -= count
+                    self._count(count)
+            elif kind == native.EVENT_STATISTICS:
+                connection.statistics.add(lib.rd_kafka_event_stats(event))
+
+    def _count(self, count: int) -> None:
+        """The reader's messages: delivery reports."""
+        errors, lengths = self._reader.errors(), self._reader.lengths()
+        if not errors.any():
+            self._acknowledged += count
+            self._acknowledged_bytes += int(lengths.sum())
+            return
+        fine = errors == native.NO_ERROR
+        self._acknowledged += int(fine.sum())
+        self._acknowledged_bytes += int(lengths[fine].sum())
+        codes, numbers = np.unique(errors[~fine], return_counts=True)
+        for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
+            self._errors[native.error_name(code)] += number
+        for address in self._reader.addresses[:count][~fine].tolist():
+            if self._lib.rd_kafka_message_status(address) == native.STATUS_NOT_PERSISTED:
+                self._failed += 1
+            else:
+                self._unknown += 1
+
+
+class _ConsumerConnection(Handle):
+    """A member of the group."""
+
+    def __init__(self, settings: dict[str, ConfigValue]) -> None:
+        super().__init__(native.CONSUMER, settings, events=0)
+        self.messages: Any = self.lib.rd_kafka_queue_get_consumer(self.client)
+
+    def subscribe(self, topics: tuple[str, ...]) -> None:
+        with partition_list() as wanted:
+            for topic in topics:
+                self.lib.rd_kafka_topic_partition_list_add(wanted, topic.encode(), -1)
+            code = self.lib.rd_kafka_subscribe(self.client, wanted)
+        if code != native.NO_ERROR:
+            raise ClientError(native.error_name(code), f"cannot subscribe: {native.error_text(code)}")
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) -> the next offset, of the partitions assigned to this member."""
+        with partition_list(lambda held: int(self.lib.rd_kafka_assignment(self.client, held))) as assigned:
+            self.lib.rd_kafka_position(self.client, assigned)
+            listed = native.TopicPartitionList.from_address(assigned.value)
+            return {(entry.topic.decode(), entry.partition): entry.offset for entry in listed.elems[: listed.cnt]}
+
+    def end_offset(self, topic: str, partition: int) -> int | None:
+        """None for a partition that holds nothing."""
+        low, high = ctypes.c_int64(), ctypes.c_int64()
+        code = self.lib.rd_kafka_query_watermark_offsets(
+            self.client, topic.encode(), partition, ctypes.byref(low), ctypes.byref(high), _QUERY_TIMEOUT_MS
+        )
+        if code != native.NO_ERROR:
+            raise ClientError(
+                native.error_name(code), f"no end offset of {topic}-{partition}: {native.error_text(code)}"
+            )
+        return high.value if high.value > low.value else None
+
+    def close(self) -> None:
+        self.lib.rd_kafka_consumer_close(self.client)
+        self.lib.rd_kafka_queue_destroy(self.messages)
+        super().close()
+
+
+class Consumer:
+    """See the head of the module. A context manager."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+        self._lib = native.library()
+        self._reader = native.MessageReader(READ_AT_ONCE)
+        self._stack = ExitStack()
+        self._connections: list[_ConsumerConnection] = []
+        self._subscribed = False
+        self._ends: dict[tuple[str, int], int] = {}
+        self._drain_until = 0.0
+        self._consumed = self._consumed_bytes = 0
+
+    def __enter__(self) -> Consumer:
+        spec = self._spec
+        settings = merged(
+            {"auto.offset.reset": "earliest"},
+            {**spec.client_config, **spec.config},
+            {"bootstrap.servers": spec.bootstrap_servers, "client.id": spec.name, "group.id": spec.group},
+        )
+        with ExitStack() as stack:
+            for _ in range(spec.connections):
+                connection = _ConsumerConnection(settings)
+                stack.callback(connection.close)
+                self._connections.append(connection)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def ready(self) -> bool:
+        """Every partition has its reader."""
+        spec = self._spec
+        self.serve()
+        if not self._subscribed:
+            if not self._connections[0].check_topics(spec.topics, spec.partitions_per_topic):
+                return False
+            for connection in self._connections:
+                connection.subscribe(spec.topics)
+            self._subscribed = True
+        return len(self._positions()) == len(spec.topics) * spec.partitions_per_topic
+
+    def last_error(self) -> ClientError | None:
+        return next((c.last_error for c in self._connections if c.last_error), None)
+
+    def start(self) -> None:
+        """It reads from the moment that it is assigned."""
+
+    def serve(self) -> None:
+        for connection in self._connections:
+            for _ in connection.events():
+                pass
+            self._read(connection)
+
+    def stop(self) -> None:
+        self._drain_until = monotonic() + DRAIN_S
+        first = self._connections[0]
+        ends = {
+            (topic, partition): first.end_offset(topic, partition)
+            for topic in self._spec.topics
+            for partition in range(self._spec.partitions_per_topic)
+        }
+        self._ends = {key: end for key, end in ends.items() if end is not None}
+
+    def done(self) -> bool:
+        return not self._behind() or monotonic() > self._drain_until
+
+    def notes(self) -> str:
+        behind = self._behind()
+        return f"{behind} partitions were not read to their end within {DRAIN_S:.0f} s" if behind else ""
+
+    def totals(self) -> LoadTotals:
+        return LoadTotals(consumed=self._consumed, consumed_bytes=self._consumed_bytes)
+
+    def batches(self) -> Batches:
+        return Batches()
+
+    def _positions(self) -> dict[tuple[str, int], int]:
+        return {key: at for connection in self._connections for key, at in connection.positions().items()}
+
+    def _behind(self) -> int:
+        """Partitions that are not read to the end that was asked for at `stop`."""
+        positions = self._positions()
+        return sum(positions.get(key, native.OFFSET_INVALID) < end for key, end in self._ends.items())
+
+    def _read(self, connection: _ConsumerConnection) -> None:
+        lib, reader = self._lib, self._reader
+        count = lib.rd_kafka_consume_batch_queue(connection.messages, 0, reader.pointer, reader.capacity)
+        if count <= 0:
+            return
+        reader.select(count)
+        errors = reader.errors()
+        fine = errors == native.NO_ERROR
+        self._consumed += int(fine.sum())
+        self._consumed_bytes += int(reader.lengths()[fine].sum())
+        codes = set(errors[~fine].tolist())
+        # There is no function that destroys many; a map into C is the cheapest loop.
+        deque(map(lib.rd_kafka_message_destroy, reader.addresses[:count].tolist()), maxlen=0)
+        for code in codes:
+            connection.note(code, native.error_text(code))

@@ -1,0 +1,173 @@
+"""A load worker: a process on a client host that produces or consumes and speaks `worker_protocol` in lines.
+
+    python -m meshmark.load.worker
+
+One thread that looks every few milliseconds: what came back is counted, what has room is filled, commands are
+answered. It ends when it is told to, when it cannot go on (after an `error` report), and when its standard input
+closes, so it never outlives the one who started it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import select
+import signal
+import sys
+from collections import deque
+from time import monotonic
+from typing import Literal
+
+from meshmark.errors import MeshmarkError
+from meshmark.load.clients import Client, ClientError, native
+from meshmark.load.clients.librdkafka import Consumer, Producer
+from meshmark.worker_protocol import WorkerCommand, WorkerReport, WorkerSpec
+
+# At these queue lengths 5 ms of idle queue cost nothing, and a pass over 20 connections costs some 20 us.
+TICK_S = 0.005
+CONNECT_TIMEOUT_S = 45.0
+
+
+class InputClosed(Exception):
+    """Whoever started this worker is gone."""
+
+
+class Channel:
+    """Lines over two file descriptors."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        os.set_blocking(source, False)
+        self._source, self._sink = source, sink
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(source, select.POLLIN)
+        self._writable.register(sink, select.POLLOUT)
+        self._rest = b""
+        self._lines: deque[bytes] = deque()
+
+    def line(self) -> bytes | None:
+        """The oldest line that `wait` has taken in."""
+        return self._lines.popleft() if self._lines else None
+
+    def wait(self, timeout_s: float) -> None:
+        """Until some input comes, at most for so long."""
+        if self._readable.poll(max(0.0, timeout_s) * 1000):
+            data = os.read(self._source, 65_536)
+            if not data:
+                raise InputClosed
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._lines += lines
+
+    def send(self, report: WorkerReport) -> None:
+        data = report.model_dump_json().encode() + b"\n"
+        while data:
+            data = data[os.write(self._sink, data) :]
+
+    def send_if_read(self, report: WorkerReport) -> None:
+        """Drops the report when the pipe is full: load must not wait for a slow reader."""
+        if self._writable.poll(0):
+            self.send(report)
+
+
+class Worker:
+    """One worker's life."""
+
+    def __init__(self, spec: WorkerSpec, channel: Channel) -> None:
+        self._spec = spec
+        self._channel = channel
+        self._client: Client = Producer(spec) if spec.role == "producer" else Consumer(spec)
+        self._next_report_s = math.inf
+        self._stopping = False
+
+    def run(self) -> None:
+        try:
+            native.check_layout()
+            with self._client:
+                self._connect()
+                self._load()
+        except ClientError as error:
+            self._channel.send(self._report("error", error=error.kind, text=error.text))
+            raise
+
+    def _connect(self) -> None:
+        begun = monotonic()
+        while not self._client.ready():
+            self._channel.wait(TICK_S)
+            if monotonic() > begun + CONNECT_TIMEOUT_S:
+                last = self._client.last_error()
+                text = f"not connected to {self._spec.bootstrap_servers} within {CONNECT_TIMEOUT_S:.0f} s"
+                raise ClientError(last.kind if last else "_TIMED_OUT", f"{text}: {last.text}" if last else text)
+        self._channel.send(self._report("ready"))
+
+    def _load(self) -> None:
+        while not (self._stopping and self._client.done()):
+            self._client.serve()
+            now = monotonic()
+            if now >= self._next_report_s:
+                self._channel.send_if_read(self._report("interval"))
+                self._plan_report(now)
+            self._channel.wait(min(TICK_S, self._next_report_s - now))
+            while line := self._channel.line():
+                self._obey(WorkerCommand.model_validate_json(line))
+        self._channel.send(self._report("finished", text=self._client.notes()))
+
+    def _plan_report(self, now: float) -> None:
+        """All workers of a machine report on one grid, so that their sums are of one instant."""
+        interval = self._spec.interval_s
+        self._next_report_s = (now // interval + 1) * interval
+
+    def _obey(self, command: WorkerCommand) -> None:
+        match command.command:
+            case "start":
+                self._client.start()
+                self._plan_report(monotonic())
+            case "mark":
+                self._channel.send(self._report("mark", mark=command.mark))
+            case "stop":
+                self._client.stop()
+                self._stopping = True
+
+    def _report(
+        self,
+        kind: Literal["ready", "interval", "mark", "finished", "error"],
+        *,
+        mark: int = 0,
+        error: str = "",
+        text: str = "",
+    ) -> WorkerReport:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return WorkerReport(
+            kind=kind,
+            time_s=monotonic(),
+            mark=mark,
+            totals=self._client.totals(),
+            batches=self._client.batches(),
+            cpu_user_s=usage.ru_utime,
+            cpu_system_s=usage.ru_stime,
+            error=error,
+            text=text,
+        )
+
+
+def main() -> int:
+    # Ctrl-C in a terminal reaches every process of the group; the one who started this worker decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel(sys.stdin.fileno(), sys.stdout.fileno())
+    try:
+        Worker(_read_spec(channel), channel).run()
+    except InputClosed:
+        return 0
+    except MeshmarkError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _read_spec(channel: Channel) -> WorkerSpec:
+    while (line := channel.line()) is None:
+        channel.wait(CONNECT_TIMEOUT_S)
+    return WorkerSpec.model_validate_json(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -51,7 +51,7 @@ class Evidence(Value):
     resource: str = Field(description="machine CPU, disk, CPU of broker-1/kafka, ...")
     share: float = Field(description="0 idle .. 1 all of it")
     limit: float | None = Field(description="from this share on the resource is said to limit; null: never by itself")
-    text: str = Field(description="the share in a sentence")
+    text: str = Field(description="what it is a share of")
 
 
 class Figures(Value):

@@ -5,7 +5,8 @@ reading, stays bound to its process (a later process of the same id is never mis
 namespace, to that namespace. It also keeps the namespace alive: close the probes (they are context managers) before
 expecting it to vanish. Reading never raises: what cannot be read now is absent.
 
-Keys: HOST/kafka, HOST/sidecar, HOST/client, HOST/meshmark (processes), HOST/net, machine/{cpu,memory,disk,psi}.
+Keys: HOST/kafka, HOST/sidecar, HOST/client, HOST/meshmark (processes), HOST/net, machine/{cpu,memory,disk,psi} and
+machine/meshmark, which is the process that reads.
 """
 
 from __future__ import annotations
@@ -133,11 +134,13 @@ class NetProbe(_Probe):
 
 
 class MachineProbe(_Probe):
-    """CPU, memory and pressure of the whole machine, and the device under the brokers' logs."""
+    """CPU, memory and pressure of the whole machine, the device under the brokers' logs, and this process itself."""
 
     def __init__(self, log_dir: Path) -> None:
         super().__init__()
         self._log_dir = log_dir
+        self._itself = self._held.enter_context(ProcessProbe(MACHINE, "meshmark"))
+        self._itself.add(os.getpid())
         self._stat = self._open("/proc/stat")
         self._meminfo = self._open("/proc/meminfo")
         self._pressure = {kind: self._open(f"/proc/pressure/{kind}") for kind in ("cpu", "io", "memory")}
@@ -154,7 +157,7 @@ class MachineProbe(_Probe):
             wanted = ("some", "full") if kind == "io" else ("some",)
             values = {f"{kind}_{who}_s": waited[who] for who in wanted if who in waited}
             counters.update(_keyed(f"{MACHINE}/psi/", values))
-        return counters
+        return {**counters, **self._itself.read()}
 
     def _disk(self) -> procfs.Values:
         device = self.storage.device

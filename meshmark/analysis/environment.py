@@ -1,0 +1,57 @@
+"""The environment benchmark's probes -> ceilings: means over repeats, and what sidecars and mTLS cost plain TCP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from meshmark.analysis import stats
+from meshmark.analysis.model import DiskCeiling, Environment, NetworkCeiling
+from meshmark.record import DiskProbe, NetworkProbe
+
+
+def ceilings(disk: Sequence[DiskProbe], network: Sequence[NetworkProbe]) -> Environment:
+    """Grouped by what was probed and with which tool, in the order of their first probe."""
+    return Environment(disk=_disk(disk), network=_network(network))
+
+
+def _disk(probes: Sequence[DiskProbe]) -> tuple[DiskCeiling, ...]:
+    groups: dict[tuple[str, str, int], list[DiskProbe]] = {}
+    for probe in probes:
+        groups.setdefault((probe.mode, probe.tool, probe.write_bytes), []).append(probe)
+    return tuple(
+        DiskCeiling(
+            mode=group[0].mode,
+            tool=group[0].tool,
+            write_bytes=group[0].write_bytes,
+            rate_bytes_s=fmean(probe.rate_bytes_s for probe in group),
+            spread=stats.spread([probe.rate_bytes_s for probe in group]),
+            repeats=len(group),
+        )
+        for group in groups.values()
+    )
+
+
+def _network(probes: Sequence[NetworkProbe]) -> tuple[NetworkCeiling, ...]:
+    groups: dict[tuple[str, str, int], list[NetworkProbe]] = {}
+    for probe in probes:
+        groups.setdefault((probe.path, probe.tool, probe.flows), []).append(probe)
+    rates = {key: fmean(probe.rate_bytes_s for probe in group) for key, group in groups.items()}
+
+    def loss(path: str, against: str, tool: str, flows: int) -> float | None:
+        rate, reference = rates[path, tool, flows], rates.get((against, tool, flows))
+        return None if path == against or not reference else 1 - rate / reference
+
+    return tuple(
+        NetworkCeiling(
+            path=group[0].path,
+            tool=tool,
+            flows=flows,
+            rate_bytes_s=rates[path, tool, flows],
+            spread=stats.spread([probe.rate_bytes_s for probe in group]),
+            repeats=len(group),
+            loss_vs_direct=loss(path, "direct", tool, flows),
+            loss_vs_sidecars=loss(path, "sidecars", tool, flows) if path == "sidecars-mtls" else None,
+        )
+        for (path, tool, flows), group in groups.items()
+    )

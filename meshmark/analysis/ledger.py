@@ -1,0 +1,162 @@
+"""CPU seconds of one window, by component, and whether they add up to the machine's.
+
+The machine's total is elapsed x CPUs - idle - iowait - steal. What no component accounts for (kernel threads, the rest
+of the machine, a component that could not be read) is `unattributed` and is shown, never booked to somebody. Softirq
+and hard interrupt time are part of the kernel's share: without IRQ time accounting the kernel books them to whatever
+task they interrupted as well, so softirq is an 'of which' and is never added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from meshmark.analysis.model import CpuPerGb
+from meshmark.plan import Scenario
+from meshmark.record import Trial
+from meshmark.units import GB
+
+UNUSABLE_SHARE = 0.10
+"""A ledger that leaves more than this part of the machine's time unattributed says nothing about components."""
+
+Kind = Literal["user_s", "system_s", "total_s"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cpu:
+    """CPU seconds."""
+
+    user_s: float
+    system_s: float
+
+    @property
+    def total_s(self) -> float:
+        return self.user_s + self.system_s
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ledger:
+    """None: not measured, or not there in this data plane. `machine` is what the kernel counted as user time and as
+    time in the kernel; `busy_s` is elapsed x CPUs less what was not used, the total that must be explained."""
+
+    elapsed_s: float
+    cpus: int
+    payload_bytes: float
+    brokers: Cpu | None
+    sidecars: Cpu | None
+    clients: Cpu | None
+    meshmark: Cpu | None
+    machine: Cpu | None
+    busy_s: float | None
+    softirq_s: float | None
+    steal_s: float | None
+
+    @property
+    def unattributed_s(self) -> float | None:
+        return None if self.busy_s is None else self.busy_s - sum(cpu.total_s for cpu in self._components())
+
+    @property
+    def unattributed_share(self) -> float | None:
+        unattributed = self.unattributed_s
+        return None if unattributed is None or not self.busy_s else unattributed / self.busy_s
+
+    def per_gb(self, kind: Kind) -> CpuPerGb:
+        """By GB of payload acknowledged."""
+        machine, unattributed = self.busy_s, self.unattributed_s
+        if kind != "total_s":
+            machine = _part(self.machine, kind)
+            unattributed = None if machine is None else machine - sum(getattr(c, kind) for c in self._components())
+        return CpuPerGb(
+            brokers=self.gb_share(_part(self.brokers, kind)),
+            sidecars=self.gb_share(_part(self.sidecars, kind)),
+            clients=self.gb_share(_part(self.clients, kind)),
+            meshmark=self.gb_share(_part(self.meshmark, kind)),
+            unattributed=self.gb_share(unattributed),
+            machine=self.gb_share(machine),
+        )
+
+    def gb_share(self, value: float | None) -> float | None:
+        return None if value is None or self.payload_bytes <= 0 else value / (self.payload_bytes / GB)
+
+    def share(self, seconds: float | None) -> float | None:
+        """Of all CPUs' time."""
+        return None if seconds is None else seconds / (self.elapsed_s * self.cpus)
+
+    def _components(self) -> list[Cpu]:
+        return [cpu for cpu in (self.brokers, self.sidecars, self.clients, self.meshmark) if cpu is not None]
+
+
+def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
+    """The window's CPU. The counters' own clock gives the time between their readings, and the payload is scaled to
+    it: marks and readings of the window's edges are some milliseconds apart."""
+    elapsed = elapsed_s(trial)
+    brokers = broker_hosts(scenario)
+    sidecars = (*brokers, *client_hosts(scenario)) if scenario.data_plane.sidecars else ()
+    idle, iowait, steal, user, system, softirq, irq = (
+        trial.delta(f"machine/cpu/{part}_s")
+        for part in ("idle", "iowait", "steal", "user", "system", "softirq", "irq")
+    )
+    kernel = sum_known((system, softirq, irq))
+    unused = sum_known((idle, iowait, steal))
+    return Ledger(
+        elapsed_s=elapsed,
+        cpus=cpus,
+        payload_bytes=trial.window.acknowledged_bytes / trial.seconds * elapsed,
+        brokers=_component(trial, [f"{host}/kafka" for host in brokers]),
+        sidecars=_component(trial, [f"{host}/sidecar" for host in sidecars]),
+        clients=_component(trial, _components(trial, "client")),
+        meshmark=_component(trial, _components(trial, "meshmark")),
+        machine=None if user is None or kernel is None else Cpu(user_s=user, system_s=kernel),
+        busy_s=None if unused is None else elapsed * cpus - unused,
+        softirq_s=softirq,
+        steal_s=steal,
+    )
+
+
+def elapsed_s(trial: Trial) -> float:
+    """Between the two readings of the counters; the window's own length where they were not timed."""
+    return trial.delta("machine/cpu/elapsed_s") or trial.seconds
+
+
+def broker_hosts(scenario: Scenario) -> tuple[str, ...]:
+    return tuple(f"broker-{number}" for number in range(1, scenario.cluster.brokers + 1))
+
+
+def client_hosts(scenario: Scenario) -> tuple[str, ...]:
+    return tuple(f"client-{number}" for number in range(1, scenario.cluster.clients + 1))
+
+
+def sum_known(values: Iterable[float | None]) -> float | None:
+    """None if there is none or if any is unknown: a sum with a hole is no sum."""
+    known: list[float] = []
+    for value in values:
+        if value is None:
+            return None
+        known.append(value)
+    return sum(known) if known else None
+
+
+def cpu_of(trial: Trial, component: str) -> Cpu | None:
+    """Of one component of one host, `HOST/COMPONENT`."""
+    user = trial.delta(f"{component}/cpu_user_s")
+    system = trial.delta(f"{component}/cpu_system_s")
+    return None if user is None or system is None else Cpu(user_s=user, system_s=system)
+
+
+def _part(cpu: Cpu | None, kind: Kind) -> float | None:
+    return None if cpu is None else float(getattr(cpu, kind))
+
+
+def _component(trial: Trial, components: Iterable[str]) -> Cpu | None:
+    parts = [cpu_of(trial, component) for component in components]
+    user = sum_known(None if part is None else part.user_s for part in parts)
+    system = sum_known(None if part is None else part.system_s for part in parts)
+    return None if user is None or system is None else Cpu(user_s=user, system_s=system)
+
+
+def _components(trial: Trial, kind: str) -> list[str]:
+    """Wherever it ran: which client hosts had workers is not the plan's to say."""
+    suffix = f"/{kind}/cpu_user_s"
+    keys = trial.counters_start.keys() | trial.counters_end.keys()
+    return sorted(key.removesuffix("/cpu_user_s") for key in keys if key.endswith(suffix))

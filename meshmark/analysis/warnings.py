@@ -1,0 +1,61 @@
+"""What a reader must know before believing a summary: one sentence each, the gravest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from meshmark.analysis.ledger import UNUSABLE_SHARE
+from meshmark.analysis.limits import OFFERED_LOAD
+from meshmark.analysis.model import RepeatSummary, ScenarioSummary
+from meshmark.store import Run
+from meshmark.units import percent
+
+STEAL_SHARE = 0.05
+"""From here on the machine's neighbours are part of what was measured."""
+
+
+def of_run(run: Run, scenarios: Sequence[ScenarioSummary]) -> tuple[str, ...]:
+    return (*_ending(run, scenarios), *(text for scenario in scenarios for text in _of_scenario(scenario)))
+
+
+def _ending(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[str]:
+    if run.finished is None:
+        yield "the run has no end: it crashed, was killed or still goes on; this is what it measured until then"
+    elif run.finished.outcome != "complete":
+        yield f"the run {_ENDED[run.finished.outcome]}: {run.finished.error or 'no reason recorded'}"
+    planned, begun = len(run.plan.order()), len(run.rounds)
+    if begun < planned:
+        yield f"{begun} of {planned} rounds were run; scenarios without enough repeats say 'cannot tell'"
+    if run.plan.baseline not in {scenario.name for scenario in scenarios}:
+        yield f"the baseline {run.plan.baseline} is not among the scenarios: losses cannot be given"
+    if not run.disk_probes and not run.network_probes:
+        yield "disk and network were not probed: ceilings of this machine are unknown"
+
+
+_ENDED = {"interrupted": "was interrupted", "failed": "failed"}
+
+
+def _of_scenario(scenario: ScenarioSummary) -> Iterator[str]:
+    for repeat in scenario.repeats:
+        yield from _of_repeat(scenario.name, repeat)
+    if scenario.repeats_valid == 1:
+        yield f"{scenario.name}: one valid repeat, so no interval"
+    share = scenario.unattributed_share
+    if share is not None and abs(share) > UNUSABLE_SHARE:
+        yield (
+            f"{scenario.name}: {percent(share)} of the machine's CPU time is unattributed (above "
+            f"{percent(UNUSABLE_SHARE)}): its CPU per GB is unusable"
+        )
+    if scenario.steal_share is not None and scenario.steal_share > STEAL_SHARE:
+        yield f"{scenario.name}: the hypervisor gave {percent(scenario.steal_share)} of the CPU time to others"
+    if OFFERED_LOAD in scenario.limited_by:
+        yield f"{scenario.name}: throughput still rose with the last client: its limit was not reached"
+
+
+def _of_repeat(name: str, repeat: RepeatSummary) -> Iterator[str]:
+    if not repeat.valid:
+        reasons = [f"step {trial.step}: {reason}" for trial in repeat.trials for reason in trial.reasons]
+        yield f"{name}, repeat {repeat.repeat} does not count: {'; '.join(reasons) or repeat.chosen}"
+    for proof in repeat.proofs:
+        if not proof.holds:
+            yield f"{name}, repeat {repeat.repeat}: {proof.name} does not hold at {proof.host}: {proof.detail}"

@@ -1,0 +1,1 @@
+"""Comparisons side by side in one run: what differs takes turns, what is printed are ratios with their spread."""

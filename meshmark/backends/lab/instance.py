@@ -145,7 +145,7 @@ def reclaim() -> list[str]:
 def _new_directory(purpose: str) -> Iterator[Instance]:
     root = work_directory()
     reclaimed = reclaim()
-    path = root / f"{purpose}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+    path = root / f"{purpose}-{secrets.token_hex(4)}"  # short: paths of unix sockets end at 107 bytes
     with _locked(root):  # nobody may see the directory before its lock is held
         path.mkdir(mode=0o700)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -169,7 +169,7 @@ def _remove(path: Path) -> str:
         shutil.rmtree(path)
     except OSError as error:
         raise LabError(f"{path} cannot be removed: {error}", hint="Remove it by hand.") from error
-    return f"stale instance {path}" + (f" with {killed} processes that it had left" if killed else "")
+    return f"stale instance {path}" + (f" and {killed} of its processes" if killed else "")
 
 
 def _kill_processes_of(instance_id: str) -> int:

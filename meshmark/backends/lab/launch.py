@@ -1,7 +1,7 @@
 """Starts one command on a host: binds its life to its parent's, enters the namespace, becomes the command.
 
-Run as `python -I -S launch.py NETNS_FD PARENT_PID COMMAND...` (`-` for NETNS_FD: stay in this namespace). Between
-fork and exec nothing of the parent's Python runs, so threads of the parent do not matter; the standard library only.
+Run as `python -I -S launch.py NETNS_FD PARENT_PID COMMAND...`. A program of its own rather than a function between
+fork and exec, where the parent's threads and locks would matter; the standard library only, for a quick start.
 """
 
 import ctypes
@@ -20,10 +20,9 @@ def main() -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(parent):  # it died before the line above
         sys.exit(NOT_RUN)
-    if netns != "-":
-        if libc.setns(int(netns), CLONE_NEWNET) != 0:
-            sys.exit(f"cannot enter the host's network namespace: {os.strerror(ctypes.get_errno())}")
-        os.close(int(netns))
+    if libc.setns(int(netns), CLONE_NEWNET) != 0:
+        sys.exit(f"cannot enter the host's network namespace: {os.strerror(ctypes.get_errno())}")
+    os.close(int(netns))
     # Python ignores these; an ignored signal stays ignored across exec, and the command expects the default.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,15 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+KAFKA = "kafka-4.4.0"
+
+Kafka = Annotated[
+    str, typer.Option("--kafka", metavar="LOCK", help="Another version: a lock file of its jars, or a built-in one.")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Download nothing; fail if something is missing.")]
+LabOnly = Annotated[str, typer.Option("--backend", help="Where clusters are kept; only lab so far.")]

@@ -1,0 +1,151 @@
+"""`meshmark run`: the whole benchmark, from a plan to its table."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meshmark.cli.backend import opened
+from meshmark.cli.options import KAFKA, Kafka, Offline
+from meshmark.cli.output import emit, note
+from meshmark.cli.plans import DEFAULT_PLAN, find, remarks
+
+if TYPE_CHECKING:
+    from meshmark.analysis.model import Summary
+    from meshmark.clock import Clock
+    from meshmark.cluster import Backend
+    from meshmark.plan import Plan
+    from meshmark.planfile import Effort
+
+RUNS = Path("meshmark-runs")
+EXAMPLES = (
+    "\b\nExamples:\n  meshmark run                              the built-in plan, about 12 minutes\n"
+    "  meshmark run --quick --only plain --only istio-mtls\n  meshmark run my.yaml --out results/monday"
+)
+
+
+def run(
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A built-in plan's name, or a file.")] = DEFAULT_PLAN,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Within 5 minutes; overrides the plan's durations and repeats.")
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="10 long repeats; overrides the plan's durations and repeats.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="SCENARIO", help="Run only this scenario; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help=f"Where the record goes  [default: {RUNS}/PLAN-TIME]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the order of rounds.")
+    ] = None,
+    kafka: Kafka = KAFKA,
+    offline: Offline = False,
+    backend: Annotated[
+        str, typer.Option("--backend", help="lab, or simulated (made-up numbers, in a second).")
+    ] = "lab",
+) -> None:
+    """Measure what each data plane of a plan carries and costs, and print the table."""
+    from meshmark import planfile
+
+    level = _effort(quick=quick, full=full)
+    asked = planfile.effort(planfile.select(find(plan), only or []), level)
+    if seed is not None:
+        asked = asked.model_copy(update={"seed": seed})
+    directory = _directory(out, asked)
+    with opened(backend, asked, kafka=kafka, offline=offline) as (system, clock):
+        _announce(asked, level, directory)
+        _conduct(asked, system, clock, directory, level)
+    summary = _report(directory)
+    _require_answer(summary)
+
+
+def _effort(*, quick: bool, full: bool) -> Effort:
+    from meshmark.errors import UsageError
+
+    if quick and full:
+        raise UsageError("--quick and --full exclude each other", hint="give one of them, or none")
+    return "quick" if quick else "full" if full else "default"
+
+
+def _directory(out: Path | None, plan: Plan) -> Path:
+    """Where the record goes; refused now rather than after the downloads if it cannot be written."""
+    from meshmark.errors import UsageError
+
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    directory = out if out is not None else RUNS / f"{plan.name}-{stamp}"
+    if directory.is_symlink() or directory.exists():
+        if not directory.is_dir():
+            raise UsageError(f"{directory} is not a directory", hint="give another one with --out")
+        if any(directory.iterdir()):
+            raise UsageError(f"{directory} already exists and is not empty", hint="give another one with --out")
+    parent = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{directory} cannot be made: {parent} is not writable", hint="give another one with --out")
+    return directory
+
+
+def _announce(plan: Plan, level: Effort, directory: Path) -> None:
+    from meshmark.planfile import CERTAINTY, estimate_seconds
+    from meshmark.units import duration
+
+    rounds = len(plan.order())
+    most = min(estimate_seconds(plan), plan.budget_seconds)
+    note(f"{plan.name}: {rounds} rounds, {plan.repeats} of each of {', '.join(s.name for s in plan.scenarios)}")
+    note(f"takes about {duration(most)}, at most {duration(plan.budget_seconds)} after set-up; record: {directory}")
+    if level != "default" or plan.repeats == 3:
+        note(f"{CERTAINTY[level]}{'' if level == 'full' else ' (--full says more)'}")
+    for text in remarks(plan):
+        note(f"warning: {text}")
+
+
+def _conduct(plan: Plan, backend: Backend, clock: Clock, directory: Path, level: Effort) -> None:
+    from meshmark.experiment.conductor import conduct
+    from meshmark.live.progress import progress
+
+    try:
+        with progress(sys.stderr, clock) as told:
+            conduct(
+                plan, backend, directory, command=("meshmark", *sys.argv[1:]), effort=level, progress=told, clock=clock
+            )
+    except BaseException:
+        if (directory / "started.json").is_file():
+            note(f"what was measured is kept: meshmark report {directory}")
+        raise
+
+
+def _report(directory: Path) -> Summary:
+    """The table on standard output, and beside the record the same as HTML and JSON."""
+    from meshmark import store
+    from meshmark.analysis.summary import summarize
+    from meshmark.cli.reports import write_html, write_json
+    from meshmark.report.table import table
+
+    record = store.load(directory)
+    summary = summarize(record)
+    emit(table(summary))
+    places = [f"record: {directory}", f"JSON:   {write_json(summary, directory / 'summary.json')}"]
+    try:
+        places.append(f"report: {write_html(record, summary, directory / 'report.html')}")
+    except ModuleNotFoundError as error:
+        note(f"no report.html: the package {error.name} is not installed (extra `report`)")
+    emit("\n".join(places))
+    return summary
+
+
+def _require_answer(summary: Summary) -> None:
+    from meshmark.errors import Inconclusive
+
+    silent = [scenario.name for scenario in summary.scenarios if not scenario.repeats_valid]
+    if silent:
+        raise Inconclusive(
+            f"no valid measurement of {', '.join(silent)}",
+            hint="the reasons stand in the report; a longer run (--full) or a calmer machine may give one",
+        )

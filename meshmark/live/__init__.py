@@ -1,0 +1,1 @@
+"""A run as it happens, for the person who waits for it."""

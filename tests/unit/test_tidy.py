@@ -28,7 +28,7 @@ POLL = "POLL_S"
 # Hosts that texts may name. Registries are not among them: their clients know where they are.
 HOSTS = {"apache.org", "www.apache.org", "www.w3.org", "json-schema.org", "type.googleapis.com", "example.com"}
 # Distributions that another one pins and re-exports.
-PART_OF = {"pydantic-core": "pydantic"}
+PART_OF = {"pydantic-core": "pydantic", "markupsafe": "jinja2"}
 
 
 @cache

@@ -22,6 +22,7 @@ from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
 
 TRAINING_TIMEOUT_S = 120.0
 STARTED = "Kafka Server started"
+POLL_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,4 +119,4 @@ def _until_started(process: LabProcess) -> None:
         process.check()
         if time.monotonic() > deadline:
             raise ComponentFailed("the training run did not start", component="kafka", log_tail=process.log_tail())
-        time.sleep(0.1)
+        time.sleep(POLL_S)

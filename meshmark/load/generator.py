@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from meshmark.clock import Clock
 from meshmark.cluster import Cluster, Process, Testbed, TopicLayout
 from meshmark.errors import ComponentFailed, LoadError
+from meshmark.load.clients.statistics import sum_batches
 from meshmark.load.settings import DRAIN_S, message_timeout_s
 from meshmark.plan import Model, Workload
 from meshmark.record import LoadInterval, LoadTotals
@@ -48,6 +49,7 @@ class Mark(Model):
     batches: Batches
     cpu_user_s: float
     cpu_system_s: float
+    notes: tuple[str, ...] = ()
 
 
 def producer_spec(workload: Workload, cluster: Cluster, layout: TopicLayout, *, client: int, seed: int) -> WorkerSpec:
@@ -102,7 +104,12 @@ class _Worker:
         return ("finished", 0) in self.answers
 
     def tell(self, command: WorkerCommand) -> None:
-        self.process.send_line(command.model_dump_json())
+        try:
+            self.process.send_line(command.model_dump_json())
+        except ComponentFailed:
+            while self.hear(0):
+                """Its own last words, if it has left any, say more: an error report raises."""
+            raise
 
     def hear(self, timeout_s: float) -> bool:
         """Takes one report if one comes in time."""
@@ -238,9 +245,10 @@ class Load:
             clients=len(producers),
             connections=sum(worker.spec.connections for worker in producers),
             totals=sum((report.totals for report in reports), LoadTotals()),
-            batches=_sum_batches(report.batches for report in reports),
+            batches=sum_batches(report.batches for report in reports),
             cpu_user_s=sum(report.cpu_user_s for report in reports),
             cpu_system_s=sum(report.cpu_system_s for report in reports),
+            notes=tuple(f"{worker.title}: {worker.latest.text}" for worker in self._workers if worker.latest.text),
         )
 
 
@@ -273,11 +281,6 @@ def _at(worker: _Worker, slot: int) -> WorkerReport | None:
 def _finish_timeout_s(worker: _Worker) -> float:
     bound = message_timeout_s(worker.spec.config) if worker.spec.role == "producer" else DRAIN_S
     return bound + FINISH_MARGIN_S
-
-
-def _sum_batches(parts: Iterable[Batches]) -> Batches:
-    listed = list(parts)
-    return Batches(**{name: sum(getattr(part, name) for part in listed) for name in Batches.model_fields})
 
 
 def _ago(clock: Clock, report: WorkerReport) -> str:

@@ -1,0 +1,136 @@
+"""librdkafka as it is loaded here: its message layout, its settings, its statistics. No broker is needed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from meshmark.errors import MissingRequirement
+from meshmark.load.clients import ClientError, native
+from meshmark.load.clients.librdkafka import Consumer, Producer
+from meshmark.load.clients.statistics import Statistics, sum_batches
+from meshmark.load.settings import MESSAGE_TIMEOUT_MS, message_timeout_s
+from meshmark.plan import ConfigValue
+from meshmark.worker_protocol import Batches, WorkerSpec
+
+
+def spec(**changes: Any) -> WorkerSpec:
+    fields: dict[str, Any] = {
+        "name": "producer-1",
+        "role": "producer",
+        # Nothing listens there.
+        "bootstrap_servers": "127.0.0.1:1",
+        "client_config": {},
+        "config": {},
+        "topics": ("t",),
+        "partitions_per_topic": 1,
+        "message_size": 512,
+        "connections": 1,
+        "group": "g",
+        "seed": 1,
+    }
+    return WorkerSpec(**(fields | changes))
+
+
+def test_the_loaded_library_lays_messages_out_as_known() -> None:
+    native.check_layout()
+
+
+@pytest.mark.parametrize("field", ["_ERR", "_LEN", "_OPAQUE"])
+def test_another_layout_is_refused(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    monkeypatch.setattr(native.MessageReader, field, getattr(native.MessageReader, field) + 1)
+    with pytest.raises(MissingRequirement, match="does not know"):
+        native.check_layout()
+
+
+def test_many_messages_are_read_by_their_addresses() -> None:
+    messages = np.zeros(1_000, dtype=native.MESSAGE)
+    messages["err"] = -np.arange(1_000)
+    messages["len"] = np.arange(1_000) * 3
+    messages["opaque"] = np.arange(1_000) + 2**40
+    reader = native.MessageReader(2_000)
+    order = np.random.default_rng(1).permutation(1_000)
+    reader.addresses[:1_000] = messages.ctypes.data + order * messages.itemsize
+    reader.select(1_000)
+    assert (reader.errors() == messages["err"][order]).all()
+    assert (reader.lengths() == messages["len"][order]).all()
+    assert (reader.opaques() == messages["opaque"][order]).all()
+
+
+def test_new_messages_point_at_their_payloads() -> None:
+    payload = np.arange(40, dtype=np.uint8).reshape(4, 10)
+    messages = native.new_messages(payload)
+    assert messages["len"].tolist() == [10, 10, 10, 10]
+    assert (messages["payload"] - payload.ctypes.data).tolist() == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"linger.millis": 5}, "linger.millis"),
+        ({"acks": "some"}, "acks"),
+        ({"compression.type": "zip"}, "compression"),
+        ({"linger.ms": -1}, "linger.ms"),
+        ({"client.id": "mine"}, "client.id"),
+        ({"linger.ms": 5_000, "message.timeout.ms": 10}, "message.timeout.ms"),
+        ({"ssl.ca.location": "/no/such/file", "security.protocol": "ssl"}, "ssl.ca.location"),
+    ],
+)
+@pytest.mark.parametrize("where", ["config", "client_config"])
+def test_a_setting_that_cannot_be_is_named(config: dict[str, ConfigValue], said: str, where: str) -> None:
+    given = spec(**{where: {key: str(value) if where == "client_config" else value for key, value in config.items()}})
+    with pytest.raises(ClientError, match=said) as caught, Producer(given):
+        pass
+    assert caught.value.kind == "configuration"
+
+
+def test_kafkas_names_and_types_are_taken() -> None:
+    config: dict[str, ConfigValue] = {
+        "acks": "all",
+        "batch.size": 16_384,
+        "compression.type": "zstd",
+        "delivery.timeout.ms": 20_000,
+        "enable.idempotence": True,
+        "linger.ms": 0.5,
+        "max.in.flight.requests.per.connection": 5,
+        "retries": 3,
+    }
+    with Producer(spec(config=config)) as producer:
+        assert producer.totals().closed
+    with Consumer(spec(role="consumer", config={"fetch.min.bytes": 1, "enable.auto.commit": False})) as consumer:
+        assert consumer.totals().consumed == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "bound_s"),
+    [
+        ({}, MESSAGE_TIMEOUT_MS / 1_000),
+        ({"message.timeout.ms": 5_000}, 5.0),
+        ({"delivery.timeout.ms": "7000"}, 7.0),
+    ],
+)
+def test_the_bound_of_a_records_life_follows_from_the_settings(config: dict[str, ConfigValue], bound_s: float) -> None:
+    assert message_timeout_s(config) == bound_s
+
+
+def statistics_text(time_us: int, requests: int, batches: list[int]) -> bytes:
+    window = {"batchcnt": {"cnt": len(batches), "sum": sum(batches)}, "batchsize": {"sum": 10 * sum(batches)}}
+    return json.dumps(
+        {"ts": time_us, "tx": requests, "tx_bytes": 100 * requests, "topics": {"t": window, "u": window}}
+    ).encode()
+
+
+def test_batches_are_windows_and_requests_are_cumulative() -> None:
+    statistics = Statistics()
+    statistics.add(statistics_text(1_000_000, 5, [3, 4]))
+    statistics.add(statistics_text(2_500_000, 9, [5]))
+    assert statistics.as_of_s == 2.5
+    assert statistics.batches() == Batches(batches=6, records=24, batch_bytes=240, requests=9, request_bytes=900)
+
+
+def test_batches_of_connections_add_up() -> None:
+    one = Batches(batches=1, records=2, batch_bytes=3, requests=4, request_bytes=5)
+    assert sum_batches([one, one]) == Batches(batches=2, records=4, batch_bytes=6, requests=8, request_bytes=10)

@@ -237,7 +237,13 @@ def test_several_are_ended_at_once(host: Host) -> None:
 def test_a_process_outlives_the_thread_that_asked_for_it(host: Host) -> None:
     with ExitStack() as stack:
         started: list[LabProcess] = []
-        thread = threading.Thread(target=lambda: started.append(stack.enter_context(run_on(host, "cat"))))
+
+        def start() -> None:
+            started.append(stack.enter_context(run_on(host, "cat")))
+            started[0].send_line("")  # answered once its life is bound to a thread's
+            started[0].read_line(BOUND_S)
+
+        thread = threading.Thread(target=start)
         thread.start()
         thread.join()
         started[0].send_line("still here")
@@ -270,6 +276,17 @@ def test_leaving_an_instance_removes_memory_and_stray_processes() -> None:
     assert not alive(stray)
     assert not memory.exists()
     assert not made.path.exists()
+
+
+def test_memory_of_an_instance_that_was_removed_by_hand_is_reclaimed(tmp_path: Path) -> None:
+    gone = Instance(id="test-gone", path=tmp_path / "gone", reclaimed=())
+    memory = gone.memory_directory()
+    with instance("test") as made:
+        living = made.memory_directory()
+        assert str(memory) in made.reclaimed[0]
+        assert reclaim() == []
+        assert living.exists()
+    assert not memory.exists()
 
 
 CONDUCTOR = """

@@ -4,7 +4,7 @@ The machine's lock is an abstract unix socket: the kernel frees it with its hold
 all users, but only within one network namespace, so two containers do not see each other's.
 
 An instance is a directory `WORK_DIR/meshmark-UID/ID` (0700) whose file `lock` its owner holds by flock, and, where
-logs are kept in memory, a directory in /dev/shm of the same name. The kernel frees the lock as well, so a directory
+logs are kept in memory, a directory in /dev/shm that links to it. The kernel frees the lock as well, so a directory
 whose lock is free is stale: the next start and `meshmark clean` end what processes it left and remove it. A tmpfs of
 our own would vanish by itself but needs a mount namespace, which the threads and helpers of a run would all have to
 share; /dev/shm is there everywhere, and no mount is left behind because none is made.
@@ -35,6 +35,7 @@ from meshmark.errors import Busy, LabError, MissingRequirement
 WORK_DIR_VARIABLE = "MESHMARK_WORK_DIR"
 DEFAULT_WORK_DIR = Path("/var/tmp")
 MEMORY_DIR = Path("/dev/shm")
+OWNER_LINK = "instance"  # in a directory in memory: to the working directory, which may be on another path next time
 MACHINE_LOCK = "\0meshmark"
 KILL_TIMEOUT_S = 30.0
 
@@ -55,6 +56,8 @@ class Instance:
             )
         path = _memory_path(self.id)
         _make_private(path, hint="Remove it, or use storage `disk`.")
+        with suppress(FileExistsError):
+            (path / OWNER_LINK).symlink_to(self.path)
         return path
 
 
@@ -138,7 +141,13 @@ def reclaim() -> list[str]:
     Call it before entering a user namespace: from inside one, processes of an earlier one cannot be recognised."""
     root = work_directory()
     with _locked(root):
-        return [_remove(path) for path in _instance_directories(root) if lock_is_free(path)]
+        removed = [_remove(path) for path in _instance_directories(root) if lock_is_free(path)]
+    for path in MEMORY_DIR.glob(_memory_path("*").name):
+        owner = path / OWNER_LINK
+        if path.lstat().st_uid == os.geteuid() and owner.is_symlink() and not owner.exists():
+            shutil.rmtree(path)
+            removed.append(f"directory in memory {path}, whose instance is gone")
+    return removed
 
 
 @contextmanager

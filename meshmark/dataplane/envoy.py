@@ -91,20 +91,20 @@ def bootstrap(sidecar: Sidecar) -> Config:
 
 def _virtual_inbound(sidecar: Sidecar) -> Config:
     identity = sidecar.identity
-    tls_match = {"transport_protocol": "tls"} if identity else {}
+    tls_match: Config = {"transport_protocol": "tls"} if identity else {}
     tls_socket = {"transport_socket": _downstream_tls(identity)} if identity else {}
     catch_all = {"name": "virtualInbound", "filters": [_proxy("inbound", "InboundPassthroughCluster")], **tls_socket}
     if tls_match:
         catch_all["filter_chain_match"] = tls_match
     listener: Config = {
-        **_listener("virtualInbound", "0.0.0.0", INBOUND_PORT, "INBOUND"),  # noqa: S104 (inside a host of the lab)
+        **_listener("virtualInbound", "0.0.0.0", INBOUND_PORT, "INBOUND"),
         "filter_chains": [
             _black_hole("virtualInbound-blackhole", INBOUND_PORT),
             catch_all,
             *(
                 {
                     "name": f"0.0.0.0_{port}",
-                    "filter_chain_match": {"destination_port": port, **tls_match},
+                    "filter_chain_match": tls_match | {"destination_port": port},
                     "filters": [_proxy("inbound", f"inbound|{port}||")],
                     **tls_socket,
                 }
@@ -125,7 +125,7 @@ def _virtual_inbound(sidecar: Sidecar) -> Config:
 
 def _virtual_outbound() -> Config:
     return {
-        **_listener("virtualOutbound", "0.0.0.0", OUTBOUND_PORT, "OUTBOUND"),  # noqa: S104 (inside a host of the lab)
+        **_listener("virtualOutbound", "0.0.0.0", OUTBOUND_PORT, "OUTBOUND"),
         "filter_chains": [
             _black_hole("virtualOutbound-blackhole", OUTBOUND_PORT),
             {"name": "virtualOutbound-catchall-tcp", "filters": [_proxy("outbound", "PassthroughCluster")]},

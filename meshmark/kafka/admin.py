@@ -28,7 +28,9 @@ POLL_S = 0.05
 Assignment = list[list[int]]  # of one topic: per partition the node ids of its replicas, the leader first
 
 
-def layout(topics: int, partitions: int, replication_factor: int, nodes: list[int], prefix: str) -> dict[str, Assignment]:
+def layout(
+    topics: int, partitions: int, replication_factor: int, nodes: list[int], prefix: str
+) -> dict[str, Assignment]:
     """Topics `PREFIX-1`..: partition p of topic t is led by node (t + p) mod n, the next nodes follow."""
     return {
         f"{prefix}-{topic + 1}": [

@@ -1,8 +1,8 @@
 """The command line of a broker, and the ahead-of-time archive that all brokers start from.
 
 The archive (JDK 25 and newer: AOT cache, JEP 483/514/515; older: CDS) is written by one training run and used by
-every broker of every scenario alike. It belongs to one Java, one set of jars and one set of JVM options: `archive_path`
-has them all in its name. Limit: a JVM checks the jars' times, so a jar that is fetched again needs a new archive.
+every broker of every scenario alike. It belongs to one Java, one set of jars and one set of JVM options, and its name
+has them all. Limit: a JVM checks the jars' times, so a jar that is fetched again needs a new archive.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from meshmark.plan import ClusterSpec
 
 LOGGING = Path(__file__).parent.parent / "resources" / "kafka" / "log4j2.properties"
 AOT_SINCE = 25
+COMPRESSED_HEAP_BYTES_MAX = 32 * 1024**3
+"""From here on pointers are not compressed, which needs another archive; below, one serves every heap."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +54,8 @@ def broker_command(
 def archive_path(runtime: Runtime, spec: ClusterSpec) -> Path:
     """Where the archive for these parts and options is, or would be, in the cache."""
     key = hashlib.sha256()
-    parts = [str(runtime.java.path), runtime.java.version, str(spec.heap_bytes), *spec.jvm_options]
+    pointers = "wide" if spec.heap_bytes >= COMPRESSED_HEAP_BYTES_MAX else "compressed"
+    parts = [str(runtime.java.path), runtime.java.version, pointers, *spec.jvm_options]
     for jar in runtime.jars:
         state = jar.stat()
         parts.append(f"{jar} {state.st_size} {state.st_mtime_ns}")

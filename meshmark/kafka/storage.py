@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import subprocess
 import tempfile
 import uuid
@@ -57,18 +56,21 @@ def format_storage(runtime: Runtime, settings: Mapping[str, str], directory: Pat
     file.write_text(render({**settings, **own}), encoding="utf-8")
     # One short run: a fully optimising compiler would not pay.
     options = ["-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", f"-Djava.io.tmpdir={directory}"]
-    command = runtime.command(
-        "kafka.tools.StorageTool", "format", "-t", random_id(), "-c", str(file), options=options
-    )
+    command = runtime.command("kafka.tools.StorageTool", "format", "-t", random_id(), "-c", str(file), options=options)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode:
         raise ComponentFailed(
             "Kafka refuses these broker settings",
             component="kafka",
-            log_tail=tuple((done.stdout + done.stderr).strip().splitlines()[-12:]),
+            log_tail=_message(done.stdout + done.stderr),
             hint="Look at brokerConfig in the plan.",
         )
     return directory / "metadata" / METADATA / CHECKPOINT
+
+
+def _message(output: str) -> tuple[str, ...]:
+    """What a Java tool says at its end, without the stack."""
+    return tuple([line for line in output.splitlines() if line and not line.startswith("\tat ")][-8:])
 
 
 def write_storage(directory: Path, *, node_id: int, cluster_id: str, checkpoint: Path) -> None:
@@ -81,4 +83,4 @@ def write_storage(directory: Path, *, node_id: int, cluster_id: str, checkpoint:
     metadata.mkdir()
     target = metadata / CHECKPOINT
     target.write_bytes(checkpoint.read_bytes())
-    os.chmod(target, 0o400)
+    target.chmod(0o400)

@@ -1,8 +1,8 @@
 """The lab as a Backend: holds the machine's lock and the instance for its life, finds and prepares the parts.
 
-    with lab_backend("run") as backend:
-        backend.prepare(plan)
-        with backend.cluster(scenario) as cluster: ...
+with lab("run") as backend:
+    backend.prepare(plan)
+    with backend.cluster(scenario) as cluster: ...
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOG_BUDGET_BYTES = 30_000_000_000
 
 
 @contextmanager
-def lab_backend(
+def lab(
     purpose: str,
     *,
     kafka: str = distribution.KAFKA,
@@ -42,7 +42,7 @@ def lab_backend(
 ) -> Iterator[LabBackend]:
     """The machine is this backend's until the context is left; raises Busy if another meshmark has it.
 
-    Call it before the process has any thread: without root it moves the process into a user namespace. `kafka`
+    Without root it moves the process into a user namespace, so there may be no other thread yet. `kafka`
     names a lock (`distribution.read_lock`); `progress` is told of downloads.
     """
     with instance(purpose) as owned:
@@ -52,12 +52,17 @@ def lab_backend(
 
 
 class LabBackend:
-    """Implements `meshmark.cluster.Backend`; made by `lab_backend` alone."""
+    """Implements `meshmark.cluster.Backend` within an instance that its maker holds."""
 
     name = "lab"
 
     def __init__(
-        self, owned: Instance, *, kafka: str, offline: bool, progress: distribution.Progress | None
+        self,
+        owned: Instance,
+        *,
+        kafka: str = distribution.KAFKA,
+        offline: bool = False,
+        progress: distribution.Progress | None = None,
     ) -> None:
         self.instance = owned
         self._kafka = kafka

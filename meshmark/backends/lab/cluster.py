@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +117,11 @@ class LabTestbed:
     def logs(self) -> Mapping[str, Path]:
         return dict(self._logs)
 
+    @property
+    def processes(self) -> Sequence[LabProcess]:
+        """Sidecars and brokers."""
+        return tuple(self._components.values())
+
     def adopt(self, process: LabProcess) -> None:
         """A component that has to run as long as the testbed does."""
         self._components[f"{process.host}-{process.name}"] = process
@@ -184,7 +189,19 @@ class LabCluster(LabTestbed):
         }
         layout = LabLayout(topics=topics, leaders=leaders)
         self._layouts[prefix] = layout
-        self._administer("create", TOPIC_TIMEOUT_S, topics=topics, topic_config=settings)
+        try:
+            self._administer("create", TOPIC_TIMEOUT_S, topics=topics, topic_config=settings)
+        except LoadError:
+            del self._layouts[prefix]
+            raise
+        # Kafka calls the replicas of a new partition in sync before their brokers have heard of it.
+        replicas = {
+            (f"{topic}-{number}", self.broker_hosts[node - 1])
+            for topic, assignment in topics.items()
+            for number, nodes in enumerate(assignment)
+            for node in nodes
+        }
+        self._await_disks(lambda there: sorted(replicas - there), "new partitions are not on disk")
         return layout
 
     def delete_topics(self, layout: TopicLayout) -> None:
@@ -193,17 +210,10 @@ class LabCluster(LabTestbed):
         self._layouts = {
             prefix: kept for prefix, kept in self._layouts.items() if kept.leaders.keys() != layout.leaders.keys()
         }
-        deadline = time.monotonic() + TOPIC_TIMEOUT_S
-        while left := [
-            path for path in self._partitions() if path.name.rpartition("-")[0] in names or "-delete" in path.name
-        ]:
-            self.check()
-            if time.monotonic() > deadline:
-                raise ComponentFailed(
-                    f"{len(left)} deleted partitions are still on disk after {TOPIC_TIMEOUT_S:.0f} s, e.g. {left[0]}",
-                    component="kafka",
-                )
-            time.sleep(POLL_S)
+        self._await_disks(
+            lambda there: sorted(entry for entry in there if _topic(entry[0]) in names),
+            "deleted partitions are still on disk",
+        )
 
     def prove(self) -> Sequence[Proof]:
         return proofs.prove(self.scenario.data_plane, self.network, self._authority, self.log_dir)
@@ -222,8 +232,21 @@ class LabCluster(LabTestbed):
             self.spawn(self.client_hosts[0], argv, name="admin", component="meshmark")
         )
 
-    def _partitions(self) -> list[Path]:
-        return [entry for log_dir in self.log_dirs.values() for entry in log_dir.iterdir() if entry.is_dir()]
+    def _await_disks(self, wrong: Callable[[set[tuple[str, str]]], list[tuple[str, str]]], what: str) -> None:
+        """Until nothing of what the brokers' log directories hold, as (directory, host), is wrong."""
+        deadline = time.monotonic() + TOPIC_TIMEOUT_S
+        while left := wrong(
+            {(entry.name, host) for host, log_dir in self.log_dirs.items() for entry in log_dir.iterdir()}
+        ):
+            self.check()
+            if time.monotonic() > deadline:
+                directory, host = left[0]
+                raise ComponentFailed(
+                    f"{len(left)} {what} after {TOPIC_TIMEOUT_S:.0f} s, e.g. {directory} of {host}",
+                    component="kafka",
+                    hint="That broker's log in the run directory tells why.",
+                )
+            time.sleep(POLL_S)
 
     def _administer(self, command: str, timeout_s: float, **arguments: Any) -> None:
         config = {"bootstrap.servers": self.bootstrap_servers, **self.client_config}
@@ -241,6 +264,11 @@ class LabCluster(LabTestbed):
                 f"Kafka did not {command} as asked: {answer['error']}",
                 hint="The brokers' logs tell more; topicConfig and brokerConfig in the plan are Kafka's to judge.",
             )
+
+
+def _topic(directory: str) -> str:
+    """Of a partition's directory: `TOPIC-0`, or `TOPIC-0.UUID-delete` while its files are being removed."""
+    return directory.partition(".")[0].rpartition("-")[0]
 
 
 @contextmanager

@@ -32,9 +32,7 @@ REQUEST = struct.pack("!i", len(BODY)) + BODY
 Wrap = Callable[[socket.socket], socket.socket]
 
 
-def prove(
-    data_plane: DataPlane, network: Network, authority: Authority | None, directory: Path
-) -> Sequence[Proof]:
+def prove(data_plane: DataPlane, network: Network, authority: Authority | None, directory: Path) -> Sequence[Proof]:
     """All proofs of a data plane. `directory` is for the certificates of a stranger."""
     client = network.client_hosts[0]
     found: list[Proof] = []

@@ -1,0 +1,34 @@
+"""Run on a client host: sends records to every partition, reads all back, prints what it saw as one line of JSON.
+
+python round_trip.py CONFIG_JSON TOPICS_JSON RECORDS
+"""
+
+import json
+import sys
+
+from confluent_kafka import Consumer, Producer
+
+config, topics, records = json.loads(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+errors: list[str] = []
+producer = Producer({**config, "acks": "all", "linger.ms": 5})
+for number in range(records):
+    producer.produce(
+        topics[number % len(topics)],
+        value=b"%d" % number,
+        on_delivery=lambda error, _: errors.append(str(error)) if error else None,
+    )
+    producer.poll(0)
+producer.flush(60)
+
+seen: set[int] = set()
+consumer = Consumer({**config, "group.id": "round-trip", "auto.offset.reset": "earliest"})
+consumer.subscribe(topics)
+silent = 0
+while len(seen) < records and silent < 60:
+    message = consumer.poll(0.5)
+    if message is None or message.error():
+        silent += 1
+    else:
+        seen.add(int(message.value() or b"-1"))
+consumer.close()
+print(json.dumps({"errors": errors[:5], "seen": len(seen), "complete": seen == set(range(records))}), flush=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from meshmark.cli.app import EXTRAS
 
 ROOT = Path(__file__).parents[2]
 # Runs the command line with the libraries of all extras hidden.
@@ -47,3 +52,11 @@ def test_the_core_works_without_extras(arguments: tuple[str, ...]) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
+
+
+def test_the_command_line_knows_what_each_extra_brings() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    owners = packages_distributions()
+    for extra, modules in EXTRAS.items():
+        declared = {re.split(r"[^\w.-]", line)[0] for line in project["optional-dependencies"][extra]}
+        assert {name.lower() for module in modules for name in owners[module]} == declared

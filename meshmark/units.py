@@ -60,4 +60,5 @@ def column(values: Sequence[float | None], digits: int = 3) -> list[str]:
     if not known:
         return [UNKNOWN if value is None else "0" for value in values]
     decimals = max(0, digits - 1 - math.floor(math.log10(max(known))))
-    return [UNKNOWN if value is None else f"{value:,.{decimals}f}" for value in values]
+    # Adding 0.0 turns a negative zero into zero.
+    return [UNKNOWN if value is None else f"{round(value, decimals) + 0.0:,.{decimals}f}" for value in values]

@@ -29,6 +29,7 @@ INK, FAINT, RULE, BAND = "var(--ink)", "var(--faint)", "var(--rule)", "var(--ban
 
 PLOT_WIDTH, PLOT_HEIGHT = 400, 132
 TICK_WIDTH, LABEL_WIDTH = 52, 124
+BAR_WIDTH, RATE_WIDTH = 112, 400
 LABEL_STEP = 14
 """Pixels between two names at the ends of lines."""
 CROSS = "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8"
@@ -141,7 +142,7 @@ def bars(rows: Sequence[str], columns: Mapping[str, Sequence[float | None]], *, 
     widest = max(tops.values(), default=0.0)
     return svg(
         {
-            "spacing": 18,
+            "spacing": 10,
             "hconcat": [
                 _bar_column(head, rows, values, (widest if shared else tops[head]) or 1.0, first=place == 0)
                 for place, (head, values) in enumerate(columns.items())
@@ -155,9 +156,9 @@ def _bar_column(head: str, rows: Sequence[str], values: Sequence[float | None], 
         {"row": row, "v": value, "text": text}
         for row, value, text in zip(rows, values, column(list(values)), strict=True)
     ]
-    scale = {"domain": [0, top * 1.34], "nice": False}
+    scale = {"domain": [0, top * 1.5], "nice": False}
     return {
-        "width": 156,
+        "width": BAR_WIDTH,
         "height": {"step": 26},
         "title": {
             "text": head,
@@ -170,7 +171,7 @@ def _bar_column(head: str, rows: Sequence[str], values: Sequence[float | None], 
         },
         "data": {"values": bars_of},
         "encoding": {
-            "y": {"field": "row", "type": "nominal", "sort": list(rows), "axis": _names_axis() if first else None},
+            "y": {"field": "row", "type": "nominal", "sort": list(rows), "axis": _names_axis(rows) if first else None},
             "x": {"field": "v", "type": "quantitative", "scale": scale, "axis": None},
         },
         "layer": [
@@ -203,7 +204,7 @@ def rates(scenarios: Sequence[ScenarioSummary]) -> str:
     # An interval from two repeats can be many times as wide as what was measured; it is cut at the frame.
     ticks = _ticks(min(max([highest, *(each["high"] for each in intervals)]), 1.5 * highest))
     y: Spec = {"field": "s", "type": "nominal", "scale": {"domain": [row.name for row in scenarios]}}
-    y["axis"] = _names_axis()
+    y["axis"] = _names_axis([row.name for row in scenarios])
     x: Spec = {
         "type": "quantitative",
         "scale": {"domain": [0, ticks[-1]], "nice": False, "clamp": True},
@@ -216,8 +217,8 @@ def rates(scenarios: Sequence[ScenarioSummary]) -> str:
     circle = {"type": "point", "size": 60, "filled": False, "color": COLOURS[0], "strokeWidth": 1.4}
     return svg(
         {
-            "width": 620,
-            "height": {"step": 30},
+            "width": RATE_WIDTH,
+            "height": {"step": 26},
             "layer": [
                 layer(
                     intervals,
@@ -227,7 +228,9 @@ def rates(scenarios: Sequence[ScenarioSummary]) -> str:
                 ),
                 layer(repeats, circle, x={**x, "field": "v"}),
                 layer(means, {"type": "tick", "color": INK, "thickness": 2.5, "size": 16}, x={**x, "field": "v"}),
-                layer(means, {"type": "text", "align": "left", "dx": 12}, x={"value": 620}, text={"field": "text"}),
+                layer(
+                    means, {"type": "text", "align": "left", "dx": 12}, x={"value": RATE_WIDTH}, text={"field": "text"}
+                ),
             ],
         }
     )
@@ -284,15 +287,17 @@ def _kind(valid: bool, carried: bool) -> str:
     return "valid" if valid else "invalid"
 
 
-def _names_axis() -> Spec:
+def _names_axis(names: Sequence[str]) -> Spec:
+    """Names flush left, as in the tables; room for them is by their letters, since the page's font is its reader's."""
     return {
         "title": None,
         "domain": False,
         "ticks": False,
         "labelColor": INK,
         "labelFontSize": 13,
-        "labelLimit": 220,
-        "labelPadding": 8,
+        "labelLimit": 0,
+        "labelAlign": "left",
+        "labelPadding": 12 + 7.6 * max((len(name) for name in names), default=0),
     }
 
 

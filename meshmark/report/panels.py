@@ -114,7 +114,7 @@ FORMS: tuple[Form, ...] = (
         ),
     ),
     Form(
-        title="Disk, bytes",
+        title="Disk bytes",
         unit="MB/s",
         scale=MB,
         sources=(
@@ -124,23 +124,23 @@ FORMS: tuple[Form, ...] = (
         ),
     ),
     Form(
-        title="Disk, operations",
-        unit="operations/s",
+        title="Disk operations",
+        unit="per second",
         scale=1,
         sources=_named("disk", write_ops="writes", read_ops="reads"),
     ),
-    Form(title="Packets sent", unit="packets/s", scale=1, sources=_each("net", "tx_packets")),
-    Form(title="Packets received", unit="packets/s", scale=1, sources=_each("net", "rx_packets")),
+    Form(title="Packets sent", unit="per second", scale=1, sources=_each("net", "tx_packets")),
+    Form(title="Packets received", unit="per second", scale=1, sources=_each("net", "rx_packets")),
     Form(title="Network bytes sent", unit="MB/s", scale=MB, sources=_each("net", "tx_bytes")),
     Form(title="Network bytes received", unit="MB/s", scale=MB, sources=_each("net", "rx_bytes")),
     Form(
         title="TCP segments, loopback included",
-        unit="segments/s",
+        unit="per second",
         scale=1,
         sources=_named("net", tcp_out_segments="sent", tcp_in_segments="received", tcp_retransmits="retransmitted"),
     ),
     Form(
-        title="Sidecars, bytes of payload",
+        title="Payload through sidecars",
         unit="MB/s",
         scale=MB,
         sources=_named(
@@ -151,10 +151,10 @@ FORMS: tuple[Form, ...] = (
             outbound_tx_bytes="out, sent",
         ),
     ),
-    Form(title="Sidecar connections", unit="connections", scale=1, sources=_each("sidecar", "connections")),
+    Form(title="Sidecar connections", unit="open", scale=1, sources=_each("sidecar", "connections")),
     Form(
-        title="Waiting, share of time",
-        unit="share",
+        title="Waiting",
+        unit="share of time",
         scale=1,
         sources=(
             *_named(
@@ -183,10 +183,10 @@ FORMS: tuple[Form, ...] = (
             *_named("disk", free_bytes="disk free"),
         ),
     ),
-    Form(title="Threads", unit="threads", scale=1, sources=_components("threads")),
+    Form(title="Threads", unit="number", scale=1, sources=_components("threads")),
     Form(
         title="Context switches",
-        unit="switches/s",
+        unit="per second",
         scale=1,
         sources=_named("cpu", context_switches="machine"),
     ),
@@ -220,8 +220,8 @@ def load_panel(intervals: Sequence[LoadInterval], origin_s: float) -> Panel | No
         label: steps.rates(list(values)) for label, values in counts.items() if label == "acknowledged" or values[-1]
     }
     return Panel(
-        title="Records",
-        unit="messages/s",
+        title="Messages",
+        unit="per second",
         times_s=tuple(round(each.time_s - origin_s, 2) for each in picked),
         lines=tuple(Line(label=label, values=_rounded(values, 1)) for label, values in lines.items()),
     )

@@ -23,7 +23,6 @@ def table(summary: Summary) -> str:
     parts.append(_paragraph(view.headline(summary)))
     if summary.scenarios:
         parts += [text(view.carried(summary)), text(view.cost(summary))]
-        parts.append(_list("Verdicts", [each.verdict_text for each in summary.scenarios if each.verdict_text]))
     if summary.environment.disk:
         parts.append(text(view.disk(summary)))
     if summary.environment.network:

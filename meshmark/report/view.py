@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from meshmark.analysis.model import Interval, NetworkCeiling, RepeatSummary, ScenarioSummary, Summary, Verdict
 from meshmark.plan import Model, Scenario
@@ -74,6 +75,10 @@ def listing(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def count(items: Sequence[object], name: str) -> str:
+    return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
+
+
 def status(summary: Summary) -> str:
     """What stands on top of a run that is not whole; empty for one that is."""
     rounds = f"{summary.rounds_done} of {summary.rounds_planned} rounds"
@@ -134,6 +139,11 @@ def loss(ratio: float | None) -> str:
     return UNKNOWN if ratio is None else f"{_percent_points(ratio)} %"
 
 
+def loss_if(asked: bool, ratio: float | None) -> str:
+    """Blank where there is nothing to compare with, a dash where it is unknown."""
+    return loss(ratio) if asked else ""
+
+
 def loss_interval(value: Interval | None) -> str:
     return interval(value, _percent_points, " %")
 
@@ -152,7 +162,9 @@ def carried(summary: Summary) -> Grid:
             Column(head="repeats", cells=tuple(f"{row.repeats_valid} of {row.repeats_planned}" for row in rows)),
             number_column("log", (_scaled(row.disk_bytes_s_per_broker, MB) for row in rows), per_broker),
             number_column("device", (_scaled(row.device_bytes_s_per_broker, MB) for row in rows), per_broker),
-            Column(head="loss", cells=tuple(_loss(row) for row in rows), group=against),
+            Column(
+                head="loss", cells=tuple(loss_if(not _base(row), row.loss_vs_plain) for row in rows), group=against
+            ),
             Column(
                 head="95 % interval",
                 cells=tuple("" if _base(row) else loss_interval(row.loss_interval) for row in rows),
@@ -165,10 +177,6 @@ def carried(summary: Summary) -> Grid:
 
 def _base(row: ScenarioSummary) -> bool:
     return row.verdict == "baseline"
-
-
-def _loss(row: ScenarioSummary) -> str:
-    return "" if _base(row) else loss(row.loss_vs_plain)
 
 
 def _scaled(value: float | None, unit: float) -> float | None:
@@ -227,8 +235,14 @@ def network(summary: Summary) -> Grid:
             number_column("Gbit/s", (row.rate_bytes_s * 8 / 1e9 for row in rows)),
             Column(head="spread", cells=tuple(percent(row.spread) for row in rows)),
             Column(head="repeats", cells=tuple(str(row.repeats) for row in rows)),
-            Column(head="loss against direct", cells=tuple(loss(row.loss_vs_direct) for row in rows)),
-            Column(head="loss by mTLS alone", cells=tuple(loss(row.loss_vs_sidecars) for row in rows)),
+            Column(
+                head="loss against direct",
+                cells=tuple(loss_if(row.path != "direct", row.loss_vs_direct) for row in rows),
+            ),
+            Column(
+                head="loss by mTLS alone",
+                cells=tuple(loss_if(row.path == "sidecars-mtls", row.loss_vs_sidecars) for row in rows),
+            ),
             text_column("measured with", (row.tool for row in rows)),
         ),
         note=mtls_without_kafka(rows),
@@ -238,15 +252,22 @@ def network(summary: Summary) -> Grid:
 def mtls_without_kafka(rows: Sequence[NetworkCeiling]) -> str:
     """The document's remark that mTLS costs 20 % in iperf too, for this machine."""
     parts = [
-        f"{loss(row.loss_vs_sidecars)} of {row.flows} {'flow' if row.flows == 1 else 'flows'}"
+        f"{loss(row.loss_vs_sidecars)} with {flow_count(row.flows)}"
         for row in rows
         if row.loss_vs_sidecars is not None
     ]
     if not parts:
         return ""
-    return (
-        f"Without Kafka, mTLS between sidecars takes {listing(parts)} in throughput (2019's document: 20 % in iperf)."
-    )
+    return f"Without Kafka, mTLS between sidecars costs {listing(parts)} (the 2019 document found 20 % with iperf)."
+
+
+def flow_count(flows: int) -> str:
+    return "one flow" if flows == 1 else f"{flows} flows"
+
+
+def verdicts(summary: Summary) -> list[str]:
+    """One line for each scenario but the baseline."""
+    return [f"{row.name}: {row.verdict_text}." for row in summary.scenarios if not _base(row) and row.verdict_text]
 
 
 def unlike(summary: Summary) -> list[str]:
@@ -316,6 +337,10 @@ def machine(summary: Summary) -> str:
         f"{host.cpus} CPUs ({host.cpu_model}), {host.memory_bytes / 1e9:.0f} GB memory, Linux {host.kernel}, "
         f"Kafka {summary.started.versions.kafka}, Envoy {summary.started.versions.envoy}"
     )
+
+
+def started(summary: Summary) -> str:
+    return f"{datetime.fromtimestamp(summary.started.started_at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def extent(summary: Summary) -> str:

@@ -1,0 +1,52 @@
+"""A run as one offline HTML file: the answer first, then everything that it rests on.
+
+No JavaScript is needed and nothing is fetched: pictures are SVG in the page, and its own Content-Security-Policy
+forbids the rest. All text is escaped by the template engine; only pictures made in `charts.py` are put in as they are.
+"""
+
+from __future__ import annotations
+
+import jinja2
+from markupsafe import Markup
+
+from meshmark.analysis.model import Summary
+from meshmark.report import sections, view
+from meshmark.store import Run
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("meshmark", "resources/templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters["picture"] = Markup
+
+
+def html(run: Run, summary: Summary) -> str:
+    """The page. A run that is not whole is told as far as it went, and says so on top."""
+    return _TEMPLATES.get_template("report.html").render(
+        summary=summary,
+        run=run,
+        view=view,
+        status=view.status(summary),
+        headline=view.headline(summary),
+        unlike=view.unlike(summary),
+        answer=[view.carried(summary), view.cost(summary)],
+        figures=sections.answer_figures(summary),
+        environment=sections.environment(summary),
+        evidence=sections.evidence(summary),
+        ladders=sections.ladders(summary),
+        repeats=sections.repeats(summary),
+        ledgers=sections.ledgers(summary),
+        path=sections.path(summary),
+        proofs=sections.proofs(summary),
+        rounds=sections.rounds(run),
+        configurations=sections.configurations(run),
+        settings_apart=sections.settings_apart(summary),
+        events=sections.events(run),
+        plan=summary.plan.model_dump_json(indent=2),
+        started=view.started(summary),
+        machine=sections.machine(summary),
+        versions=sections.versions(summary),
+    )

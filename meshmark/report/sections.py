@@ -1,0 +1,462 @@
+"""The parts of the page below the answer: figures with their tables, accounts, rounds, configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from meshmark.analysis.model import CpuPerGb, Figures, RepeatSummary, ScenarioSummary, Summary
+from meshmark.report import charts, view
+from meshmark.report.panels import Panel, load_panel, panels
+from meshmark.report.view import Column, Grid, number_column, text_column
+from meshmark.store import RoundData, Run
+from meshmark.units import MB, UNKNOWN, column, number, percent, rate_msg_s
+
+TABLE_ROWS_MAX = 60
+"""Rows of the table under a picture of a series; the record holds every sample."""
+LOG_LINES = 40
+"""Last lines shown of each log of a round that did not end."""
+
+CPU_COMPONENTS = ("brokers", "sidecars", "clients", "meshmark", "unattributed", "machine")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A picture, what it shows in words, and its numbers."""
+
+    title: str
+    picture: str
+    caption: str
+    grid: Grid
+    unit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundPage:
+    title: str
+    ident: str
+    opened: bool
+    facts: tuple[tuple[str, str], ...]
+    figures: tuple[Figure, ...]
+    still: tuple[str, ...]
+    logs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configuration:
+    """One file's text and the rounds that had it so."""
+
+    name: str
+    text: str
+    rounds: str
+
+
+def answer_figures(summary: Summary) -> list[Figure]:
+    rows = [row for row in summary.scenarios if row.rate_msg_s is not None]
+    if not rows:
+        return []
+    names = [row.name for row in rows]
+    cpu = {name: [_cpu(row, name) for row in rows] for name in ("brokers", "sidecars", "clients", "machine")}
+    packets = {"packets": [row.packets_per_mb for row in rows], "segments": [row.tcp_segments_per_mb for row in rows]}
+    return [
+        Figure(
+            title="Messages per second",
+            picture=charts.rates(rows),
+            caption="Tick: mean of the repeats. Line: its 95 % interval. Circles: the repeats.",
+            grid=_rates_grid(rows),
+        ),
+        Figure(
+            title="CPU seconds per GB acknowledged",
+            picture=charts.bars(names, cpu),
+            caption="Machine: all of it that was busy, the rest of the system included.",
+            grid=_bars_grid("CPU seconds per GB acknowledged", names, cpu),
+        ),
+        Figure(
+            title="Packets and segments per MB acknowledged",
+            picture=charts.bars(names, packets, shared=False),
+            caption="Offload super-packets on the hosts' interfaces; TCP segments, with those between a host's "
+            "application and its sidecar. Each column has its own scale.",
+            grid=_bars_grid("Packets and segments per MB acknowledged", names, packets),
+        ),
+    ]
+
+
+def _rates_grid(rows: Sequence[ScenarioSummary]) -> Grid:
+    repeats = sorted({each.repeat for row in rows for each in row.repeats})
+
+    def rate(row: ScenarioSummary, repeat: int) -> str:
+        return rate_msg_s(next((each.rate_msg_s for each in row.repeats if each.repeat == repeat), None))
+
+    return Grid(
+        title="Messages per second of each repeat",
+        columns=(
+            text_column("scenario", (row.name for row in rows)),
+            Column(head="mean", cells=tuple(rate_msg_s(row.rate_msg_s) for row in rows)),
+            Column(head="95 % interval", cells=tuple(view.interval(row.rate_interval, rate_msg_s) for row in rows)),
+            *(
+                Column(head=f"repeat {repeat}", cells=tuple(rate(row, repeat) for row in rows), group="repeats")
+                for repeat in repeats
+            ),
+        ),
+    )
+
+
+def _bars_grid(title: str, names: Sequence[str], values: dict[str, list[float | None]]) -> Grid:
+    columns = (number_column(head, cells) for head, cells in values.items())
+    return Grid(title=title, columns=(text_column("scenario", names), *columns))
+
+
+def _cpu(row: Figures, component: str) -> float | None:
+    value: float | None = getattr(row.cpu_s_per_gb, component)
+    return value
+
+
+def environment(summary: Summary) -> list[Figure]:
+    found = []
+    disk, network = summary.environment.disk, summary.environment.network
+    if disk:
+        values = {"MB/s": [row.rate_bytes_s / MB for row in disk]}
+        found.append(
+            Figure(
+                title="Disk under the brokers' logs",
+                picture=charts.bars([row.mode for row in disk], values),
+                caption="Buffered: plain writes, then one flush inside the measured time. Synced: every write waits "
+                "for the device.",
+                grid=view.disk(summary),
+            )
+        )
+    if network:
+        paths = list(dict.fromkeys(row.path for row in network))
+        flows = sorted({row.flows for row in network})
+        rates = {(row.path, row.flows): row.rate_bytes_s / MB for row in network}
+        columns: dict[str, list[float | None]] = {
+            f"{view.flow_count(count)}, MB/s": [rates.get((path, count)) for path in paths] for count in flows
+        }
+        found.append(
+            Figure(
+                title="Network between two hosts",
+                picture=charts.bars(paths, columns),
+                caption="TCP payload from a client host to a broker host, before any broker runs.",
+                grid=view.network(summary),
+            )
+        )
+    return found
+
+
+def evidence(summary: Summary) -> Grid | None:
+    """Every resource looked at, and how much of it each scenario used."""
+    resources = list(dict.fromkeys(each.resource for row in summary.scenarios for each in row.evidence))
+    if not resources:
+        return None
+    shares = {(row.name, each.resource): each for row in summary.scenarios for each in row.evidence}
+    any_of = {each.resource: each for each in shares.values()}
+    limits = [any_of[resource].limit for resource in resources]
+
+    def share(name: str, resource: str) -> str:
+        each = shares.get((name, resource))
+        return UNKNOWN if each is None else percent(each.share)
+
+    return Grid(
+        title="How much of each resource was used",
+        columns=(
+            text_column("resource", resources),
+            *(
+                Column(head=row.name, cells=tuple(share(row.name, resource) for resource in resources))
+                for row in summary.scenarios
+            ),
+            Column(
+                head="said to limit from",
+                cells=tuple("never by itself" if limit is None else percent(limit) for limit in limits),
+            ),
+            text_column("share", (any_of[resource].text for resource in resources)),
+        ),
+    )
+
+
+def ladders(summary: Summary) -> list[Figure]:
+    """Producing clients against rate, one picture a scenario, all on one scale."""
+    trials = [trial for row in summary.scenarios for each in row.repeats for trial in each.trials]
+    top = max((trial.rate_msg_s for trial in trials), default=0.0)
+    return [
+        Figure(
+            title=row.name,
+            picture=charts.ladder(row, top),
+            caption="",
+            grid=_ladder_grid(row),
+        )
+        for row in summary.scenarios
+        if any(each.trials for each in row.repeats)
+    ]
+
+
+def _ladder_grid(row: ScenarioSummary) -> Grid:
+    steps = [(each, trial) for each in row.repeats for trial in each.trials]
+    return Grid(
+        title=f"Trials of {row.name}",
+        columns=(
+            text_column("repeat", (str(each.repeat) for each, _ in steps)),
+            Column(head="clients", cells=tuple(str(trial.clients) for _, trial in steps)),
+            Column(head="connections", cells=tuple(str(trial.connections) for _, trial in steps)),
+            Column(head="messages/s", cells=tuple(rate_msg_s(trial.rate_msg_s) for _, trial in steps)),
+            text_column(
+                "counts",
+                ("yes" if trial.carried else "" if trial.valid else "; ".join(trial.reasons) for _, trial in steps),
+            ),
+        ),
+    )
+
+
+def repeats(summary: Summary) -> Grid | None:
+    """What each repeat came to, and why."""
+    each = [(row, repeat) for row in summary.scenarios for repeat in row.repeats]
+    if not each:
+        return None
+    return Grid(
+        title="Repeats",
+        columns=(
+            text_column("scenario", (row.name for row, _ in each)),
+            Column(head="repeat", cells=tuple(str(repeat.repeat) for _, repeat in each)),
+            Column(head="round", cells=tuple(str(repeat.round_index) for _, repeat in each)),
+            Column(head="messages/s", cells=tuple(rate_msg_s(repeat.rate_msg_s) for _, repeat in each)),
+            Column(head="clients", cells=tuple(_count(repeat.clients) for _, repeat in each)),
+            number_column("records a batch", (repeat.records_per_batch for _, repeat in each)),
+            number_column("start, s", (repeat.startup_s for _, repeat in each), digits=2),
+            text_column("which trial stands for it", (repeat.chosen for _, repeat in each)),
+        ),
+    )
+
+
+def _count(value: int | None) -> str:
+    return UNKNOWN if value is None else str(value)
+
+
+def ledgers(summary: Summary) -> list[Grid]:
+    """CPU seconds per GB by component: all, user, system."""
+    picks: tuple[tuple[str, Callable[[ScenarioSummary], CpuPerGb]], ...] = (
+        ("CPU seconds per GB acknowledged", lambda row: row.cpu_s_per_gb),
+        ("Of which user", lambda row: row.cpu_user_s_per_gb),
+        ("Of which system, interrupts inside", lambda row: row.cpu_system_s_per_gb),
+    )
+    return [_ledger(summary.scenarios, title, pick, whole=place == 0) for place, (title, pick) in enumerate(picks)]
+
+
+def _ledger(
+    rows: Sequence[ScenarioSummary], title: str, pick: Callable[[ScenarioSummary], CpuPerGb], *, whole: bool
+) -> Grid:
+    values = [[getattr(pick(row), component) for component in CPU_COMPONENTS] for row in rows]
+    flat = column([value for line in values for value in line])
+    width = len(CPU_COMPONENTS)
+    columns = [
+        Column(head=component, cells=tuple(flat[place::width])) for place, component in enumerate(CPU_COMPONENTS)
+    ]
+    if whole:
+        columns += [
+            Column(head="unattributed share", cells=tuple(_tenths(row.unattributed_share) for row in rows)),
+            Column(head="machine busy", cells=tuple(percent(row.machine_cpu_share) for row in rows)),
+            Column(head="steal", cells=tuple(_tenths(row.steal_share) for row in rows)),
+        ]
+    return Grid(title=title, columns=(text_column("scenario", (row.name for row in rows)), *columns))
+
+
+def _tenths(ratio: float | None) -> str:
+    return UNKNOWN if ratio is None else f"{ratio * 100:.1f} %"
+
+
+def path(summary: Summary) -> Grid | None:
+    """Every sidecar's own byte counters against what Kafka moved."""
+    checks = [(row, repeat, check) for row, repeat in _all(summary) for check in repeat.path]
+    if not checks:
+        return None
+    largest = max(abs(check.error) for _, _, check in checks)
+    return Grid(
+        title="Sidecars' byte counters against what Kafka moved",
+        columns=(
+            text_column("scenario", (row.name for row, _, _ in checks)),
+            Column(head="repeat", cells=tuple(str(repeat.repeat) for _, repeat, _ in checks)),
+            text_column("host", (check.host for _, _, check in checks)),
+            text_column("direction", (check.direction.replace("_", ", ") for _, _, check in checks)),
+            number_column("expected MB", (check.expected_bytes / MB for _, _, check in checks), digits=5),
+            number_column("counted MB", (check.counted_bytes / MB for _, _, check in checks), digits=5),
+            Column(head="difference", cells=tuple(f"{check.error * 100:+.2f} %" for _, _, check in checks)),
+            text_column("what it holds", (check.explained for _, _, check in checks)),
+        ),
+        note=f"{len(checks)} counters; the largest difference is {largest * 100:.2f} %.",
+    )
+
+
+def _all(summary: Summary) -> list[tuple[ScenarioSummary, RepeatSummary]]:
+    return [(row, repeat) for row in summary.scenarios for repeat in row.repeats]
+
+
+def proofs(summary: Summary) -> Grid | None:
+    shown = [(row, repeat, proof) for row, repeat in _all(summary) for proof in repeat.proofs]
+    if not shown:
+        return None
+    held = sum(proof.holds for _, _, proof in shown)
+    return Grid(
+        title="What was shown before any load",
+        columns=(
+            text_column("scenario", (row.name for row, _, _ in shown)),
+            Column(head="repeat", cells=tuple(str(repeat.repeat) for _, repeat, _ in shown)),
+            text_column("proof", (proof.name for _, _, proof in shown)),
+            text_column("host", (proof.host for _, _, proof in shown)),
+            text_column("holds", ("yes" if proof.holds else "NO" for _, _, proof in shown)),
+            text_column("what happened", (proof.detail for _, _, proof in shown)),
+        ),
+        note=f"{held} of {len(shown)} hold.",
+    )
+
+
+def rounds(run: Run) -> list[RoundPage]:
+    seen: set[str] = set()
+    pages = []
+    for data in run.rounds:
+        pages.append(_round(data, opened=data.started.scenario not in seen))
+        seen.add(data.started.scenario)
+    return pages
+
+
+def _round(data: RoundData, *, opened: bool) -> RoundPage:
+    samples, intervals = data.series(), data.intervals()
+    origin = data.started.time_s
+    last = max([origin + 1.0, *(each.time_s for each in samples[-1:]), *(each.time_s for each in intervals[-1:])])
+    load = load_panel(intervals, origin)
+    shown = [*([load] if load else []), *panels(samples, origin)]
+    windows = [
+        charts.Window(
+            start_s=trial.window_start_s - origin,
+            end_s=trial.window_end_s - origin,
+            clients=trial.clients,
+            counted=data.finished is not None and trial.step == data.finished.carried_step,
+        )
+        for trial in data.trials
+    ]
+    title = f"Round {data.started.index}: {data.started.scenario}, repeat {data.started.repeat}"
+    return RoundPage(
+        title=title,
+        ident=f"round-{data.started.index}",
+        opened=opened,
+        facts=_facts(data),
+        figures=tuple(_panel_figure(panel, last - origin, windows) for panel in shown if panel.lines),
+        still=tuple(_still(panel) for panel in shown if panel.silent),
+        logs=() if data.finished else tuple((name, _tail(text)) for name, text in data.logs().items()),
+    )
+
+
+def _facts(data: RoundData) -> tuple[tuple[str, str], ...]:
+    end = data.finished
+    if end is None:
+        return (("end", "none recorded: the run ended inside this round"), ("trials", str(len(data.trials))))
+    carried = next((trial for trial in data.trials if trial.step == end.carried_step), None)
+    warm = (
+        " → ".join(rate_msg_s(rate) for rate in (end.warmup_rates_msg_s[0], end.warmup_rates_msg_s[-1]))
+        if (end.warmup_rates_msg_s)
+        else UNKNOWN
+    )
+    return (
+        ("carried", f"{rate_msg_s(carried.rate_msg_s)} messages/s" if carried else "nothing that counts"),
+        ("ladder", end.reason),
+        ("cluster start", f"{number(end.startup_s, 2)} s"),
+        ("warm-up, first and last second", f"{warm} messages/s"),
+    )
+
+
+def _still(panel: Panel) -> str:
+    return f"{panel.title}: {view.listing(panel.silent)}"
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.splitlines()[-LOG_LINES:])
+
+
+def _panel_figure(panel: Panel, end_s: float, windows: Sequence[charts.Window]) -> Figure:
+    return Figure(
+        title=panel.title,
+        unit=panel.unit,
+        picture=charts.lines(panel, end_s, windows),
+        caption="",
+        grid=_panel_grid(panel, windows),
+    )
+
+
+def _panel_grid(panel: Panel, windows: Sequence[charts.Window]) -> Grid:
+    """First the means over the windows, then the series, thinned."""
+    step = -(-len(panel.times_s) // TABLE_ROWS_MAX)
+    heads = [f"window {place}{', counts' if window.counted else ''}" for place, window in enumerate(windows, start=1)]
+    times = [f"{time_s:.1f} s" for time_s in panel.times_s[::step]]
+    return Grid(
+        title=f"{panel.title}, {panel.unit}",
+        columns=(
+            text_column("time in the round", [*heads, *times]),
+            *(
+                number_column(
+                    line.label, [*(_mean(panel, line.values, window) for window in windows), *line.values[::step]]
+                )
+                for line in panel.lines
+            ),
+        ),
+    )
+
+
+def _mean(panel: Panel, values: Sequence[float | None], window: charts.Window) -> float | None:
+    inside = [
+        value
+        for time_s, value in zip(panel.times_s, values, strict=True)
+        if value is not None and window.start_s < time_s <= window.end_s
+    ]
+    return sum(inside) / len(inside) if inside else None
+
+
+def configurations(run: Run) -> list[Configuration]:
+    """Every distinct text once, with the rounds that had it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for data in run.rounds:
+        for name, text in data.configurations().items():
+            found.setdefault((name, text), []).append(f"{data.started.index} ({data.started.scenario})")
+    return [
+        Configuration(name=name, text=text, rounds=", ".join(where)) for (name, text), where in sorted(found.items())
+    ]
+
+
+def settings_apart(summary: Summary) -> list[str]:
+    """Everything the plan sets apart between the baseline and the others, data plane included."""
+    asked = summary.plan.scenarios
+    base = next((each for each in asked if each.name == summary.baseline), None)
+    if base is None:
+        return []
+    planes = [f"{each.name} runs on {each.data_plane.value}" for each in asked]
+    return [*planes, *(line for each in asked if each is not base for line in view.settings_apart(base, each))]
+
+
+def events(run: Run) -> Grid | None:
+    if not run.events:
+        return None
+    origin = run.started.started_at - run.started.clock_offset_s
+    return Grid(
+        title="Events",
+        columns=(
+            text_column("since start", (f"{event.time_s - origin:.1f} s" for event in run.events)),
+            text_column("level", (event.level for event in run.events)),
+            text_column("phase", (event.phase for event in run.events)),
+            text_column("what happened", (event.text for event in run.events)),
+        ),
+    )
+
+
+def machine(summary: Summary) -> list[tuple[str, str]]:
+    host = summary.started.host
+    features = ", ".join(f"{name}: {'yes' if there else 'no'}" for name, there in host.features.items())
+    return [
+        ("host", host.hostname),
+        ("CPUs", f"{host.cpus} × {host.cpu_model}"),
+        ("memory", f"{host.memory_bytes / 1e9:.1f} GB"),
+        ("kernel", host.kernel),
+        ("control groups", host.cgroup),
+        ("file system of the logs", host.file_system),
+        ("privileges", host.privileges),
+        ("kernel features", features or UNKNOWN),
+    ]
+
+
+def versions(summary: Summary) -> list[tuple[str, str]]:
+    return list(summary.started.versions.model_dump().items())

@@ -32,4 +32,6 @@ def _machine() -> Iterator[None]:
     # Not below tmp_path: paths of unix sockets end at 107 bytes.
     with tempfile.TemporaryDirectory(prefix="meshmark-test-") as work, pytest.MonkeyPatch.context() as patch:
         patch.setenv(WORK_DIR_VARIABLE, work)
+        # In the user namespace pytest takes this user for root, and root's temporary directory for its own.
+        patch.setenv("PYTEST_DEBUG_TEMPROOT", work)
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -276,6 +277,13 @@ def test_leaving_an_instance_removes_memory_and_stray_processes() -> None:
     assert not alive(stray)
     assert not memory.exists()
     assert not made.path.exists()
+
+
+def test_an_instance_removed_by_hand_ends_without_a_word() -> None:
+    with instance("test") as made:
+        memory = made.memory_directory()
+        shutil.rmtree(made.path)
+    assert not memory.exists()
 
 
 def test_memory_of_an_instance_that_was_removed_by_hand_is_reclaimed(tmp_path: Path) -> None:

@@ -144,9 +144,10 @@ def reclaim() -> list[str]:
         removed = [_remove(path) for path in _instance_directories(root) if lock_is_free(path)]
     for path in MEMORY_DIR.glob(_memory_path("*").name):
         owner = path / OWNER_LINK
-        if path.lstat().st_uid == os.geteuid() and owner.is_symlink() and not owner.exists():
-            shutil.rmtree(path)
-            removed.append(f"directory in memory {path}, whose instance is gone")
+        with suppress(FileNotFoundError):  # another one reclaims it at the same time
+            if path.lstat().st_uid == os.geteuid() and owner.is_symlink() and not owner.exists():
+                shutil.rmtree(path)
+                removed.append(f"directory in memory {path}, whose instance is gone")
     return removed
 
 
@@ -170,12 +171,14 @@ def _remove(path: Path) -> str:
     killed = _kill_processes_of(path.name)
     try:
         # The lock goes last: a removal that is cut short leaves a directory that the next one recognises.
-        for entry in (*(entry for entry in path.iterdir() if entry.name != "lock"), _memory_path(path.name)):
+        entries = path.iterdir() if path.exists() else ()  # somebody may have removed it by hand
+        for entry in (*(entry for entry in entries if entry.name != "lock"), _memory_path(path.name)):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
-        shutil.rmtree(path)
+        if path.exists():
+            shutil.rmtree(path)
     except OSError as error:
         raise LabError(f"{path} cannot be removed: {error}", hint="Remove it by hand.") from error
     return f"stale instance {path}" + (f" and {killed} of its processes" if killed else "")

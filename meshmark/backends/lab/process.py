@@ -99,10 +99,9 @@ class LabProcess:
         self._popen.send_signal(number)
 
     def wait(self, timeout_s: float) -> int:
-        try:
-            return self._popen.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise self.failure(f"did not end within {timeout_s:g} s") from None
+        if not self.ends_within(timeout_s):
+            raise self.failure(f"did not end within {timeout_s:g} s")
+        return self._popen.wait()
 
     def _gone(self) -> ComponentFailed:
         """Its end of a pipe is closed: it has ended, or is about to."""

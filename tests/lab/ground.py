@@ -15,7 +15,7 @@ from meshmark.backends.lab.process import LabProcess, running
 
 ROOT = Path(__file__).parents[2]
 POLL_S = 0.02
-BOUND_S = 20.0
+BOUND_S = 60.0
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
 """In which an interpreter finds meshmark, its libraries and these tests."""
 

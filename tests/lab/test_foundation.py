@@ -26,7 +26,7 @@ from meshmark.errors import Busy, ComponentFailed
 from tests.lab.ground import BOUND_S, POLL_S, alive, python, run_on, script, wait_for
 
 # Says so once it ignores SIGTERM, which a test may only send after that.
-STUBBORN = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+STUBBORN = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
 
 
 def namespaces_in_use() -> set[int]:
@@ -192,7 +192,7 @@ def test_a_command_that_is_not_there_says_so(host: Host) -> None:
 
 
 def test_a_process_that_does_not_end_in_time_is_told(host: Host) -> None:
-    with run_on(host, "sleep", "60") as process, pytest.raises(ComponentFailed, match="did not end"):
+    with run_on(host, "sleep", "600") as process, pytest.raises(ComponentFailed, match="did not end"):
         process.wait(0)
 
 
@@ -210,7 +210,7 @@ def test_leaving_ends_a_process_politely(host: Host) -> None:
 
 
 def test_leaving_kills_what_stays_and_what_it_started(host: Host) -> None:
-    code = f"import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True); {STUBBORN}"
+    code = f"import subprocess; print(subprocess.Popen(['sleep', '600']).pid, flush=True); {STUBBORN}"
     with run_on(host, *python(code), grace_s=POLL_S) as process:
         grandchild = int(str(process.read_line(BOUND_S)))
         assert process.read_line(BOUND_S) == "ready"
@@ -226,7 +226,7 @@ def test_several_are_ended_at_once(host: Host) -> None:
         "    pathlib.Path(sys.argv[1]).touch()\n"
         "    while len(list(pathlib.Path().glob('ended-*'))) < 3: time.sleep(0.01)\n"
         "    sys.exit(0)\n"
-        "signal.signal(15, end); print('ready', flush=True); time.sleep(60)"
+        "signal.signal(15, end); print('ready', flush=True); time.sleep(600)"
     )
     with ExitStack() as stack:
         processes = [stack.enter_context(run_on(host, *python(code), f"ended-{number}")) for number in range(3)]
@@ -269,7 +269,7 @@ def test_leaving_an_instance_removes_memory_and_stray_processes() -> None:
         memory = made.memory_directory()
         assert made.memory_directory() == memory
         (memory / "segment").write_bytes(b"x")
-        code = "import subprocess; print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid, flush=True)"
+        code = "import subprocess; print(subprocess.Popen(['sleep', '600'], start_new_session=True).pid, flush=True)"
         with run_on(net.hosts["broker-1"], *python(code)) as process:
             stray = int(str(process.read_line(BOUND_S)))
             process.wait(BOUND_S)
@@ -312,7 +312,7 @@ with ExitStack() as stack:
         stack.enter_context(running(host, argv, name="p", component="kafka", log=host.directory / "log", lines=True))
         for host in net.hosts.values()
     ]
-    strays = [int(process.read_line(20)) for process in processes]
+    strays = [int(process.read_line(60)) for process in processes]
     inodes = [os.fstat(namespace.fd).st_ino for namespace in (net.switch, *(h.namespace for h in net.hosts.values()))]
     pids = [process.pid for process in processes]
     print(json.dumps([str(made.path), str(made.memory_directory()), pids, strays, inodes]), flush=True)
@@ -324,8 +324,8 @@ def test_a_killed_conductor_leaves_nothing() -> None:
     """Its children die with it; a grandchild that got away, and the directories, go at the next start."""
     child = (
         "import subprocess, sys, time\n"
-        "print(subprocess.Popen(['sleep', '60'], start_new_session=True, stdout=subprocess.DEVNULL).pid, flush=True)\n"
-        "time.sleep(60)"
+        "print(subprocess.Popen(['sleep', '600'], start_new_session=True, stdout=subprocess.DEVNULL).pid, flush=True)\n"
+        "time.sleep(600)"
     )
     with script(CONDUCTOR, child) as conductor:
         assert conductor.stdout

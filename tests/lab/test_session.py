@@ -40,7 +40,7 @@ class Sleepers:
 def sleepers(made: Instance) -> Iterator[Sleepers]:
     with ExitStack() as stack:
         net = stack.enter_context(network(made, brokers=1, clients=1))
-        yield Sleepers(net, [stack.enter_context(run_on(host, "sleep", "60")) for host in net.hosts.values()])
+        yield Sleepers(net, [stack.enter_context(run_on(host, "sleep", "600")) for host in net.hosts.values()])
 
 
 @contextmanager
@@ -171,7 +171,7 @@ from meshmark.backends.lab import session
 def slow(made):
     with sleepers(made) as cluster:
         print(*[process.pid for process in cluster.processes], flush=True)
-        time.sleep(60)
+        time.sleep(600)
         yield cluster
 session.up(slow, {})
 """
@@ -189,7 +189,7 @@ def test_a_start_that_is_interrupted_leaves_nothing() -> None:
 
 
 def test_a_start_whose_caller_was_killed_leaves_nothing() -> None:
-    with script(SLOW_START.replace("60", "0.2")) as starter:
+    with script(SLOW_START.replace("600", "0.2")) as starter:
         assert starter.stdout
         pids = [int(word) for word in starter.stdout.readline().split()]
         starter.kill()

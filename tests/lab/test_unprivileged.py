@@ -15,7 +15,7 @@ import pytest
 from tests.lab.ground import ENVIRONMENT, ROOT, alive
 
 NOBODY = 65534
-TIMEOUT_S = 180
+TIMEOUT_S = 600
 AS_ROOT = os.geteuid() == 0  # read before the process may have entered a user namespace
 
 

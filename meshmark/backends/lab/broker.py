@@ -21,6 +21,7 @@ from meshmark.kafka.properties import Node, broker_properties, render
 from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
 
 TRAINING_TIMEOUT_S = 120.0
+POLL_S = 0.1
 STARTED = "Kafka Server started"
 POLL_S = 0.1
 

@@ -6,6 +6,7 @@ Everything is made anew for each and gone after it. Both data directories and lo
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -98,7 +99,9 @@ class LabTestbed:
         place = self.network.hosts[host]
         words = [sys.executable if word == "python" and at == 0 else word for at, word in enumerate(argv)]
         log = place.directory / f"{name}.log"
-        packages = {"PYTHONPATH": str(Path(meshmark.__file__).parent.parent)}
+        # Workers run in the host's directory; they are to find this very meshmark, installed or not.
+        own = str(Path(meshmark.__file__).parent.parent)
+        packages = {"PYTHONPATH": os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))}
         with running(place, words, name=name, component=component, log=log, env=packages, lines=True) as process:
             self._logs[f"{host}-{name}.log"] = log
             self._process_probe(host, component).add(process.pid)

@@ -324,7 +324,8 @@ def test_a_killed_conductor_leaves_nothing() -> None:
     """Its children die with it; a grandchild that got away, and the directories, go at the next start."""
     child = (
         "import subprocess, sys, time\n"
-        "print(subprocess.Popen(['sleep', '600'], start_new_session=True, stdout=subprocess.DEVNULL).pid, flush=True)\n"
+        "stray = subprocess.Popen(['sleep', '600'], start_new_session=True, stdout=subprocess.DEVNULL)\n"
+        "print(stray.pid, flush=True)\n"
         "time.sleep(600)"
     )
     with script(CONDUCTOR, child) as conductor:

@@ -26,7 +26,15 @@ BROAD_EXCEPT = {"meshmark/cli/", "meshmark/backends/lab/namespace.py"}
 SLEEP = {"meshmark/clock.py", "meshmark/load/probe_network.py"}
 POLL = "POLL_S"
 # Hosts that texts may name. Registries are not among them: their clients know where they are.
-HOSTS = {"apache.org", "www.apache.org", "www.w3.org", "json-schema.org", "type.googleapis.com", "example.com"}
+HOSTS = {
+    "apache.org",
+    "example.com",
+    "json-schema.org",
+    "type.googleapis.com",
+    "www.apache.org",
+    "www.w3.org",
+    "yaml.org",
+}
 # Distributions that another one pins and re-exports.
 PART_OF = {"pydantic-core": "pydantic", "markupsafe": "jinja2"}
 
@@ -173,6 +181,12 @@ def test_links_in_texts_resolve() -> None:
             if not target.exists() or (anchor and anchor not in headings(target)):
                 broken.append(f"{path.relative_to(ROOT)}: {link}")
     assert broken == []
+
+
+def test_documents_that_the_code_names_exist() -> None:
+    named = matches(r"\b(?:docs|bench)/[\w/-]+\.md\b", {".py", ".sh", ".yaml", ".toml"})
+    assert named
+    assert [line for line in named if not (ROOT / line.split(": ")[-1]).is_file()] == []
 
 
 def test_every_document_is_in_the_table_of_contents() -> None:

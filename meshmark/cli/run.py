@@ -100,8 +100,7 @@ def _announce(plan: Plan, level: Effort, directory: Path) -> None:
     most = min(estimate_seconds(plan), plan.budget_seconds)
     note(f"{plan.name}: {rounds} rounds, {plan.repeats} of each of {', '.join(s.name for s in plan.scenarios)}")
     note(f"takes about {duration(most)}, at most {duration(plan.budget_seconds)} after set-up; record: {directory}")
-    if level != "default" or plan.repeats == 3:
-        note(f"{CERTAINTY[level]}{'' if level == 'full' else ' (--full says more)'}")
+    note(f"{CERTAINTY[level]}{'' if level == 'full' else ' (--full says more)'}")
     for text in remarks(plan):
         note(f"warning: {text}")
 

@@ -24,7 +24,6 @@ _LADDER_STEPS = 3
 """A ladder mostly ends at its second or third step, when a further client adds nothing."""
 _TESTBED_SECONDS = 1.5
 _DISK_MODES = 2
-_NETWORK_PATHS = 3
 _FLOW_KINDS = 2
 
 # Budgets: a quick run of four scenarios ends within 5 minutes, a default one within 12; more scenarios get more.
@@ -42,9 +41,9 @@ _ENVIRONMENT: dict[str, dict[str, Any]] = {
 }
 
 CERTAINTY: dict[Effort, str] = {
-    "quick": "2 repeats of short windows: a difference below about 20 % cannot be told from noise",
-    "default": "3 repeats: a difference below about 10 % cannot be told from noise",
-    "full": "10 repeats of long windows: the spread over repeats is what the table is worth",
+    "quick": "quick: 2 repeats of short windows tell only large differences from noise; expect 'cannot tell'",
+    "default": "3 repeats tell differences from noise only where they are well above the spread over repeats",
+    "full": "full: 10 repeats of long windows; the interval beside each figure is what it is worth",
 }
 
 
@@ -77,12 +76,15 @@ def _hurried(scenario: Scenario, values: dict[str, Any]) -> Scenario:
 def estimate_seconds(plan: Plan) -> float:
     """What the whole plan takes on an idle machine, its budget aside; set-up on a cold cache comes on top."""
     rounds = sum(_round_seconds(scenario) for scenario in plan.scenarios)
-    return _environment_seconds(plan.environment) + plan.repeats * rounds
+    return _environment_seconds(plan) + plan.repeats * rounds
 
 
-def _environment_seconds(environment: EnvironmentSpec) -> float:
-    once = _DISK_MODES * environment.disk_seconds + _NETWORK_PATHS * _FLOW_KINDS * environment.network_seconds
-    return environment.repeats * once + _NETWORK_PATHS * _TESTBED_SECONDS
+def _environment_seconds(plan: Plan) -> float:
+    """The network is probed directly and through each kind of sidecars that the plan has."""
+    environment = plan.environment
+    kinds = {scenario.data_plane.mtls for scenario in plan.scenarios if scenario.data_plane.sidecars}
+    network = (1 + len(kinds)) * (_FLOW_KINDS * environment.network_seconds + _TESTBED_SECONDS)
+    return environment.repeats * (_DISK_MODES * environment.disk_seconds + network)
 
 
 def _round_seconds(scenario: Scenario) -> float:

@@ -221,9 +221,9 @@ class _Builder:
             value = float(text)
         elif len(text) <= 30:
             value = int(text, 0) if text[:2] in ("0x", "0o") else int(text)
-        if math.isinf(value) or abs(value) > INTEGER_MAX:
+        if math.isinf(value) or (integer and abs(value) > INTEGER_MAX):
             shown = text if len(text) <= 30 else f"{text[:20]}... ({len(text)} characters)"
-            self.problems.append(Problem(at, key, f"{shown} is too large; at most {INTEGER_MAX}"))
+            self.problems.append(Problem(at, key, f"{shown} is too large; must be at most {INTEGER_MAX}"))
             return None
         return value
 

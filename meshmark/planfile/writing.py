@@ -9,6 +9,7 @@ import io
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from meshmark.plan import Plan
 
@@ -30,8 +31,19 @@ def dump(plan: Plan) -> str:
     yaml.width = 119
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
-    yaml.dump(values, stream)
+    yaml.dump(_escaped(values), stream)
     return stream.getvalue()
+
+
+def _escaped(value: Any) -> Any:
+    """Text with characters that an editor would not show is quoted, so that it is written as escapes."""
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    if isinstance(value, str) and not value.isprintable():
+        return DoubleQuotedScalarString(value)
+    return value
 
 
 def _short(scenario: dict[str, Any]) -> dict[str, Any] | str:

@@ -62,9 +62,7 @@ def bootstrap(sidecar: Sidecar) -> Config:
     return {
         "node": {"id": sidecar.host, "cluster": "meshmark"},
         "admin": {"address": {"pipe": {"path": str(sidecar.admin_socket), "mode": 0o600}}},
-        "layered_runtime": {
-            "layers": [{"name": "static", "static_layer": {"overload.global_downstream_max_connections": 2**31 - 1}}]
-        },
+        "overload_manager": {"resource_monitors": [_connection_limit()]},
         "static_resources": {
             "listeners": [
                 _virtual_inbound(sidecar),
@@ -87,6 +85,14 @@ def bootstrap(sidecar: Sidecar) -> Config:
             ],
         },
     }
+
+
+def _connection_limit() -> Config:
+    """None, as in Istio's bootstrap; without it Envoy warns that there is none."""
+    name = "global_downstream_max_connections"
+    kind = f"{TYPES}.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    limit = {"@type": kind, "max_active_downstream_connections": 2**31 - 1}
+    return {"name": f"envoy.resource_monitors.{name}", "typed_config": limit}
 
 
 def _virtual_inbound(sidecar: Sidecar) -> Config:

@@ -124,7 +124,7 @@ def _text(error: KafkaException) -> str:
 
 def _perform(given: dict[str, Any]) -> None:
     # Short backoffs: while brokers start, a client with the defaults would wait up to ten seconds.
-    quick = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100, "log_level": 2}
+    quick = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 200, "log_level": 2}
     client = AdminClient({**quick, **given["config"]})
     timeout_s = float(given["timeout_s"])
     match given["command"]:

@@ -226,7 +226,8 @@ class LabCluster(LabTestbed):
         return {key: host for layout in self._layouts.values() for key, host in layout.leaders.items()}
 
     def wait_until_serving(self) -> None:
-        """Through the data plane, from the first client host."""
+        """Until the brokers have started, and the first client host sees all of them through the data plane."""
+        broker.wait_until_started([p for p in self.processes if p.component == "kafka"], START_TIMEOUT_S)
         self._administer("wait", START_TIMEOUT_S, brokers=len(self.broker_hosts))
 
     def start_admin(self) -> None:

@@ -54,7 +54,7 @@ def machine_cpu(text: str, ticks_per_s: int) -> Values:
     ticks["user"] = ticks.get("user", 0) + ticks.pop("nice", 0)
     values = {f"{name}_s": count / ticks_per_s for name, count in ticks.items()}
     if rows.get("ctxt"):
-        values["context_switches"] = float(_integers(rows["ctxt"], "/proc/stat")[0])
+        values["context_switches"] = float(_integer(rows["ctxt"], "/proc/stat"))
     return values
 
 
@@ -68,7 +68,7 @@ def process_stat(text: str, ticks_per_s: int, page_bytes: int) -> ProcessStat:
     # Field n of proc.rst (from 1) is fields[n - 3]: pid and name are gone.
     user, system, threads, start, rss = _integers([fields[n - 3] for n in (14, 15, 20, 22, 24)], "/proc/PID/stat")
     return ProcessStat(
-        pid=_integers([number.strip()], "/proc/PID/stat")[0],
+        pid=_integer([number.strip()], "/proc/PID/stat"),
         name=name,
         state=fields[0],
         user_s=user / ticks_per_s,
@@ -85,7 +85,7 @@ def process_io(text: str) -> Values:
     for row in _rows(text):
         key = row[0].rstrip(":")
         if key in ("read_bytes", "write_bytes"):
-            values[key] = float(_integers(row[1:2], "/proc/PID/io")[0])
+            values[key] = float(_integer(row[1:2], "/proc/PID/io"))
     return values
 
 
@@ -95,7 +95,7 @@ def memory(text: str) -> Values:
     for row in _rows(text):
         metric = _MEMORY_FIELDS.get(row[0].rstrip(":"))
         if metric is not None:
-            values[metric] = float(_integers(row[1:2], "/proc/meminfo")[0] * 1024)
+            values[metric] = float(_integer(row[1:2], "/proc/meminfo") * 1024)
     return values
 
 
@@ -125,7 +125,7 @@ def pressure(text: str) -> Values:
     for row in _rows(text):
         for field in row[1:]:
             if field.startswith("total="):
-                values[row[0]] = _integers([field.removeprefix("total=")], "/proc/pressure")[0] / 1e6
+                values[row[0]] = _integer([field.removeprefix("total=")], "/proc/pressure") / 1e6
     return values
 
 
@@ -155,7 +155,7 @@ def tcp(text: str) -> Values:
         raise ValueError("no pair of lines 'Tcp:' in the text of /proc/net/snmp")
     named = dict(zip(rows[0], rows[1], strict=True))
     return {
-        metric: float(_integers([named[field]], "/proc/net/snmp")[0])
+        metric: float(_integer([named[field]], "/proc/net/snmp"))
         for field, metric in _TCP_FIELDS.items()
         if field in named
     }
@@ -195,6 +195,13 @@ def _unescape(field: str) -> str:
 
 def _rows(text: str) -> list[list[str]]:
     return [fields for fields in (line.split() for line in text.splitlines()) if fields]
+
+
+def _integer(fields: list[str], source: str) -> int:
+    """The first field, which may be missing."""
+    if not fields:
+        raise ValueError(f"a line of {source} is cut")
+    return _integers(fields[:1], source)[0]
 
 
 def _integers(fields: list[str], source: str) -> list[int]:

@@ -1,0 +1,174 @@
+"""Texts of a real kernel (6.18) and texts that no kernel prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from meshmark.probes import procfs
+from meshmark.record import METRICS
+
+TEXTS = Path(__file__).parent / "texts"
+
+
+def text(name: str) -> str:
+    return (TEXTS / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_niced_time_is_user_time_and_guest_time_is_not_counted_twice() -> None:
+    cpu = procfs.machine_cpu("cpu 100 50 30 400 5 1 2 3 60 10\nctxt 7\n", 100)
+    assert cpu["user_s"] == 1.5
+    assert cpu["context_switches"] == 7
+    parts = ("user", "system", "idle", "iowait", "irq", "softirq", "steal")
+    assert sum(cpu[f"{part}_s"] for part in parts) == pytest.approx(5.91)
+
+
+def test_the_machines_line_is_the_sum_of_its_cpus() -> None:
+    whole = procfs.machine_cpu(text("proc-stat"), 100)
+    lines = text("proc-stat").splitlines()
+    single = [procfs.machine_cpu(line.replace(f"cpu{n}", "cpu"), 100) for n, line in enumerate(lines[1:3])]
+    for part in ("user_s", "system_s", "idle_s", "steal_s"):
+        assert sum(cpu[part] for cpu in single) == pytest.approx(whole[part], abs=0.05)
+
+
+def test_what_an_old_kernel_does_not_print_is_absent() -> None:
+    assert "steal_s" not in procfs.machine_cpu("cpu 1 2 3 4\n", 100)
+    assert "context_switches" not in procfs.machine_cpu("cpu 1 2 3 4\n", 100)
+    assert procfs.pressure("some avg10=0.00 avg60=0.00 avg300=0.00 total=2500000\n") == {"some": 2.5}
+
+
+def test_a_process_name_may_hold_blanks_and_parentheses() -> None:
+    stat = procfs.process_stat(text("proc-pid-stat"), 100, 4096)
+    assert (stat.pid, stat.name, stat.state) == (1, "a (very) odd name", "S")
+    assert (stat.user_s, stat.system_s) == (2.48, 13.96)
+    assert (stat.threads, stat.start_ticks, stat.rss_bytes) == (13, 25, 4980 * 4096)
+
+
+@pytest.mark.parametrize("name", [") S 9 9 9 (", "1 (x", "a\nb", "", "((((", "cpu 1 2 3"])
+def test_a_process_may_choose_any_name(name: str) -> None:
+    rest = text("proc-pid-stat").rpartition(")")[2]
+    stat = procfs.process_stat(f"77 ({name}){rest}", 100, 4096)
+    assert (stat.pid, stat.name, stat.user_s) == (77, name, 2.48)
+
+
+def test_storage_bytes_of_a_process() -> None:
+    assert procfs.process_io(text("proc-pid-io")) == {"read_bytes": 192512, "write_bytes": 4096}
+
+
+def test_memory_is_given_in_bytes() -> None:
+    assert procfs.memory(text("proc-meminfo")) == {
+        "available_bytes": 23053236 * 1024,
+        "cached_bytes": 3047848 * 1024,
+        "dirty_bytes": 920 * 1024,
+        "writeback_bytes": 0,
+    }
+
+
+def test_a_device_is_found_by_its_numbers() -> None:
+    assert procfs.device(text("proc-diskstats"), 254, 0) == {
+        "read_ops": 234443,
+        "read_bytes": 12331818 * 512,
+        "write_ops": 385534,
+        "write_bytes": 67063472 * 512,
+        "busy_s": 78.38,
+    }
+    assert procfs.device(text("proc-diskstats"), 254, 1) == {}
+
+
+def test_pressure_totals_are_seconds() -> None:
+    assert procfs.pressure(text("proc-pressure-io")) == {"some": 48.714508, "full": 13.594941}
+
+
+def test_each_interface_has_its_own_counters() -> None:
+    found = procfs.interfaces(text("proc-net-dev"))
+    assert list(found) == ["lo", "ifb0", "ifb1", "eth0"]
+    assert found["eth0"] == {
+        "rx_bytes": 2411081208,
+        "rx_packets": 72195,
+        "tx_bytes": 5318208,
+        "tx_packets": 48844,
+    }
+
+
+def test_tcp_segments_are_found_by_the_names_in_the_heading() -> None:
+    assert procfs.tcp(text("proc-net-snmp")) == {
+        "tcp_in_segments": 773803,
+        "tcp_out_segments": 745617,
+        "tcp_retransmits": 4922,
+    }
+    assert procfs.tcp("Tcp: OutSegs MaxConn\nTcp: 5 -1\n") == {"tcp_out_segments": 5}
+
+
+def test_mount_points_may_hold_blanks_and_optional_fields() -> None:
+    line = r"36 35 98:0 /mnt1 /my\040disk\134x rw,noatime master:1 shared:2 - ext3 /dev/ro\011ot rw"
+    assert procfs.mounts(line) == [procfs.Mount(98, 0, "/mnt1", "/my disk\\x", "ext3", "/dev/ro\tot")]
+    assert [mount.file_system for mount in procfs.mounts(text("proc-mountinfo"))] == [
+        "sysfs",
+        "tmpfs",
+        "ext4",
+        "tmpfs",
+    ]
+
+
+Parser = Callable[[str], object]
+PARSERS: dict[str, Parser] = {
+    "proc-stat": lambda raw: procfs.machine_cpu(raw, 100),
+    "proc-pid-stat": lambda raw: procfs.process_stat(raw, 100, 4096),
+    "proc-diskstats": lambda raw: procfs.device(raw, 254, 0),
+    "proc-net-snmp": procfs.tcp,
+    "proc-net-dev": procfs.interfaces,
+    "proc-mountinfo": procfs.mounts,
+    "proc-meminfo": procfs.memory,
+    "proc-pid-io": procfs.process_io,
+    "proc-pressure-io": procfs.pressure,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("proc-stat", ""),
+        ("proc-stat", "intr 5 6\n"),
+        ("proc-stat", "cpu 1 2 three 4\n"),
+        ("proc-pid-stat", ""),
+        ("proc-pid-stat", "12 (java"),
+        ("proc-pid-stat", "12 (java) S 1 2 3"),
+        ("proc-diskstats", " 254 0 vda 1 2 3\n"),
+        ("proc-diskstats", " 254 0 vda 1 2 3 4 5 6 x 8 9 10 11\n"),
+        ("proc-net-snmp", "Tcp: OutSegs\n"),
+        ("proc-net-snmp", "Tcp: OutSegs InSegs\nTcp: 1\n"),
+        ("proc-net-dev", "eth0: 1 2 3\n"),
+        ("proc-mountinfo", "36 35 98:0 /mnt1 /mnt2 rw\n"),
+        ("proc-meminfo", "Dirty: much kB\n"),
+        ("proc-pid-io", "read_bytes: -\n"),
+        ("proc-pressure-io", "some avg10=0.00 total=\n"),
+    ],
+)
+def test_what_no_kernel_prints_is_refused(name: str, raw: str) -> None:
+    with pytest.raises(ValueError, match=r"/proc|mountinfo"):
+        PARSERS[name](raw)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_a_text_cut_anywhere_gives_values_or_is_refused(name: str) -> None:
+    """No other exception: a file that changes while it is read must not end a run."""
+    whole = text(name)
+    for end in range(0, len(whole), 7):
+        try:
+            PARSERS[name](whole[:end])
+        except ValueError:
+            continue
+
+
+def test_every_value_has_the_name_of_a_metric() -> None:
+    names = {
+        *procfs.machine_cpu(text("proc-stat"), 100),
+        *procfs.process_io(text("proc-pid-io")),
+        *procfs.memory(text("proc-meminfo")),
+        *procfs.device(text("proc-diskstats"), 254, 0),
+        *procfs.interfaces(text("proc-net-dev"))["eth0"],
+        *procfs.tcp(text("proc-net-snmp")),
+    }
+    assert names <= METRICS.keys()

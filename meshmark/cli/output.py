@@ -29,8 +29,8 @@ def stdout_is_gone() -> bool:
         watch = select.poll()
         watch.register(sys.stdout.fileno(), select.POLLOUT)
         return any(event & select.POLLERR for _, event in watch.poll(0))
-    except (OSError, ValueError):  # no file behind it, or closed
-        return True
+    except (OSError, ValueError):  # no file descriptor behind it that could be asked
+        return False
 
 
 def silence_stdout() -> None:

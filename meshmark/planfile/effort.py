@@ -42,7 +42,7 @@ _ENVIRONMENT: dict[str, dict[str, Any]] = {
 
 CERTAINTY: dict[Effort, str] = {
     "quick": "quick: 2 repeats of short windows tell only large differences from noise; expect 'cannot tell'",
-    "default": "3 repeats tell differences from noise only where they are well above the spread over repeats",
+    "default": "differences are told from noise only where they are well above the spread over repeats",
     "full": "full: 10 repeats of long windows; the interval beside each figure is what it is worth",
 }
 

@@ -11,6 +11,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
+from itertools import cycle
 from typing import Any
 
 import vl_convert
@@ -28,7 +30,7 @@ DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [12, 3], [4, 2, 1, 2, 1, 2], [1,
 INK, FAINT, RULE, BAND = "var(--ink)", "var(--faint)", "var(--rule)", "var(--band)"
 
 PLOT_WIDTH, PLOT_HEIGHT = 400, 132
-TICK_WIDTH, LABEL_WIDTH = 52, 124
+TICK_WIDTH, LABEL_WIDTH, TOP = 52, 124, 8
 BAR_WIDTH, RATE_WIDTH = 112, 400
 LABEL_STEP = 14
 """Pixels between two names at the ends of lines."""
@@ -67,17 +69,21 @@ class Window:
 
 
 def lines(panel: Panel, end_s: float, windows: Sequence[Window]) -> str:
-    """A panel over the round's time; windows are shaded, the one that counts darker."""
+    """A panel over the round's time; windows are shaded, the one that counts darker.
+
+    Its words are added to the picture afterwards: measuring them took the converter more time than all the rest.
+    Their places are known, since every panel's plot has the same: the same time is at the same x on a whole page.
+    """
     ticks = _ticks(max((value for line in panel.lines for value in line.values if value is not None), default=0.0))
+    seconds = [tick for tick in _ticks(end_s, steps_max=6) if tick <= end_s]
     names = [line.label for line in panel.lines]
     x: Spec = {
         "field": "t",
         "type": "quantitative",
         "scale": {"domain": [0, end_s], "nice": False},
-        "axis": {"grid": False, "title": None, "tickCount": 6},
+        "axis": {"grid": False, "title": None, "values": seconds, "labels": False, "domain": False},
     }
-    y: Spec = {"field": "v", "type": "quantitative", **_y_axis(ticks)}
-    colour: Spec = {"field": "s", "type": "nominal", "scale": _scale(names, COLOURS), "legend": None}
+    y: Spec = {"field": "v", "type": "quantitative", **_y_axis(ticks, labels=False)}
     drawn = {
         "data": {
             "values": [
@@ -90,32 +96,39 @@ def lines(panel: Panel, end_s: float, windows: Sequence[Window]) -> str:
         "encoding": {
             "x": x,
             "y": y,
-            "color": colour,
+            "color": {"field": "s", "type": "nominal", "scale": _scale(names, COLOURS), "legend": None},
             "strokeDash": {"field": "s", "type": "nominal", "scale": _scale(names, DASHES), "legend": None},
         },
     }
-    ends = [(line.label, next((v for v in reversed(line.values) if v is not None), 0.0)) for line in panel.lines]
-    labels = {
-        "data": {"values": _labels(ends, ticks[-1])},
-        "mark": {"type": "text", "align": "left", "dx": 8, "baseline": "middle"},
-        "encoding": {
-            "x": {"value": PLOT_WIDTH},
-            "y": {**y, "field": "at"},
-            "text": {"field": "s"},
-            "color": colour,
-        },
-    }
-    # Padding without autosize: every panel's plot has the same place, so that the same time is at the same x.
-    padding = {"left": TICK_WIDTH, "right": LABEL_WIDTH, "top": 8, "bottom": 22}
-    return svg(
+    picture = svg(
         {
             "width": PLOT_WIDTH,
             "height": PLOT_HEIGHT,
             "autosize": "none",
-            "padding": padding,
-            "layer": [_bands(windows, x), drawn, labels],
+            "padding": {"left": TICK_WIDTH, "right": LABEL_WIDTH, "top": TOP, "bottom": 22},
+            "layer": [_bands(windows, x), drawn] if windows else [drawn],
         }
     )
+    return picture.removesuffix("</svg>") + _words(panel, ticks, seconds, end_s) + "</svg>"
+
+
+def _words(panel: Panel, ticks: Sequence[float], seconds: Sequence[float], end_s: float) -> str:
+    """Ticks' labels and the lines' names at their ends."""
+
+    def text(x: float, y: float, words: str, anchor: str = "start", colour: str = FAINT) -> str:
+        return f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="{anchor}" fill="{colour}">{escape(words)}</text>'
+
+    def at(value: float) -> float:
+        return PLOT_HEIGHT * (1 - value / ticks[-1])
+
+    colours = dict(zip((line.label for line in panel.lines), cycle(COLOURS), strict=False))
+    ends = [(line.label, next((v for v in reversed(line.values) if v is not None), 0.0)) for line in panel.lines]
+    words = [text(-7, at(tick), f"{tick:,.10g}", "end") for tick in ticks]
+    words += [text(PLOT_WIDTH * tick / end_s, PLOT_HEIGHT + 13, f"{tick:,.10g}", "middle") for tick in seconds]
+    words += [
+        text(PLOT_WIDTH + 8, at(place), label, colour=colours[label]) for label, place in _labels(ends, ticks[-1])
+    ]
+    return f'<g transform="translate({TICK_WIDTH},{TOP})" font-size="12">{"".join(words)}</g>'
 
 
 def _bands(windows: Sequence[Window], x: Spec) -> Spec:
@@ -142,7 +155,7 @@ def bars(rows: Sequence[str], columns: Mapping[str, Sequence[float | None]], *, 
     widest = max(tops.values(), default=0.0)
     return svg(
         {
-            "spacing": 10,
+            "spacing": 16,
             "hconcat": [
                 _bar_column(head, rows, values, (widest if shared else tops[head]) or 1.0, first=place == 0)
                 for place, (head, values) in enumerate(columns.items())
@@ -301,7 +314,7 @@ def _names_axis(names: Sequence[str]) -> Spec:
     }
 
 
-def _y_axis(ticks: Sequence[float]) -> Spec:
+def _y_axis(ticks: Sequence[float], *, labels: bool = True) -> Spec:
     return {
         "scale": {"domain": [0, ticks[-1]], "nice": False},
         "axis": {
@@ -309,6 +322,7 @@ def _y_axis(ticks: Sequence[float]) -> Spec:
             "values": ticks,
             "domain": False,
             "ticks": False,
+            "labels": labels,
             "format": ",.4~g" if ticks[-1] < 1000 else ",.0f",
         },
     }
@@ -318,17 +332,17 @@ def _scale(names: Sequence[str], values: Sequence[Any]) -> Spec:
     return {"domain": list(names), "range": [values[place % len(values)] for place in range(len(names))]}
 
 
-def _ticks(highest: float) -> list[float]:
-    """Three to five round steps from zero to just above the highest value."""
+def _ticks(highest: float, steps_max: int = 4) -> list[float]:
+    """A few round steps from zero to just above the highest value, `steps_max` at most."""
     if highest <= 0:
         return [0.0, 1.0]
-    power = 10.0 ** math.floor(math.log10(highest / 4))
-    step = next(unit * power for unit in (1, 2, 2.5, 5, 10) if unit * power * 4 >= highest * 0.999)
+    power = 10.0 ** math.floor(math.log10(highest / steps_max))
+    step = next(unit * power for unit in (1, 2, 2.5, 5, 10) if unit * power * steps_max >= highest * 0.999)
     count = max(1, math.ceil(highest / step - 1e-9))
     return [float(f"{step * place:.6g}") for place in range(count + 1)]
 
 
-def _labels(ends: Sequence[tuple[str, float]], top: float) -> list[Spec]:
+def _labels(ends: Sequence[tuple[str, float]], top: float) -> list[tuple[str, float]]:
     """Names beside the last values of their lines, moved apart, as little as possible, where they would touch:
     names that touch form a block around the mean of the places they want."""
     step = LABEL_STEP * top / PLOT_HEIGHT
@@ -345,7 +359,7 @@ def _labels(ends: Sequence[tuple[str, float]], top: float) -> list[Spec]:
             wanted = sum(value for _, value in blocks[-1]) / len(blocks[-1])
             middle[-1] = max(half - step / 2, min(wanted, top + step / 2 - half))
     return [
-        {"s": label, "at": centre + step * (place - (len(block) - 1) / 2)}
+        (label, centre + step * (place - (len(block) - 1) / 2))
         for block, centre in zip(blocks, middle, strict=True)
         for place, (label, _) in enumerate(block)
     ]

@@ -7,6 +7,7 @@ its reading at each step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -198,7 +199,7 @@ def panels(samples: Sequence[Sample], origin_s: float) -> list[Panel]:
     """Panels that have anything to show."""
     if len(samples) < 2:
         return []
-    picked = _thinned(samples)
+    picked = _thinned(samples, [sample.time_s for sample in samples])
     series = _Series(picked)
     times = tuple(round(sample.time_s - origin_s, 2) for sample in picked)
     made = (_panel(form, series, times) for form in FORMS)
@@ -209,7 +210,7 @@ def load_panel(intervals: Sequence[LoadInterval], origin_s: float) -> Panel | No
     """What the load workers reported: rates of records."""
     if len(intervals) < 2:
         return None
-    picked = _thinned(intervals)
+    picked = _thinned(intervals, [each.time_s for each in intervals])
     steps = _Steps([each.time_s for each in picked])
     counts = {
         "acknowledged": [float(each.totals.acknowledged) for each in picked],
@@ -300,9 +301,17 @@ def _sum(row: Sequence[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _thinned(rows: Sequence[T]) -> Sequence[T]:
-    step = -(-len(rows) // POINTS_MAX)
-    return rows[::step]
+def _thinned(rows: Sequence[T], times_s: Sequence[float]) -> Sequence[T]:
+    """Readings a fair step apart, POINTS_MAX at most. Between those on the clock others were read at the edges of
+    windows; over a few milliseconds the ticks of CPU counters would be spikes of many CPUs."""
+    shortest = median(after - before for before, after in pairwise(times_s)) / 2
+    kept: list[T] = []
+    last = -math.inf
+    for row, time_s in zip(rows, times_s, strict=True):
+        if time_s - last >= shortest:
+            kept.append(row)
+            last = time_s
+    return kept[:: -(-len(kept) // POINTS_MAX)]
 
 
 def _rounded(values: Values, scale: float) -> tuple[float | None, ...]:

@@ -57,26 +57,30 @@ def answer_figures(summary: Summary) -> list[Figure]:
         return []
     names = [row.name for row in rows]
     cpu = {name: [_cpu(row, name) for row in rows] for name in ("brokers", "sidecars", "clients", "machine")}
-    packets = {"packets": [row.packets_per_mb for row in rows], "segments": [row.tcp_segments_per_mb for row in rows]}
+    packets = {
+        "packets": [row.packets_per_mb for row in rows],
+        "TCP segments": [row.tcp_segments_per_mb for row in rows],
+        "bytes a packet": [row.packet_bytes for row in rows],
+    }
     return [
         Figure(
             title="Messages per second",
             picture=charts.rates(rows),
-            caption="Tick: mean of the repeats. Line: its 95 % interval. Circles: the repeats.",
+            caption="Tick: mean of the repeats; line: its 95 % interval; circles: repeats.",
             grid=_rates_grid(rows),
         ),
         Figure(
             title="CPU seconds per GB acknowledged",
             picture=charts.bars(names, cpu),
-            caption="Machine: all of it that was busy, the rest of the system included.",
+            caption=f"Machine: all of it that was busy, the rest of the system included. {view.unusable_cpu(rows)}",
             grid=_bars_grid("CPU seconds per GB acknowledged", names, cpu),
         ),
         Figure(
-            title="Packets and segments per MB acknowledged",
+            title="Packets per MB acknowledged",
             picture=charts.bars(names, packets, shared=False),
-            caption="Offload super-packets on the hosts' interfaces; TCP segments, with those between a host's "
-            "application and its sidecar. Each column has its own scale.",
-            grid=_bars_grid("Packets and segments per MB acknowledged", names, packets),
+            caption="Offload super-packets on the hosts' interfaces; segments also between an application and its "
+            "sidecar. Each column has its own scale.",
+            grid=_bars_grid("Packets per MB acknowledged", names, packets),
         ),
     ]
 
@@ -92,7 +96,7 @@ def _rates_grid(rows: Sequence[ScenarioSummary]) -> Grid:
         columns=(
             text_column("scenario", (row.name for row in rows)),
             Column(head="mean", cells=tuple(rate_msg_s(row.rate_msg_s) for row in rows)),
-            Column(head="95 % interval", cells=tuple(view.interval(row.rate_interval, rate_msg_s) for row in rows)),
+            Column(head="95 % interval", cells=tuple(view.rate_interval(row.rate_interval) for row in rows)),
             *(
                 Column(head=f"repeat {repeat}", cells=tuple(rate(row, repeat) for row in rows), group="repeats")
                 for repeat in repeats

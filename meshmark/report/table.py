@@ -11,7 +11,7 @@ from meshmark.report.view import Column, Grid
 
 WIDTH = 120
 GAP = "  "
-TEXT_WIDTH_MAX = 24
+TEXT_WIDTH_MAX = 18
 """A text cell longer than this goes on in the next line."""
 
 

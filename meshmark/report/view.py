@@ -6,10 +6,11 @@ say more than these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from meshmark.analysis.ledger import UNUSABLE_SHARE
 from meshmark.analysis.model import Interval, NetworkCeiling, RepeatSummary, ScenarioSummary, Summary, Verdict
 from meshmark.plan import Model, Scenario
 from meshmark.units import MB, UNKNOWN, column, duration, percent, rate_msg_s
@@ -126,8 +127,9 @@ def _with_loss(scenario: ScenarioSummary, verdict: Verdict) -> str:
     return f"{scenario.name} ({percent(abs(scenario.loss_vs_plain))})"
 
 
-def interval(value: Interval | None, write: Callable[[float], str], unit: str = "") -> str:
-    return UNKNOWN if value is None else f"{write(value.low)} … {write(value.high)}{unit}"
+def rate_interval(value: Interval | None) -> str:
+    """An interval from few repeats can reach below zero, where no rate is."""
+    return UNKNOWN if value is None else f"{rate_msg_s(max(0.0, value.low))} … {rate_msg_s(value.high)}"
 
 
 def _percent_points(ratio: float) -> str:
@@ -145,7 +147,7 @@ def loss_if(asked: bool, ratio: float | None) -> str:
 
 
 def loss_interval(value: Interval | None) -> str:
-    return interval(value, _percent_points, " %")
+    return UNKNOWN if value is None else f"{_percent_points(value.low)} … {_percent_points(value.high)} %"
 
 
 def carried(summary: Summary) -> Grid:
@@ -157,7 +159,7 @@ def carried(summary: Summary) -> Grid:
         columns=(
             text_column("scenario", (row.name for row in rows)),
             Column(head="messages/s", cells=tuple(rate_msg_s(row.rate_msg_s) for row in rows)),
-            Column(head="95 % interval", cells=tuple(interval(row.rate_interval, rate_msg_s) for row in rows)),
+            Column(head="95 % interval", cells=tuple(rate_interval(row.rate_interval) for row in rows)),
             Column(head="spread", cells=tuple(percent(row.rate_spread) for row in rows)),
             Column(head="repeats", cells=tuple(f"{row.repeats_valid} of {row.repeats_planned}" for row in rows)),
             number_column("log", (_scaled(row.disk_bytes_s_per_broker, MB) for row in rows), per_broker),
@@ -197,10 +199,20 @@ def cost(summary: Summary) -> Grid:
             number_column("sidecars", (row.cpu_s_per_gb.sidecars for row in rows), per_gb),
             number_column("clients", (row.cpu_s_per_gb.clients for row in rows), per_gb),
             number_column("machine", (row.cpu_s_per_gb.machine for row in rows), per_gb),
+            Column(head="unattributed", cells=tuple(percent(row.unattributed_share) for row in rows)),
             text_column("encrypted hops", (hops(row) for row in rows)),
             text_column("limited by", (", ".join(row.limited_by) or UNKNOWN for row in rows)),
         ),
+        note=f"CPU seconds per GB: {unusable}" if (unusable := unusable_cpu(rows)) else "",
     )
+
+
+def unusable_cpu(rows: Iterable[ScenarioSummary]) -> str:
+    """Names the scenarios whose CPU per GB must not be used; empty if there is none."""
+    names = [row.name for row in rows if row.unattributed_share and abs(row.unattributed_share) > UNUSABLE_SHARE]
+    if not names:
+        return ""
+    return f"Not usable for {listing(names)}: more than {percent(UNUSABLE_SHARE)} of the CPU time is unattributed."
 
 
 def hops(row: ScenarioSummary) -> str:

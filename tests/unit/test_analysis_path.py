@@ -1,0 +1,186 @@
+"""Sidecar counters against what Kafka moved: the right ones pass, each that is wrong is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshmark.analysis.path import JUDGED_BYTES, check_path, unexplained
+from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+from meshmark.record import BatchFill, Counters, PathCheck
+
+BROKERS = ("broker-1", "broker-2", "broker-3")
+LED = {"broker-1": 40e6, "broker-2": 35e6, "broker-3": 45e6}
+OVERHEAD = 1.002  # of produce requests over the log
+ASKED = 1e6  # bytes of fetch requests that a broker sends as a follower, and gets as a leader
+FRAMES = 0.8e6  # of the answers to them
+
+
+def counters(factor: int, groups: int, *, clients: tuple[str, ...] = ("client-1",), size: float = 1.0) -> Counters:
+    """What a cluster counts whose followers fetch in equal parts, by arithmetic of its own."""
+    total = sum(LED.values())
+    values: Counters = {}
+    for host, led in LED.items():
+        followed = (total - led) * (factor - 1) / 2
+        values[f"{host}/kafka/leader_log_bytes"] = led
+        values[f"{host}/kafka/log_bytes"] = led + followed
+        asked, frames = (ASKED, FRAMES) if factor > 1 else (0, 0)
+        values[f"{host}/sidecar/inbound_rx_bytes"] = led * OVERHEAD + asked
+        values[f"{host}/sidecar/inbound_tx_bytes"] = led * (factor - 1 + groups) + frames
+        values[f"{host}/sidecar/outbound_rx_bytes"] = followed + frames
+        values[f"{host}/sidecar/outbound_tx_bytes"] = asked
+    for host in clients:
+        values[f"{host}/sidecar/outbound_tx_bytes"] = total * OVERHEAD / len(clients)
+        values[f"{host}/sidecar/outbound_rx_bytes"] = total * groups / len(clients)
+    return {key: value * size for key, value in values.items()}
+
+
+def check(
+    end: Counters,
+    *,
+    factor: int = 3,
+    groups: int = 0,
+    data_plane: DataPlane = DataPlane.ISTIO_MTLS,
+    clients: tuple[str, ...] = ("client-1",),
+    request_bytes: float = sum(LED.values()) * OVERHEAD,
+) -> tuple[PathCheck, ...]:
+    scenario = Scenario(
+        name="mesh",
+        data_plane=data_plane,
+        cluster=ClusterSpec(clients=len(clients)),
+        workload=Workload(replication_factor=factor, subscriptions_per_topic=groups),
+    )
+    batch = BatchFill(records_per_batch=200, bytes_per_batch=100_000, requests=1_000, request_bytes=int(request_bytes))
+    start = dict.fromkeys(end, 7.0)
+    return check_path(
+        start=start,
+        end={key: value + 7.0 for key, value in end.items()},
+        scenario=scenario,
+        broker_hosts=BROKERS,
+        client_hosts=clients,
+        batch=batch,
+    )
+
+
+@pytest.mark.parametrize("groups", [0, 1, 3])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_what_goes_through_all_sidecars_is_explained(factor: int, groups: int) -> None:
+    checks = check(counters(factor, groups), factor=factor, groups=groups)
+    assert unexplained(checks) == ()
+    directions = {(item.host, item.direction) for item in checks}
+    assert directions >= {("client-1", "outbound_tx"), *((host, "inbound_rx") for host in BROKERS)}
+    assert (("broker-1", "outbound_rx") in directions) == (factor > 1)
+    assert (("broker-1", "inbound_tx") in directions) == (factor > 1 or groups > 0)
+    assert (("client-1", "outbound_rx") in directions) == (groups > 0)
+
+
+@pytest.mark.parametrize("data_plane", [DataPlane.PLAIN, DataPlane.KAFKA_TLS])
+def test_without_sidecars_there_is_nothing_to_check(data_plane: DataPlane) -> None:
+    assert check(counters(3, 0), data_plane=data_plane) == ()
+
+
+JUDGED_KEYS = [
+    f"{host}/sidecar/{way}_bytes" for host in BROKERS for way in ("inbound_rx", "inbound_tx", "outbound_rx")
+]
+CLIENT_KEYS = ["client-1/sidecar/outbound_tx_bytes", "client-1/sidecar/outbound_rx_bytes"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("key", [*JUDGED_KEYS, *CLIENT_KEYS])
+def test_bytes_that_went_past_one_sidecar_are_found_in_its_name(key: str, share: float) -> None:
+    end = counters(3, 1)
+    host, _, metric = key.split("/")
+    (found,) = unexplained(check({**end, key: end[key] * share}, groups=1))
+    assert found.startswith(f"the sidecar of {host} does not explain {metric.removesuffix('_bytes')}: ")
+
+
+@pytest.mark.parametrize("key", JUDGED_KEYS)
+def test_bytes_that_kafka_did_not_move_are_found(key: str) -> None:
+    end = counters(3, 0)
+    assert any(key.split("/")[0] in text for text in unexplained(check({**end, key: end[key] * 1.3})))
+
+
+@pytest.mark.parametrize("key", [*JUDGED_KEYS, *CLIENT_KEYS])
+def test_a_counter_that_was_not_read_explains_nothing(key: str) -> None:
+    end = counters(3, 1)
+    del end[key]
+    host = key.split("/")[0]
+    assert any(f"the sidecar of {host} " in text and "not read" in text for text in unexplained(check(end, groups=1)))
+
+
+@pytest.mark.parametrize("metric", ["log_bytes", "leader_log_bytes"])
+def test_without_kafkas_own_numbers_nothing_is_explained(metric: str) -> None:
+    end = counters(3, 0)
+    del end[f"broker-2/kafka/{metric}"]
+    texts = unexplained(check(end))
+    assert len(texts) == len(BROKERS)
+    assert all(f"broker-2/kafka/{metric}" in text for text in texts)
+
+
+def test_producers_whose_requests_were_not_counted_explain_nothing() -> None:
+    (text,) = unexplained(check(counters(3, 0), request_bytes=0))
+    assert "were not counted" in text
+
+
+def test_sidecars_that_saw_nothing_at_all_fail_everywhere() -> None:
+    end = {key: 0.0 if "/sidecar/" in key else value for key, value in counters(3, 1).items()}
+    checks = check(end, groups=1)
+    assert len(unexplained(checks)) == len(checks) == 11
+
+
+def test_too_little_traffic_is_said_and_not_judged() -> None:
+    size = JUDGED_BYTES / 2 / sum(LED.values())
+    end = counters(3, 0, size=size)
+    end["broker-1/sidecar/inbound_rx_bytes"] *= 1.5
+    checks = check(end, request_bytes=sum(LED.values()) * OVERHEAD * size)
+    assert unexplained(checks) == ()
+    assert all("too little traffic to judge" in item.explained for item in checks)
+
+
+def test_little_traffic_must_still_have_moved_every_counter() -> None:
+    size = JUDGED_BYTES / 2 / sum(LED.values())
+    end = {**counters(3, 0, size=size), "broker-3/sidecar/outbound_rx_bytes": 0.0}
+    (text,) = unexplained(check(end, request_bytes=sum(LED.values()) * OVERHEAD * size))
+    assert "broker-3" in text
+
+
+def test_batches_that_are_cut_and_fetched_again_are_explained_up_to_one_batch_an_answer() -> None:
+    end = counters(3, 2)
+    read = end["client-1/sidecar/outbound_rx_bytes"]
+    again = {**end, "client-1/sidecar/outbound_rx_bytes": read * 1.08}
+    for host, led in LED.items():
+        again[f"{host}/sidecar/inbound_tx_bytes"] += 0.08 * 2 * led
+    assert unexplained(check(again, groups=2)) == ()
+    assert unexplained(check({**end, "client-1/sidecar/outbound_rx_bytes": read * 1.3}, groups=2)) != ()
+
+
+def test_several_client_hosts_are_checked_by_their_sum() -> None:
+    clients = ("client-1", "client-2")
+    end = counters(3, 1, clients=clients)
+    end["client-1/sidecar/outbound_tx_bytes"] += 20e6
+    end["client-2/sidecar/outbound_tx_bytes"] -= 20e6
+    checks = check(end, groups=1, clients=clients)
+    assert unexplained(checks) == ()
+    assert [item.direction for item in checks if item.host == "clients"] == ["outbound_tx", "outbound_rx"]
+
+
+def test_the_arithmetic_is_in_the_sentence() -> None:
+    first = check(counters(3, 0))[0]
+    assert (first.host, first.direction) == ("client-1", "outbound_tx")
+    assert "producers' requests 120.24" in first.explained
+    assert "120.24 MB counted (+0.0%)" in first.explained
+
+
+def test_a_broker_that_leads_nothing_is_checked_as_a_follower() -> None:
+    end = counters(3, 0)
+    total = sum(LED.values())
+    for host in BROKERS:
+        led = total if host == "broker-1" else 0.0
+        end[f"{host}/kafka/leader_log_bytes"] = led
+        end[f"{host}/kafka/log_bytes"] = total
+        end[f"{host}/sidecar/inbound_rx_bytes"] = led * OVERHEAD + (2 * ASKED if led else 0)
+        end[f"{host}/sidecar/inbound_tx_bytes"] = 2 * led
+        end[f"{host}/sidecar/outbound_rx_bytes"] = total - led
+        end[f"{host}/sidecar/outbound_tx_bytes"] = 0.0 if led else ASKED
+    checks = check(end)
+    assert unexplained(checks) == ()
+    assert {item.direction for item in checks if item.host == "broker-2"} == {"outbound_rx"}

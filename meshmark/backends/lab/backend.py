@@ -22,7 +22,7 @@ from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
 from meshmark.backends.lab.probes import storage_under
 from meshmark.errors import ComponentFailed, MissingRequirement, NoSpace, UsageError
-from meshmark.kafka import distribution, launch, storage
+from meshmark.kafka import distribution, storage
 from meshmark.kafka.launch import Runtime
 from meshmark.kafka.properties import Node, broker_properties, reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
@@ -69,7 +69,7 @@ class LabBackend:
         self._offline = offline
         self._progress = progress
         self._log_budget_bytes = LOG_BUDGET_BYTES
-        self._without_archive: list[str] = []
+        self._archives: dict[str, Path | None] = {}
 
     def facts(self) -> HostFacts:
         return HostFacts(
@@ -83,7 +83,7 @@ class LabBackend:
             privileges="root" if outside_uid() == 0 else "user namespace",
             features={
                 "pressure_stall_information": Path("/proc/pressure/cpu").is_file(),
-                "startup_archive": not self._without_archive,
+                "startup_archive": bool(self._archives) and None not in self._archives.values(),
             },
         )
 
@@ -104,22 +104,22 @@ class LabBackend:
             self._prepare_cluster(scenario)
 
     def testbed(self, scenario: Scenario) -> AbstractContextManager[LabTestbed]:
-        return cluster.testbed(self._parts, scenario)
+        return cluster.testbed(self._parts(scenario), scenario)
 
     def cluster(self, scenario: Scenario) -> AbstractContextManager[LabCluster]:
-        return cluster.cluster(self._parts, scenario)
+        return cluster.cluster(self._parts(scenario), scenario)
 
     @cached_property
     def _runtime(self) -> Runtime:
         jars = distribution.fetch(self._kafka, offline=self._offline, progress=self._progress)
         return Runtime(java=distribution.java(), jars=tuple(jars))
 
-    @property
-    def _parts(self) -> Parts:
+    def _parts(self, scenario: Scenario) -> Parts:
         return Parts(
             instance=self.instance,
             runtime=self._runtime,
             envoy=distribution.envoy(),
+            archive=self._archives.get(_archive_key(scenario.cluster)),
             log_budget_bytes=self._log_budget_bytes,
         )
 
@@ -132,14 +132,13 @@ class LabBackend:
             plain, [node], node, directory=self.instance.path, log_budget_bytes=self._log_budget_bytes
         )
         storage.bootstrap_checkpoint(self._runtime, spec, settings)
-        archive = launch.archive_path(self._runtime, spec).name
-        if archive in self._without_archive:
-            return
-        try:
-            broker.train(self._runtime, spec, self.instance)
-        except ComponentFailed:
-            # A slower start, for every broker alike; `startup_archive` in the host's facts tells.
-            self._without_archive.append(archive)
+        key = _archive_key(spec)
+        if key not in self._archives:
+            try:
+                self._archives[key] = broker.train(self._runtime, spec, self.instance)
+            except ComponentFailed:
+                # A slower start, for every broker alike; `startup_archive` in the host's facts tells.
+                self._archives[key] = None
 
     def _check_room(self, plan: Plan) -> None:
         disk = any(scenario.cluster.storage == "disk" for scenario in plan.scenarios)
@@ -160,6 +159,10 @@ class LabBackend:
                 "are available",
                 hint="Lower heapBytes or the number of brokers in the plan, or end what else uses memory.",
             )
+
+
+def _archive_key(spec: ClusterSpec) -> str:
+    return " ".join([str(spec.heap_bytes), *spec.jvm_options])
 
 
 def _resident_bytes(spec: ClusterSpec) -> int:

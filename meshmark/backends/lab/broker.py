@@ -51,16 +51,16 @@ def nodes(hosts: Sequence[Host]) -> tuple[Node, ...]:
     return tuple(Node(node_id=number, address=host.address) for number, host in enumerate(hosts, start=1))
 
 
-def command(runtime: Runtime, spec: ClusterSpec, plan: BrokerPlan) -> list[str]:
-    """Every broker of every scenario starts from the archive, or none does (if it could not be made)."""
-    archive = launch.archive_path(runtime, spec)
-    options = launch.archive_options(runtime.java, archive) if archive.is_file() else []
+def command(runtime: Runtime, spec: ClusterSpec, plan: BrokerPlan, archive: Path | None) -> list[str]:
+    options = launch.archive_options(runtime.java, archive) if archive else []
     return launch.broker_command(runtime, spec, plan.file, plan.data, options)
 
 
 @contextmanager
-def brokers(runtime: Runtime, spec: ClusterSpec, plans: Sequence[BrokerPlan]) -> Iterator[dict[str, LabProcess]]:
-    """Host name -> its broker, all of them started, none of them awaited."""
+def brokers(
+    runtime: Runtime, spec: ClusterSpec, plans: Sequence[BrokerPlan], archive: Path | None
+) -> Iterator[dict[str, LabProcess]]:
+    """Host name -> its broker, all of them started (from the archive, if there is one), none of them awaited."""
     cluster_id = storage.random_id()
     checkpoint = storage.bootstrap_checkpoint(runtime, spec, plans[0].settings)
     for plan in plans:
@@ -71,20 +71,25 @@ def brokers(runtime: Runtime, spec: ClusterSpec, plans: Sequence[BrokerPlan]) ->
         stack.callback(lambda: stop_all(started.values(), grace_s=0))
         for plan in plans:
             process = running(
-                plan.host, command(runtime, spec, plan), name="broker", component="kafka", log=plan.log, grace_s=0
+                plan.host,
+                command(runtime, spec, plan, archive),
+                name="broker",
+                component="kafka",
+                log=plan.log,
+                grace_s=0,
             )
             started[plan.host.name] = stack.enter_context(process)
         yield started
 
 
-def train(runtime: Runtime, spec: ClusterSpec, instance: Instance) -> None:
-    """Writes the archive that brokers start from, by one run of one broker; nothing to do if it is there.
+def train(runtime: Runtime, spec: ClusterSpec, instance: Instance) -> Path:
+    """The archive that brokers start from; if it is not there, it is written by one run of one broker.
 
     Raises ComponentFailed if this Java cannot make it.
     """
     archive = launch.archive_path(runtime, spec)
     if archive.is_file():
-        return
+        return archive
     archive.parent.mkdir(parents=True, exist_ok=True)
     made = archive.with_suffix(f".{instance.id}")
     one = spec.model_copy(update={"brokers": 1, "clients": 1})
@@ -111,6 +116,7 @@ def train(runtime: Runtime, spec: ClusterSpec, instance: Instance) -> None:
             made.rename(archive)
         finally:
             made.unlink(missing_ok=True)
+    return archive
 
 
 def wait_until_started(processes: Collection[LabProcess], timeout_s: float) -> None:

@@ -51,6 +51,7 @@ class Parts:
     instance: Instance
     runtime: Runtime
     envoy: Path
+    archive: Path | None
     log_budget_bytes: int
 
 
@@ -298,9 +299,10 @@ def cluster(parts: Parts, scenario: Scenario) -> Iterator[LabCluster]:
         for plan in plans:
             made.log_dirs[plan.host.name] = plan.log_dir
             made.note_configuration(f"{plan.host.name}.properties", render(plan.settings))
-            words = broker.command(parts.runtime, scenario.cluster, plan)
+            words = broker.command(parts.runtime, scenario.cluster, plan, parts.archive)
             made.note_configuration(f"{plan.host.name}.command", "\n".join(words) + "\n")
-        for process in stack.enter_context(broker.brokers(parts.runtime, scenario.cluster, plans)).values():
+        started = broker.brokers(parts.runtime, scenario.cluster, plans, parts.archive)
+        for process in stack.enter_context(started).values():
             made.adopt(process)
         for plan in plans:
             probe = KafkaLogProbe(plan.host.name, [plan.log_dir], made.leaders)

@@ -124,21 +124,26 @@ def test_written_storage_equals_what_storagetool_formats(backend: LabBackend, tm
     }
     formatted, written = tmp_path / "formatted", tmp_path / "written"
     formatted.mkdir()
-    made = storage.format_storage(runtime, settings, formatted)
-    kept = storage.bootstrap_checkpoint(runtime, SPEC, settings)
-    storage.write_storage(written, node_id=2, cluster_id=storage.random_id(), checkpoint=kept)
+    storage.format_storage(runtime, settings, formatted)
+    template = storage.template(runtime, SPEC, settings)
+    storage.write_storage(written, node_id=2, cluster_id=storage.random_id(), template=template)
 
     def files(root: Path) -> set[str]:
-        found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-        return found - {"server.properties"}
+        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+    def keys(root: Path) -> list[str]:
+        lines = (root / "log/meta.properties").read_text().splitlines()
+        return sorted(line.partition("=")[0] for line in lines if not line.startswith("#"))
 
     assert files(written) == files(formatted)
-    assert _features(kept) == _features(made)
-    assert b"metadata.version" in b"".join(_features(kept))
+    assert keys(written) == keys(formatted)
+    assert _features(written) == _features(formatted)
+    assert b"metadata.version" in b"".join(_features(written))
 
 
-def _features(checkpoint: Path) -> list[bytes]:
+def _features(root: Path) -> list[bytes]:
     """The records that name a feature, as bytes: name and level. Batch headers hold times and a checksum."""
+    (checkpoint,) = root.rglob("*.checkpoint")
     content = checkpoint.read_bytes()
     names = [b"metadata.version", b"group.version", b"transaction.version", b"share.version", b"streams.version"]
     return [content[at : at + len(name) + 3] for name in names if (at := content.find(name)) >= 0]

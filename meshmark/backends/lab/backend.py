@@ -131,7 +131,7 @@ class LabBackend:
         settings = broker_properties(
             plain, [node], node, directory=self.instance.path, log_budget_bytes=self._log_budget_bytes
         )
-        storage.bootstrap_checkpoint(self._runtime, spec, settings)
+        storage.template(self._runtime, spec, settings)
         key = _archive_key(spec)
         if key not in self._archives:
             try:

@@ -62,9 +62,9 @@ def brokers(
 ) -> Iterator[dict[str, LabProcess]]:
     """Host name -> its broker, all of them started (from the archive, if there is one), none of them awaited."""
     cluster_id = storage.random_id()
-    checkpoint = storage.bootstrap_checkpoint(runtime, spec, plans[0].settings)
+    template = storage.template(runtime, spec, plans[0].settings)
     for plan in plans:
-        storage.write_storage(plan.data, node_id=plan.node.node_id, cluster_id=cluster_id, checkpoint=checkpoint)
+        storage.write_storage(plan.data, node_id=plan.node.node_id, cluster_id=cluster_id, template=template)
         plan.file.write_text(render(plan.settings), encoding="utf-8")
     with ExitStack() as stack:
         started: dict[str, LabProcess] = {}
@@ -102,8 +102,8 @@ def train(runtime: Runtime, spec: ClusterSpec, instance: Instance) -> Path:
         data = host.directory / "training"
         settings = broker_properties(scenario, [node], node, directory=data, log_budget_bytes=100_000_000)
         plan = BrokerPlan(host=host, node=node, settings=settings, data=data)
-        checkpoint = storage.bootstrap_checkpoint(runtime, spec, settings)
-        storage.write_storage(data, node_id=1, cluster_id=storage.random_id(), checkpoint=checkpoint)
+        template = storage.template(runtime, spec, settings)
+        storage.write_storage(data, node_id=1, cluster_id=storage.random_id(), template=template)
         plan.file.write_text(render(settings), encoding="utf-8")
         argv = launch.broker_command(runtime, spec, plan.file, data, launch.training_options(runtime.java, made))
         log = host.directory / "training.log"

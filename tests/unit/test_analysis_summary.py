@@ -1,0 +1,235 @@
+"""Whole simulated runs, summed up: headlines, verdicts, warnings; crashed and invalid ones too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from meshmark.analysis.model import ScenarioSummary, Summary
+from meshmark.analysis.summary import summarize
+from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
+from meshmark.errors import ComponentFailed
+from meshmark.experiment.conductor import conduct
+from meshmark.experiment.progress import Silent
+from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario
+from meshmark.store import load
+
+METHOD = Method(warmup_seconds=10, window_seconds=4, clients_max=3)
+PLANES = (DataPlane.PLAIN, DataPlane.KAFKA_TLS, DataPlane.ISTIO_MTLS)
+
+
+def plan_of(repeats: int = 3, planes: tuple[DataPlane, ...] = PLANES, **changes: object) -> Plan:
+    scenarios = tuple(Scenario(name=plane.value, data_plane=plane, method=METHOD) for plane in planes)
+    fields = {"name": "test", "repeats": repeats, "budget_seconds": 10_000, "scenarios": scenarios, **changes}
+    return Plan.model_validate(fields)
+
+
+def conducted(directory: Path, plan: Plan, truth: Truth | None = None) -> Path:
+    clock = SimulatedClock()
+    backend = SimulatedBackend(clock, truth)
+    conduct(plan, backend, directory, command=("run",), effort="default", progress=Silent(), clock=clock)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return conducted(tmp_path_factory.mktemp("runs") / "whole", plan_of())
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+def of(summary: Summary, name: str) -> ScenarioSummary:
+    return next(scenario for scenario in summary.scenarios if scenario.name == name)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, object]], object]) -> None:
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for record in records:
+        change(record)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+def rounds(directory: Path, name: str) -> list[Path]:
+    return sorted(directory.glob(f"rounds/*-{name}"))
+
+
+def test_the_headline_is_the_mean_of_the_repeats_that_the_truth_gave(whole: Path) -> None:
+    summary = summarize(load(whole))
+    assert [scenario.name for scenario in summary.scenarios] == [plane.value for plane in PLANES]
+    for scenario in summary.scenarios:
+        rates = [repeat.rate_msg_s for repeat in scenario.repeats if repeat.rate_msg_s is not None]
+        assert scenario.rate_msg_s == pytest.approx(sum(rates) / 3)
+        assert scenario.rate_msg_s == pytest.approx(Truth().ceilings_msg_s[scenario.data_plane], rel=0.05)
+        assert scenario.rate_interval is not None
+        assert scenario.rate_interval.low < sum(rates) / 3 < scenario.rate_interval.high
+        assert (scenario.repeats_valid, scenario.repeats_planned) == (3, 3)
+    assert (summary.outcome, summary.rounds_done, summary.rounds_planned) == ("complete", 9, 9)
+    assert summary.warnings == ()
+
+
+def test_losses_are_told_with_their_interval(whole: Path) -> None:
+    summary = summarize(load(whole))
+    mesh = of(summary, "istio-mtls")
+    assert mesh.verdict == "slower"
+    assert mesh.loss_vs_plain == pytest.approx(0.2, abs=0.05)
+    assert mesh.loss_interval is not None
+    assert 0 < mesh.loss_interval.low < mesh.loss_interval.high < 1
+    assert "% slower (95 % interval" in mesh.verdict_text
+    plain = of(summary, "plain")
+    assert (plain.verdict, plain.loss_vs_plain, plain.loss_interval) == ("baseline", None, None)
+
+
+def test_costs_and_hops_are_those_of_the_model(whole: Path) -> None:
+    summary = summarize(load(whole))
+    mesh, plain = of(summary, "istio-mtls"), of(summary, "plain")
+    assert mesh.cpu_s_per_gb.brokers == pytest.approx(18, rel=0.01)
+    assert mesh.cpu_s_per_gb.sidecars == pytest.approx(7, rel=0.01)
+    assert plain.cpu_s_per_gb.sidecars is None
+    assert mesh.unattributed_share == pytest.approx(0.02, abs=0.01)
+    assert mesh.packets_per_mb == pytest.approx(90, rel=0.01)
+    assert (mesh.encrypted_hops, plain.encrypted_hops) == (("client-broker", "broker-broker"), ())
+    assert mesh.repeats[0].path
+    assert all(proof.holds for proof in mesh.repeats[0].proofs)
+
+
+def test_json_has_the_keys_that_were_promised_and_reads_back(whole: Path) -> None:
+    summary = summarize(load(whole))
+    printed = json.loads(summary.model_dump_json())
+    assert printed.keys() >= {"schema_version", "plan", "environment", "scenarios"}
+    promised = {"name", "rate_msg_s", "disk_bytes_s_per_broker", "loss_vs_plain", "packets_per_mb", "cpu_s_per_gb"}
+    for scenario in printed["scenarios"]:
+        assert scenario.keys() >= promised | {"encrypted_hops", "repeats", "limited_by"}
+        assert scenario["cpu_s_per_gb"].keys() >= {"brokers", "sidecars", "clients", "meshmark", "unattributed"}
+    assert Summary.model_validate(printed) == summary
+
+
+def test_the_environment_tells_what_sidecars_and_mtls_cost_plain_tcp(whole: Path) -> None:
+    network = {(ceiling.path, ceiling.flows): ceiling for ceiling in summarize(load(whole)).environment.network}
+    direct, mtls = network["direct", 1], network["sidecars-mtls", 1]
+    assert (direct.loss_vs_direct, direct.repeats) == (None, 2)
+    assert mtls.loss_vs_direct == pytest.approx(1 - 0.7 / 1.2)
+    assert mtls.loss_vs_sidecars is None, "this plan has no scenario with sidecars and without mTLS"
+
+
+def test_scenarios_that_do_not_differ_are_not_told_apart(tmp_path: Path) -> None:
+    truth = Truth(ceilings_msg_s=dict.fromkeys(DataPlane, 100_000.0), noise=0.02)
+    found = of(summarize(load(conducted(tmp_path / "run", plan_of(), truth))), "kafka-tls")
+    assert found.verdict == "cannot tell"
+    assert found.verdict_text.startswith("cannot tell: 95 % interval")
+
+
+def test_one_repeat_has_no_interval_and_says_so(tmp_path: Path) -> None:
+    summary = summarize(load(conducted(tmp_path / "run", plan_of(repeats=1))))
+    found = of(summary, "kafka-tls")
+    assert (found.verdict, found.rate_interval, found.loss_interval) == ("cannot tell", None, None)
+    assert found.loss_vs_plain == pytest.approx(0.25, abs=0.06)
+    assert "kafka-tls: one valid repeat, so no interval" in summary.warnings
+
+
+def test_without_the_baseline_there_are_rates_and_no_losses(tmp_path: Path) -> None:
+    plan = plan_of(repeats=2, planes=(DataPlane.ISTIO,))
+    summary = summarize(load(conducted(tmp_path / "run", plan)))
+    (found,) = summary.scenarios
+    assert (found.verdict, found.loss_vs_plain) == ("no data", None)
+    assert found.rate_msg_s is not None
+    assert any("baseline plain is not among the scenarios" in warning for warning in summary.warnings)
+
+
+def test_an_invalid_trial_is_listed_and_never_in_a_headline(copy: Path) -> None:
+    before = of(summarize(load(copy)), "plain")
+    directory = rounds(copy, "plain")[0]
+    rewrite(directory / "trials.jsonl", lambda trial: trial.update(valid=False, reasons=["it rained"]))
+    finished = json.loads((directory / "finished.json").read_text(encoding="utf-8"))
+    finished.update(carriedStep=None, reason="no valid trial")
+    (directory / "finished.json").write_text(json.dumps(finished), encoding="utf-8")
+
+    summary = summarize(load(copy))
+    after = of(summary, "plain")
+    invalid = after.repeats[0]
+    assert (invalid.valid, invalid.rate_msg_s, invalid.chosen) == (False, None, "no valid trial")
+    assert invalid.trials[0].rate_msg_s == before.repeats[0].trials[0].rate_msg_s
+    assert invalid.trials[0].reasons == ("it rained",)
+    assert after.repeats_valid == 2
+    assert after.rate_msg_s == pytest.approx(sum(r.rate_msg_s or 0 for r in before.repeats[1:]) / 2)
+    assert any(w.startswith("plain, repeat 1 does not count: ") and "it rained" in w for w in summary.warnings)
+
+
+def test_a_scenario_without_a_valid_trial_has_no_figures(copy: Path) -> None:
+    for directory in rounds(copy, "kafka-tls"):
+        rewrite(directory / "trials.jsonl", lambda trial: trial.update(valid=False, reasons=["it rained"]))
+    found = of(summarize(load(copy)), "kafka-tls")
+    assert (found.verdict, found.rate_msg_s, found.repeats_valid) == ("no data", None, 0)
+    assert (found.limited_by, found.evidence) == ((), ())
+
+
+def test_a_round_cut_by_a_crash_gives_its_best_valid_trial_and_says_so(copy: Path) -> None:
+    (copy / "finished.json").unlink()
+    last = max(copy.glob("rounds/*"))
+    (last / "finished.json").unlink()
+    summary = summarize(load(copy))
+    cut = next(r for s in summary.scenarios for r in s.repeats if r.round_index == 9)
+    assert summary.outcome == "unfinished"
+    assert summary.rounds_done == 8
+    assert cut.valid
+    assert cut.rate_msg_s == max(trial.rate_msg_s for trial in cut.trials)
+    assert "ended inside this round" in cut.chosen
+    assert any("no end" in warning for warning in summary.warnings)
+
+
+@pytest.mark.parametrize("death_s", [1.0, 12.0, 20.0])
+def test_whatever_a_failed_run_measured_is_summed_up(tmp_path: Path, death_s: float) -> None:
+    with pytest.raises(ComponentFailed):
+        conducted(tmp_path / "run", plan_of(), Truth(broker_dies_after_s=death_s))
+    summary = summarize(load(tmp_path / "run"))
+    assert summary.outcome == "failed"
+    assert any("the run failed: kafka on broker-2 died" in warning for warning in summary.warnings)
+    assert any("1 of 9 rounds were run" in warning for warning in summary.warnings)
+
+
+def test_a_run_with_nothing_but_its_plan_is_summed_up(copy: Path) -> None:
+    for name in ("finished.json", "events.jsonl", "environment.jsonl"):
+        (copy / name).unlink()
+    shutil.rmtree(copy / "rounds")
+    summary = summarize(load(copy))
+    assert [scenario.verdict for scenario in summary.scenarios] == ["baseline", "no data", "no data"]
+    assert (summary.environment.disk, summary.environment.network, summary.seconds) == ((), (), None)
+
+
+def test_a_ladder_that_still_rises_limits_by_the_offered_load(tmp_path: Path) -> None:
+    plan = plan_of(repeats=2, planes=(DataPlane.PLAIN,))
+    summary = summarize(load(conducted(tmp_path / "run", plan, Truth(per_client_msg_s=10_000))))
+    assert summary.scenarios[0].limited_by == ("offered load",)
+    assert any("its limit was not reached" in warning for warning in summary.warnings)
+
+
+def test_a_path_that_was_not_taken_counts_nowhere(tmp_path: Path) -> None:
+    plan = plan_of(repeats=2, planes=(DataPlane.PLAIN, DataPlane.ISTIO))
+    summary = summarize(load(conducted(tmp_path / "run", plan, Truth(proxied_share=0.6))))
+    assert of(summary, "plain").repeats_valid == 2
+    assert of(summary, "istio").repeats_valid == 0
+    assert any("does not explain" in warning for warning in summary.warnings)
+
+
+def test_unattributed_cpu_time_makes_the_ledger_unusable(copy: Path) -> None:
+    def others_ran(trial: dict[str, object]) -> None:
+        counters = trial["countersEnd"]
+        assert isinstance(counters, dict)
+        counters["machine/cpu/idle_s"] -= 3.0
+
+    for directory in rounds(copy, "plain"):
+        rewrite(directory / "trials.jsonl", others_ran)
+    warnings = summarize(load(copy)).warnings
+    assert any(text.startswith("plain: ") and "CPU per GB is unusable" in text for text in warnings)
+
+
+def test_skipped_probes_are_told(tmp_path: Path) -> None:
+    plan = plan_of(planes=(DataPlane.PLAIN,), environment=EnvironmentSpec(disk_seconds=0, network_seconds=0))
+    warnings = summarize(load(conducted(tmp_path / "run", plan))).warnings
+    assert warnings == ("disk and network were not probed: ceilings of this machine are unknown",)

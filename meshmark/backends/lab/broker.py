@@ -68,7 +68,6 @@ def brokers(
         plan.file.write_text(render(plan.settings), encoding="utf-8")
     with ExitStack() as stack:
         started: dict[str, LabProcess] = {}
-        stack.callback(lambda: stop_all(started.values(), grace_s=0))
         for plan in plans:
             process = running(
                 plan.host,
@@ -79,6 +78,7 @@ def brokers(
                 grace_s=0,
             )
             started[plan.host.name] = stack.enter_context(process)
+        stack.callback(lambda: stop_all(started.values(), grace_s=0))  # all at once, not one after the other
         yield started
 
 

@@ -26,7 +26,7 @@ from meshmark.worker_protocol import WorkerCommand, WorkerReport, WorkerSpec
 
 # At these queue lengths 5 ms of idle queue cost nothing, and a pass over 20 connections costs some 20 us.
 TICK_S = 0.005
-CONNECT_TIMEOUT_S = 45.0
+CONNECT_TIMEOUT_S = 30.0
 
 
 class InputClosed(Exception):

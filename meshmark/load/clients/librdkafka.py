@@ -266,7 +266,8 @@ class Consumer:
     def __enter__(self) -> Consumer:
         spec = self._spec
         settings = merged(
-            {"auto.offset.reset": "earliest"},
+            # A member learns with its heartbeat that another has joined; Kafka's 3 s would be spent in every trial.
+            {"auto.offset.reset": "earliest", "heartbeat.interval.ms": 500},
             {**spec.client_config, **spec.config},
             {"bootstrap.servers": spec.bootstrap_servers, "client.id": spec.name, "group.id": spec.group},
         )
@@ -282,7 +283,8 @@ class Consumer:
         self._stack.close()
 
     def ready(self) -> bool:
-        """Every partition has its reader."""
+        """Every partition has its reader, and every member its share: the group will not be divided anew under load.
+        The number of members with a share is what Kafka's range assignment gives."""
         spec = self._spec
         self.serve()
         if not self._subscribed:
@@ -291,7 +293,10 @@ class Consumer:
             for connection in self._connections:
                 connection.subscribe(spec.topics)
             self._subscribed = True
-        return len(self._positions()) == len(spec.topics) * spec.partitions_per_topic
+        shares = [len(connection.positions()) for connection in self._connections]
+        return sum(shares) == len(spec.topics) * spec.partitions_per_topic and (
+            sum(share > 0 for share in shares) >= min(spec.connections, spec.partitions_per_topic)
+        )
 
     def last_error(self) -> ClientError | None:
         return next((c.last_error for c in self._connections if c.last_error), None)

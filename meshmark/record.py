@@ -167,7 +167,10 @@ class Proof(Model):
 
 
 class LoadTotals(Model):
-    """Accounting of records; `offered = acknowledged + failed + unknown + outstanding` always holds."""
+    """Accounting of records; `offered = acknowledged + failed + unknown + outstanding` always holds.
+
+    In open loop a record is offered when its intended time comes, whether the client has room for it or not; until it
+    has, it is outstanding. In closed loop it is offered when the client takes it."""
 
     offered: int = 0
     acknowledged: int = 0
@@ -177,6 +180,8 @@ class LoadTotals(Model):
     acknowledged_bytes: int = Field(0, description="payload: record values, before replication")
     consumed: int = 0
     consumed_bytes: int = 0
+    unstamped: int = Field(0, description="consumed records without a send time of this load: no end-to-end latency")
+    negative: int = Field(0, description="latencies below zero, in no histogram: clocks that differ")
     errors: dict[str, int] = Field(default_factory=dict, description="error name -> records, failed and unknown")
 
     @property
@@ -199,12 +204,47 @@ class LoadTotals(Model):
         return LoadTotals(**sums, errors={kind: count for kind, count in errors.items() if count})
 
 
+class Latency(Model):
+    """Durations from the intended send to the acknowledgement, or to the consumer (end to end).
+
+    Quantiles are upper ends of HdrHistogram buckets (at most 0.1 % too high); null when nothing was counted."""
+
+    count: int
+    p50_s: float | None
+    p90_s: float | None
+    p99_s: float | None
+    p99_9_s: float | None
+    max_s: float | None
+    histogram: str = Field(description="HdrHistogram of microseconds, V2 compressed, base64; empty: no values")
+
+
+class Lateness(Model):
+    """By how much the load generator itself was late with records that the client had room for. What a full client
+    queue holds back is not in it: that is the system's backlog."""
+
+    records: int = Field(description="handed to the client")
+    late_1ms: int = Field(description="by more than that")
+    late_10ms: int = Field(description="by more than that")
+    max_s: float | None
+    histogram: str = Field(description="as in Latency")
+
+    @property
+    def late_share(self) -> float:
+        """Of records handed over more than 10 ms late."""
+        return self.late_10ms / self.records if self.records else 0.0
+
+
 class LoadInterval(Model):
-    """What the load workers reported for one interval, summed."""
+    """What the load workers reported for one interval, summed. Latencies and lateness are null in closed loop, which
+    has no intended times."""
 
     time_s: float
     clients: int
     totals: LoadTotals = Field(description="cumulative since the trial began")
+    latency: Latency | None = Field(None, description="of the records acknowledged in this interval")
+    end_to_end: Latency | None = Field(None, description="of the records consumed in this interval")
+    lateness: Lateness | None = Field(None, description="in this interval")
+    lag: int | None = Field(None, description="acknowledged, times consumer groups, less consumed; null: no groups")
 
 
 class BatchFill(Model):
@@ -242,6 +282,10 @@ class Trial(Model):
     window_end_s: float
     window: LoadTotals
     total: LoadTotals
+    offered_msg_s: float | None = Field(None, description="the schedule's mean rate; null: closed loop")
+    latency: Latency | None = Field(None, description="of the records acknowledged in the window")
+    end_to_end: Latency | None = Field(None, description="of the records consumed in the window")
+    lateness: Lateness | None = Field(None, description="of the generator in the window")
     batch: BatchFill
     counters_start: Counters
     counters_end: Counters

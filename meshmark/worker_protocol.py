@@ -8,14 +8,34 @@ after it; the worker answers with WorkerReports. Times are the machine's monoton
     mark ->            <- mark        totals at this instant, to cut windows at exact counts
     stop ->            <- finished    nothing more is offered; all outstanding records are resolved or timed out
     (any time)         <- error       cannot go on; `error` is the kind, `text` says what to do
+
+A producer with a schedule works in open loop: it offers records at their intended times, counted from `origin_s` of
+the start command, one instant for all workers. Without one it works in closed loop: it keeps its queues full.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field, model_validator
+
+from meshmark.pacer import PacerSpec
 from meshmark.plan import ConfigValue, Model
 from meshmark.record import LoadTotals
+
+
+class Schedule(Model):
+    """One worker's share of a schedule: every `workers`-th record of it, from number `worker` (from 0) on."""
+
+    pacer: PacerSpec
+    worker: int = Field(0, ge=0)
+    workers: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Schedule:
+        if self.worker >= self.workers:
+            raise ValueError(f"worker {self.worker} is not one of 0..{self.workers - 1}")
+        return self
 
 
 class WorkerSpec(Model):
@@ -25,17 +45,26 @@ class WorkerSpec(Model):
     client_config: dict[str, str]
     config: dict[str, ConfigValue]
     topics: tuple[str, ...]
-    partitions_per_topic: int
+    partitions_per_topic: int = Field(description="0: as many as each topic has")
     message_size: int
     connections: int
     group: str = ""
     seed: int
     interval_s: float = 0.5
+    schedule: Schedule | None = Field(None, description="of a producer; null: closed loop")
+    stamp: int = Field(
+        0,
+        ge=0,
+        lt=2**63,
+        description="marks records of this load: a value begins with its intended send time (nanoseconds of the "
+        "machine's monotonic clock) and this number, 8 bytes each, little-endian; 0: values are not stamped",
+    )
 
 
 class WorkerCommand(Model):
     command: Literal["start", "mark", "stop"]
     mark: int = 0
+    origin_s: float = Field(0, description="of start: the instant at which schedules begin")
 
 
 class Batches(Model):
@@ -56,5 +85,8 @@ class WorkerReport(Model):
     batches: Batches = Batches()
     cpu_user_s: float = 0
     cpu_system_s: float = 0
+    latency: str = Field("", description="encoded histogram, cumulative: intended send to acknowledgement")
+    end_to_end: str = Field("", description="encoded histogram, cumulative: intended send to consumer")
+    lateness: str = Field("", description="encoded histogram, cumulative: the worker's own delay")
     error: str = ""
     text: str = ""

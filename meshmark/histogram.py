@@ -1,0 +1,137 @@
+"""HdrHistograms that are filled, added and subtracted in bulk: latencies of many records at a few nanoseconds each.
+
+    histogram = Histogram()
+    histogram.record(values_us)          # an array of microseconds
+    window = Histogram.decode(last.histogram) - Histogram.decode(first.histogram)
+    summary = latency(window)            # what a record keeps
+
+Buckets are those of HdrHistogram with three significant digits from 1 microsecond to a day, so any HdrHistogram reads
+what `encode` gives. Of a value only its bucket is kept: a quantile is the upper end of its bucket, at most 0.1 % too
+high. Cumulative histograms of one source subtract exactly, which is how windows between two marks are cut.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from hdrh.histogram import HdrHistogram
+from numpy.typing import NDArray
+
+from meshmark.record import Latency, Lateness
+
+Int64Array = NDArray[np.int64]
+
+DIGITS = 3
+HIGHEST_US = 86_400_000_000
+"""Longer ones are counted as this long."""
+_HALF_BITS = 10  # 2**10 buckets for each doubling hold three digits, as HdrHistogram reckons
+_BUCKETS: int = HdrHistogram(1, HIGHEST_US, DIGITS).counts_len
+
+
+class Histogram:
+    """Counts of durations in microseconds."""
+
+    def __init__(self, counts: Int64Array | None = None) -> None:
+        self._counts: Int64Array = np.zeros(_BUCKETS, dtype=np.int64) if counts is None else counts
+
+    def record(self, values_us: Int64Array) -> None:
+        """None of them below zero."""
+        self._counts += np.bincount(_index(np.minimum(values_us, HIGHEST_US)), minlength=_BUCKETS)
+
+    def __add__(self, other: Histogram) -> Histogram:
+        return Histogram(self._counts + other._counts)
+
+    def __sub__(self, earlier: Histogram) -> Histogram:
+        """What was recorded since then. Raises ValueError if that was not a part of this."""
+        counts = self._counts - earlier._counts
+        if counts.min() < 0:
+            raise ValueError("the histogram to subtract holds values that this one does not")
+        return Histogram(counts)
+
+    @property
+    def count(self) -> int:
+        return int(self._counts.sum())
+
+    def quantile_s(self, quantile: float) -> float | None:
+        """The smallest bucket end that so large a share of the values does not exceed; None when there are none."""
+        sums = np.cumsum(self._counts)
+        if sums[-1] == 0:
+            return None
+        # The small amount keeps a product such as 0.999 * 1000 from rounding up to the next record.
+        rank = max(1, math.ceil(quantile * int(sums[-1]) - 1e-6))
+        return _end_us(int(np.searchsorted(sums, rank))) / 1e6
+
+    @property
+    def max_s(self) -> float | None:
+        return self.quantile_s(1.0)
+
+    def above(self, seconds: float) -> int:
+        """How many are longer, by their buckets."""
+        return int(self._counts[int(_index(np.array([round(seconds * 1e6)]))[0]) + 1 :].sum())
+
+    def encode(self) -> str:
+        """HdrHistogram's compressed form (V2) in base64; the empty text for an empty histogram."""
+        filled = np.flatnonzero(self._counts)
+        if not len(filled):
+            return ""
+        target = HdrHistogram(1, HIGHEST_US, DIGITS)
+        ctypes.memmove(target.counts, self._counts.ctypes.data, self._counts.nbytes)
+        target.set_internal_tacking_values(int(filled[0]), int(filled[-1]), self.count)
+        return str(target.encode(), "ascii")
+
+    @classmethod
+    def decode(cls, text: str) -> Histogram:
+        if not text:
+            return cls()
+        source = HdrHistogram.decode(text)
+        if source.counts_len != _BUCKETS:
+            raise ValueError("a histogram with other buckets")
+        return cls(np.frombuffer(source.counts, dtype=np.int64).copy())
+
+
+def total(texts: Iterable[str]) -> Histogram:
+    """The sum of encoded histograms."""
+    merged = Histogram()
+    for text in texts:
+        if text:
+            merged += Histogram.decode(text)
+    return merged
+
+
+def latency(histogram: Histogram) -> Latency:
+    return Latency(
+        count=histogram.count,
+        p50_s=histogram.quantile_s(0.5),
+        p90_s=histogram.quantile_s(0.9),
+        p99_s=histogram.quantile_s(0.99),
+        p99_9_s=histogram.quantile_s(0.999),
+        max_s=histogram.max_s,
+        histogram=histogram.encode(),
+    )
+
+
+def lateness(histogram: Histogram) -> Lateness:
+    return Lateness(
+        records=histogram.count,
+        late_1ms=histogram.above(0.001),
+        late_10ms=histogram.above(0.010),
+        max_s=histogram.max_s,
+        histogram=histogram.encode(),
+    )
+
+
+def _index(values_us: Int64Array) -> Int64Array:
+    """The bucket of each value: its leading 11 bits, counted on through the doublings."""
+    # frexp gives the length in bits; float64 holds every integer up to the highest exactly.
+    shift = np.maximum(np.frexp(values_us.astype(np.float64))[1].astype(np.int64) - (_HALF_BITS + 1), 0)
+    index: Int64Array = (shift << _HALF_BITS) + (values_us >> shift)
+    return index
+
+
+def _end_us(index: int) -> int:
+    """The highest whole value of a bucket."""
+    shift = max(0, (index >> _HALF_BITS) - 1)
+    return ((index - (shift << _HALF_BITS) + 1) << shift) - 1

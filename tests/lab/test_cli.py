@@ -1,0 +1,158 @@
+"""The `meshmark` command on real Kafka and real Envoy: a whole run, and runs that are ended from outside."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from meshmark import store
+from meshmark.backends.lab.instance import stored_instances
+from meshmark.backends.lab.process import INSTANCE_VARIABLE
+
+PLAN = """name: small
+repeats: 1
+logBudgetBytes: 2000000000
+environment: {diskSeconds: 0, networkSeconds: 0}
+cluster: {heapBytes: 268435456}
+workload: {workers: 2}
+method: {warmupSeconds: 1, windowSeconds: 1, clientsMax: 1}
+scenarios: [plain, istio-mtls]
+"""
+MESHMARK = (sys.executable, "-m", "meshmark")
+TIMEOUT_S = 180
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    file = tmp_path / "small.yaml"
+    file.write_text(PLAN, encoding="utf-8")
+    return file
+
+
+def meshmark(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MESHMARK, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+def processes(instance: str) -> list[int]:
+    """Those that belong to an instance."""
+    mark = f"{INSTANCE_VARIABLE}={instance}".encode()
+    found = []
+    for path in Path("/proc").iterdir():
+        with suppress(OSError):  # it ended, or is not ours
+            if path.name.isdigit() and mark in (path / "environ").read_bytes().split(b"\0"):
+                found.append(int(path.name))
+    return found
+
+
+@contextmanager
+def warming_up(plan: Path, out: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A run whose first cluster serves and is under load, and the name of its instance."""
+    command = [*MESHMARK, "run", str(plan), "--only", "istio-mtls", "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        told = []
+        for line in run.stderr:
+            told.append(line)
+            if line.strip() == "warming up":
+                break
+        else:
+            pytest.fail("".join(told))
+        (instance,) = (path.name for path in stored_instances())
+        assert len(processes(instance)) > 6, "3 brokers and 4 sidecars were expected"
+        yield run, instance
+
+
+def test_a_run_measures_each_scenario_and_leaves_a_clean_machine(plan: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = meshmark("run", str(plan), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "WHAT EACH SETUP CARRIED" in done.stdout
+    record = store.load(out)
+    assert record.finished is not None
+    assert record.finished.outcome == "complete"
+    assert sorted(part.started.scenario for part in record.rounds) == ["istio-mtls", "plain"]
+    for part in record.rounds:
+        (trial,) = part.trials
+        assert trial.window.acknowledged > 0
+        assert all(proof.holds for proof in part.proofs)
+        assert part.configurations()
+        assert part.logs()
+    assert {part.started.scenario: bool(part.proofs) for part in record.rounds}["istio-mtls"]
+    assert stored_instances() == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"])
+def test_a_run_that_is_ended_cleans_up_and_keeps_its_record(
+    number: signal.Signals, code: int, plan: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with warming_up(plan, out) as (run, instance):
+        run.send_signal(number)
+        told = run.communicate(timeout=TIMEOUT_S)[1]
+    assert run.returncode == code, told
+    assert "Traceback" not in told
+    assert f"what was measured is kept: meshmark report {out}" in told
+    assert stored_instances() == []
+    assert processes(instance) == []
+    assert json.loads((out / "finished.json").read_text())["outcome"] == "interrupted"
+    assert meshmark("report", str(out)).returncode == 0
+
+
+def test_what_a_killed_run_leaves_is_removed_and_told(plan: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with warming_up(plan, out) as (run, instance):
+        run.kill()
+        run.wait(timeout=TIMEOUT_S)
+    (left,) = stored_instances()
+    done = meshmark("clean")
+    assert done.returncode == 0, done.stderr
+    assert str(left) in done.stdout
+    assert stored_instances() == []
+    assert processes(instance) == []
+    assert meshmark("clean").stdout == "nothing was left behind\n"
+    table = meshmark("report", str(out))
+    assert table.returncode == 0, table.stderr
+
+
+def test_a_cluster_is_brought_up_entered_and_taken_down() -> None:
+    up = meshmark("up", "--data-plane", "kafka-tls")
+    assert up.returncode == 0, up.stderr
+    try:
+        status = meshmark("status", "-o", "json")
+        assert status.returncode == 0
+        told = json.loads(status.stdout)
+        assert told["state"] == "up"
+        instance = Path(told["directory"]).name
+        assert len(processes(instance)) >= 3
+        inside = meshmark(
+            "exec", "client-1", "--", sys.executable, "-c", "import os; print(os.listdir('/sys/class/net')); exit(7)"
+        )
+        assert inside.returncode == 7, inside.stderr
+        assert meshmark("exec", "client-9", "--", "true").returncode == 2
+        again = meshmark("up")
+        assert again.returncode == 5
+        assert "already" in again.stderr
+    finally:
+        down = meshmark("down")
+    assert (down.returncode, down.stdout) == (0, "the cluster is down\n")
+    assert meshmark("status").returncode == 1
+    assert stored_instances() == []
+    assert processes(instance) == []
+
+
+def test_a_plan_that_the_machine_cannot_hold_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "huge.yaml"
+    file.write_text("name: huge\nlogBudgetBytes: 900000000000000\nscenarios: [plain]\n", encoding="utf-8")
+    done = meshmark("run", str(file), "--out", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert "free disk" in done.stderr
+    assert "nothing has been changed" in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert stored_instances() == []

@@ -1,0 +1,314 @@
+"""Probes on real processes, namespaces, devices and a real Envoy; the path of a real trial through real sidecars."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from pyroute2 import IPRoute
+
+from meshmark.backends.lab.backend import lab
+from meshmark.backends.lab.namespace import network_namespace
+from meshmark.backends.lab.probes import MachineProbe, NetProbe, ProcessProbe, SidecarProbe, storage_under
+from meshmark.clock import SystemClock
+from meshmark.experiment.conductor import conduct
+from meshmark.experiment.progress import Silent
+from meshmark.kafka.distribution import envoy
+from meshmark.measure.sampler import sampling
+from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
+from meshmark.record import METRICS, Sample
+from meshmark.store import load
+from tests.lab.ground import BOUND_S, wait_for
+
+pytestmark = pytest.mark.lab
+
+BURN = "import sys\nprint('ready', flush=True)\nwhile True: pass"
+WRITE = "import sys\nopen(sys.argv[1], 'wb').write(bytes(1 << 20))\nprint('ready', flush=True)\ninput()"
+
+
+def burner() -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", BURN], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def cpu(probe: ProcessProbe) -> float:
+    values = probe.read()
+    return values["client-1/client/cpu_user_s"] + values["client-1/client/cpu_system_s"]
+
+
+def test_processes_of_a_component_are_summed_and_keep_what_they_used_after_their_end() -> None:
+    with ProcessProbe("client-1", "client") as probe, burner() as first, burner() as second:
+        assert probe.read() == {}
+        probe.add(first.pid)
+        wait_for(lambda: cpu(probe) > 0.1, "the first process uses CPU")
+        alone = cpu(probe)
+        probe.add(second.pid)
+        wait_for(lambda: cpu(probe) > alone + 0.1, "the second is added")
+        first.kill()
+        first.wait()
+        before = cpu(probe)
+        assert before >= alone
+        second.kill()
+        second.wait()
+        last = probe.read()
+        assert cpu(probe) >= before
+        assert (last["client-1/client/threads"], last["client-1/client/memory_rss_bytes"]) == (0, 0)
+        assert probe.read() == last
+        probe.add(first.pid)  # gone long ago
+        assert probe.read() == last
+
+
+def test_storage_bytes_of_a_process_are_what_it_wrote(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", WRITE, str(tmp_path / "file")]
+    with (
+        ProcessProbe("client-1", "client") as probe,
+        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        probe.add(process.pid)
+        if storage_under(tmp_path).device:
+            assert probe.read()["client-1/client/write_bytes"] >= 1 << 20
+        process.communicate("\n")
+
+
+@contextmanager
+def transfer(size: int) -> Iterator[None]:
+    """Sends bytes over this namespace's loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = socket.create_connection(server.getsockname())
+        receiver, _ = server.accept()
+        with sender, receiver:
+            threading.Thread(target=sender.sendall, args=(bytes(size),), daemon=True).start()
+            left = size
+            while left:
+                left -= len(receiver.recv(1 << 16))
+            yield
+
+
+def test_an_interface_counts_what_was_sent_in_its_own_namespace_only() -> None:
+    def up() -> None:
+        with IPRoute() as netlink:
+            netlink.link("set", index=1, state="up")
+
+    with network_namespace() as other, ExitStack() as stack:
+        other.call(up)
+        inside = stack.enter_context(NetProbe("broker-1", "lo", other.call))
+        here = stack.enter_context(NetProbe("client-1", "lo", lambda function: function()))
+        missing = stack.enter_context(NetProbe("client-2", "eth7", lambda function: function()))
+        before = here.read()
+        with transfer(1_000_000):
+            after = here.read()
+        assert after["client-1/net/tx_bytes"] - before["client-1/net/tx_bytes"] >= 1_000_000
+        assert after["client-1/net/tcp_out_segments"] > before["client-1/net/tcp_out_segments"]
+        assert after["client-1/net/tx_packets"] > before["client-1/net/tx_packets"]
+        assert inside.read()["broker-1/net/tx_bytes"] == 0
+        assert "client-2/net/tx_bytes" not in missing.read()
+        assert "client-2/net/tcp_out_segments" in missing.read()
+
+
+def test_the_machine_has_values_for_known_metrics_and_they_only_grow(tmp_path: Path) -> None:
+    with MachineProbe(tmp_path) as probe:
+        first, second = probe.read(), probe.read()
+    assert {key.split("/")[2] for key in first} <= METRICS.keys()
+    assert first.keys() >= {"machine/cpu/user_s", "machine/cpu/elapsed_s", "machine/memory/dirty_bytes"}
+    assert "machine/meshmark/cpu_user_s" in first
+    counters = [key for key in first if METRICS[key.split("/")[2]].kind == "counter"]
+    ticking = {"machine/cpu/idle_s", "machine/cpu/iowait_s"}  # these two may step back by a tick, as proc.rst says
+    assert all(second[key] >= first[key] for key in counters if key not in ticking)
+
+
+def test_a_directory_in_memory_has_no_device_and_that_is_said(tmp_path: Path) -> None:
+    if storage_under(Path("/dev/shm")).file_system != "tmpfs":
+        pytest.skip("kernel: no tmpfs at /dev/shm")
+    with MachineProbe(Path("/dev/shm")) as probe:
+        values = probe.read()
+        assert [key for key in values if key.startswith("machine/disk/")] == ["machine/disk/free_bytes"]
+        assert probe.storage.text == "tmpfs: no block device of its own, so no device counters"
+    assert storage_under(tmp_path / "not there").device is None
+
+
+def test_a_device_counts_what_is_forced_onto_it(tmp_path: Path) -> None:
+    with MachineProbe(tmp_path) as probe:
+        if probe.storage.device is None:
+            pytest.skip("kernel: " + probe.storage.text)
+        before = probe.read()["machine/disk/write_bytes"]
+        with (tmp_path / "file").open("wb") as file:
+            file.write(os.urandom(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+        assert probe.read()["machine/disk/write_bytes"] - before >= 1 << 20
+
+
+def proxy(name: str, port: int, target: int) -> dict[str, object]:
+    kind = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+    settings = {"@type": kind, "stat_prefix": name, "cluster": f"to-{target}"}
+    return {
+        "name": name,
+        "stat_prefix": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": settings}]}],
+    }
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def sidecar(
+    directory: Path, inbound: int, outbound: int, target: int
+) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    admin = directory / "a.sock"
+    endpoint = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": target}}}}
+    load_assignment = {"cluster_name": "to", "endpoints": [{"lb_endpoints": [endpoint]}]}
+    config = {
+        "admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}},
+        "static_resources": {
+            "listeners": [proxy("inbound", inbound, target), proxy("outbound", outbound, target)],
+            "clusters": [{"name": f"to-{target}", "type": "STATIC", "load_assignment": load_assignment}],
+        },
+    }
+    file = directory / "envoy.json"
+    file.write_text(json.dumps(config), encoding="utf-8")
+    argv = [str(envoy()), "-c", str(file), "--disable-hot-restart", "--log-level", "off", "--concurrency", "1"]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield admin, process
+        finally:
+            process.kill()
+
+
+def test_a_real_sidecars_bytes_are_exact_and_a_dead_one_has_none(tmp_path_factory: pytest.TempPathFactory) -> None:
+    inbound, outbound = free_port(), free_port()
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        directory = Path(stack.enter_context(short_directory()))
+        admin, process = stack.enter_context(sidecar(directory, inbound, outbound, server.getsockname()[1]))
+        probe = stack.enter_context(SidecarProbe("broker-1", admin))
+        wait_for(lambda: listening(outbound), "Envoy serves")
+        server.accept()[0].close()
+        before = probe.read()
+        for port, sent, answered in ((inbound, 3_000, 700), (outbound, 500, 11_000)):
+            peer = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            application = stack.enter_context(server.accept()[0])
+            peer.sendall(bytes(sent))
+            receive(application, sent)
+            application.sendall(bytes(answered))
+            receive(peer, answered)
+        after = probe.read()
+        grown = {key.split("/")[2]: value - before[key] for key, value in after.items()}
+        assert grown == {
+            "inbound_rx_bytes": 3_000,
+            "inbound_tx_bytes": 700,
+            "outbound_tx_bytes": 500,
+            "outbound_rx_bytes": 11_000,
+            "connections": 2,
+        }
+        process.kill()
+        process.wait()
+        assert probe.read() == {}
+
+
+@contextmanager
+def short_directory() -> Iterator[str]:
+    """Paths of Unix sockets end at 107 bytes, which those of pytest may exceed."""
+    with tempfile.TemporaryDirectory(prefix="mm-") as path:
+        yield path
+
+
+def listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def receive(connection: socket.socket, size: int) -> None:
+    connection.settimeout(BOUND_S)
+    while size:
+        chunk = connection.recv(size)
+        assert chunk
+        size -= len(chunk)
+
+
+def test_a_sidecar_that_hangs_or_talks_nonsense_has_no_values_and_is_asked_again() -> None:
+    page = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
+    fine = b"tcp.inbound.downstream_cx_rx_bytes_total: 42\n"
+    busy = b"HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    answers = [b"", b"no http at all\n", page % (9, b"not stats"), busy]
+    answers.append(page % (len(fine), fine))
+    with short_directory() as directory, socket.socket(socket.AF_UNIX) as server, ExitStack() as stack:
+        path = Path(directory) / "a.sock"
+        probe = stack.enter_context(SidecarProbe("broker-1", path, timeout_s=0.2))
+        assert probe.read() == {}, "nothing listens yet"
+        server.bind(str(path))
+        server.listen()
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = server.accept()
+                stack.enter_context(connection)
+                connection.recv(4_096)
+                connection.sendall(answer)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        seen = [probe.read() for _ in answers]
+        serving.join(BOUND_S)
+    assert seen[:-1] == [{}] * (len(answers) - 1)
+    assert seen[-1]["broker-1/sidecar/inbound_rx_bytes"] == 42
+
+
+@pytest.mark.parametrize(("data_plane", "groups"), [(DataPlane.ISTIO, 1), (DataPlane.ISTIO_MTLS, 0)])
+def test_the_sidecars_of_a_real_trial_explain_every_byte_that_kafka_moved(
+    tmp_path: Path, data_plane: DataPlane, groups: int
+) -> None:
+    scenario = Scenario(
+        name="mesh",
+        data_plane=data_plane,
+        cluster=ClusterSpec(heap_bytes=268_435_456),
+        workload=Workload(subscriptions_per_topic=groups, workers=4),
+        method=Method(warmup_seconds=1, window_seconds=2, clients_max=1),
+    )
+    plan = Plan(
+        name="path",
+        repeats=1,
+        log_budget_bytes=4_000_000_000,
+        environment=EnvironmentSpec(disk_seconds=0, network_seconds=0),
+        scenarios=(scenario,),
+    )
+    with lab("test") as backend:
+        conduct(plan, backend, tmp_path / "run", command=(), effort="quick", progress=Silent(), clock=SystemClock())
+    (only,) = load(tmp_path / "run").rounds
+    (trial,) = only.trials
+    assert trial.valid, trial.reasons
+    assert len(trial.path) == (11 if groups else 10)
+    assert all(key.split("/")[2] in METRICS for key in trial.counters_end)
+    hosts = ("broker-1", "broker-2", "broker-3")
+    led = sum(trial.quiet_end[f"{host}/kafka/leader_log_bytes"] for host in hosts)
+    logged = sum(trial.quiet_end[f"{host}/kafka/log_bytes"] for host in hosts)
+    assert logged == 3 * led
+    times = [sample.time_s for sample in only.series()]
+    assert times == sorted(times)
+
+
+def test_a_reading_of_a_whole_machine_reaches_the_sink_from_the_thread(tmp_path: Path) -> None:
+    seen: list[Sample] = []
+    with MachineProbe(tmp_path) as probe, sampling(lambda: [probe], 0.01, seen.append, SystemClock()):
+        wait_for(lambda: len(seen) > 3, "the thread reads")
+    elapsed = [sample.values["machine/cpu/elapsed_s"] for sample in seen]
+    assert elapsed == sorted(elapsed)

@@ -7,6 +7,7 @@ the exit code is 128 and the signal's number.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -125,6 +126,9 @@ def _signals() -> Iterator[_Signals]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns its exit code and never raises."""
     _debug.on = bool(os.environ.get("MESHMARK_DEBUG"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a sign shows another one
+            stream.reconfigure(errors="replace")
     with _signals() as signals:
         try:
             code = _run(list(sys.argv[1:] if arguments is None else arguments))

@@ -60,10 +60,15 @@ def run(
     if seed is not None:
         asked = asked.model_copy(update={"seed": seed})
     directory = _directory(out, asked)
-    with opened(backend, asked, kafka=kafka, offline=offline) as (system, clock):
-        _announce(asked, level, directory)
-        _conduct(asked, system, clock, directory, level)
-    summary = _report(directory)
+    try:
+        with opened(backend, asked, kafka=kafka, offline=offline) as (system, clock):
+            _announce(asked, level, directory)
+            _conduct(asked, system, clock, directory, level)
+        summary = _report(directory)
+    except BaseException:
+        if (directory / "started.json").is_file():
+            note(f"what was measured is kept: meshmark report {directory}")
+        raise
     _require_answer(summary)
 
 
@@ -109,15 +114,16 @@ def _conduct(plan: Plan, backend: Backend, clock: Clock, directory: Path, level:
     from meshmark.experiment.conductor import conduct
     from meshmark.live.progress import progress
 
-    try:
-        with progress(sys.stderr, clock) as told:
-            conduct(
-                plan, backend, directory, command=("meshmark", *sys.argv[1:]), effort=level, progress=told, clock=clock
-            )
-    except BaseException:
-        if (directory / "started.json").is_file():
-            note(f"what was measured is kept: meshmark report {directory}")
-        raise
+    with progress(sys.stderr, clock) as told:
+        conduct(
+            plan,
+            backend,
+            directory,
+            command=("meshmark", *sys.argv[1:]),
+            effort=level,
+            progress=told,
+            clock=clock,
+        )
 
 
 def _report(directory: Path) -> Summary:

@@ -20,6 +20,7 @@ from rich.text import Text
 from meshmark.clock import Clock
 from meshmark.units import duration, rate_msg_s
 
+BAR_WIDTH = 16
 RATE_EVERY_S = 10.0
 """In a log file one rate in ten seconds tells enough."""
 
@@ -96,19 +97,14 @@ class LiveLine:
         self._live.update(self._line(), refresh=True)
 
     def _line(self) -> RenderableType:
-        parts = [self._name, self._phase, self._rate]
+        left = ""
         if self._ends_s is not None:
-            parts.append(f"about {duration(max(0.0, self._ends_s - self._clock.now()))} left")
+            left = f"about {duration(max(0.0, self._ends_s - self._clock.now()))} left"
+        place = f"{self._index}/{self._total}" if self._total else ""
+        # A narrow terminal cuts the end off, so the end is what matters least.
+        parts = (place, left, self._name, self._rate, self._phase)
         text = Text(" · ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
-        if not self._total:
-            return text
-        row = Table.grid(padding=(0, 1))
-        row.add_column(width=16)
-        row.add_column(no_wrap=True)
-        row.add_column(overflow="ellipsis", no_wrap=True)
-        bar = ProgressBar(total=self._total, completed=self._index - 1, width=16)
-        row.add_row(bar, f"{self._index}/{self._total}", text)
-        return row
+        return _bar(self._console, self._index - 1, self._total, text) if self._total else text
 
 
 @contextmanager
@@ -135,14 +131,20 @@ def counter(stream: TextIO, what: str) -> Iterator[Callable[[int, int], None]]:
 
         yield tell
         return
-    with _live(Console(file=stream, highlight=False)) as live:
+    console = Console(file=stream, highlight=False)
+    with _live(console) as live:
 
         def draw(done: int, total: int) -> None:
-            row = Table.grid(padding=(0, 1))
-            row.add_row(ProgressBar(total=total, completed=done, width=30), f"{what}: {done} of {total}")
-            live.update(row, refresh=True)
+            live.update(_bar(console, done, total, Text(f"{what}: {done} of {total}")), refresh=True)
 
         yield draw
+
+
+def _bar(console: Console, done: int, total: int, text: Text) -> RenderableType:
+    row = Table.grid(padding=(0, 1))
+    text.truncate(max(1, console.width - BAR_WIDTH - 1), overflow="ellipsis")
+    row.add_row(ProgressBar(total=total, completed=done, width=BAR_WIDTH), text)
+    return row
 
 
 def _is_terminal(stream: TextIO) -> bool:

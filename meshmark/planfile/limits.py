@@ -54,7 +54,7 @@ class _Scenario:
         if node is None:
             return fallback
         value: object = node.value
-        if isinstance(value, str) and value.isdigit() and len(value) < 20:
+        if isinstance(value, str) and value.isdecimal() and len(value) < 20:
             value = int(value)
         return value if isinstance(value, int) and not isinstance(value, bool) and node.key not in self.bad else None
 
@@ -111,7 +111,7 @@ def _message_size(scenario: _Scenario) -> list[Problem]:
     limits = [
         (("workload", "topicConfig", "max.message.bytes"), BATCH_OVERHEAD_BYTES),
         (("cluster", "brokerConfig", "message.max.bytes"), BATCH_OVERHEAD_BYTES),
-        (("workload", "producerConfig", "message.max.bytes"), BATCH_OVERHEAD_BYTES),
+        (("workload", "producerConfig", "message.max.bytes"), 0),  # librdkafka compares the message alone
     ]
     if scenario.node_at(*limits[0][0]) is not None:
         del limits[1]
@@ -119,14 +119,12 @@ def _message_size(scenario: _Scenario) -> list[Problem]:
     for path, overhead in limits:
         limit = scenario.integer(KAFKA_MESSAGE_MAX_BYTES, *path)
         if size is not None and limit is not None and size + overhead > limit:
-            found.append(
-                scenario.problem(
-                    f"messages of {size:,} bytes do not fit {path[-1]} {limit:,}; must be at most "
-                    f"{max(limit - overhead, 0):,} (framing takes up to {overhead}), or raise {'.'.join(path)}",
-                    "workload",
-                    "messageSize",
-                )
+            framing = f" (framing takes up to {overhead})" if overhead else ""
+            text = (
+                f"messages of {size:,} bytes do not fit {path[-1]} {limit:,}; must be at most "
+                f"{max(limit - overhead, 0):,}{framing}, or raise {'.'.join(path)}"
             )
+            found.append(scenario.problem(text, "workload", "messageSize"))
     return found
 
 

@@ -147,6 +147,10 @@ scenarios:
             ONE + "cluster: {brokerConfig: {message.max.bytes: '600'}}",
             "scenarios[0]: messages of 512 bytes do not fit message.max.bytes 600",
         ),
+        (
+            ONE + "workload: {messageSize: 700, producerConfig: {message.max.bytes: 699}}",
+            "must be at most 699, or raise workload.producerConfig.message.max.bytes",
+        ),
         (ONE + "cluster: {brokerConfig: {node.id: 7}}", "f:3:35: cluster.brokerConfig.node.id: node.id is set by"),
         (ONE + "workload: {producerConfig: {bootstrap.servers: a}}", "follows from the data plane and the load"),
         (ONE + "workload: {topicConfig: {a: [1]}}", "f:3:29: workload.topicConfig.a: a list is not allowed; must be"),
@@ -189,6 +193,11 @@ scenarios: [plain, istio-mtsl]
 
 def test_a_mistake_in_the_defaults_is_told_once_for_all_scenarios() -> None:
     assert len(problems(HEAD + "workload: {workers: 0}\nscenarios: [plain, istio, kafka-tls]")) == 1
+
+
+def test_settings_that_are_no_plain_number_are_left_to_kafka_to_judge() -> None:
+    plan = planfile.loads(ONE + "workload: {topicConfig: {max.message.bytes: '²', min.insync.replicas: two}}", "f")
+    assert plan.scenarios[0].workload.topic_config["max.message.bytes"] == "²"
 
 
 def test_a_scenario_that_raises_its_own_limits_is_fine() -> None:

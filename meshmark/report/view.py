@@ -153,7 +153,8 @@ def loss_interval(value: Interval | None) -> str:
 def carried(summary: Summary) -> Grid:
     """The source document's table: what each scenario carried, and what that is against the baseline."""
     rows = summary.scenarios
-    per_broker, against = "MB/s per broker to the", f"loss against {summary.baseline}"
+    per_broker = "MB/s per broker"
+    against = f"loss against {summary.baseline if len(summary.baseline) < 20 else 'baseline'}"
     return Grid(
         title="What each setup carried",
         columns=(
@@ -162,8 +163,8 @@ def carried(summary: Summary) -> Grid:
             Column(head="95 % interval", cells=tuple(rate_interval(row.rate_interval) for row in rows)),
             Column(head="spread", cells=tuple(percent(row.rate_spread) for row in rows)),
             Column(head="repeats", cells=tuple(f"{row.repeats_valid} of {row.repeats_planned}" for row in rows)),
-            number_column("log", (_scaled(row.disk_bytes_s_per_broker, MB) for row in rows), per_broker),
-            number_column("device", (_scaled(row.device_bytes_s_per_broker, MB) for row in rows), per_broker),
+            number_column("to log", (_scaled(row.disk_bytes_s_per_broker, MB) for row in rows), per_broker),
+            number_column("to device", (_scaled(row.device_bytes_s_per_broker, MB) for row in rows), per_broker),
             Column(
                 head="loss", cells=tuple(loss_if(not _base(row), row.loss_vs_plain) for row in rows), group=against
             ),
@@ -199,7 +200,6 @@ def cost(summary: Summary) -> Grid:
             number_column("sidecars", (row.cpu_s_per_gb.sidecars for row in rows), per_gb),
             number_column("clients", (row.cpu_s_per_gb.clients for row in rows), per_gb),
             number_column("machine", (row.cpu_s_per_gb.machine for row in rows), per_gb),
-            Column(head="unattributed", cells=tuple(percent(row.unattributed_share) for row in rows)),
             text_column("encrypted hops", (hops(row) for row in rows)),
             text_column("limited by", (", ".join(row.limited_by) or UNKNOWN for row in rows)),
         ),

@@ -1,0 +1,134 @@
+"""Series become lines: counters become rates, holes and resets become gaps, nothing is invented."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshmark.record import METRICS, LoadInterval, LoadTotals, Sample
+from meshmark.report.panels import FORMS, POINTS_MAX, Panel, load_panel, panels
+
+NOT_SHOWN = {"elapsed_s"}
+"""The clock that CPU shares are taken from is no series of its own."""
+
+
+def series(key: str, *readings: float | None, times: tuple[float, ...] = ()) -> list[Sample]:
+    moments = times or tuple(float(second) for second in range(len(readings)))
+    return [
+        Sample(time_s=100.0 + moment, values={} if value is None else {key: value})
+        for moment, value in zip(moments, readings, strict=True)
+    ]
+
+
+def only(samples: list[Sample]) -> Panel:
+    (panel,) = panels(samples, 100.0)
+    return panel
+
+
+def values(samples: list[Sample]) -> tuple[float | None, ...]:
+    (line,) = only(samples).lines
+    return line.values
+
+
+def test_every_metric_of_the_record_is_on_some_panel() -> None:
+    shown = {metric for form in FORMS for source in form.sources for metric in source.metrics}
+    assert shown == set(METRICS) - NOT_SHOWN
+
+
+def test_a_counter_becomes_a_rate() -> None:
+    assert values(series("broker-1/net/tx_packets", 10, 30, 60, 60)) == (None, 20, 30, 0)
+
+
+def test_a_gauge_stays_as_read() -> None:
+    assert values(series("broker-1/sidecar/connections", 10, 30, 20)) == (10, 30, 20)
+
+
+@pytest.mark.parametrize(
+    ("readings", "expected"),
+    [
+        pytest.param((10, 30, 5, 25), (None, 20, None, 20), id="a reset"),
+        pytest.param((10, 30, None, 70, 90), (None, 20, None, None, 20), id="a reading that is missing"),
+    ],
+)
+def test_what_is_not_known_is_a_gap(readings: tuple[float | None, ...], expected: tuple[float | None, ...]) -> None:
+    assert values(series("broker-1/net/tx_packets", *readings)) == expected
+
+
+def test_a_hole_in_time_is_a_gap() -> None:
+    samples = series("broker-1/net/tx_packets", 0, 10, 20, 90, 100, times=(0, 1, 2, 9, 10))
+    assert values(samples) == (None, 10, 10, None, 10)
+
+
+def test_readings_close_together_are_joined() -> None:
+    samples = series("broker-1/kafka/cpu_user_s", 0, 1, 1.01, 2, 3, times=(0, 1, 1.001, 2, 3))
+    assert values(samples) == (None, 1, 1, 1)
+
+
+def test_user_and_system_time_are_one_line_a_host() -> None:
+    samples = [
+        Sample(
+            time_s=float(second),
+            values={
+                f"broker-{number}/kafka/{metric}": second * number * share
+                for number in (1, 2)
+                for metric, share in (("cpu_user_s", 0.25), ("cpu_system_s", 0.75))
+            },
+        )
+        for second in range(3)
+    ]
+    (panel,) = panels(samples, 0.0)
+    assert {line.label: line.values[-1] for line in panel.lines} == {"broker-1": 1, "broker-2": 2}
+
+
+def test_lines_of_all_hosts_together_add_what_is_known() -> None:
+    samples = [
+        Sample(
+            time_s=float(second),
+            values={"broker-1/kafka/threads": 90.0, **({"broker-2/kafka/threads": 5.0} if second else {})},
+        )
+        for second in range(3)
+    ]
+    assert values(samples) == (90, 95, 95)
+
+
+def test_units_are_scaled() -> None:
+    panel = only(series("broker-1/net/tx_bytes", 0, 2_500_000))
+    assert (panel.unit, panel.lines[0].values) == ("MB/s", (None, 2.5))
+
+
+def test_a_line_of_zeros_is_named_and_not_drawn() -> None:
+    samples = [
+        Sample(time_s=float(t), values={"machine/disk/write_ops": t * 3.0, "machine/disk/read_ops": 7.0})
+        for t in range(3)
+    ]
+    panel = only(samples)
+    assert [line.label for line in panel.lines] == ["writes"]
+    assert panel.silent == ("reads",)
+
+
+def test_long_series_are_thinned_and_keep_their_mean() -> None:
+    samples = series("broker-1/net/tx_packets", *(10.0 * second for second in range(4_000)))
+    points = values(samples)
+    assert POINTS_MAX / 2 < len(points) <= POINTS_MAX
+    assert set(points[1:]) == {10.0}
+
+
+def test_time_is_told_from_the_rounds_beginning() -> None:
+    assert only(series("broker-1/net/tx_packets", 1, 2, times=(3.5, 4.5))).times_s == (3.5, 4.5)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_samples_show_nothing(count: int) -> None:
+    assert panels(series("broker-1/net/tx_packets", *([1.0] * count)), 100.0) == []
+    assert load_panel([], 0.0) is None
+
+
+def test_a_trials_counts_begin_anew_without_a_false_rate() -> None:
+    counts = [(0.0, 0), (0.5, 500), (1.0, 1_000), (1.5, 100), (2.0, 600)]
+    intervals = [
+        LoadInterval(time_s=time_s, clients=1, totals=LoadTotals(offered=count, acknowledged=count))
+        for time_s, count in counts
+    ]
+    panel = load_panel(intervals, 0.0)
+    assert panel is not None
+    (line,) = panel.lines
+    assert (line.label, line.values) == ("acknowledged", (None, 1_000, 1_000, None, 1_000))

@@ -6,6 +6,7 @@ say more than these.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +22,11 @@ CAVEAT = (
 )
 UNITS = (
     "MB = 10^6 bytes, GB = 10^9 bytes. 'Per MB' and 'per GB' are of payload acknowledged, before replication. "
+    "Bytes to the device lag behind bytes to the log, since writeback does. "
     "Packets are offload super-packets as the hosts' interfaces count them, not packets on a wire."
 )
+ERROR_LENGTH = 160
+"""Of what ended a run, on top of its report; all of it is in the record."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +96,8 @@ def status(summary: Summary) -> str:
         "failed": "it failed",
         "unfinished": "it has no last record: it crashed, or still goes on",
     }[summary.outcome]
-    error = f" ({summary.finished.error})" if summary.finished and summary.finished.error else ""
+    first_line = summary.finished.error.partition("\n")[0] if summary.finished else ""
+    error = f" ({textwrap.shorten(first_line, ERROR_LENGTH, placeholder=' …')})" if first_line else ""
     return f"Incomplete run: {how} after {rounds}{error}. The figures are of what was measured until then."
 
 
@@ -203,7 +208,7 @@ def cost(summary: Summary) -> Grid:
             text_column("encrypted hops", (hops(row) for row in rows)),
             text_column("limited by", (", ".join(row.limited_by) or UNKNOWN for row in rows)),
         ),
-        note=f"CPU seconds per GB: {unusable}" if (unusable := unusable_cpu(rows)) else "",
+        note=unusable_cpu(rows),
     )
 
 
@@ -212,7 +217,10 @@ def unusable_cpu(rows: Iterable[ScenarioSummary]) -> str:
     names = [row.name for row in rows if row.unattributed_share and abs(row.unattributed_share) > UNUSABLE_SHARE]
     if not names:
         return ""
-    return f"Not usable for {listing(names)}: more than {percent(UNUSABLE_SHARE)} of the CPU time is unattributed."
+    share = percent(UNUSABLE_SHARE)
+    return (
+        f"CPU per GB is not usable for {listing(names)}: more than {share} of the machine's CPU time is unattributed."
+    )
 
 
 def hops(row: ScenarioSummary) -> str:

@@ -43,7 +43,7 @@ def address(cut: Told, whole: Told, tmp_path_factory: pytest.TempPathFactory) ->
     run = type(whole.run)(
         **{field: getattr(whole.run, field) for field in whole.run.__slots__} | {"rounds": whole.run.rounds[:2]}
     )
-    summary = whole.summary.model_copy(update={"rounds_done": 2, "warnings": cut.summary.warnings})
+    summary = whole.summary.model_copy(update={"rounds_done": 2, "warnings": (*cut.summary.warnings, "x" * 400)})
     file.write_text(html(run, summary), encoding="utf-8")
     return file.as_uri()
 

@@ -236,3 +236,24 @@ def test_configurations_that_rounds_share_stand_once(page: str, whole: Told) -> 
     rounds = len(whole.run.rounds)
     assert rounds > 1
     assert page.count("broker-1.properties") == 1
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_words_in_pictures_can_be_read(page: str, scheme: int) -> None:
+    """4.5 to 1 against the paper, for the names that lines carry in their colours; browsers' checks leave SVG out."""
+    colours = dict(
+        re.findall(r"(--[a-z0-9]+): (#[0-9a-f]{6})", re.findall(r":root \{(.*?)\}", page, re.DOTALL)[scheme])
+    )
+    paper = luminance(colours["--paper"])
+    contrasts = {}
+    for name in ("--ink", "--faint", "--link", *(f"--c{number}" for number in range(1, 8))):
+        low, high = sorted((luminance(colours[name]), paper))
+        contrasts[name] = round((high + 0.05) / (low + 0.05), 2)
+    assert {name: contrast for name, contrast in contrasts.items() if contrast < 4.5} == {}

@@ -171,7 +171,7 @@ def test_measurements_that_are_not_like_for_like_are_told(whole: Told, change: d
 
 def test_cpu_that_cannot_be_used_is_marked_where_it_stands(whole: Told) -> None:
     assert view.cost(whole.summary).note == ""
-    assert "Not usable for istio" in view.cost(changed(whole.summary, istio={"unattributed_share": 0.4})).note
+    assert "not usable for istio:" in view.cost(changed(whole.summary, istio={"unattributed_share": 0.4})).note
 
 
 def test_the_environment_says_what_mtls_costs_without_kafka(whole: Told) -> None:

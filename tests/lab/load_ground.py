@@ -17,7 +17,12 @@ from tests.lab.ground import BOUND_S
 
 PLANES = (DataPlane.PLAIN, DataPlane.KAFKA_TLS)
 CLOCK = SystemClock()
-SHORT_LIFE: dict[str, ConfigValue] = {"acks": "all", "message.timeout.ms": 2_000, "linger.ms": 5}
+SHORT_LIFE: dict[str, ConfigValue] = {
+    "acks": "all",
+    "linger.ms": 5,
+    "message.timeout.ms": 2_000,
+    "queue.buffering.max.messages": 2_000,
+}
 
 
 def scenario(data_plane: DataPlane) -> Scenario:

@@ -13,7 +13,7 @@ from meshmark.backends.lab.backend import LabBackend
 from meshmark.backends.lab.cluster import LabCluster, LabLayout
 from meshmark.errors import ComponentFailed, LoadError
 from meshmark.load.generator import consumer_specs, load
-from meshmark.plan import DataPlane
+from meshmark.plan import ConfigValue, DataPlane
 from meshmark.record import LoadInterval
 from tests.lab.ground import BOUND_S
 from tests.lab.load_ground import (
@@ -29,6 +29,14 @@ from tests.lab.load_ground import (
 )
 
 pytestmark = pytest.mark.lab
+
+BATCH_BYTES = 16_384
+SMALL_BATCHES: dict[str, ConfigValue] = {
+    "acks": "all",
+    "linger.ms": 5,
+    "batch.size": BATCH_BYTES,
+    "queue.buffering.max.messages": 1_000,
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +72,13 @@ def test_acknowledged_is_what_the_log_holds_and_consumers_read_exactly_that(clus
 
 
 def test_records_are_spread_evenly_over_all_partitions(cluster: LabCluster) -> None:
-    work = workload(config={"acks": "all", "linger.ms": 5, "batch.size": 16_384}, workers=5)
+    work = workload(config=SMALL_BATCHES, workers=5)
     layout = cluster.create_topics(work, "even")
     loaded(cluster, producers(cluster, layout, work), 30_000)
     ends = end_offsets(cluster, layout).values()
     cluster.delete_topics(layout)
     # Each of the five connections may be one batch further with a partition than with another.
-    assert max(ends) - min(ends) <= 5 * 16_384 // 512
+    assert max(ends) - min(ends) <= 5 * BATCH_BYTES // work.message_size
 
 
 def test_every_mark_and_interval_closes_and_never_falls(cluster: LabCluster) -> None:

@@ -418,18 +418,20 @@ def configurations(run: Run) -> list[Configuration]:
         for name, text in data.configurations().items():
             found.setdefault((name, text), []).append(f"{data.started.index} ({data.started.scenario})")
     return [
-        Configuration(name=name, text=text, rounds=", ".join(where)) for (name, text), where in sorted(found.items())
+        Configuration(name=name, text=text, rounds=", ".join(where))
+        for (name, text), where in sorted(found.items(), key=lambda each: each[0][0])
     ]
 
 
 def settings_apart(summary: Summary) -> list[str]:
-    """Everything the plan sets apart between the baseline and the others, data plane included."""
+    """What the plan sets apart between the baseline and the others."""
     asked = summary.plan.scenarios
     base = next((each for each in asked if each.name == summary.baseline), None)
     if base is None:
         return []
-    planes = [f"{each.name} runs on {each.data_plane.value}" for each in asked]
-    return [*planes, *(line for each in asked if each is not base for line in view.settings_apart(base, each))]
+    found = [f"{each.name} runs on {each.data_plane.value}" for each in asked if each.name != each.data_plane]
+    found += [line for each in asked if each is not base for line in view.settings_apart(base, each)]
+    return found or ["By the plan, they differ in nothing but their data planes, whose names they have."]
 
 
 def events(run: Run) -> Grid | None:

@@ -21,13 +21,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.lab)
 
 
+def must_not_skip(reason: str) -> bool:
+    return os.environ.get("MESHMARK_CI") == "1" and not reason.startswith("kernel:")
+
+
+def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
+    return str(report.longrepr[2]).removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped and must_not_skip(reason_of(report)):
+        report.outcome = "failed"
+        report.longrepr = f"a module is skipped where it must run: {reason_of(report)}"
+    return report
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    must_run = os.environ.get("MESHMARK_CI") == "1" and any(map(item.get_closest_marker, ("lab", "browser")))
-    if must_run and report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
-        if not reason.startswith("kernel:"):
-            report.outcome = "failed"
-            report.longrepr = f"skipped where it must run: {reason}"
+    real = any(map(item.get_closest_marker, ("lab", "browser")))
+    if real and report.skipped and not hasattr(report, "wasxfail") and must_not_skip(reason_of(report)):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where it must run: {reason_of(report)}"
     return report

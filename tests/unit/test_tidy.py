@@ -245,3 +245,11 @@ def test_declared_libraries_are_used() -> None:
     used = set().union(*(distributions(name) for name in imported("meshmark")))
     needed = set().union(*(names for extra, names in declared().items() if extra != "dev"))
     assert needed - used == set()
+
+
+@pytest.mark.parametrize(("lock", "extras"), [("run", ("", "lab", "report")), ("dev", ("", "lab", "report", "dev"))])
+def test_locks_are_made_from_what_is_declared(lock: str, extras: tuple[str, ...]) -> None:
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+    locked = {name.replace("-", ".") for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}
+    wanted = {name.replace("-", ".") for extra in extras for name in declared()[extra]}
+    assert wanted - locked == set(), "run requirements/update.sh"

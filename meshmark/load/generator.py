@@ -4,7 +4,10 @@
         running.start()
         ... first = running.mark() ... second = running.mark() ...
         end = running.stop()          # everything offered is resolved; consumers have read to the end
-        window = second.totals - first.totals
+        window = second.since(first)  # totals, latencies and lateness of this window alone
+
+With a rate the load is open loop: producers share one schedule, whose origin is the instant of `start`. Without one it
+is closed loop: every connection keeps its queue full.
 
 Workers are spoken to in lines alone (`worker_protocol.py`), so the simulated backend can stand in for them. Whatever
 ends the `with` ends the workers. Limits: a mark is the sum of marks of single workers, each exact for its worker,
@@ -15,54 +18,82 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import ValidationError
 
 from meshmark.clock import Clock
-from meshmark.cluster import Cluster, Process, Testbed, TopicLayout
+from meshmark.cluster import Cluster, Process, TopicLayout
 from meshmark.errors import ComponentFailed, LoadError
-from meshmark.load.clients.statistics import sum_batches
+from meshmark.load.mark import Mark, summed
 from meshmark.load.settings import DRAIN_S, message_timeout_s
-from meshmark.plan import Model, Workload
-from meshmark.record import LoadInterval, LoadTotals
-from meshmark.worker_protocol import Batches, WorkerCommand, WorkerReport, WorkerSpec
+from meshmark.pacer import Arrivals, Constant, PacerSpec
+from meshmark.plan import Workload
+from meshmark.record import LoadInterval
+from meshmark.worker_protocol import Schedule, WorkerCommand, WorkerReport, WorkerSpec
+
+__all__ = ["Load", "Mark", "Spawner", "consumer_specs", "load", "producer_spec"]
 
 WORKER_ARGV = ("python", "-m", "meshmark.load.worker")
 READY_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 15.0
 # Beyond the bound that the client settings give: the last statistics, and closing the connections.
 FINISH_MARGIN_S = 20.0
+# From the command to the origin of the schedules: so all workers have heard of it.
+START_LEAD_S = 0.05
 _POLL_S = 0.05
 
 
-class Mark(Model):
-    """The sum over all workers at one instant; everything is cumulative since the load began."""
+class Spawner(Protocol):
+    """As much of a Testbed as load needs."""
 
-    time_s: float
-    clients: int
-    connections: int
-    totals: LoadTotals
-    batches: Batches
-    cpu_user_s: float
-    cpu_system_s: float
-    notes: tuple[str, ...] = ()
+    @property
+    def client_hosts(self) -> tuple[str, ...]: ...
+
+    def spawn(
+        self, host: str, argv: Sequence[str], *, name: str, component: str = "client"
+    ) -> AbstractContextManager[Process]: ...
 
 
-def producer_spec(workload: Workload, cluster: Cluster, layout: TopicLayout, *, client: int, seed: int) -> WorkerSpec:
-    """Producing client number `client` (from 1): one process with `workload.workers` connections."""
-    return _spec(workload, cluster, layout, "producer", f"producer-{client}", seed)
+def producer_spec(
+    workload: Workload,
+    cluster: Cluster,
+    layout: TopicLayout,
+    *,
+    client: int,
+    seed: int,
+    rate_msg_s: float | None = None,
+    arrivals: Arrivals = "poisson",
+    clients: int = 1,
+) -> WorkerSpec:
+    """Producing client number `client` (from 1): one process with `workload.workers` connections. Open loop where a
+    rate is given, which is that of all `clients` together: each is given its share of one schedule."""
+    spec = _spec(workload, cluster, layout, "producer", f"producer-{client}", seed)
+    if rate_msg_s is None:
+        return spec
+    pacer = PacerSpec(shape=Constant(rate_msg_s=rate_msg_s), arrivals=arrivals, seed=seed)
+    schedule = Schedule(pacer=pacer, worker=client - 1, workers=clients)
+    return spec.model_copy(update={"schedule": schedule, "stamp": _stamp(layout, seed)})
 
 
 def consumer_specs(
-    workload: Workload, cluster: Cluster, layout: TopicLayout, *, seed: int, run: str = ""
+    workload: Workload, cluster: Cluster, layout: TopicLayout, *, seed: int, run: str = "", end_to_end: bool = False
 ) -> tuple[WorkerSpec, ...]:
-    """One worker for each consumer group. `run` keeps the groups of two loads on the same topics apart."""
+    """One worker for each consumer group. `run` keeps the groups of two loads on the same topics apart. `end_to_end`:
+    the producers are in open loop with the same seed, so records say when they should have been sent."""
     groups = range(1, workload.subscriptions_per_topic + 1)
-    return tuple(_spec(workload, cluster, layout, "consumer", f"consumer-{group}", seed, run) for group in groups)
+    specs = (_spec(workload, cluster, layout, "consumer", f"consumer-{group}", seed, run) for group in groups)
+    stamp = _stamp(layout, seed) if end_to_end else 0
+    return tuple(spec.model_copy(update={"stamp": stamp}) for spec in specs)
+
+
+def _stamp(layout: TopicLayout, seed: int) -> int:
+    """The same for producers and consumers of one load, and hardly ever that of another."""
+    first = next(topic for topic, _ in layout.leaders)
+    return random.Random(f"{seed}/{first}/stamp").getrandbits(62) | 1
 
 
 def _spec(
@@ -144,7 +175,7 @@ class _Worker:
 class Load:
     """The workers of one load; made by `load`."""
 
-    def __init__(self, testbed: Testbed, clock: Clock, stack: ExitStack, ready_timeout_s: float) -> None:
+    def __init__(self, testbed: Spawner, clock: Clock, stack: ExitStack, ready_timeout_s: float) -> None:
         self._testbed = testbed
         self._clock = clock
         self._stack = stack
@@ -153,6 +184,7 @@ class Load:
         self._started = False
         self._marks = 0
         self._told_slot = -1
+        self._told: Mark | None = None
 
     def add(self, specs: Sequence[WorkerSpec]) -> None:
         """More workers, placed on the client hosts in turn; returns when they are ready. Load that has started
@@ -161,13 +193,17 @@ class Load:
         self._await(added, "ready", 0, lambda worker: self._ready_timeout_s)
         self._workers += added
         if self._started:
-            _tell(added, "start")
+            self._begin(added)
 
     def start(self) -> None:
         self._started = True
         # Consumers first, so that the first record already has its readers.
-        _tell(self._of("consumer"), "start")
-        _tell(self._of("producer"), "start")
+        self._begin([*self._of("consumer"), *self._of("producer")])
+
+    def _begin(self, workers: Sequence[_Worker]) -> None:
+        origin_s = self._clock.now() + START_LEAD_S
+        for worker in workers:
+            worker.tell(WorkerCommand(command="start", origin_s=origin_s))
 
     def mark(self) -> Mark:
         """Exact totals of this instant: all workers are asked, then all awaited."""
@@ -190,7 +226,8 @@ class Load:
         """Ends the load: producers resolve what is outstanding, then consumers read to the end."""
         for role in ("producer", "consumer"):
             running = [worker for worker in self._of(role) if not worker.finished]
-            _tell(running, "stop")
+            for worker in running:
+                worker.tell(WorkerCommand(command="stop"))
             self._await(running, "finished", 0, _finish_timeout_s)
         return self._sum([worker.latest for worker in self._workers])
 
@@ -233,28 +270,31 @@ class Load:
                 worker.spec.role == "producer" and report is not None
                 for worker, report in zip(self._workers, reports, strict=True)
             )
-            yield LoadInterval(time_s=mark.time_s, clients=clients, totals=mark.totals)
+            alone = mark.since(self._told) if self._told else mark
+            self._told = mark
+            yield LoadInterval(
+                time_s=mark.time_s,
+                clients=clients,
+                totals=mark.totals,
+                latency=alone.latency,
+                end_to_end=alone.end_to_end,
+                lateness=alone.lateness,
+                lag=mark.lag,
+            )
         for worker in self._workers:
             kept = max((slot for slot in worker.intervals if slot <= complete), default=complete)
             worker.intervals = {slot: report for slot, report in worker.intervals.items() if slot >= kept}
 
     def _sum(self, reports: Sequence[WorkerReport]) -> Mark:
-        producers = self._of("producer")
-        return Mark(
-            time_s=max((report.time_s for report in reports), default=self._clock.now()),
-            clients=len(producers),
-            connections=sum(worker.spec.connections for worker in producers),
-            totals=sum((report.totals for report in reports), LoadTotals()),
-            batches=sum_batches(report.batches for report in reports),
-            cpu_user_s=sum(report.cpu_user_s for report in reports),
-            cpu_system_s=sum(report.cpu_system_s for report in reports),
-            notes=tuple(f"{worker.title}: {worker.latest.text}" for worker in self._workers if worker.latest.text),
-        )
+        return summed(reports, [worker.spec for worker in self._workers], self._clock.now(), self._notes())
+
+    def _notes(self) -> tuple[str, ...]:
+        return tuple(f"{worker.title}: {worker.latest.text}" for worker in self._workers if worker.latest.text)
 
 
 @contextmanager
 def load(
-    testbed: Testbed, specs: Sequence[WorkerSpec], clock: Clock, *, ready_timeout_s: float = READY_TIMEOUT_S
+    testbed: Spawner, specs: Sequence[WorkerSpec], clock: Clock, *, ready_timeout_s: float = READY_TIMEOUT_S
 ) -> Iterator[Load]:
     """Workers for `specs`, connected and ready, nothing offered yet.
 
@@ -267,11 +307,6 @@ def load(
         yield running
 
 
-def _tell(workers: Iterable[_Worker], command: Literal["start", "stop"]) -> None:
-    for worker in workers:
-        worker.tell(WorkerCommand(command=command))
-
-
 def _at(worker: _Worker, slot: int) -> WorkerReport | None:
     """The newest report not after a slot."""
     known = [known for known in worker.intervals if known <= slot]
@@ -279,8 +314,12 @@ def _at(worker: _Worker, slot: int) -> WorkerReport | None:
 
 
 def _finish_timeout_s(worker: _Worker) -> float:
-    bound = message_timeout_s(worker.spec.config) if worker.spec.role == "producer" else DRAIN_S
-    return bound + FINISH_MARGIN_S
+    spec = worker.spec
+    if spec.role == "consumer":
+        return DRAIN_S + FINISH_MARGIN_S
+    # In open loop a record that was due at the end may be taken by the client as late as DRAIN_S after it.
+    held_back_s = DRAIN_S if spec.schedule else 0.0
+    return held_back_s + message_timeout_s(spec.config) + FINISH_MARGIN_S
 
 
 def _ago(clock: Clock, report: WorkerReport) -> str:

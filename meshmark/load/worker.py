@@ -2,19 +2,22 @@
 
     python -m meshmark.load.worker
 
-One thread that looks every few milliseconds: what came back is counted, what has room is filled, commands are
+One thread that looks every millisecond or few: what came back is counted, what has room is filled, commands are
 answered. It ends when it is told to, when it cannot go on (after an `error` report), and when its standard input
 closes, so it never outlives the one who started it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import resource
 import select
 import signal
 import sys
+import termios
+from array import array
 from collections import deque
 from time import monotonic
 from typing import Literal
@@ -22,10 +25,10 @@ from typing import Literal
 from meshmark.errors import MeshmarkError
 from meshmark.load.clients import Client, ClientError, native
 from meshmark.load.clients.librdkafka import Consumer, Producer
+from meshmark.load.clients.open_loop import OpenLoopProducer
 from meshmark.worker_protocol import WorkerCommand, WorkerReport, WorkerSpec
 
-# At these queue lengths 5 ms of idle queue cost nothing, and a pass over 20 connections costs some 20 us.
-TICK_S = 0.005
+CONNECT_POLL_S = 0.005
 CONNECT_TIMEOUT_S = 30.0
 
 
@@ -34,14 +37,13 @@ class InputClosed(Exception):
 
 
 class Channel:
-    """Lines over two file descriptors."""
+    """Lines over two pipes."""
 
     def __init__(self, source: int, sink: int) -> None:
         os.set_blocking(source, False)
         self._source, self._sink = source, sink
-        self._readable, self._writable = select.poll(), select.poll()
-        self._readable.register(source, select.POLLIN)
-        self._writable.register(sink, select.POLLOUT)
+        # The last page may be partly filled by a write that another cannot use.
+        self._fits = fcntl.fcntl(sink, fcntl.F_GETPIPE_SZ) - resource.getpagesize()
         self._rest = b""
         self._lines: deque[bytes] = deque()
 
@@ -51,7 +53,8 @@ class Channel:
 
     def wait(self, timeout_s: float) -> None:
         """Until some input comes, at most for so long."""
-        if self._readable.poll(max(0.0, timeout_s) * 1000):
+        # select, because poll takes whole milliseconds.
+        if select.select([self._source], [], [], max(0.0, timeout_s))[0]:
             data = os.read(self._source, 65_536)
             if not data:
                 raise InputClosed
@@ -59,14 +62,23 @@ class Channel:
             self._lines += lines
 
     def send(self, report: WorkerReport) -> None:
-        data = report.model_dump_json().encode() + b"\n"
+        self._write(_line(report))
+
+    def send_if_read(self, report: WorkerReport) -> None:
+        """Drops the report when it does not fit into the pipe: load must not wait for a slow reader."""
+        data = _line(report)
+        if self._unread() + len(data) <= self._fits:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
         while data:
             data = data[os.write(self._sink, data) :]
 
-    def send_if_read(self, report: WorkerReport) -> None:
-        """Drops the report when the pipe is full: load must not wait for a slow reader."""
-        if self._writable.poll(0):
-            self.send(report)
+    def _unread(self) -> int:
+        """Bytes in the pipe."""
+        count = array("i", [0])
+        fcntl.ioctl(self._sink, termios.FIONREAD, count)
+        return count[0]
 
 
 class Worker:
@@ -75,7 +87,7 @@ class Worker:
     def __init__(self, spec: WorkerSpec, channel: Channel) -> None:
         self._spec = spec
         self._channel = channel
-        self._client: Client = Producer(spec) if spec.role == "producer" else Consumer(spec)
+        self._client = _client(spec)
         self._next_report_s = math.inf
         self._stopping = False
 
@@ -92,7 +104,7 @@ class Worker:
     def _connect(self) -> None:
         begun = monotonic()
         while not self._client.ready():
-            self._channel.wait(TICK_S)
+            self._channel.wait(CONNECT_POLL_S)
             if monotonic() > begun + CONNECT_TIMEOUT_S:
                 last = self._client.last_error()
                 text = f"not connected to {self._spec.bootstrap_servers} within {CONNECT_TIMEOUT_S:.0f} s"
@@ -106,7 +118,7 @@ class Worker:
             if now >= self._next_report_s:
                 self._channel.send_if_read(self._report("interval"))
                 self._plan_report(now)
-            self._channel.wait(min(TICK_S, self._next_report_s - now))
+            self._channel.wait(min(self._client.pause_s(), self._next_report_s - now))
             while line := self._channel.line():
                 self._obey(WorkerCommand.model_validate_json(line))
         self._channel.send(self._report("finished", text=self._client.notes()))
@@ -119,7 +131,7 @@ class Worker:
     def _obey(self, command: WorkerCommand) -> None:
         match command.command:
             case "start":
-                self._client.start()
+                self._client.start(command.origin_s)
                 self._plan_report(monotonic())
             case "mark":
                 self._channel.send(self._report("mark", mark=command.mark))
@@ -135,7 +147,7 @@ class Worker:
         error: str = "",
         text: str = "",
     ) -> WorkerReport:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
+        usage, recorder = resource.getrusage(resource.RUSAGE_SELF), self._client.recorder
         return WorkerReport(
             kind=kind,
             time_s=monotonic(),
@@ -144,9 +156,22 @@ class Worker:
             batches=self._client.batches(),
             cpu_user_s=usage.ru_utime,
             cpu_system_s=usage.ru_stime,
+            latency=recorder.latency.encode(),
+            end_to_end=recorder.end_to_end.encode(),
+            lateness=recorder.lateness.encode(),
             error=error,
             text=text,
         )
+
+
+def _client(spec: WorkerSpec) -> Client:
+    if spec.role == "consumer":
+        return Consumer(spec)
+    return Producer(spec) if spec.schedule is None else OpenLoopProducer(spec, spec.schedule)
+
+
+def _line(report: WorkerReport) -> bytes:
+    return report.model_dump_json().encode() + b"\n"
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from meshmark.load import worker
 from meshmark.load.clients import ClientError
+from meshmark.load.recorder import Recorder
 from meshmark.load.worker import Channel, InputClosed, Worker
 from meshmark.record import LoadTotals
 from meshmark.worker_protocol import Batches, WorkerReport, WorkerSpec
@@ -36,6 +37,7 @@ class ScriptedClient:
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.offering = False
+        self.recorder = Recorder()
         self.acknowledged = 0
         self.fails: ClientError | None = None
 
@@ -50,13 +52,16 @@ class ScriptedClient:
     def last_error(self) -> ClientError | None:
         return None
 
-    def start(self) -> None:
+    def start(self, origin_s: float) -> None:
         self.offering = True
 
     def serve(self) -> None:
         self.acknowledged += self.offering
         if self.fails:
             raise self.fails
+
+    def pause_s(self) -> float:
+        return 0.0
 
     def stop(self) -> None:
         self.offering = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from meshmark.errors import LoadError
+from meshmark.load.recorder import Recorder
 from meshmark.record import LoadTotals
 from meshmark.worker_protocol import Batches
 
@@ -31,10 +32,18 @@ class Client(Protocol):
     def last_error(self) -> ClientError | None:
         """What connections have met so far, for one who waits in vain."""
 
-    def start(self) -> None: ...
+    @property
+    def recorder(self) -> Recorder:
+        """What it has measured so far."""
+
+    def start(self, origin_s: float) -> None:
+        """Load begins; schedules count from `origin_s` of the machine's monotonic clock."""
 
     def serve(self) -> None:
-        """Counts what has come back, offers what there is room for. Called every few milliseconds."""
+        """Counts what has come back, offers what there is to offer and room for. Called every few milliseconds."""
+
+    def pause_s(self) -> float:
+        """How long nothing needs to be served from now on; it may be over."""
 
     def stop(self) -> None:
         """Nothing more is offered; `serve` goes on until `done`."""

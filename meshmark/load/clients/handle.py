@@ -30,6 +30,7 @@ class Handle:
         conf = _configuration(settings)
         self.capacity = int(_get(conf, "queue.buffering.max.messages"))
         self.batch_bytes = int(_get(conf, "batch.size"))
+        self.linger_ns = round(float(_get(conf, "linger.ms")) * 1e6)
         self.lib.rd_kafka_conf_set_events(conf, events | native.EVENT_ERROR)
         text = ctypes.create_string_buffer(_TEXT_BYTES)
         self.client: Any = self.lib.rd_kafka_new(kind, conf, text, len(text))
@@ -39,6 +40,8 @@ class Handle:
         self.queue: Any = self.lib.rd_kafka_queue_get_main(self.client)
         self.last_error: ClientError | None = None
         self.known = False  # the cluster has answered, and has the topics
+        self.partitions: dict[str, int] = {}
+        """Of each topic, once it is known."""
         self._told: set[str] = set()
 
     def close(self) -> None:
@@ -74,8 +77,8 @@ class Handle:
             raise self.last_error
 
     def check_topics(self, topics: tuple[str, ...], partitions: int) -> bool:
-        """True when the cluster has them; False when it did not answer yet. Asks for all topics, because asking for
-        one by name may create it."""
+        """True when the cluster has them; False when it did not answer yet. Zero `partitions`: as many as there are.
+        Asks for all topics, because asking for one by name may create it."""
         found = ctypes.c_void_p()
         code = self.lib.rd_kafka_metadata(self.client, 1, None, ctypes.byref(found), _METADATA_TIMEOUT_MS)
         if code != native.NO_ERROR:
@@ -92,8 +95,9 @@ class Handle:
             raise ClientError(
                 "UNKNOWN_TOPIC_OR_PART", f"no topic {', '.join(missing)} on the cluster; create it before the load"
             )
+        self.partitions = {topic: known[topic] for topic in topics}
         for topic in topics:
-            if known[topic] != partitions:
+            if partitions and known[topic] != partitions:
                 raise ClientError(
                     "UNKNOWN_TOPIC_OR_PART", f"topic {topic} has {known[topic]} partitions; asked for {partitions}"
                 )

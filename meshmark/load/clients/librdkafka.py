@@ -1,11 +1,13 @@
 """Producers and consumers on librdkafka, many connections in one process, counted in bulk.
 
-Producer: closed loop. Each connection is kept full up to `queue.buffering.max.messages`; `offered` counts what its
-queue has accepted. Like the partitioner of Kafka's own client it stays at a partition for a batch (`batch.size`, but
-at most an eighth of the queue, so that several partitions are in flight) and then goes to the next, so records spread
-evenly over all partitions. Payloads are random, taken from a pool that librdkafka reads in place.
+Producer: closed loop (`open_loop.py` has the other one). Each connection is kept full up to
+`queue.buffering.max.messages`; `offered` counts what its queue has accepted. Like the partitioner of Kafka's own
+client it stays at a partition for a batch (`batch.size`, but at most an eighth of the queue, so that several
+partitions are in flight) and then goes to the next, so records spread evenly over all partitions. Payloads are random,
+taken from a pool that librdkafka reads in place.
 
-Consumer: one group that reads all topics. After `stop` it goes on to the end offsets of that moment.
+Consumer: one group that reads all topics. After `stop` it goes on to the end offsets of that moment. Where values are
+stamped, it takes the latency from the intended send.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from meshmark.load.clients import ClientError, native
 from meshmark.load.clients.handle import Handle, merged, partition_list
 from meshmark.load.clients.statistics import Statistics, sum_batches
-from meshmark.load.settings import DRAIN_S, MESSAGE_TIMEOUT_MS, message_timeout_key
+from meshmark.load.recorder import Recorder
+from meshmark.load.settings import DRAIN_S, MESSAGE_TIMEOUT_MS, OPEN_LOOP_TICK_S, TICK_S, message_timeout_key
 from meshmark.plan import ConfigValue
 from meshmark.record import LoadTotals
 from meshmark.worker_protocol import Batches, WorkerSpec
@@ -34,9 +38,13 @@ QUEUE_SHARE = 8
 STATISTICS_INTERVAL_MS = 1_000
 READ_AT_ONCE = 16_384
 _QUERY_TIMEOUT_MS = 10_000
+_STAMPED_BYTES = 16
+
+Selection = slice | npt.NDArray[np.bool_]
+"""Some of the messages that a reader has before it."""
 
 
-class _ProducerConnection(Handle):
+class ProducerConnection(Handle):
     """Its queue, and the partitions in the order in which it visits them."""
 
     def __init__(self, settings: dict[str, ConfigValue]) -> None:
@@ -46,10 +54,14 @@ class _ProducerConnection(Handle):
         self.topics: list[Any] = []
         self._route: list[tuple[Any, int]] = []
         self._place = 0
+        self._left = 0
+        self._since_ns = 0
 
-    def set_route(self, topics: tuple[str, ...], partitions: int, source: random.Random) -> None:
-        self.topics = [self.lib.rd_kafka_topic_new(self.client, topic.encode(), None) for topic in topics]
-        self._route = [(topic, partition) for partition in range(partitions) for topic in self.topics]
+    def set_route(self, source: random.Random) -> None:
+        for topic, partitions in self.partitions.items():
+            handle = self.lib.rd_kafka_topic_new(self.client, topic.encode(), None)
+            self.topics.append(handle)
+            self._route += [(handle, partition) for partition in range(partitions)]
         # Otherwise all connections would go from partition to partition together.
         source.shuffle(self._route)
 
@@ -57,6 +69,13 @@ class _ProducerConnection(Handle):
         stop = self._route[self._place]
         self._place = (self._place + 1) % len(self._route)
         return stop
+
+    def stop_for(self, count: int, chunk: int, now_ns: int) -> tuple[Any, int]:
+        """Where these records go: the same partition until it has a `chunk`, or `linger.ms` has sent what it had."""
+        if self._left <= 0 or now_ns - self._since_ns >= self.linger_ns:
+            self._current, self._left, self._since_ns = self.next_stop(), chunk, now_ns
+        self._left -= count
+        return self._current
 
     def close(self) -> None:
         for topic in self.topics:
@@ -68,11 +87,12 @@ class Producer:
     """See the head of the module. A context manager."""
 
     def __init__(self, spec: WorkerSpec) -> None:
+        self.recorder = Recorder()
         self._spec = spec
         self._lib = native.library()
         self._reader = native.MessageReader(READ_AT_ONCE)
         self._stack = ExitStack()
-        self._connections: list[_ProducerConnection] = []
+        self._connections: list[ProducerConnection] = []
         self._offering = False
         self._drained_at = 0.0
         self._offered = self._acknowledged = self._acknowledged_bytes = self._failed = self._unknown = 0
@@ -92,7 +112,7 @@ class Producer:
         settings = merged(defaults, given, own)
         with ExitStack() as stack:
             for _ in range(spec.connections):
-                connection = _ProducerConnection(settings)
+                connection = ProducerConnection(settings)
                 stack.callback(connection.close)
                 self._connections.append(connection)
             self._stack = stack.pop_all()
@@ -116,13 +136,13 @@ class Producer:
             if not (connection.known or connection.check_topics(self._spec.topics, self._spec.partitions_per_topic)):
                 return False
         for connection in self._connections:
-            connection.set_route(self._spec.topics, self._spec.partitions_per_topic, source)
+            connection.set_route(source)
         return True
 
     def last_error(self) -> ClientError | None:
         return next((c.last_error for c in self._connections if c.last_error), None)
 
-    def start(self) -> None:
+    def start(self, origin_s: float) -> None:
         self._offering = True
 
     def serve(self) -> None:
@@ -130,6 +150,9 @@ class Producer:
             self._take_events(connection)
             if self._offering:
                 self._fill(connection)
+
+    def pause_s(self) -> float:
+        return TICK_S
 
     def stop(self) -> None:
         self._offering = False
@@ -158,27 +181,38 @@ class Producer:
         """Up to each connection's last statistics: a second old at most, complete once `done`."""
         return sum_batches(connection.statistics.batches() for connection in self._connections)
 
-    def _fill(self, connection: _ProducerConnection) -> None:
-        chunk, messages = self._chunk, self._messages
+    def _fill(self, connection: ProducerConnection) -> None:
+        chunk = self._chunk
         while connection.capacity - connection.outstanding >= chunk:
-            if self._row + chunk > len(messages):
-                self._row = 0
-            first = self._row
-            self._row += chunk
             topic, partition = connection.next_stop()
-            address = messages.ctypes.data + first * messages.itemsize
-            accepted = self._lib.rd_kafka_produce_batch(topic, partition, 0, address, chunk)
+            accepted = self._produce(connection, topic, partition, self._rows(chunk), chunk, 0)
             self._offered += accepted
-            connection.outstanding += accepted
             if accepted < chunk:
-                codes = set(messages["err"][first : first + chunk].tolist()) - {native.NO_ERROR}
-                refused = codes - {native.ERROR_QUEUE_FULL}
-                if refused:
-                    code = refused.pop()
-                    raise ClientError(native.error_name(code), f"cannot produce: {native.error_text(code)}")
                 return  # full by bytes (queue.buffering.max.kbytes)
 
-    def _take_events(self, connection: _ProducerConnection) -> None:
+    def _rows(self, count: int) -> int:
+        """The first of so many rows of the pool that follow each other."""
+        first = 0 if self._row + count > len(self._messages) else self._row
+        self._row = first + count
+        return first
+
+    def _produce(
+        self, connection: ProducerConnection, topic: Any, partition: int, first: int, count: int, flags: int
+    ) -> int:
+        """How many of these rows of the pool the connection's queue has taken; fewer only when it is full."""
+        messages = self._messages
+        address = messages.ctypes.data + first * messages.itemsize
+        accepted: int = self._lib.rd_kafka_produce_batch(topic, partition, flags, address, count)
+        connection.outstanding += accepted
+        if accepted < count:
+            codes = set(messages["err"][first : first + count].tolist()) - {native.NO_ERROR}
+            refused = codes - {native.ERROR_QUEUE_FULL}
+            if refused:
+                code = refused.pop()
+                raise ClientError(native.error_name(code), f"cannot produce: {native.error_text(code)}")
+        return accepted
+
+    def _take_events(self, connection: ProducerConnection) -> None:
         lib, reader = self._lib, self._reader
         for kind, event in connection.events():
             if kind == native.EVENT_DELIVERY:
@@ -191,14 +225,12 @@ class Producer:
 
     def _count(self, count: int) -> None:
         """The reader's messages: delivery reports."""
-        errors, lengths = self._reader.errors(), self._reader.lengths()
+        errors = self._reader.errors()
         if not errors.any():
-            self._acknowledged += count
-            self._acknowledged_bytes += int(lengths.sum())
+            self._acknowledge(slice(count))
             return
         fine = errors == native.NO_ERROR
-        self._acknowledged += int(fine.sum())
-        self._acknowledged_bytes += int(lengths[fine].sum())
+        self._acknowledge(fine)
         codes, numbers = np.unique(errors[~fine], return_counts=True)
         for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
             self._errors[native.error_name(code)] += number
@@ -207,6 +239,12 @@ class Producer:
                 self._failed += 1
             else:
                 self._unknown += 1
+
+    def _acknowledge(self, which: Selection) -> None:
+        """The one place that says so: delivery reports without an error."""
+        lengths = self._reader.lengths()[which]
+        self._acknowledged += len(lengths)
+        self._acknowledged_bytes += int(lengths.sum())
 
 
 class _ConsumerConnection(Handle):
@@ -252,7 +290,8 @@ class _ConsumerConnection(Handle):
 class Consumer:
     """See the head of the module. A context manager."""
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    def __init__(self, spec: WorkerSpec, recorder: Recorder | None = None) -> None:
+        self.recorder = recorder or Recorder()
         self._spec = spec
         self._lib = native.library()
         self._reader = native.MessageReader(READ_AT_ONCE)
@@ -261,7 +300,7 @@ class Consumer:
         self._subscribed = False
         self._ends: dict[tuple[str, int], int] = {}
         self._drain_until = 0.0
-        self._consumed = self._consumed_bytes = 0
+        self._consumed = self._consumed_bytes = self._unstamped = 0
 
     def __enter__(self) -> Consumer:
         spec = self._spec
@@ -293,15 +332,16 @@ class Consumer:
             for connection in self._connections:
                 connection.subscribe(spec.topics)
             self._subscribed = True
+        partitions = self._connections[0].partitions.values()
         shares = [len(connection.positions()) for connection in self._connections]
-        return sum(shares) == len(spec.topics) * spec.partitions_per_topic and (
-            sum(share > 0 for share in shares) >= min(spec.connections, spec.partitions_per_topic)
+        return sum(shares) == sum(partitions) and (
+            sum(share > 0 for share in shares) >= min(spec.connections, max(partitions))
         )
 
     def last_error(self) -> ClientError | None:
         return next((c.last_error for c in self._connections if c.last_error), None)
 
-    def start(self) -> None:
+    def start(self, origin_s: float) -> None:
         """It reads from the moment that it is assigned."""
 
     def serve(self) -> None:
@@ -310,13 +350,16 @@ class Consumer:
                 pass
             self._read(connection)
 
+    def pause_s(self) -> float:
+        return OPEN_LOOP_TICK_S if self._spec.stamp else TICK_S
+
     def stop(self) -> None:
         self._drain_until = monotonic() + DRAIN_S
         first = self._connections[0]
         ends = {
             (topic, partition): first.end_offset(topic, partition)
-            for topic in self._spec.topics
-            for partition in range(self._spec.partitions_per_topic)
+            for topic, partitions in first.partitions.items()
+            for partition in range(partitions)
         }
         self._ends = {key: end for key, end in ends.items() if end is not None}
 
@@ -328,7 +371,12 @@ class Consumer:
         return f"{behind} partitions were not read to their end within {DRAIN_S:.0f} s" if behind else ""
 
     def totals(self) -> LoadTotals:
-        return LoadTotals(consumed=self._consumed, consumed_bytes=self._consumed_bytes)
+        return LoadTotals(
+            consumed=self._consumed,
+            consumed_bytes=self._consumed_bytes,
+            unstamped=self._unstamped,
+            negative=self.recorder.negative,
+        )
 
     def batches(self) -> Batches:
         return Batches()
@@ -351,8 +399,18 @@ class Consumer:
         fine = errors == native.NO_ERROR
         self._consumed += int(fine.sum())
         self._consumed_bytes += int(reader.lengths()[fine].sum())
+        if self._spec.stamp:
+            self._take_stamps(fine)
         codes = set(errors[~fine].tolist())
         # There is no function that destroys many; a map into C is the cheapest loop.
         deque(map(lib.rd_kafka_message_destroy, reader.addresses[:count].tolist()), maxlen=0)
         for code in codes:
             connection.note(code, native.error_text(code))
+
+    def _take_stamps(self, fine: npt.NDArray[np.bool_]) -> None:
+        """End-to-end latency of the records of this load; all others are counted apart."""
+        reader = self._reader
+        own = fine & (reader.lengths() >= _STAMPED_BYTES)
+        own[own] = reader.payload_words(1, own) == self._spec.stamp
+        self._unstamped += int(fine.sum()) - int(own.sum())
+        self.recorder.consumed(reader.payload_words(0, own))

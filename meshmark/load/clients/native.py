@@ -20,9 +20,11 @@ import numpy.typing as npt
 from meshmark.errors import MissingRequirement
 
 UINT64 = npt.NDArray[np.uint64]
+INT64 = npt.NDArray[np.int64]
 
 PRODUCER, CONSUMER = 0, 1
 EVENT_DELIVERY, EVENT_ERROR, EVENT_STATISTICS = 0x1, 0x8, 0x40
+FLAG_COPY = 0x2
 PURGE_QUEUE = 0x1
 NO_ERROR = 0
 ERROR_QUEUE_FULL = -184
@@ -179,10 +181,19 @@ class _AddressSpace:
     __array_interface__ = {"shape": (2**52 // 8 - 1,), "typestr": "<u8", "data": (8, False), "version": 3}  # noqa: RUF012
 
 
+class _UnalignedAddressSpace:
+    """The same as signed words that may begin at any byte."""
+
+    __array_interface__ = {"shape": (2**47 - 16,), "typestr": "<i8", "strides": (1,), "data": (8, False), "version": 3}  # noqa: RUF012
+
+
 class MessageReader:
     """Fields of many rd_kafka_message_t by their addresses: some nanoseconds a message and field."""
 
-    _ERR, _LEN, _OPAQUE = (MESSAGE.fields[name][1] // 8 for name in ("err", "len", "opaque"))  # type: ignore[index]
+    _ERR, _PAYLOAD, _LEN, _OPAQUE = (
+        MESSAGE.fields[name][1] // 8  # type: ignore[index]
+        for name in ("err", "payload", "len", "opaque")
+    )
     _LOW_HALF = np.uint64(0xFFFFFFFF)
 
     def __init__(self, capacity: int) -> None:
@@ -190,6 +201,7 @@ class MessageReader:
         self.addresses: UINT64 = np.zeros(capacity, dtype=np.uint64)
         self.pointer = self.addresses.ctypes.data
         self._memory: UINT64 = np.asarray(_AddressSpace())
+        self._anywhere: INT64 = np.asarray(_UnalignedAddressSpace())
         self._words = np.zeros(capacity, dtype=np.int64)
 
     def select(self, count: int) -> None:
@@ -204,6 +216,11 @@ class MessageReader:
 
     def lengths(self) -> UINT64:
         return self._memory[self._selected + self._LEN]
+
+    def payload_words(self, number: int, which: npt.NDArray[np.bool_]) -> INT64:
+        """Bytes 8 x `number` to 8 x `number` + 7 of the payloads of some messages, which must be that long."""
+        starts = self._memory[self._selected[which] + self._PAYLOAD].view(np.int64)
+        return self._anywhere[starts + 8 * number - 8]
 
     def opaques(self) -> UINT64:
         return self._memory[self._selected + self._OPAQUE]

@@ -1,0 +1,89 @@
+"""The schedule of one worker as it is worked off: which records are due, which of them the client has taken.
+
+    agenda = Agenda(schedule, origin_s)
+    agenda.look(now_ns)                # what is due by now
+    agenda.upcoming(100)               # intended times of the next records that are due and not taken yet
+    agenda.take(60)                    # the client had room for 60 of them
+
+Records keep their order. What is due and not taken is held back; it may be millions of records when a cluster is
+away, so only counts are kept, and intended times are computed anew when their turn comes. Pure: the clock is the
+caller's. Times are nanoseconds of the machine's monotonic clock.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meshmark.pacer import Pacer
+from meshmark.worker_protocol import Schedule
+
+Int64Array = NDArray[np.int64]
+
+CHUNK = 2_048
+"""Intended times are computed so many at once: some tenths of a millisecond for the dearest shape."""
+
+
+class Agenda:
+    """See the head of the module."""
+
+    def __init__(self, schedule: Schedule, origin_s: float) -> None:
+        self._pacer = Pacer(schedule.pacer, worker=schedule.worker, workers=schedule.workers)
+        self._origin_ns = round(origin_s * 1e9)
+        self._chunks: dict[int, Int64Array] = {}
+        self._closed = False
+        self.due = 0
+        self.taken = 0
+
+    @property
+    def held(self) -> int:
+        """Due, and not taken."""
+        return self.due - self.taken
+
+    def look(self, now_ns: int) -> None:
+        """Time has passed; after `close` that makes nothing due any more."""
+        while not self._closed:
+            number, begun = divmod(self.due, CHUNK)
+            come = max(begun, int(np.searchsorted(self._chunk(number), now_ns, side="right")))
+            self.due += come - begun
+            if come < CHUNK:
+                return
+
+    def close(self, now_ns: int) -> None:
+        """Nothing that would come due after this instant is offered."""
+        self.look(now_ns)
+        self._closed = True
+
+    def next_ns(self) -> int | None:
+        """When the next record comes due."""
+        return None if self._closed else int(self._chunk(self.due // CHUNK)[self.due % CHUNK])
+
+    def upcoming(self, most: int) -> Int64Array:
+        """Intended times of the oldest records that are held back: at least one if there are any, at most `most`."""
+        number, begun = divmod(self.taken, CHUNK)
+        return self._chunk(number)[begun : begun + min(most, self.held)]
+
+    def take(self, count: int) -> None:
+        self.taken += count
+
+    def drop(self) -> int:
+        """Gives up what is held back; how much that was."""
+        dropped, self.taken = self.held, self.due
+        return dropped
+
+    def _chunk(self, number: int) -> Int64Array:
+        if number not in self._chunks:
+            first = number * CHUNK
+            times = self._origin_ns + np.rint(self._pacer.intended_s(first, first + CHUNK) * 1e9).astype(np.int64)
+            # Two places in the schedule are of use: where records come due, and where they are taken.
+            keep = {self.due // CHUNK, self.taken // CHUNK}
+            self._chunks = {known: kept for known, kept in self._chunks.items() if known in keep} | {number: times}
+        return self._chunks[number]
+
+
+def own_delay_ns(intended_ns: Int64Array, looked_ns: int, now_ns: int) -> Int64Array:
+    """By how much the worker itself is late with records that it hands over now, having looked last at `looked_ns`.
+
+    A record that came due since then waited for the worker. One that was due before was held back by a full queue
+    (system's backlog) until then, and only since then may have waited for the worker."""
+    return now_ns - np.maximum(intended_ns, looked_ns)

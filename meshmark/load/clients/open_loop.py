@@ -1,0 +1,139 @@
+"""A producer in open loop: every record has an intended send time, whatever the system makes of the ones before it.
+
+Due records are dealt to the connections in turn, so that each has its share of the schedule, at every pass of the
+worker's loop. A connection stays at a partition until it has given it a batch, or until `linger.ms` has sent what it
+had. Records for which no connection has room are held back and stay due: they count as offered and outstanding, and
+their latency goes on. After `stop` nothing new comes due; what is held back has `DRAIN_S` to be taken, then it has
+failed as `_NOT_ACCEPTED`.
+
+The intended time travels with the record: as its opaque, which comes back with the delivery report, and in the first
+bytes of its value, followed by the load's stamp, for consumers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meshmark.load.agenda import Agenda
+from meshmark.load.clients import native
+from meshmark.load.clients.librdkafka import Producer, ProducerConnection, Selection
+from meshmark.load.recorder import Recorder
+from meshmark.load.settings import DRAIN_S, OPEN_LOOP_TICK_S
+from meshmark.record import LoadTotals
+from meshmark.worker_protocol import Schedule, WorkerSpec
+
+NOT_ACCEPTED = "_NOT_ACCEPTED"
+_TICK_NS = round(OPEN_LOOP_TICK_S * 1e9)
+
+
+class OpenLoopProducer(Producer):
+    """See the head of the module. A context manager."""
+
+    def __init__(self, spec: WorkerSpec, schedule: Schedule, recorder: Recorder | None = None) -> None:
+        super().__init__(spec)
+        if recorder is not None:
+            self.recorder = recorder
+        self._schedule = schedule
+        self._agenda: Agenda | None = None
+        self._looked_ns = 0
+        self._give_up_ns = 0
+        self._turn = 0
+
+    def __enter__(self) -> OpenLoopProducer:
+        super().__enter__()
+        if self._spec.stamp:
+            self._pool[:, 8:16] = np.frombuffer(self._spec.stamp.to_bytes(8, "little"), dtype=np.uint8)
+        # The first eight bytes of each row as a number; rows need not begin at a multiple of eight.
+        self._sent_at = np.ndarray((len(self._pool),), dtype="<i8", buffer=self._pool, strides=self._pool.strides[:1])
+        return self
+
+    def start(self, origin_s: float) -> None:
+        self._looked_ns = self.recorder.now_ns()
+        self._agenda = Agenda(self._schedule, origin_s)
+
+    def stop(self) -> None:
+        now_ns = self.recorder.now_ns()
+        self._give_up_ns = now_ns + round(DRAIN_S * 1e9)
+        if self._agenda:
+            self._agenda.close(now_ns)
+
+    def serve(self) -> None:
+        for connection in self._connections:
+            self._take_events(connection)
+        if self._agenda:
+            self._hand_over(self._agenda)
+
+    def pause_s(self) -> float:
+        """Until the next pass: a tick after the last one began, or when a record comes due if nothing is under way."""
+        now_ns = self.recorder.now_ns()
+        if self._agenda and (self._agenda.held or any(connection.outstanding for connection in self._connections)):
+            return (self._looked_ns + _TICK_NS - now_ns) / 1e9
+        due_ns = self._agenda.next_ns() if self._agenda else None
+        idle_s = super().pause_s()
+        return idle_s if due_ns is None else min(idle_s, (due_ns - now_ns) / 1e9)
+
+    def done(self) -> bool:
+        return not self._held() and super().done()
+
+    def totals(self) -> LoadTotals:
+        """`offered` is what has come due until now."""
+        if self._agenda:
+            self._agenda.look(self.recorder.now_ns())
+        counted = super().totals()
+        offered = self._agenda.due if self._agenda else 0
+        return counted.model_copy(
+            update={
+                "offered": offered,
+                "outstanding": counted.outstanding + self._held(),
+                "negative": self.recorder.negative,
+            }
+        )
+
+    def _held(self) -> int:
+        return self._agenda.held if self._agenda else 0
+
+    def _acknowledge(self, which: Selection) -> None:
+        super()._acknowledge(which)
+        self.recorder.acknowledged(self._reader.opaques()[which].view(np.int64))
+
+    def _hand_over(self, agenda: Agenda) -> None:
+        now_ns = self.recorder.now_ns()
+        looked_ns, self._looked_ns = self._looked_ns, now_ns
+        agenda.look(now_ns)
+        room = sum(max(0, connection.capacity - connection.outstanding) for connection in self._connections)
+        while agenda.held and room > 0:
+            intended_ns = agenda.upcoming(min(room, len(self._messages)))
+            taken = self._deal(intended_ns, now_ns)
+            agenda.take(taken)
+            room -= taken
+            self.recorder.handed_over(intended_ns[:taken], looked_ns, now_ns)
+            if taken < len(intended_ns):
+                break  # full by bytes before it was full by records
+        if agenda.held and self._give_up_ns and now_ns > self._give_up_ns:
+            dropped = agenda.drop()
+            self._failed += dropped
+            self._errors[NOT_ACCEPTED] += dropped
+
+    def _deal(self, intended_ns: NDArray[np.int64], now_ns: int) -> int:
+        """Gives the records to the connections in turn, as evenly as their room allows; how many they took."""
+        count, connections = len(intended_ns), self._connections
+        first = self._rows(count)
+        self._messages["opaque"][first : first + count] = intended_ns
+        if self._spec.stamp:
+            self._sent_at[first : first + count] = intended_ns
+        share = -(-count // len(connections))
+        given = full = 0
+        while given < count and full < len(connections):
+            connection = connections[self._turn]
+            self._turn = (self._turn + 1) % len(connections)
+            part = min(share, count - given, connection.capacity - connection.outstanding)
+            accepted = self._give(connection, first + given, part, now_ns) if part > 0 else 0
+            given += accepted
+            full = 0 if accepted and accepted == part else full + 1
+        return given
+
+    def _give(self, connection: ProducerConnection, first: int, count: int, now_ns: int) -> int:
+        topic, partition = connection.stop_for(count, self._chunk, now_ns)
+        # Copied by the client, because the row is used again while the record is still under way.
+        return self._produce(connection, topic, partition, first, count, native.FLAG_COPY)

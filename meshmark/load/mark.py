@@ -1,0 +1,93 @@
+"""What all load workers together had done at one instant, and what lies between two of them. Pure.
+
+Whether the generator was good enough for its latencies to say something about the system is judged here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meshmark.histogram import Histogram, latency, lateness, total
+from meshmark.load.clients.statistics import sum_batches
+from meshmark.plan import Model
+from meshmark.record import Latency, Lateness, LoadTotals
+from meshmark.units import percent
+from meshmark.worker_protocol import Batches, WorkerReport, WorkerSpec
+
+LATE_SHARE_MAX = 0.01
+"""Of records that the generator handed over more than 10 ms late although there was room: above, its own delays are a
+part of the 99th percentile. Below 10 ms a loop on a machine whose cores brokers share is late now and then."""
+
+
+class Mark(Model):
+    """The sum over all workers at one instant; everything is cumulative since the load began, or since another mark.
+
+    Latencies and lateness are null in closed loop, `end_to_end` without consumers of stamped records, `lag` without
+    consumers."""
+
+    time_s: float
+    clients: int
+    connections: int
+    totals: LoadTotals
+    batches: Batches
+    cpu_user_s: float
+    cpu_system_s: float
+    latency: Latency | None = None
+    end_to_end: Latency | None = None
+    lateness: Lateness | None = None
+    lag: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def since(self, earlier: Mark) -> Mark:
+        """What happened between the two; time, notes and lag (records acknowledged and not yet consumed) stay those
+        of the later one."""
+        batches = {name: getattr(self.batches, name) - getattr(earlier.batches, name) for name in Batches.model_fields}
+        return self.model_copy(
+            update={
+                "totals": self.totals - earlier.totals,
+                "batches": Batches(**batches),
+                "cpu_user_s": self.cpu_user_s - earlier.cpu_user_s,
+                "cpu_system_s": self.cpu_system_s - earlier.cpu_system_s,
+                "latency": self.latency and latency(_difference(self.latency, earlier.latency)),
+                "end_to_end": self.end_to_end and latency(_difference(self.end_to_end, earlier.end_to_end)),
+                "lateness": self.lateness and lateness(_difference(self.lateness, earlier.lateness)),
+            }
+        )
+
+
+def summed(reports: Sequence[WorkerReport], specs: Sequence[WorkerSpec], now_s: float, notes: tuple[str, ...]) -> Mark:
+    """Reports of one instant, of the workers of these specifications."""
+    producers = [spec for spec in specs if spec.role == "producer"]
+    consumers = [spec for spec in specs if spec.role == "consumer"]
+    totals = sum((report.totals for report in reports), LoadTotals())
+    open_loop = any(spec.schedule for spec in producers)
+    stamped = any(spec.stamp for spec in consumers)
+    return Mark(
+        time_s=max((report.time_s for report in reports), default=now_s),
+        clients=len(producers),
+        connections=sum(spec.connections for spec in producers),
+        totals=totals,
+        batches=sum_batches(report.batches for report in reports),
+        cpu_user_s=sum(report.cpu_user_s for report in reports),
+        cpu_system_s=sum(report.cpu_system_s for report in reports),
+        latency=latency(total(report.latency for report in reports)) if open_loop else None,
+        end_to_end=latency(total(report.end_to_end for report in reports)) if stamped else None,
+        lateness=lateness(total(report.lateness for report in reports)) if open_loop else None,
+        lag=len(consumers) * totals.acknowledged - (totals.consumed - totals.unstamped) if consumers else None,
+        notes=notes,
+    )
+
+
+def generator_fault(lateness: Lateness | None) -> str:
+    """Why a window with this lateness says nothing about the system; empty when it does."""
+    if lateness is None or lateness.late_share <= LATE_SHARE_MAX:
+        return ""
+    return (
+        f"the load generator was more than 10 ms late with {percent(lateness.late_share)} of the records, at most "
+        f"{lateness.max_s or 0:.3g} s; give it CPU of its own, or a lower rate"
+    )
+
+
+def _difference(later: Latency | Lateness, earlier: Latency | Lateness | None) -> Histogram:
+    whole = Histogram.decode(later.histogram)
+    return whole - Histogram.decode(earlier.histogram) if earlier else whole

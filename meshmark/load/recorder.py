@@ -1,0 +1,87 @@
+"""Where a worker writes down what it measures: the one clock, and the three moments at which it is read.
+
+A record's life has an intended send time (the schedule's), the moment at which the client took it, the moment at which
+its delivery report was seen, and the one at which a consumer saw it. Only what is in here turns them into latencies,
+so this is the place to look at, and to break on purpose, when the instrument itself is tested.
+
+Limits: a delivery report or a record is seen when the worker polls, a pass of its loop (about a millisecond) after it
+came at the latest; so latencies are too long by that much, never too short. Values are microseconds, whole ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic_ns
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meshmark.histogram import Histogram
+from meshmark.load.agenda import own_delay_ns
+
+Int64Array = NDArray[np.int64]
+
+# Values wait here for the histogram, since adding to it costs some tens of microseconds however many they are.
+BUFFER = 32_768
+
+
+class Tally:
+    """A histogram that is given nanoseconds, a few at a time."""
+
+    def __init__(self) -> None:
+        self._histogram = Histogram()
+        self._waiting = np.empty(BUFFER, dtype=np.int64)
+        self._count = 0
+        self._negative = 0
+
+    def add(self, values_ns: Int64Array) -> None:
+        for first in range(0, len(values_ns), BUFFER):
+            part = values_ns[first : first + BUFFER]
+            if self._count + len(part) > BUFFER:
+                self._empty()
+            self._waiting[self._count : self._count + len(part)] = part
+            self._count += len(part)
+
+    @property
+    def negative(self) -> int:
+        """Values below zero; they are in no bucket."""
+        self._empty()
+        return self._negative
+
+    def encode(self) -> str:
+        self._empty()
+        return self._histogram.encode()
+
+    def _empty(self) -> None:
+        if self._count:
+            values_ns = self._waiting[: self._count]
+            fine = values_ns[values_ns >= 0]
+            self._negative += self._count - len(fine)
+            self._histogram.record(fine // 1_000)
+            self._count = 0
+
+
+class Recorder:
+    """See the head of the module."""
+
+    def __init__(self, now_ns: Callable[[], int] = monotonic_ns) -> None:
+        self.now_ns = now_ns
+        self.latency = Tally()
+        self.lateness = Tally()
+        self.end_to_end = Tally()
+
+    def handed_over(self, intended_ns: Int64Array, looked_ns: int, now_ns: int) -> None:
+        """The client takes these at `now_ns`; the worker had looked for due records last at `looked_ns`."""
+        self.lateness.add(own_delay_ns(intended_ns, looked_ns, now_ns))
+
+    def acknowledged(self, intended_ns: Int64Array) -> None:
+        """Their delivery reports have just been read, and are free of errors."""
+        self.latency.add(self.now_ns() - intended_ns)
+
+    def consumed(self, intended_ns: Int64Array) -> None:
+        """They have just been read from a broker."""
+        self.end_to_end.add(self.now_ns() - intended_ns)
+
+    @property
+    def negative(self) -> int:
+        return self.latency.negative + self.end_to_end.negative

@@ -123,21 +123,18 @@ def _load(bench: Bench, layout: TopicLayout, *, clients: int) -> Iterator[Load]:
 
 
 def _watch(bench: Bench, running: Load, seconds: float) -> None:
-    """Lets the load go on, records what it reports, and notices at once when a component dies."""
+    """Lets the load go on, records and tells what it reports, and notices at once when a component dies."""
     end = bench.clock.now() + seconds
+    before: LoadInterval | None = None
     while (left := end - bench.clock.now()) > 0:
         bench.clock.sleep(min(TICK_S, left))
         bench.cluster.check()
-        _record(bench, running.intervals())
-
-
-def _record(bench: Bench, intervals: list[LoadInterval]) -> None:
-    for interval in intervals:
-        bench.writer.interval(interval)
-    if len(intervals) > 1:
-        first, last = intervals[0], intervals[-1]
-        seconds = last.time_s - first.time_s
-        bench.progress.rate((last.totals.acknowledged - first.totals.acknowledged) / seconds, last.clients)
+        for interval in running.intervals():
+            bench.writer.interval(interval)
+            if before and interval.time_s > before.time_s:
+                acknowledged = interval.totals.acknowledged - before.totals.acknowledged
+                bench.progress.rate(acknowledged / (interval.time_s - before.time_s), interval.clients)
+            before = interval
 
 
 def _until_quiet(bench: Bench) -> bool:

@@ -17,6 +17,8 @@ from meshmark.plan import ClusterSpec
 
 LOGGING = Path(__file__).parent.parent / "resources" / "kafka" / "log4j2.properties"
 AOT_SINCE = 25
+TRAINING = "TLS and plaintext load, 10 s each"
+"""What the archive was trained with; another training, another archive."""
 COMPRESSED_HEAP_BYTES_MAX = 32 * 1024**3
 """From here on pointers are not compressed, which needs another archive; below, one serves every heap."""
 
@@ -55,7 +57,7 @@ def archive_path(runtime: Runtime, spec: ClusterSpec) -> Path:
     """Where the archive for these parts and options is, or would be, in the cache."""
     key = hashlib.sha256()
     pointers = "wide" if spec.heap_bytes >= COMPRESSED_HEAP_BYTES_MAX else "compressed"
-    parts = [str(runtime.java.path), runtime.java.version, pointers, *spec.jvm_options]
+    parts = [TRAINING, str(runtime.java.path), runtime.java.version, pointers, *spec.jvm_options]
     for jar in runtime.jars:
         state = jar.stat()
         parts.append(f"{jar} {state.st_size} {state.st_mtime_ns}")

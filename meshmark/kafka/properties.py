@@ -14,6 +14,7 @@ from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario
 
 BROKER_PORT = 9092
 CONTROLLER_PORT = 9093
+TRAINING_PORT = 9094
 
 SEGMENT_BYTES_MAX = 1_073_741_824  # Kafka's default
 SEGMENT_BYTES_MIN = 1_048_576
@@ -103,6 +104,17 @@ def broker_properties(
         }
     settings |= spec.broker_config
     return {key: _text(value) for key, value in settings.items()}
+
+
+def with_plaintext(settings: Mapping[str, str], node: Node) -> dict[str, str]:
+    """The same broker with a second, plaintext listener for clients: a training run carries both kinds of traffic."""
+    listener = f",TRAINING://{node.address}:{TRAINING_PORT}"
+    return {
+        **settings,
+        "listeners": settings["listeners"] + listener,
+        "advertised.listeners": settings["advertised.listeners"] + listener,
+        "listener.security.protocol.map": settings["listener.security.protocol.map"] + ",TRAINING:PLAINTEXT",
+    }
 
 
 def _internal_topics(spec: ClusterSpec) -> dict[str, ConfigValue]:

@@ -16,11 +16,12 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from meshmark.backends.lab import broker, cluster
+from meshmark.backends.lab import cluster
 from meshmark.backends.lab.cluster import LabCluster, LabTestbed, Parts
 from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
 from meshmark.backends.lab.probes import storage_under
+from meshmark.backends.lab.training import train
 from meshmark.errors import ComponentFailed, MissingRequirement, NoSpace, UsageError
 from meshmark.kafka import distribution, storage
 from meshmark.kafka.launch import Runtime
@@ -76,7 +77,7 @@ class LabBackend:
             hostname=platform.node(),
             kernel=platform.release(),
             cpu_model=_first(r"model name\s*:\s*(.+)", "/proc/cpuinfo") or platform.machine(),
-            cpus=len(os.sched_getaffinity(0)),
+            cpus=os.cpu_count() or 1,  # as /proc/stat counts them, whatever this process may run on
             memory_bytes=_memory_bytes("MemTotal"),
             cgroup="v2" if Path("/sys/fs/cgroup/cgroup.controllers").is_file() else "v1",
             file_system=storage_under(self.instance.path).text,
@@ -135,7 +136,7 @@ class LabBackend:
         key = _archive_key(spec)
         if key not in self._archives:
             try:
-                self._archives[key] = broker.train(self._runtime, spec, self.instance)
+                self._archives[key] = train(self._parts(scenario), spec)
             except ComponentFailed:
                 # A slower start, for every broker alike; `startup_archive` in the host's facts tells.
                 self._archives[key] = None

@@ -11,16 +11,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshmark.backends.lab.instance import Instance
-from meshmark.backends.lab.link import Host, network
+from meshmark.backends.lab.link import Host
 from meshmark.backends.lab.process import LabProcess, running, stop_all
 from meshmark.kafka import launch, storage
 from meshmark.kafka.launch import Runtime
-from meshmark.kafka.properties import Node, broker_properties, render
-from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+from meshmark.kafka.properties import Node, render
+from meshmark.plan import ClusterSpec
 
-TRAINING_TIMEOUT_S = 120.0
-POLL_S = 0.03
+ARCHIVE_TIMEOUT_S = 120.0
 STARTED = b"Kafka Server started"
 POLL_S = 0.03
 
@@ -33,6 +31,7 @@ class BrokerPlan:
     node: Node
     settings: Mapping[str, str]
     data: Path
+    training: Path | None = None
 
     @property
     def file(self) -> Path:
@@ -52,7 +51,12 @@ def nodes(hosts: Sequence[Host]) -> tuple[Node, ...]:
 
 
 def command(runtime: Runtime, spec: ClusterSpec, plan: BrokerPlan, archive: Path | None) -> list[str]:
-    options = launch.archive_options(runtime.java, archive) if archive else []
+    """Starts from `archive` if there is one; a plan with `training` writes one at its end instead."""
+    options: list[str] = []
+    if plan.training:
+        options = launch.training_options(runtime.java, plan.training)
+    elif archive:
+        options = launch.archive_options(runtime.java, archive)
     return launch.broker_command(runtime, spec, plan.file, plan.data, options)
 
 
@@ -80,43 +84,7 @@ def brokers(
             started[plan.host.name] = stack.enter_context(process)
         stack.callback(lambda: stop_all(started.values(), grace_s=0))  # all at once, not one after the other
         yield started
-
-
-def train(runtime: Runtime, spec: ClusterSpec, instance: Instance) -> Path:
-    """The archive that brokers start from; if it is not there, it is written by one run of one broker.
-
-    Raises ComponentFailed if this Java cannot make it.
-    """
-    archive = launch.archive_path(runtime, spec)
-    if archive.is_file():
-        return archive
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    made = archive.with_suffix(f".{instance.id}")
-    one = spec.model_copy(update={"brokers": 1, "clients": 1})
-    scenario = Scenario(
-        name="training", data_plane=DataPlane.PLAIN, cluster=one, workload=Workload(replication_factor=1)
-    )
-    with network(instance, brokers=1, clients=0) as net:
-        (host,) = net.broker_hosts
-        (node,) = nodes([host])
-        data = host.directory / "training"
-        settings = broker_properties(scenario, [node], node, directory=data, log_budget_bytes=100_000_000)
-        plan = BrokerPlan(host=host, node=node, settings=settings, data=data)
-        template = storage.template(runtime, spec, settings)
-        storage.write_storage(data, node_id=1, cluster_id=storage.random_id(), template=template)
-        plan.file.write_text(render(settings), encoding="utf-8")
-        argv = launch.broker_command(runtime, spec, plan.file, data, launch.training_options(runtime.java, made))
-        log = host.directory / "training.log"
-        try:
-            with running(host, argv, name="training", component="kafka", log=log) as process:
-                wait_until_started([process], TRAINING_TIMEOUT_S)
-                stop_all([process], grace_s=TRAINING_TIMEOUT_S)  # the JVM writes the archive at its end
-            if not made.is_file():
-                raise process.failure("wrote no archive")
-            made.rename(archive)
-        finally:
-            made.unlink(missing_ok=True)
-    return archive
+        stop_all([started[plan.host.name] for plan in plans if plan.training], grace_s=ARCHIVE_TIMEOUT_S)
 
 
 def wait_until_started(processes: Collection[LabProcess], timeout_s: float) -> None:

@@ -30,7 +30,14 @@ from meshmark.dataplane.identity import Authority, Identity
 from meshmark.errors import ComponentFailed, LoadError
 from meshmark.kafka import admin
 from meshmark.kafka.launch import Runtime
-from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT, TlsStores, broker_properties, render
+from meshmark.kafka.properties import (
+    BROKER_PORT,
+    CONTROLLER_PORT,
+    TlsStores,
+    broker_properties,
+    render,
+    with_plaintext,
+)
 from meshmark.plan import DataPlane, Scenario, Workload
 from meshmark.record import Proof
 
@@ -52,6 +59,8 @@ class Parts:
     runtime: Runtime
     envoy: Path
     archive: Path | None
+    training: Path | None = None
+    """Where the first broker writes an archive at its end, in a training run."""
     log_budget_bytes: int
 
 
@@ -382,5 +391,8 @@ def _broker_plans(parts: Parts, bed: LabCluster, authority: Authority | None) ->
         settings = broker_properties(
             bed.scenario, nodes, node, directory=data, log_budget_bytes=parts.log_budget_bytes, tls=tls
         )
-        plans.append(broker.BrokerPlan(host=host, node=node, settings=settings, data=data))
+        if parts.training:
+            settings = with_plaintext(settings, node)
+        trainee = parts.training if host is hosts[0] else None
+        plans.append(broker.BrokerPlan(host=host, node=node, settings=settings, data=data, training=trainee))
     return plans

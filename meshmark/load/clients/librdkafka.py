@@ -15,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import random
 from collections import Counter, deque
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from time import monotonic
 from typing import Any
 
@@ -269,6 +269,19 @@ class _ConsumerConnection(Handle):
             listed = native.TopicPartitionList.from_address(assigned.value)
             return {(entry.topic.decode(), entry.partition): entry.offset for entry in listed.elems[: listed.cnt]}
 
+    def close(self) -> None:
+        self.lib.rd_kafka_consumer_close(self.client)
+        self.lib.rd_kafka_queue_destroy(self.messages)
+        super().close()
+
+
+class _Enquirer(Handle):
+    """A client that reads nothing. On a reader's connection each question would wait behind its fetch, which the
+    broker holds for `fetch.wait.max.ms`: half a second a partition."""
+
+    def __init__(self, settings: dict[str, ConfigValue]) -> None:
+        super().__init__(native.CONSUMER, settings, events=0)
+
     def end_offset(self, topic: str, partition: int) -> int | None:
         """None for a partition that holds nothing."""
         low, high = ctypes.c_int64(), ctypes.c_int64()
@@ -281,11 +294,6 @@ class _ConsumerConnection(Handle):
             )
         return high.value if high.value > low.value else None
 
-    def close(self) -> None:
-        self.lib.rd_kafka_consumer_close(self.client)
-        self.lib.rd_kafka_queue_destroy(self.messages)
-        super().close()
-
 
 class Consumer:
     """See the head of the module. A context manager."""
@@ -297,6 +305,7 @@ class Consumer:
         self._reader = native.MessageReader(READ_AT_ONCE)
         self._stack = ExitStack()
         self._connections: list[_ConsumerConnection] = []
+        self._settings: dict[str, ConfigValue] = {}
         self._subscribed = False
         self._ends: dict[tuple[str, int], int] = {}
         self._drain_until = 0.0
@@ -304,7 +313,7 @@ class Consumer:
 
     def __enter__(self) -> Consumer:
         spec = self._spec
-        settings = merged(
+        self._settings = merged(
             # A member learns with its heartbeat that another has joined; Kafka's 3 s would be spent in every trial.
             {"auto.offset.reset": "earliest", "heartbeat.interval.ms": 500},
             {**spec.client_config, **spec.config},
@@ -312,7 +321,7 @@ class Consumer:
         )
         with ExitStack() as stack:
             for _ in range(spec.connections):
-                connection = _ConsumerConnection(settings)
+                connection = _ConsumerConnection(self._settings)
                 stack.callback(connection.close)
                 self._connections.append(connection)
             self._stack = stack.pop_all()
@@ -355,12 +364,12 @@ class Consumer:
 
     def stop(self) -> None:
         self._drain_until = monotonic() + DRAIN_S
-        first = self._connections[0]
-        ends = {
-            (topic, partition): first.end_offset(topic, partition)
-            for topic, partitions in first.partitions.items()
-            for partition in range(partitions)
-        }
+        with closing(_Enquirer(self._settings)) as enquirer:
+            ends = {
+                (topic, partition): enquirer.end_offset(topic, partition)
+                for topic, partitions in self._connections[0].partitions.items()
+                for partition in range(partitions)
+            }
         self._ends = {key: end for key, end in ends.items() if end is not None}
 
     def done(self) -> bool:

@@ -116,24 +116,30 @@ class OpenLoopProducer(Producer):
             self._errors[NOT_ACCEPTED] += dropped
 
     def _deal(self, intended_ns: NDArray[np.int64], now_ns: int) -> int:
-        """Gives the records to the connections in turn, as evenly as their room allows; how many they took."""
+        """Gives the records to the connections as if dealt one by one, as far as they have room; how many they took."""
         count, connections = len(intended_ns), self._connections
         first = self._rows(count)
         self._messages["opaque"][first : first + count] = intended_ns
         if self._spec.stamp:
             self._sent_at[first : first + count] = intended_ns
-        share = -(-count // len(connections))
-        given = full = 0
-        while given < count and full < len(connections):
-            connection = connections[self._turn]
-            self._turn = (self._turn + 1) % len(connections)
-            part = min(share, count - given, connection.capacity - connection.outstanding)
-            accepted = self._give(connection, first + given, part, now_ns) if part > 0 else 0
-            given += accepted
-            full = 0 if accepted and accepted == part else full + 1
+        given = 0
+        for place in range(min(count, len(connections))):
+            share = (count + len(connections) - 1 - place) // len(connections)
+            given += self._give(self._at(place), first + given, share, now_ns)
+        if given < count:  # some had no room for their share; whoever has takes it
+            for place in range(len(connections)):
+                given += self._give(self._at(place), first + given, count - given, now_ns)
+        self._turn = (self._turn + count) % len(connections)
         return given
 
-    def _give(self, connection: ProducerConnection, first: int, count: int, now_ns: int) -> int:
+    def _at(self, place: int) -> ProducerConnection:
+        return self._connections[(self._turn + place) % len(self._connections)]
+
+    def _give(self, connection: ProducerConnection, first: int, most: int, now_ns: int) -> int:
+        """How many of these rows, the first of them, the connection took."""
+        count = min(most, connection.capacity - connection.outstanding)
+        if count <= 0:
+            return 0
         topic, partition = connection.stop_for(count, self._chunk, now_ns)
         # Copied by the client, because the row is used again while the record is still under way.
         return self._produce(connection, topic, partition, first, count, native.FLAG_COPY)

@@ -1,0 +1,291 @@
+"""The open loop at every step: what is due, what is held back, whose delay it is, what a latency counts from.
+
+The clock is the test's; the client is the real librdkafka, without a broker or with its own mock of one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+import numpy as np
+import pytest
+
+from meshmark.histogram import Histogram
+from meshmark.load.agenda import CHUNK, Agenda, own_delay_ns
+from meshmark.load.clients import native
+from meshmark.load.clients.open_loop import NOT_ACCEPTED, OpenLoopProducer
+from meshmark.load.recorder import BUFFER, Recorder, Tally
+from meshmark.load.settings import DRAIN_S
+from meshmark.pacer import Constant, PacerSpec, Step, Steps
+from meshmark.plan import ConfigValue
+from meshmark.worker_protocol import Schedule, WorkerSpec
+
+BOUND_S = 20.0
+MS = 1_000_000
+S = 1_000 * MS
+STAMP = 77
+ORIGIN_S = 5.0
+
+
+def schedule(rate_msg_s: float = 1_000, worker: int = 0, workers: int = 1) -> Schedule:
+    return Schedule(pacer=PacerSpec(shape=Constant(rate_msg_s=rate_msg_s)), worker=worker, workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("now_s", "due"), [(4.9, 0), (4.999_999_999, 0), (5.0, 1), (5.000_5, 1), (5.001, 2), (6.0, 1_001), (65.0, 60_001)]
+)
+def test_what_is_due_counts_from_the_origin(now_s: float, due: int) -> None:
+    agenda = Agenda(schedule(), ORIGIN_S)
+    agenda.look(round(now_s * 1e9))
+    assert (agenda.due, agenda.taken, agenda.held) == (due, 0, due)
+
+
+def test_records_are_taken_in_order_however_far_behind() -> None:
+    agenda = Agenda(schedule(), ORIGIN_S)
+    seen: list[int] = []
+    for now_s in (5.5, 12.0, 12.001, 20.0):
+        agenda.look(round(now_s * 1e9))
+        for _ in range(3):
+            times = agenda.upcoming(1_500)
+            agenda.take(len(times))
+            seen += times.tolist()
+    while agenda.held:
+        times = agenda.upcoming(10 * CHUNK)
+        agenda.take(len(times))
+        seen += times.tolist()
+    assert seen == [5 * S + number * MS for number in range(15_001)]
+    assert len(agenda._chunks) <= 3
+
+
+def test_asking_again_gives_what_was_not_taken() -> None:
+    agenda = Agenda(schedule(), ORIGIN_S)
+    agenda.look(6 * S)
+    assert agenda.upcoming(5).tolist() == agenda.upcoming(5).tolist()
+    agenda.take(2)
+    assert agenda.upcoming(1).tolist() == [5 * S + 2 * MS]
+
+
+def test_workers_share_a_schedule_from_one_origin() -> None:
+    parts = [Agenda(schedule(worker=worker, workers=3), ORIGIN_S) for worker in range(3)]
+    for part in parts:
+        part.look(round(5.998 * 1e9))
+    assert sum(part.due for part in parts) == 999
+    assert sorted(t for part in parts for t in part.upcoming(999).tolist()) == [5 * S + n * MS for n in range(999)]
+
+
+def test_closed_is_closed() -> None:
+    agenda = Agenda(schedule(), ORIGIN_S)
+    agenda.close(6 * S)
+    agenda.look(100 * S)
+    assert (agenda.due, agenda.next_ns()) == (1_001, None)
+    assert agenda.drop() == 1_001
+    assert agenda.held == 0
+
+
+def test_the_next_record_is_known_while_there_is_a_pause() -> None:
+    steps = Steps(
+        steps=(Step(rate_msg_s=100, seconds=1), Step(rate_msg_s=0, seconds=3), Step(rate_msg_s=1, seconds=1))
+    )
+    agenda = Agenda(Schedule(pacer=PacerSpec(shape=steps)), ORIGIN_S)
+    agenda.look(round(6.5 * 1e9))
+    assert agenda.due == 100
+    assert agenda.next_ns() == 9 * S
+
+
+@pytest.mark.parametrize(
+    ("what", "intended_ms", "looked_ms", "now_ms", "own_ms"),
+    [
+        ("came due since the last look", 10, 9, 11, 1),
+        ("came due just now", 11, 10, 11, 0),
+        ("was held back by a full queue", 2, 10, 11, 1),
+        ("worker slept, room in the queue", 12, 10, 1_010, 998),
+        ("held back, then the worker slept", 2, 10, 1_010, 1_000),
+    ],
+)
+def test_a_workers_own_delay(what: str, intended_ms: int, looked_ms: int, now_ms: int, own_ms: int) -> None:
+    own = own_delay_ns(np.array([intended_ms * MS]), looked_ms * MS, now_ms * MS)
+    assert own.tolist() == [own_ms * MS], what
+
+
+def test_a_tally_keeps_all_values_and_sets_negative_ones_apart() -> None:
+    tally = Tally()
+    tally.add(np.arange(3 * BUFFER + 17, dtype=np.int64) * 1_000)
+    tally.add(np.array([-1, -5_000, 999], dtype=np.int64))
+    assert tally.negative == 2
+    assert Histogram.decode(tally.encode()).count == 3 * BUFFER + 18
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ns = 5 * S
+
+    def __call__(self) -> int:
+        return self.ns
+
+
+@contextmanager
+def producer(
+    clock: Clock, *, mock: bool = False, connections: int = 1, capacity: int = 1_000, stamp: int = STAMP
+) -> Iterator[OpenLoopProducer]:
+    config: dict[str, ConfigValue] = {"queue.buffering.max.messages": capacity, "linger.ms": 1, "log_level": 2}
+    if mock:
+        config["test.mock.num.brokers"] = 1
+    spec = WorkerSpec(
+        name="producer-1",
+        role="producer",
+        bootstrap_servers="127.0.0.1:1",  # nothing listens there
+        client_config={},
+        config=config,
+        topics=("t",),
+        partitions_per_topic=0,
+        message_size=100,
+        connections=connections,
+        seed=1,
+        schedule=schedule(),
+        stamp=stamp,
+    )
+    with OpenLoopProducer(spec, schedule(), Recorder(clock)) as made:
+        if mock:
+            _create_topic(made)
+            end = monotonic() + BOUND_S
+            while not made.ready():
+                assert monotonic() < end
+        else:
+            for connection in made._connections:
+                connection.partitions = {"t": 2}
+                connection.set_route(random.Random(1))
+        made.start(ORIGIN_S)
+        yield made
+
+
+def _create_topic(made: OpenLoopProducer) -> None:
+    """On the mock broker that librdkafka has brought up in this process."""
+    lib = native.library()
+    lib.rd_kafka_handle_mock_cluster.restype = ctypes.c_void_p
+    lib.rd_kafka_handle_mock_cluster.argtypes = [ctypes.c_void_p]
+    lib.rd_kafka_mock_topic_create.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
+    for connection in made._connections:
+        mock = lib.rd_kafka_handle_mock_cluster(connection.client)
+        assert lib.rd_kafka_mock_topic_create(mock, b"t", 2, 1) == native.NO_ERROR
+
+
+def at(clock: Clock, made: OpenLoopProducer, after_ms: float) -> None:
+    clock.ns = 5 * S + round(after_ms * MS)
+    made.serve()
+
+
+def until_acknowledged(made: OpenLoopProducer, count: int) -> None:
+    end = monotonic() + BOUND_S
+    while made.totals().acknowledged < count:
+        assert monotonic() < end, made.totals()
+        made.serve()
+        assert made.totals().closed
+
+
+def test_records_are_offered_when_due_whether_there_is_room_or_not() -> None:
+    clock = Clock()
+    with producer(clock, connections=2, capacity=10) as made:
+        assert made.totals().offered == 1
+        for after_ms in range(100):
+            at(clock, made, after_ms)
+            totals = made.totals()
+            assert totals.closed
+            assert (totals.offered, totals.outstanding) == (after_ms + 1, after_ms + 1)
+        assert [connection.outstanding for connection in made._connections] == [10, 10]
+
+
+def test_what_a_full_queue_holds_back_is_not_the_generators_delay() -> None:
+    clock = Clock()
+    with producer(clock, capacity=10) as made:
+        for after_ms in range(100):
+            at(clock, made, after_ms)
+        delays = Histogram.decode(made.recorder.lateness.encode())
+        assert (delays.count, delays.above(0.001)) == (10, 0)
+
+
+def test_a_late_wake_up_with_room_is_the_generators_delay() -> None:
+    clock = Clock()
+    with producer(clock) as made:
+        at(clock, made, 0)
+        at(clock, made, 100)
+        delays = Histogram.decode(made.recorder.lateness.encode())
+        # Record n was due after n ms and had to wait until 100 ms; record 0 had been handed over in time.
+        assert (delays.count, delays.above(0.010)) == (101, 89)
+        assert delays.max_s == pytest.approx(0.099, rel=1e-3)
+
+
+def test_latency_counts_from_the_intended_time_to_the_report() -> None:
+    clock = Clock()
+    with producer(clock, mock=True) as made:
+        at(clock, made, 100)
+        made.stop()
+        clock.ns += 500 * MS
+        until_acknowledged(made, 101)
+        latency = Histogram.decode(made.recorder.latency.encode())
+        totals = made.totals()
+    # Record n took 600 - n ms.
+    assert (totals.offered, totals.acknowledged, totals.outstanding, totals.negative) == (101, 101, 0, 0)
+    assert (latency.count, latency.above(0.4999), latency.above(0.5505), latency.above(0.6005)) == (101, 101, 50, 0)
+    assert latency.quantile_s(0.5) == pytest.approx(0.550, rel=1e-3)
+
+
+def test_what_was_held_back_is_sent_when_there_is_room_and_its_latency_goes_on() -> None:
+    clock = Clock()
+    with producer(clock, mock=True, capacity=7) as made:
+        at(clock, made, 49)
+        made.stop()
+        clock.ns += 51 * MS
+        until_acknowledged(made, 50)
+        latency = Histogram.decode(made.recorder.latency.encode())
+    assert (latency.count, latency.above(0.0505)) == (50, 50)
+    assert latency.max_s == pytest.approx(0.1, rel=1e-3)
+
+
+def test_after_stop_nothing_comes_due_and_the_rest_fails_in_time() -> None:
+    clock = Clock()
+    with producer(clock, capacity=10) as made:
+        at(clock, made, 50)
+        made.stop()
+        at(clock, made, 5_000)
+        assert made.totals().offered == 51
+        assert not made.done()
+        at(clock, made, 50 + DRAIN_S * 1_000)
+        assert made.totals().failed == 0
+        at(clock, made, 51 + DRAIN_S * 1_000)
+        totals = made.totals()
+        assert (totals.offered, totals.failed, totals.outstanding) == (51, 41, 10)
+        assert totals.errors == {NOT_ACCEPTED: 41}
+        assert totals.closed
+
+
+def test_values_say_when_they_should_have_been_sent_and_whose_they_are() -> None:
+    clock = Clock()
+    with producer(clock) as made:
+        at(clock, made, 4)
+        words = np.ascontiguousarray(made._pool[:5, :16]).view("<i8")
+    assert words.tolist() == [[5 * S + n * MS, STAMP] for n in range(5)]
+
+
+def test_connections_have_even_shares() -> None:
+    clock = Clock()
+    with producer(clock, connections=3) as made:
+        for after_ms in range(0, 300, 7):
+            at(clock, made, after_ms)
+        outstanding = [connection.outstanding for connection in made._connections]
+    assert sum(outstanding) == 295
+    assert max(outstanding) - min(outstanding) <= 1
+
+
+def test_a_worker_sleeps_until_a_record_is_due_or_a_report_may_come() -> None:
+    clock = Clock()
+    clock.ns -= 2 * MS
+    with producer(clock) as made:
+        assert made.pause_s() == pytest.approx(0.002)
+        at(clock, made, 0.25)
+        assert made.pause_s() == pytest.approx(0.001)
+        clock.ns += 3 * MS
+        assert made.pause_s() < 0

@@ -212,7 +212,9 @@ class Load:
         for worker in running:
             worker.tell(WorkerCommand(command="mark", mark=self._marks))
         self._await(running, "mark", self._marks, lambda worker: ANSWER_TIMEOUT_S)
-        return self._sum([worker.answers.pop(("mark", self._marks), worker.latest) for worker in self._workers])
+        return self._sum(
+            [(worker.spec, worker.answers.pop(("mark", self._marks), worker.latest)) for worker in self._workers]
+        )
 
     def intervals(self) -> list[LoadInterval]:
         """What has come since the last call, without waiting. Call it now and then: workers skip interval reports
@@ -229,7 +231,7 @@ class Load:
             for worker in running:
                 worker.tell(WorkerCommand(command="stop"))
             self._await(running, "finished", 0, _finish_timeout_s)
-        return self._sum([worker.latest for worker in self._workers])
+        return self._sum([(worker.spec, worker.latest) for worker in self._workers])
 
     def _of(self, role: str) -> list[_Worker]:
         return [worker for worker in self._workers if worker.spec.role == role]
@@ -264,12 +266,9 @@ class Load:
             if slot <= self._told_slot:
                 continue
             self._told_slot = slot
-            reports = [_at(worker, slot) for worker in self._workers]
-            mark = self._sum([report for report in reports if report is not None])
-            clients = sum(
-                worker.spec.role == "producer" and report is not None
-                for worker, report in zip(self._workers, reports, strict=True)
-            )
+            reported = [(worker.spec, report) for worker in self._workers if (report := _at(worker, slot))]
+            mark = self._sum(reported)
+            clients = sum(spec.role == "producer" for spec, _ in reported)
             alone = mark.since(self._told) if self._told else mark
             self._told = mark
             yield LoadInterval(
@@ -285,8 +284,8 @@ class Load:
             kept = max((slot for slot in worker.intervals if slot <= complete), default=complete)
             worker.intervals = {slot: report for slot, report in worker.intervals.items() if slot >= kept}
 
-    def _sum(self, reports: Sequence[WorkerReport]) -> Mark:
-        return summed(reports, [worker.spec for worker in self._workers], self._clock.now(), self._notes())
+    def _sum(self, reported: Sequence[tuple[WorkerSpec, WorkerReport]]) -> Mark:
+        return summed(reported, [worker.spec for worker in self._workers], self._clock.now(), self._notes())
 
     def _notes(self) -> tuple[str, ...]:
         return tuple(f"{worker.title}: {worker.latest.text}" for worker in self._workers if worker.latest.text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from meshmark.errors import LoadError
 from meshmark.histogram import Histogram, latency, lateness, total
 from meshmark.load.clients.statistics import sum_batches
 from meshmark.plan import Model
@@ -55,13 +56,25 @@ class Mark(Model):
         )
 
 
-def summed(reports: Sequence[WorkerReport], specs: Sequence[WorkerSpec], now_s: float, notes: tuple[str, ...]) -> Mark:
-    """Reports of one instant, of the workers of these specifications."""
+def summed(
+    reported: Sequence[tuple[WorkerSpec, WorkerReport]],
+    specs: Sequence[WorkerSpec],
+    now_s: float,
+    notes: tuple[str, ...],
+) -> Mark:
+    """Reports of one instant; `specs` are those of all workers, reported or not. Raises LoadError when a latency is
+    missing: every record that counts has one."""
     producers = [spec for spec in specs if spec.role == "producer"]
     consumers = [spec for spec in specs if spec.role == "consumer"]
+    reports = [report for _, report in reported]
     totals = sum((report.totals for report in reports), LoadTotals())
+    acknowledged, arrived = Histogram(), Histogram()
+    for spec, report in reported:
+        if spec.schedule:
+            acknowledged += _complete(spec, report, report.latency, report.totals.acknowledged)
+        elif spec.stamp:
+            arrived += _complete(spec, report, report.end_to_end, report.totals.consumed - report.totals.unstamped)
     open_loop = any(spec.schedule for spec in producers)
-    stamped = any(spec.stamp for spec in consumers)
     return Mark(
         time_s=max((report.time_s for report in reports), default=now_s),
         clients=len(producers),
@@ -70,12 +83,19 @@ def summed(reports: Sequence[WorkerReport], specs: Sequence[WorkerSpec], now_s: 
         batches=sum_batches(report.batches for report in reports),
         cpu_user_s=sum(report.cpu_user_s for report in reports),
         cpu_system_s=sum(report.cpu_system_s for report in reports),
-        latency=latency(total(report.latency for report in reports)) if open_loop else None,
-        end_to_end=latency(total(report.end_to_end for report in reports)) if stamped else None,
+        latency=latency(acknowledged) if open_loop else None,
+        end_to_end=latency(arrived) if any(spec.stamp for spec in consumers) else None,
         lateness=lateness(total(report.lateness for report in reports)) if open_loop else None,
         lag=len(consumers) * totals.acknowledged - (totals.consumed - totals.unstamped) if consumers else None,
         notes=notes,
     )
+
+
+def _complete(spec: WorkerSpec, report: WorkerReport, text: str, records: int) -> Histogram:
+    histogram = Histogram.decode(text)
+    if histogram.count + report.totals.negative != records:
+        raise LoadError(f"load worker {spec.name} gave {histogram.count} latencies of {records} records")
+    return histogram
 
 
 def generator_fault(lateness: Lateness | None) -> str:

@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from meshmark.cluster import Probe, Process
 from meshmark.errors import ComponentFailed, LoadError
+from meshmark.histogram import Histogram, lateness
 from meshmark.load.generator import Load, consumer_specs, load, producer_spec
+from meshmark.load.mark import generator_fault
 from meshmark.plan import Workload
 from meshmark.record import LoadTotals, Proof
 from meshmark.worker_protocol import Batches, WorkerCommand, WorkerReport, WorkerSpec
@@ -48,6 +51,9 @@ class LineWorker:
     spec: WorkerSpec | None = None
     gone: bool = False
     lines: list[str] = field(default_factory=list)
+    origins_s: list[float] = field(default_factory=list)
+    latencies_us: list[int] = field(default_factory=list)
+    unstamped: int = 0
 
     def send_line(self, line: str) -> None:
         if self.gone:
@@ -59,6 +65,8 @@ class LineWorker:
             return
         command = WorkerCommand.model_validate_json(line)
         self.journal.append(f"{self.name} {command.command}")
+        if command.command == "start":
+            self.origins_s.append(command.origin_s)
         if command.command == "mark":
             self.say(kind="mark", mark=command.mark)
         elif command.command == "stop":
@@ -72,7 +80,9 @@ class LineWorker:
         )
         given = {
             "time_s": self.clock.now(),
-            "totals": totals if producing else LoadTotals(consumed=self.acknowledged),
+            "totals": totals if producing else LoadTotals(consumed=self.acknowledged, unstamped=self.unstamped),
+            "latency" if producing else "end_to_end": of(*self.latencies_us).encode(),
+            "lateness": of(*self.latencies_us).encode() if producing else "",
             "batches": Batches(batches=1, records=self.acknowledged) if producing else Batches(),
             "cpu_user_s": 0.5,
         }
@@ -144,10 +154,19 @@ class Bed:
     def prove(self) -> Sequence[Proof]:
         return ()
 
-    def specs(self, clients: int, groups: int = 0) -> list[WorkerSpec]:
+    def specs(self, clients: int, groups: int = 0, rate_msg_s: float | None = None) -> list[WorkerSpec]:
         workload = Workload(workers=4, subscriptions_per_topic=groups, consumer_per_subscription=2)
-        producers = [producer_spec(workload, self, self, client=client, seed=7) for client in range(1, clients + 1)]
-        return [*producers, *consumer_specs(workload, self, self, seed=7)]
+        producers = [
+            producer_spec(workload, self, self, client=client, seed=7, rate_msg_s=rate_msg_s, clients=clients)
+            for client in range(1, clients + 1)
+        ]
+        return [*producers, *consumer_specs(workload, self, self, seed=7, end_to_end=rate_msg_s is not None)]
+
+
+def of(*values_us: int) -> Histogram:
+    made = Histogram()
+    made.record(np.array(values_us, dtype=np.int64))
+    return made
 
 
 @pytest.fixture
@@ -156,8 +175,8 @@ def bed() -> Bed:
 
 
 @contextmanager
-def started(bed: Bed, clients: int, groups: int = 0) -> Iterator[Load]:
-    with load(bed, bed.specs(clients, groups), bed.clock) as running:
+def started(bed: Bed, clients: int, groups: int = 0, rate_msg_s: float | None = None) -> Iterator[Load]:
+    with load(bed, bed.specs(clients, groups, rate_msg_s), bed.clock) as running:
         running.start()
         yield running
 
@@ -173,6 +192,16 @@ def test_specifications_say_what_workload_and_cluster_say(bed: Bed) -> None:
         assert spec.client_config == {"security.protocol": "SSL"}
     assert producer.config["acks"] == "all"
     assert consumer.config == {}
+
+
+def test_with_a_rate_producers_share_one_schedule_and_records_are_stamped(bed: Bed) -> None:
+    one, two, consumer = bed.specs(2, 1, rate_msg_s=500)
+    assert one.schedule is not None
+    assert two.schedule is not None
+    assert one.schedule.pacer == two.schedule.pacer
+    assert [(spec.worker, spec.workers) for spec in (one.schedule, two.schedule)] == [(0, 2), (1, 2)]
+    assert one.stamp == two.stamp == consumer.stamp > 0
+    assert [(spec.schedule, spec.stamp) for spec in bed.specs(1, 1)] == [(None, 0), (None, 0)]
 
 
 def test_seeds_differ_between_clients_and_come_again(bed: Bed) -> None:
@@ -265,6 +294,74 @@ def test_waiting_for_lines_costs_no_time_when_there_are_none(bed: Bed) -> None:
         before = bed.clock.now()
         running.intervals()
         assert bed.clock.now() == before
+
+
+def test_all_workers_are_told_one_origin_that_is_yet_to_come(bed: Bed) -> None:
+    before = bed.clock.now()
+    with started(bed, 3, rate_msg_s=500):
+        origins = {origin for worker in bed.workers for origin in worker.origins_s}
+        assert len(origins) == 1
+        assert min(origins) > before
+
+
+def test_latencies_are_merged_over_workers_and_cut_at_marks(bed: Bed) -> None:
+    with started(bed, 2, groups=1, rate_msg_s=500) as running:
+        one, two, consumer = bed.workers
+        one.latencies_us, one.acknowledged = [5_000, 7_000], 2
+        first = running.mark()
+        one.latencies_us, one.acknowledged = [5_000, 7_000, 30_000], 3
+        two.latencies_us, two.acknowledged = [20_000], 1
+        consumer.latencies_us, consumer.acknowledged, consumer.unstamped = [40_000], 3, 2
+        last = running.mark()
+        running.stop()
+    window = last.since(first)
+    assert last.latency is not None
+    assert Histogram.decode(last.latency.histogram).encode() == of(5_000, 7_000, 20_000, 30_000).encode()
+    assert window.latency is not None
+    assert window.latency.histogram == of(20_000, 30_000).encode()
+    assert (window.totals.acknowledged, window.latency.count) == (2, 2)
+    assert window.lateness is not None
+    assert (window.lateness.records, window.lateness.late_10ms) == (2, 2)
+    assert window.end_to_end is not None
+    assert window.end_to_end.count == 1
+    assert last.lag == 4 - 1
+
+
+def test_intervals_hold_their_own_latencies(bed: Bed) -> None:
+    with started(bed, 1, rate_msg_s=500) as running:
+        [worker] = bed.workers
+        for time_s, value_us in ((100.5, 1_000), (101.0, 9_000)):
+            worker.latencies_us.append(value_us)
+            worker.acknowledged += 1
+            worker.say(kind="interval", time_s=time_s)
+        told = running.intervals()
+    assert [interval.latency.histogram for interval in told if interval.latency] == [
+        of(1_000).encode(),
+        of(9_000).encode(),
+    ]
+
+
+def test_a_closed_loop_has_no_latencies(bed: Bed) -> None:
+    with started(bed, 1, groups=1) as running:
+        mark = running.mark()
+    assert (mark.latency, mark.end_to_end, mark.lateness) == (None, None, None)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_lost_histogram_is_noticed(bed: Bed, place: int) -> None:
+    with started(bed, 2, groups=1, rate_msg_s=500) as running:
+        for worker in bed.workers:
+            worker.latencies_us, worker.acknowledged = [5_000], 1
+        bed.workers[place].latencies_us = []
+        with pytest.raises(LoadError, match=f"{bed.workers[place].name} gave 0 latencies of 1 records"):
+            running.mark()
+
+
+@pytest.mark.parametrize(("late", "invalid"), [(1, False), (2, True)])
+def test_a_generator_that_is_late_makes_a_window_invalid(late: int, invalid: bool) -> None:
+    said = lateness(of(*[500] * (100 - late), *[11_000] * late))
+    assert bool(generator_fault(said)) is invalid
+    assert generator_fault(None) == ""
 
 
 def test_workers_added_to_a_running_load_join_it(bed: Bed) -> None:

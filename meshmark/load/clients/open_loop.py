@@ -116,7 +116,7 @@ class OpenLoopProducer(Producer):
             self._errors[NOT_ACCEPTED] += dropped
 
     def _deal(self, intended_ns: NDArray[np.int64], now_ns: int) -> int:
-        """Gives the records to the connections as if dealt one by one, as far as they have room; how many they took."""
+        """Gives the records to the connections as if dealt one by one, while there is room. How many they took."""
         count, connections = len(intended_ns), self._connections
         first = self._rows(count)
         self._messages["opaque"][first : first + count] = intended_ns

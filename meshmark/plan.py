@@ -75,7 +75,8 @@ class Workload(Model):
 class Method(Model):
     """How a scenario's limit is found: producing clients are added until throughput no longer rises."""
 
-    warmup_seconds: Seconds = Field(10, description="load before the first window: a cold JVM carries half")
+    warmup_seconds: Seconds = Field(8, description="load before the first window, at least: a cold JVM carries half")
+    warmup_max_seconds: Seconds = Field(30, description="and at most, if the rate still rises")
     window_seconds: Seconds = Field(6, description="length of one trial's measured window")
     clients_max: int = Field(3, ge=1, le=64, description="producing clients at most; each has `workers` connections")
     rise: float = Field(0.03, gt=0, lt=1, description="a further client must raise throughput by this share")

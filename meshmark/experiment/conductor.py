@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+from meshmark.analysis.warmup import flat
 from meshmark.clock import Clock
 from meshmark.cluster import Backend, Cluster
 from meshmark.errors import MeshmarkError
@@ -149,6 +150,8 @@ class _Conductor:
             )
             self._tell("info", name, "warming up")
             rates = warm_up(bench)
+            if not flat(rates):
+                self._tell("warning", name, f"the rate still rose after {len(rates)} s of warm-up")
             trials = self._climb(bench, name, broken)
             carried, reason = limit(trials, scenario.method)
             writer.finish(

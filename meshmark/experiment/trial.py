@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from meshmark.analysis.path import check_path, unexplained
+from meshmark.analysis.warmup import flat
 from meshmark.clock import Clock
 from meshmark.cluster import Cluster, TopicLayout
 from meshmark.experiment.progress import Progress
@@ -43,13 +44,17 @@ class Bench:
 
 
 def warm_up(bench: Bench) -> tuple[float, ...]:
-    """Load from one client for the method's warm-up; the rate of each second, so that the record shows how flat it
-    was in the end. The topics are deleted afterwards."""
+    """Load from one client until the rate is flat, within the method's bounds; the rate of each second, so that the
+    record shows how flat it was in the end. The topics are deleted afterwards."""
+    method = bench.scenario.method
     rates: list[float] = []
     with _topics(bench, "warmup") as layout, _load(bench, layout, clients=1) as running:
         running.start()
+        begun = bench.clock.now()
         last = running.mark()
-        for _ in range(round(bench.scenario.method.warmup_seconds)):
+        while (warm_s := bench.clock.now() - begun) < method.warmup_max_seconds:
+            if warm_s >= method.warmup_seconds and flat(rates):
+                break
             _watch(bench, running, 1.0)
             now = running.mark()
             rates.append((now.totals.acknowledged - last.totals.acknowledged) / (now.time_s - last.time_s))

@@ -15,7 +15,7 @@ from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.store import Run, load
 
-METHOD = Method(warmup_seconds=10, window_seconds=4, clients_max=3, rise=0.03)
+METHOD = Method(warmup_seconds=10, warmup_max_seconds=30, window_seconds=4, clients_max=3, rise=0.03)
 
 
 def plan_of(*data_planes: DataPlane, **changes: Any) -> Plan:
@@ -121,7 +121,7 @@ def test_the_time_budget_leaves_rounds_out_and_says_so(tmp_path: Path) -> None:
 
 def test_a_dead_broker_ends_the_run_and_keeps_what_was_measured(tmp_path: Path) -> None:
     with pytest.raises(ComponentFailed, match="broker-2 died"):
-        run(tmp_path / "run", plan_of(DataPlane.PLAIN), Truth(broker_dies_after_s=20))
+        run(tmp_path / "run", plan_of(DataPlane.PLAIN), Truth(broker_dies_after_s=26))
     left = load(tmp_path / "run")
     assert left.finished is not None
     assert left.finished.outcome == "failed"
@@ -155,3 +155,19 @@ def test_the_same_seed_gives_the_same_order_and_another_one_another() -> None:
         assert [slot.index for slot in order] == list(range(1, 13))
         for repeat in (1, 2, 3):
             assert {slot.scenario for slot in order if slot.repeat == repeat} == {plane.value for plane in DataPlane}
+
+
+def test_a_round_warms_up_until_the_rate_is_flat(tmp_path: Path) -> None:
+    seconds = {}
+    for warmup_s in (1.0, 6.0, 60.0):
+        truth = Truth(warmup_s=warmup_s, noise=0)
+        (only,) = run(tmp_path / f"run-{warmup_s}", plan_of(DataPlane.PLAIN, repeats=1), truth).rounds
+        assert only.finished is not None
+        seconds[warmup_s] = len(only.finished.warmup_rates_msg_s)
+    assert seconds[1.0] < seconds[6.0] < seconds[60.0] <= 30
+
+
+def test_a_rate_that_still_rises_after_the_longest_warm_up_is_told(tmp_path: Path) -> None:
+    method = METHOD.model_copy(update={"warmup_max_seconds": 12})
+    done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, repeats=1, method=method), Truth(warmup_s=20, noise=0))
+    assert any("still rose after" in event.text and event.level == "warning" for event in done.events)

@@ -135,22 +135,23 @@ def _request(**asked: Any) -> LoadRequest:
         return LoadRequest(**asked)
     except ValidationError as error:
         # Neither values nor the model's own words: values may hold passwords.
-        problems = [f"{_option(str(each['loc'][0]))}: {each['msg']}" for each in error.errors()]
+        problems = [
+            f"{_option(str(each['loc'][0]))}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors()
+        ]
         raise UsageError("; ".join(problems), hint="`meshmark load --help` shows what each takes") from None
 
 
 def _option(field: str) -> str:
-    """`rateMsgS` -> `--rate`."""
+    """`rate_msg_s` -> `--rate`."""
     options = {
-        "bootstrapServers": "--bootstrap-server (HOST:PORT)",
+        "bootstrap_servers": "--bootstrap-server",
         "topics": "--topic",
-        "rateMsgS": "--rate",
-        "durationS": "--duration",
-        "messageSize": "--message-size",
-        "producerConfig": "--producer-property",
-        "clientConfig": "--command-config",
+        "rate_msg_s": "--rate",
+        "duration_s": "--duration",
+        "producer_config": "--producer-property",
+        "client_config": "--command-config",
     }
-    return options.get(field, f"--{field}")
+    return options.get(field, f"--{field.replace('_', '-')}")
 
 
 def _settings(given: list[str]) -> dict[str, str]:

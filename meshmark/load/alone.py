@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from meshmark.clock import Clock
 from meshmark.load.generator import Load, Mark, Spawner, load
@@ -31,7 +31,7 @@ Mode = Literal["open loop", "closed loop"]
 class LoadRequest(Model):
     """What is asked. Without a rate: closed loop."""
 
-    bootstrap_servers: str = Field(pattern=r"^[^\s:,]+:\d{1,5}(,[^\s:,]+:\d{1,5})*$|^\[.*\]:\d{1,5}$")
+    bootstrap_servers: str
     topics: tuple[str, ...] = Field(min_length=1)
     rate_msg_s: Rate | None = None
     arrivals: Arrivals = "poisson"
@@ -42,6 +42,15 @@ class LoadRequest(Model):
     client_config: dict[str, str] = Field(default_factory=dict)
     producer_config: dict[str, ConfigValue] = Field(default_factory=dict)
     seed: int = Field(1, ge=0, le=2**32 - 1)
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for each in value.split(","):
+            host, _, port = each.strip().rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+                raise ValueError(f"{each.strip() or 'nothing'} is not HOST:PORT")
+        return value
 
     @property
     def mode(self) -> Mode:

@@ -15,10 +15,12 @@ from meshmark.backends.lab.instance import WORK_DIR_VARIABLE
 from meshmark.backends.lab.link import LOOPBACK_INDEX
 from meshmark.backends.lab.namespace import CLONE_NEWNET, enter_user_namespace
 from meshmark.errors import MissingRequirement
+from meshmark.kafka import distribution
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _machine() -> Iterator[None]:
+    distribution.fetch()  # from in there nothing can be reached
     if os.geteuid() != 0:
         try:
             enter_user_namespace()

@@ -162,9 +162,9 @@ def proxy(name: str, port: int, target: int) -> dict[str, object]:
     }
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+def free_ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return int(one.getsockname()[1]), int(other.getsockname()[1])
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def sidecar(
 
 
 def test_a_real_sidecars_bytes_are_exact_and_a_dead_one_has_none(tmp_path_factory: pytest.TempPathFactory) -> None:
-    inbound, outbound = free_port(), free_port()
+    inbound, outbound = free_ports()
     with ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         directory = Path(stack.enter_context(short_directory()))

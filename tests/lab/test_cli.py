@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from meshmark import store
 from meshmark.backends.lab.instance import stored_instances
-from meshmark.backends.lab.process import INSTANCE_VARIABLE
-
-PLAN = """name: small
-repeats: 1
-logBudgetBytes: 2000000000
-environment: {diskSeconds: 0, networkSeconds: 0}
-cluster: {heapBytes: 268435456}
-workload: {workers: 2}
-method: {warmupSeconds: 1, windowSeconds: 1, clientsMax: 1}
-scenarios: [plain, istio-mtls]
-"""
-MESHMARK = (sys.executable, "-m", "meshmark")
-TIMEOUT_S = 180
+from tests.lab.runs import PLAN, TIMEOUT_S, meshmark, processes, warming_up
 
 
 @pytest.fixture
@@ -34,39 +19,6 @@ def plan(tmp_path: Path) -> Path:
     file = tmp_path / "small.yaml"
     file.write_text(PLAN, encoding="utf-8")
     return file
-
-
-def meshmark(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*MESHMARK, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-
-
-def processes(instance: str) -> list[int]:
-    """Those that belong to an instance."""
-    mark = f"{INSTANCE_VARIABLE}={instance}".encode()
-    found = []
-    for path in Path("/proc").iterdir():
-        with suppress(OSError):  # it ended, or is not ours
-            if path.name.isdigit() and mark in (path / "environ").read_bytes().split(b"\0"):
-                found.append(int(path.name))
-    return found
-
-
-@contextmanager
-def warming_up(plan: Path, out: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A run whose first cluster serves and is under load, and the name of its instance."""
-    command = [*MESHMARK, "run", str(plan), "--only", "istio-mtls", "--out", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr is not None
-        told = []
-        for line in run.stderr:
-            told.append(line)
-            if line.strip() == "warming up":
-                break
-        else:
-            pytest.fail("".join(told))
-        (instance,) = (path.name for path in stored_instances())
-        assert len(processes(instance)) > 6, "3 brokers and 4 sidecars were expected"
-        yield run, instance
 
 
 def test_a_run_measures_each_scenario_and_leaves_a_clean_machine(plan: Path, tmp_path: Path) -> None:

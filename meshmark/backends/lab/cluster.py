@@ -27,7 +27,7 @@ from meshmark.backends.lab.sidecar import SidecarPlan, admin_socket, sidecars
 from meshmark.cluster import Probe, Process, TopicLayout
 from meshmark.dataplane.envoy import Service, Sidecar, bootstrap
 from meshmark.dataplane.identity import Authority, Identity
-from meshmark.errors import ComponentFailed, LoadError
+from meshmark.errors import ComponentFailed, LoadError, NoSpace
 from meshmark.kafka import admin
 from meshmark.kafka.launch import Runtime
 from meshmark.kafka.properties import (
@@ -48,6 +48,8 @@ BROKER_ACCOUNT = "broker"
 CLIENT_ACCOUNT = "client"
 START_TIMEOUT_S = 90.0
 TOPIC_TIMEOUT_S = 60.0
+FULL_BYTES = 16_000_000
+"""A broker that cannot append shuts down; with less than this left, a full disk is why."""
 POLL_S = 0.05
 
 
@@ -121,8 +123,16 @@ class LabTestbed:
         return tuple(self._probes)
 
     def check(self) -> None:
-        for process in self._components.values():
-            process.check()
+        try:
+            for process in self._components.values():
+                process.check()
+        except ComponentFailed as error:
+            if shutil.disk_usage(self._data).free < FULL_BYTES:
+                raise NoSpace(
+                    f"the disk under {self._data} is full; {error}",
+                    hint="Free some, set MESHMARK_WORK_DIR to another disk, or lower logBudgetBytes in the plan.",
+                ) from error
+            raise
 
     def configurations(self) -> Mapping[str, str]:
         return dict(self._configurations)

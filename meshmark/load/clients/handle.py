@@ -49,7 +49,8 @@ class Handle:
         self.lib.rd_kafka_destroy(self.client)
 
     def events(self) -> Iterator[tuple[int, Any]]:
-        """What is queued now: type and event, which lives until the next one is taken."""
+        """What is queued now: type and event. One with delivery reports is the taker's to destroy, since its messages
+        live as long as it does; any other lives until the next one is taken."""
         lib = self.lib
         while event := lib.rd_kafka_queue_poll(self.queue, 0):
             kind = lib.rd_kafka_event_type(event)
@@ -59,7 +60,8 @@ class Handle:
                 else:
                     yield kind, event
             finally:
-                lib.rd_kafka_event_destroy(event)
+                if kind != native.EVENT_DELIVERY:
+                    lib.rd_kafka_event_destroy(event)
 
     def _take_error(self, event: Any) -> None:
         """Errors of connections. Most heal; what they did to records shows in the delivery reports."""

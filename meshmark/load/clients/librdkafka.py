@@ -122,6 +122,7 @@ class Producer:
         source = np.random.default_rng(spec.seed)
         self._pool = source.integers(0, 256, size=(rows, spec.message_size), dtype=np.uint8)
         self._messages = native.new_messages(self._pool)
+        self._address = self._messages.ctypes.data
         self._row = 0
         return self
 
@@ -131,8 +132,8 @@ class Producer:
     def ready(self) -> bool:
         """All connections know all topics."""
         source = random.Random(self._spec.seed)
+        self._take_events()
         for connection in self._connections:
-            self._take_events(connection)
             if not (connection.known or connection.check_topics(self._spec.topics, self._spec.partitions_per_topic)):
                 return False
         for connection in self._connections:
@@ -146,9 +147,9 @@ class Producer:
         self._offering = True
 
     def serve(self) -> None:
-        for connection in self._connections:
-            self._take_events(connection)
-            if self._offering:
+        self._take_events()
+        if self._offering:
+            for connection in self._connections:
                 self._fill(connection)
 
     def pause_s(self) -> float:
@@ -201,7 +202,7 @@ class Producer:
     ) -> int:
         """How many of these rows of the pool the connection's queue has taken; fewer only when it is full."""
         messages = self._messages
-        address = messages.ctypes.data + first * messages.itemsize
+        address = self._address + first * messages.itemsize
         accepted: int = self._lib.rd_kafka_produce_batch(topic, partition, flags, address, count)
         connection.outstanding += accepted
         if accepted < count:
@@ -212,19 +213,32 @@ class Producer:
                 raise ClientError(native.error_name(code), f"cannot produce: {native.error_text(code)}")
         return accepted
 
-    def _take_events(self, connection: ProducerConnection) -> None:
-        lib, reader = self._lib, self._reader
-        for kind, event in connection.events():
-            if kind == native.EVENT_DELIVERY:
-                while count := lib.rd_kafka_event_message_array(event, reader.pointer, reader.capacity):
-                    reader.select(count)
-                    connection.outstanding -= count
-                    self._count(count)
-            elif kind == native.EVENT_STATISTICS:
-                connection.statistics.add(lib.rd_kafka_event_stats(event))
+    def _take_events(self) -> None:
+        """What has come back on all connections. Reports are counted together: few cost as much as many."""
+        lib, reader, filled = self._lib, self._reader, 0
+        reported: list[Any] = []
+        for connection in self._connections:
+            for kind, event in connection.events():
+                if kind == native.EVENT_STATISTICS:
+                    connection.statistics.add(lib.rd_kafka_event_stats(event))
+                elif kind == native.EVENT_DELIVERY:
+                    reported.append(event)
+                    while count := lib.rd_kafka_event_message_array(
+                        event, reader.pointer + filled * reader.itemsize, reader.capacity - filled
+                    ):
+                        connection.outstanding -= count
+                        filled += count
+                        if filled == reader.capacity:
+                            self._count(filled)
+                            filled = 0
+        if filled:
+            self._count(filled)
+        for event in reported:
+            lib.rd_kafka_event_destroy(event)
 
     def _count(self, count: int) -> None:
-        """The reader's messages: delivery reports."""
+        """The reader's first messages: delivery reports."""
+        self._reader.select(count)
         errors = self._reader.errors()
         if not errors.any():
             self._acknowledge(slice(count))

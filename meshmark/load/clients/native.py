@@ -200,6 +200,7 @@ class MessageReader:
         self.capacity = capacity
         self.addresses: UINT64 = np.zeros(capacity, dtype=np.uint64)
         self.pointer = self.addresses.ctypes.data
+        self.itemsize = self.addresses.itemsize
         self._memory: UINT64 = np.asarray(_AddressSpace())
         self._anywhere: INT64 = np.asarray(_UnalignedAddressSpace())
         self._words = np.zeros(capacity, dtype=np.int64)

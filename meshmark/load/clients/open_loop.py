@@ -59,8 +59,7 @@ class OpenLoopProducer(Producer):
             self._agenda.close(now_ns)
 
     def serve(self) -> None:
-        for connection in self._connections:
-            self._take_events(connection)
+        self._take_events()
         if self._agenda:
             self._hand_over(self._agenda)
 

@@ -63,7 +63,7 @@ def _repeat(found: RoundData, scenario: Scenario, cpus: int) -> RepeatSummary:
     carried, chosen = carried_trial(found)
     evidence = limits.evidence(carried, scenario, cpus) if carried else ()
     limited_by = limits.limiting(evidence) if carried else ()
-    if carried and limits.still_rising(found.trials, scenario.method):
+    if limited_by == (limits.UNKNOWN,) and limits.still_rising(found.trials, scenario.method):
         limited_by = (limits.OFFERED_LOAD,)
     measured = figures(carried, scenario, cpus).model_dump() if carried else {}
     return RepeatSummary(

@@ -209,6 +209,15 @@ def test_a_ladder_that_still_rises_limits_by_the_offered_load(tmp_path: Path) ->
     assert any("its limit was not reached" in warning for warning in summary.warnings)
 
 
+def test_a_ladder_that_still_rises_with_all_cpus_busy_is_limited_by_them(tmp_path: Path) -> None:
+    plan = plan_of(repeats=2, planes=(DataPlane.PLAIN,))
+    truth = Truth(ceilings_msg_s={DataPlane.PLAIN: 1e6}, per_client_msg_s=118_000)
+    summary = summarize(load(conducted(tmp_path / "run", plan, truth)))
+    assert "machine CPU" in summary.scenarios[0].limited_by
+    assert "offered load" not in summary.scenarios[0].limited_by
+    assert any("its limit was not reached" in warning for warning in summary.warnings)
+
+
 def test_a_path_that_was_not_taken_counts_nowhere(tmp_path: Path) -> None:
     plan = plan_of(repeats=2, planes=(DataPlane.PLAIN, DataPlane.ISTIO))
     summary = summarize(load(conducted(tmp_path / "run", plan, Truth(proxied_share=0.6))))

@@ -65,6 +65,7 @@ class WorkerCommand(Model):
     command: Literal["start", "mark", "stop"]
     mark: int = 0
     origin_s: float = Field(0, description="of start: the instant at which schedules begin")
+    until_s: float = Field(0, description="of stop: what comes due before this instant is still offered; 0: now")
 
 
 class Batches(Model):

@@ -4,6 +4,7 @@
     agenda.look(now_ns)                # what is due by now
     agenda.upcoming(100)               # intended times of the next records that are due and not taken yet
     agenda.take(60)                    # the client had room for 60 of them
+    agenda.close(until_ns)             # the schedule ends there
 
 Records keep their order. What is due and not taken is held back; it may be millions of records when a cluster is
 away, so only counts are kept, and intended times are computed anew when their turn comes. Pure: the clock is the
@@ -20,6 +21,7 @@ from meshmark.worker_protocol import Schedule
 
 Int64Array = NDArray[np.int64]
 
+_FOR_EVER_NS = 2**62
 CHUNK = 2_048
 """Intended times are computed so many at once: some tenths of a millisecond for the dearest shape."""
 
@@ -31,7 +33,7 @@ class Agenda:
         self._pacer = Pacer(schedule.pacer, worker=schedule.worker, workers=schedule.workers)
         self._origin_ns = round(origin_s * 1e9)
         self._chunks: dict[int, Int64Array] = {}
-        self._closed = False
+        self._until_ns = _FOR_EVER_NS
         self.due = 0
         self.taken = 0
 
@@ -41,22 +43,23 @@ class Agenda:
         return self.due - self.taken
 
     def look(self, now_ns: int) -> None:
-        """Time has passed; after `close` that makes nothing due any more."""
-        while not self._closed:
+        """Time has passed."""
+        last_ns = min(now_ns, self._until_ns - 1)
+        while True:
             number, begun = divmod(self.due, CHUNK)
-            come = max(begun, int(np.searchsorted(self._chunk(number), now_ns, side="right")))
+            come = max(begun, int(np.searchsorted(self._chunk(number), last_ns, side="right")))
             self.due += come - begun
             if come < CHUNK:
                 return
 
-    def close(self, now_ns: int) -> None:
-        """Nothing that would come due after this instant is offered."""
-        self.look(now_ns)
-        self._closed = True
+    def close(self, until_ns: int) -> None:
+        """From this instant on nothing comes due any more."""
+        self._until_ns = until_ns
 
     def next_ns(self) -> int | None:
-        """When the next record comes due."""
-        return None if self._closed else int(self._chunk(self.due // CHUNK)[self.due % CHUNK])
+        """When the next record comes due; None when none does."""
+        next_ns = int(self._chunk(self.due // CHUNK)[self.due % CHUNK])
+        return next_ns if next_ns < self._until_ns else None
 
     def upcoming(self, most: int) -> Int64Array:
         """Intended times of the oldest records that are held back: at least one if there are any, at most `most`."""

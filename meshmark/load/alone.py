@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from meshmark.clock import Clock
-from meshmark.load.generator import Load, Mark, Spawner, load
+from meshmark.load.generator import LEAD_S, Load, Mark, Spawner, load
 from meshmark.load.mark import generator_fault
 from meshmark.pacer import Arrivals, Constant, PacerSpec, Rate
 from meshmark.plan import ConfigValue, Model, Seconds, Workload
@@ -83,8 +83,8 @@ class LoadRequest(Model):
 
 
 class LoadResult(Model):
-    """What came of it. `seconds` is how long load was offered; `rate_msg_s` is what was acknowledged in that time, the
-    totals and latencies are of all records, those that were resolved after it included."""
+    """What came of it. `rate_msg_s` is what was acknowledged in the `seconds` from the start to just before the end of
+    the load; totals and latencies are of all records, those that were resolved after it included."""
 
     mode: Mode
     seconds: float
@@ -102,12 +102,12 @@ def drive(request: LoadRequest, machine: Spawner, clock: Clock, *, told: Callabl
     """Load for the time that is asked, or until Ctrl-C; every interval is told. Raises LoadError and ComponentFailed
     like everything in `generator.py`."""
     with load(machine, request.specs(), clock) as running:
-        first = running.mark()
-        running.start()
-        interrupted = _watch(running, clock, request.duration_s, told)
+        origin_s = running.start()
+        until_s = origin_s + request.duration_s
+        interrupted = _watch(running, clock, until_s - LEAD_S, told)
         last = running.mark()
-        end = running.stop()
-    seconds = last.time_s - first.time_s
+        end = running.stop(0.0 if interrupted else until_s)
+    seconds = last.time_s - origin_s
     return LoadResult(
         mode=request.mode,
         seconds=seconds,
@@ -117,11 +117,10 @@ def drive(request: LoadRequest, machine: Spawner, clock: Clock, *, told: Callabl
     )
 
 
-def _watch(running: Load, clock: Clock, seconds: float, told: Callable[[LoadInterval], None]) -> bool:
+def _watch(running: Load, clock: Clock, until_s: float, told: Callable[[LoadInterval], None]) -> bool:
     """True when it was interrupted: then the load is to end in order, too."""
-    until = clock.now() + seconds
     try:
-        while (left := until - clock.now()) > 0:
+        while (left := until_s - clock.now()) > 0:
             clock.sleep(min(TICK_S, left))
             for interval in running.intervals():
                 told(interval)

@@ -42,8 +42,8 @@ READY_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 15.0
 # Beyond the bound that the client settings give: the last statistics, and closing the connections.
 FINISH_MARGIN_S = 20.0
-# From the command to the origin of the schedules: so all workers have heard of it.
-START_LEAD_S = 0.05
+# From a command to the instant that it is about: so all workers have heard of it.
+LEAD_S = 0.05
 _POLL_S = 0.05
 
 
@@ -195,15 +195,17 @@ class Load:
         if self._started:
             self._begin(added)
 
-    def start(self) -> None:
+    def start(self) -> float:
+        """The instant at which schedules begin."""
         self._started = True
         # Consumers first, so that the first record already has its readers.
-        self._begin([*self._of("consumer"), *self._of("producer")])
+        return self._begin([*self._of("consumer"), *self._of("producer")])
 
-    def _begin(self, workers: Sequence[_Worker]) -> None:
-        origin_s = self._clock.now() + START_LEAD_S
+    def _begin(self, workers: Sequence[_Worker]) -> float:
+        origin_s = self._clock.now() + LEAD_S
         for worker in workers:
             worker.tell(WorkerCommand(command="start", origin_s=origin_s))
+        return origin_s
 
     def mark(self) -> Mark:
         """Exact totals of this instant: all workers are asked, then all awaited."""
@@ -224,12 +226,13 @@ class Load:
                 pass
         return list(self._complete_intervals())
 
-    def stop(self) -> Mark:
-        """Ends the load: producers resolve what is outstanding, then consumers read to the end."""
+    def stop(self, until_s: float = 0.0) -> Mark:
+        """Ends the load: producers resolve what is outstanding, then consumers read to the end. In open loop, what
+        comes due before `until_s` is still offered: said LEAD_S before, the schedule ends there, to the record."""
         for role in ("producer", "consumer"):
             running = [worker for worker in self._of(role) if not worker.finished]
             for worker in running:
-                worker.tell(WorkerCommand(command="stop"))
+                worker.tell(WorkerCommand(command="stop", until_s=until_s))
             self._await(running, "finished", 0, _finish_timeout_s)
         return self._sum([(worker.spec, worker.latest) for worker in self._workers])
 

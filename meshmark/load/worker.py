@@ -136,7 +136,7 @@ class Worker:
             case "mark":
                 self._channel.send(self._report("mark", mark=command.mark))
             case "stop":
-                self._client.stop()
+                self._client.stop(command.until_s)
                 self._stopping = True
 
     def _report(

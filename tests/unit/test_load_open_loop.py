@@ -77,12 +77,14 @@ def test_workers_share_a_schedule_from_one_origin() -> None:
     assert sorted(t for part in parts for t in part.upcoming(999).tolist()) == [5 * S + n * MS for n in range(999)]
 
 
-def test_closed_is_closed() -> None:
+def test_a_schedule_ends_to_the_record() -> None:
     agenda = Agenda(schedule(), ORIGIN_S)
     agenda.close(6 * S)
+    agenda.look(5_998 * MS)
+    assert (agenda.due, agenda.next_ns()) == (999, 5_999 * MS)
     agenda.look(100 * S)
-    assert (agenda.due, agenda.next_ns()) == (1_001, None)
-    assert agenda.drop() == 1_001
+    assert (agenda.due, agenda.next_ns()) == (1_000, None)
+    assert agenda.drop() == 1_000
     assert agenda.held == 0
 
 
@@ -222,7 +224,7 @@ def test_latency_counts_from_the_intended_time_to_the_report() -> None:
     clock = Clock()
     with producer(clock, mock=True) as made:
         at(clock, made, 100)
-        made.stop()
+        made.stop(0)
         clock.ns += 500 * MS
         until_acknowledged(made, 101)
         latency = Histogram.decode(made.recorder.latency.encode())
@@ -237,7 +239,7 @@ def test_what_was_held_back_is_sent_when_there_is_room_and_its_latency_goes_on()
     clock = Clock()
     with producer(clock, mock=True, capacity=7) as made:
         at(clock, made, 49)
-        made.stop()
+        made.stop(0)
         clock.ns += 51 * MS
         until_acknowledged(made, 50)
         latency = Histogram.decode(made.recorder.latency.encode())
@@ -249,7 +251,7 @@ def test_after_stop_nothing_comes_due_and_the_rest_fails_in_time() -> None:
     clock = Clock()
     with producer(clock, capacity=10) as made:
         at(clock, made, 50)
-        made.stop()
+        made.stop(0)
         at(clock, made, 5_000)
         assert made.totals().offered == 51
         assert not made.done()
@@ -260,6 +262,17 @@ def test_after_stop_nothing_comes_due_and_the_rest_fails_in_time() -> None:
         assert (totals.offered, totals.failed, totals.outstanding) == (51, 41, 10)
         assert totals.errors == {NOT_ACCEPTED: 41}
         assert totals.closed
+
+
+def test_a_stop_that_is_yet_to_come_lets_everything_before_it_come_due() -> None:
+    clock = Clock()
+    with producer(clock, mock=True) as made:
+        at(clock, made, 50)
+        made.stop(ORIGIN_S + 0.08)
+        assert not made.done()
+        at(clock, made, 500)
+        until_acknowledged(made, 80)
+        assert made.totals().offered == 80
 
 
 def test_values_say_when_they_should_have_been_sent_and_whose_they_are() -> None:

@@ -63,7 +63,7 @@ class ScriptedClient:
     def pause_s(self) -> float:
         return 0.0
 
-    def stop(self) -> None:
+    def stop(self, until_s: float) -> None:
         self.offering = False
 
     def done(self) -> bool:

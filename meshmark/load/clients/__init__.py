@@ -45,8 +45,9 @@ class Client(Protocol):
     def pause_s(self) -> float:
         """How long nothing needs to be served from now on; it may be over."""
 
-    def stop(self) -> None:
-        """Nothing more is offered; `serve` goes on until `done`."""
+    def stop(self, until_s: float) -> None:
+        """Nothing more is offered, or in open loop nothing that comes due at `until_s` or later; `serve` goes on until
+        `done`."""
 
     def done(self) -> bool:
         """After `stop`: everything is resolved, and `batches` covers all of it."""

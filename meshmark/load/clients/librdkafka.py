@@ -155,7 +155,7 @@ class Producer:
     def pause_s(self) -> float:
         return TICK_S
 
-    def stop(self) -> None:
+    def stop(self, until_s: float) -> None:
         self._offering = False
 
     def done(self) -> bool:
@@ -376,7 +376,7 @@ class Consumer:
     def pause_s(self) -> float:
         return OPEN_LOOP_TICK_S if self._spec.stamp else TICK_S
 
-    def stop(self) -> None:
+    def stop(self, until_s: float) -> None:
         self._drain_until = monotonic() + DRAIN_S
         with closing(_Enquirer(self._settings)) as enquirer:
             ends = {

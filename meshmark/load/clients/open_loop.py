@@ -52,11 +52,11 @@ class OpenLoopProducer(Producer):
         self._looked_ns = self.recorder.now_ns()
         self._agenda = Agenda(self._schedule, origin_s)
 
-    def stop(self) -> None:
-        now_ns = self.recorder.now_ns()
-        self._give_up_ns = now_ns + round(DRAIN_S * 1e9)
+    def stop(self, until_s: float) -> None:
+        until_ns = max(self.recorder.now_ns(), round(until_s * 1e9))
+        self._give_up_ns = until_ns + round(DRAIN_S * 1e9)
         if self._agenda:
-            self._agenda.close(now_ns)
+            self._agenda.close(until_ns)
 
     def serve(self) -> None:
         self._take_events()
@@ -73,7 +73,7 @@ class OpenLoopProducer(Producer):
         return idle_s if due_ns is None else min(idle_s, (due_ns - now_ns) / 1e9)
 
     def done(self) -> bool:
-        return not self._held() and super().done()
+        return not self._to_come() and not self._held() and super().done()
 
     def totals(self) -> LoadTotals:
         """`offered` is what has come due until now."""
@@ -88,6 +88,9 @@ class OpenLoopProducer(Producer):
                 "negative": self.recorder.negative,
             }
         )
+
+    def _to_come(self) -> bool:
+        return self._agenda is not None and self._agenda.next_ns() is not None
 
     def _held(self) -> int:
         return self._agenda.held if self._agenda else 0

@@ -103,6 +103,7 @@ class RepeatSummary(Figures):
     chosen: str = Field(description="which trial stands for the repeat and why, or why there is none")
     clients: int | None = None
     connections: int | None = None
+    still_rising: bool = Field(False, description="throughput still rose with the last client: a lower bound")
     trials: tuple[TrialSummary, ...]
     path: tuple[PathCheck, ...] = Field((), description="of the trial that counts")
     proofs: tuple[Proof, ...] = ()

@@ -63,7 +63,8 @@ def _repeat(found: RoundData, scenario: Scenario, cpus: int) -> RepeatSummary:
     carried, chosen = carried_trial(found)
     evidence = limits.evidence(carried, scenario, cpus) if carried else ()
     limited_by = limits.limiting(evidence) if carried else ()
-    if limited_by == (limits.UNKNOWN,) and limits.still_rising(found.trials, scenario.method):
+    rising = carried is not None and limits.still_rising(found.trials, scenario.method)
+    if rising and limited_by == (limits.UNKNOWN,):
         limited_by = (limits.OFFERED_LOAD,)
     measured = figures(carried, scenario, cpus).model_dump() if carried else {}
     return RepeatSummary(
@@ -73,6 +74,7 @@ def _repeat(found: RoundData, scenario: Scenario, cpus: int) -> RepeatSummary:
         chosen=chosen,
         clients=carried.clients if carried else None,
         connections=carried.connections if carried else None,
+        still_rising=rising,
         trials=tuple(_trial(trial, carried) for trial in found.trials),
         path=carried.path if carried else (),
         proofs=found.proofs,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from meshmark.analysis.ledger import UNUSABLE_SHARE
-from meshmark.analysis.limits import OFFERED_LOAD
 from meshmark.analysis.model import RepeatSummary, ScenarioSummary
 from meshmark.store import Run
 from meshmark.units import percent
@@ -48,7 +47,7 @@ def _of_scenario(scenario: ScenarioSummary) -> Iterator[str]:
         )
     if scenario.steal_share is not None and scenario.steal_share > STEAL_SHARE:
         yield f"{scenario.name}: the hypervisor gave {percent(scenario.steal_share)} of the CPU time to others"
-    if OFFERED_LOAD in scenario.limited_by:
+    if 2 * sum(repeat.still_rising for repeat in scenario.repeats) > scenario.repeats_valid:
         yield f"{scenario.name}: throughput still rose with the last client: its limit was not reached"
 
 

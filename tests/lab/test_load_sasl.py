@@ -78,7 +78,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory, preexec_fn=die_with_the_tests)
     try:
         made = Broker(address, directory)
-        sasl = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "log_level": 2}
+        sasl: dict[str, str | int | float] = {
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "log_level": 2,
+        }
         admin = AdminClient(
             {"bootstrap.servers": address, "sasl.username": "tester", "sasl.password": "right", **sasl}
         )

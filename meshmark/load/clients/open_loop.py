@@ -6,8 +6,8 @@ had. Records for which no connection has room are held back and stay due: they c
 their latency goes on. After `stop` nothing new comes due; what is held back has `DRAIN_S` to be taken, then it has
 failed as `_NOT_ACCEPTED`.
 
-The intended time travels with the record: as its opaque, which comes back with the delivery report, and in the first
-bytes of its value, followed by the load's stamp, for consumers.
+The intended time travels with the record: as its opaque, which comes back with the delivery report, and for consumers
+in the first bytes of its value, followed by the load's stamp.
 """
 
 from __future__ import annotations
@@ -143,5 +143,6 @@ class OpenLoopProducer(Producer):
         if count <= 0:
             return 0
         topic, partition = connection.stop_for(count, self._chunk, now_ns)
-        # Copied by the client, because the row is used again while the record is still under way.
-        return self._produce(connection, topic, partition, first, count, native.FLAG_COPY)
+        # A stamped row is written to again while the record is still under way, so the client copies it.
+        flags = native.FLAG_COPY if self._spec.stamp else 0
+        return self._produce(connection, topic, partition, first, count, flags)

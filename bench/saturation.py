@@ -1,0 +1,276 @@
+"""Three searches for the highest sustainable rate on the same simulated systems, with the same noise.
+
+    python -m bench.saturation                  # 200 stable systems and 60 of each other kind; some minutes
+    python -m bench.saturation --cases 1000 --others 200
+    python -m bench.saturation --noise trials.json   # noise recorded from real trials in place of the synthetic one
+
+* search: `meshmark.analysis.saturation`, its default budget, for any latency and three SLOs at once.
+* ladder: from half of the first guess in steps of 10 %, one trial each, until less than 95 % of the target is
+  acknowledged. Its interval: the last rate carried and the first that was not.
+* feedback: one long load whose rate is adjusted every 3 s by the backlog, for as long as the search's longest. Its
+  interval: the range of rates in the last minute.
+
+Coverage counts stable systems whose ceiling is sharp (`simulated_open.Truth`); the others are listed. The bound is the
+one-sided 95 % Clopper-Pearson one. Everything is simulated: it says how searches compare, not how fast anything is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from meshmark.analysis.saturation import Saturation, Search, SearchConfig, Slo, TrialOutcome
+from meshmark.analysis.warmup import flat
+from meshmark.backends.simulated_open import (
+    OpenBench,
+    OpenSystem,
+    OpenTrial,
+    RecordedNoise,
+    Truth,
+    random_system,
+    true_ceiling,
+)
+
+SLOS = tuple(Slo(quantile=0.99, latency_s=seconds) for seconds in (0.02, 0.05, 0.2))
+WARMUP_MAX = 40
+TRIAL_S = 6.0
+LADDER_STEP = 1.1
+LADDER_STOP = 0.95
+LADDER_TRIALS_MAX = 40
+FEEDBACK_S = 3.0
+FEEDBACK_PERIODS = 68
+FEEDBACK_LAST = 20
+BACKLOG_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a search said of one ceiling of one system."""
+
+    search: str
+    target: str
+    low: float | None
+    high: float | None
+    point: float | None
+    reason: str
+    trials: int
+    seconds: float
+    truth: Truth
+
+    @property
+    def covered(self) -> bool | None:
+        """None where there is nothing to cover, or no interval."""
+        if self.truth.rate_msg_s is None or self.low is None or self.high is None:
+            return None
+        return self.low <= self.truth.rate_msg_s <= self.high
+
+
+def warmed(system: OpenSystem) -> tuple[OpenBench, float]:
+    """A life of the system after its warm-up, and the rate at the warm-up's end."""
+    bench = OpenBench(system)
+    rates: list[float] = []
+    while len(rates) < WARMUP_MAX and not flat(rates):
+        rates.append(bench.warm_up_window())
+    return bench, statistics.fmean(rates[-4:])
+
+
+def outcome(trial: OpenTrial) -> TrialOutcome:
+    return TrialOutcome(**asdict(trial))
+
+
+def search(system: OpenSystem, slos: Sequence[Slo] = SLOS) -> tuple[Saturation, float, float]:
+    """The answer, the load before the search, and how long it took."""
+    bench, first = warmed(system)
+    warm_s, begun_s = bench.load_s, bench.now_s
+    running = Search(SearchConfig(start_msg_s=first, slos=tuple(slos), seed=system.seed))
+    while (offer := running.next()) is not None:
+        running.observe(outcome(bench.trial(offer.rate_msg_s, offer.seconds, settle_s=offer.settle_seconds)))
+    return running.result(), warm_s, bench.now_s - begun_s
+
+
+def search_answers(system: OpenSystem) -> Iterator[Answer]:
+    result, warm_s, span_s = search(system)
+    for number, ceiling in enumerate(result.ceilings):
+        slo = (SLOS[number - 1].quantile, SLOS[number - 1].latency_s) if number else None
+        yield Answer(
+            search="search",
+            target=ceiling.target,
+            low=ceiling.low_msg_s,
+            high=ceiling.high_msg_s,
+            point=ceiling.middle_msg_s,
+            reason=ceiling.reason or "",
+            trials=len(result.trials),
+            seconds=result.seconds,
+            truth=true_ceiling(system, TRIAL_S, slo, span_s=span_s, warm_s=warm_s),
+        )
+
+
+def ladder(system: OpenSystem) -> Answer:
+    bench, first = warmed(system)
+    warm_s, begun_s = bench.load_s, bench.now_s
+    rate, carried, failed = first / 2, None, None
+    for _ in range(LADDER_TRIALS_MAX):
+        trial = bench.trial(rate, TRIAL_S)
+        seconds = trial.time_s[-1] - trial.time_s[0]
+        if (trial.acknowledged[-1] - trial.acknowledged[0]) / seconds < LADDER_STOP * rate:
+            failed = rate
+            break
+        carried, rate = rate, rate * LADDER_STEP
+    found = carried is not None and failed is not None
+    return Answer(
+        search="ladder",
+        target="any latency",
+        low=carried if found else None,
+        high=failed if found else None,
+        point=carried,
+        reason="" if found else "no end found",
+        trials=bench.trials,
+        seconds=bench.now_s - begun_s,
+        truth=true_ceiling(system, TRIAL_S, None, span_s=bench.now_s - begun_s, warm_s=warm_s),
+    )
+
+
+def feedback(system: OpenSystem) -> Answer:
+    bench, first = warmed(system)
+    warm_s, begun_s = bench.load_s, bench.now_s
+    state = {"step": 0.25}
+
+    def adjust(rate: float, acknowledged: float, waiting: float) -> float:
+        if waiting > BACKLOG_S * rate:
+            state["step"] = max(state["step"] / 2, 0.01)
+            return acknowledged * (1 - state["step"])
+        return rate * (1 + state["step"])
+
+    rates = bench.feedback(first / 2, adjust, period_s=FEEDBACK_S, periods=FEEDBACK_PERIODS)[-FEEDBACK_LAST:]
+    return Answer(
+        search="feedback",
+        target="any latency",
+        low=min(rates),
+        high=max(rates),
+        point=statistics.fmean(rates),
+        reason="",
+        trials=FEEDBACK_PERIODS,
+        seconds=bench.now_s - begun_s,
+        truth=true_ceiling(system, TRIAL_S, None, span_s=bench.now_s - begun_s, warm_s=warm_s),
+    )
+
+
+def race(systems: Sequence[OpenSystem], tell: Callable[[int], None] = lambda done: None) -> list[Answer]:
+    answers: list[Answer] = []
+    for done, system in enumerate(systems, start=1):
+        answers += [*search_answers(system), ladder(system), feedback(system)]
+        tell(done)
+    return answers
+
+
+def binomial_lower_bound(successes: int, count: int, confidence: float = 0.95) -> float:
+    """One-sided Clopper-Pearson: the share at which so many successes or more have probability 1 - confidence."""
+    if successes == 0:
+        return 0.0
+
+    def at_least(share: float) -> float:
+        logs = [
+            math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
+            + k * math.log(share) + (count - k) * math.log1p(-share)
+            for k in range(successes, count + 1)
+        ]  # fmt: skip
+        return math.fsum(math.exp(log) for log in logs)
+
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at_least(middle) < 1 - confidence else (low, middle)
+    return low
+
+
+def table(answers: Sequence[Answer]) -> str:
+    """Coverage, width and bias where the ceiling is sharp."""
+    columns = [
+        "search",
+        "ceiling",
+        "systems",
+        "answered",
+        "trials",
+        "seconds",
+        "width",
+        "coverage",
+        "bound",
+        "bias",
+        "error",
+    ]
+    head = f"| {' | '.join(columns)} |"
+    lines = [head, "|" + "---|" * 11]
+    for search_name, target in dict.fromkeys((answer.search, answer.target) for answer in answers):
+        asked = [a for a in answers if (a.search, a.target) == (search_name, target) and a.truth.sharp]
+        given = [a for a in asked if a.covered is not None]
+        if not given:
+            continue
+        covered = sum(bool(a.covered) for a in given)
+        widths = [a.high / a.low - 1 for a in given if a.high and a.low]
+        errors = [math.log(a.point / a.truth.rate_msg_s) for a in given if a.point and a.truth.rate_msg_s]
+        lines.append(
+            f"| {search_name} | {target} | {len(asked)} | {len(given) / len(asked):.1%} "
+            f"| {statistics.fmean(a.trials for a in asked):.1f} | {statistics.fmean(a.seconds for a in asked):.0f} "
+            f"| {statistics.median(widths):.1%} | {covered / len(given):.1%} "
+            f"| {binomial_lower_bound(covered, len(given)):.1%} | {statistics.median(errors):+.1%} "
+            f"| {statistics.median(abs(error) for error in errors):.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def others_table(answers: Sequence[Answer]) -> str:
+    """How the search ended where there is no sharp ceiling for an SLO."""
+    lines = ["| ceiling | systems | covered | not covered | reason given |", "|---|---|---|---|---|"]
+    for label, sharp in (("a wide band", False), ("none at all", None)):
+        for target in dict.fromkeys(a.target for a in answers if a.search == "search"):
+            group = [
+                a
+                for a in answers
+                if a.search == "search" and a.target == target and not a.truth.sharp
+                if (a.truth.rate_msg_s is None) == (sharp is None)
+            ]
+            if not group:
+                continue
+            covered = sum(a.covered is True for a in group)
+            reasons = sum(bool(a.reason) for a in group)
+            lines.append(
+                f"| {target}: {label} | {len(group)} | {covered} | {len(group) - covered - reasons} | {reasons} |"
+            )
+    return "\n".join(lines)
+
+
+def verdicts(kind: str, results: Sequence[Saturation]) -> str:
+    """How the search for any latency ended on systems of one kind."""
+    counted = Counter(result.ceilings[0].reason or "interval" for result in results)
+    return f"| {kind} | {len(results)} | " + "; ".join(f"{name}: {n}" for name, n in counted.most_common()) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.saturation", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--cases", type=int, default=200, help="stable systems")
+    parser.add_argument("--others", type=int, default=60, help="unstable systems, and as many limited by the client")
+    parser.add_argument("--seed", type=int, default=1_000_000, help="number of the first system")
+    parser.add_argument("--noise", type=Path, help="JSON file of recorded relative rates")
+    options = parser.parse_args()
+    noise = RecordedNoise.load(options.noise) if options.noise else None
+    seeds = range(options.seed, options.seed + options.cases)
+    systems = [random_system(seed, noise=noise) for seed in seeds]
+    answers = race(systems, lambda done: print(f"\r{done} of {len(systems)}", end="", flush=True))
+    print(f"\n\n{table(answers)}\n\n{others_table(answers)}\n\n| systems | number | any latency |\n|---|---|---|")
+    stable = [a for a in answers if a.search == "search" and a.target == "any latency"]
+    counted = Counter(a.reason or "interval" for a in stable)
+    print(f"| stable | {len(stable)} | " + "; ".join(f"{name}: {n}" for name, n in counted.most_common()) + " |")
+    for kind in ("unstable", "client"):
+        found = [
+            search(random_system(seed, kind=kind))[0] for seed in range(options.seed, options.seed + options.others)
+        ]
+        print(verdicts(kind, found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""One trial, read: did the backlog grow, did each SLO hold, was it the generator that could not.
+
+Pure. The growth of a backlog has an error (`analysis/trend.py`), and what follows from a trial keeps it: the posterior
+weighs a trial that is between the two as such. The words of a TrialView are for people.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from meshmark.analysis import trend
+from meshmark.analysis.saturation.model import Offer, SearchConfig, TrialOutcome, TrialView, Verdict
+from meshmark.analysis.saturation.posterior import Evidence
+
+TOLERANCE = 0.01
+"""Backlog that grows by less than this share of the rate is not told from one that does not grow: a window of some
+seconds ends somewhere inside the system's own batches and pauses."""
+_CLOSE = 0.12
+"""Latency within about this share of what is allowed is told from it with little certainty."""
+_ERROR_MIN = 0.004
+_ALARM = 0.05
+"""A backlog grows if one that does not would look so in fewer trials than this."""
+_SHARE_MIN = 0.02
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What a trial says. `keeps_up` is the probability that the backlog does not grow."""
+
+    offer: Offer
+    middle_s: float
+    log_rate: float
+    verdict: Verdict
+    reason: str
+    growth: trend.Estimate
+    cut_error: float
+    acknowledged_msg_s: float
+    keeps_up: float
+    held: tuple[float, ...]
+
+    @property
+    def counts(self) -> bool:
+        return self.verdict in ("carried", "not carried", "unclear")
+
+    def evidence(self, target: int, at: float) -> Evidence:
+        """For any latency (target 0) or SLO number `target`; `at` is the trial's place in the search."""
+        share = min(max(1 - self.growth.value, _SHARE_MIN), 1.2)
+        return Evidence(
+            log_rate=self.log_rate,
+            log_share=None if self.reason else math.log(share),
+            error=self.cut_error / share,
+            at=at,
+            held=self.held[target - 1] if target else 0.0,
+        )
+
+    def met(self, target: int) -> bool:
+        """The threshold was met, more probably than not."""
+        return self.counts and (self.held[target - 1] if target else self.keeps_up) >= 0.5
+
+    def view(self) -> TrialView:
+        return TrialView(
+            number=self.offer.number,
+            rate_msg_s=self.offer.rate_msg_s,
+            phase=self.offer.phase,
+            verdict=self.verdict,
+            growth=self.growth.value if self.counts else None,
+            growth_error=self.growth.error if self.counts else None,
+            held=tuple(held >= 0.5 for held in self.held) if self.counts else (),
+            reason=self.reason,
+        )
+
+
+def read(offer: Offer, outcome: TrialOutcome, config: SearchConfig) -> Reading:
+    """Raises ValueError if the outcome lacks the quantile of an SLO."""
+    estimate = trend.growth(outcome.time_s, outcome.outstanding)
+    rate = outcome.rate_msg_s
+    growth = trend.Estimate(value=estimate.value / rate, error=estimate.error / rate, effective=estimate.effective)
+    cut_error = math.hypot(trend.cut_error(outcome.time_s, outcome.outstanding) / rate, _ERROR_MIN)
+    seconds = outcome.time_s[-1] - outcome.time_s[0]
+    acknowledged = outcome.acknowledged[-1] - outcome.acknowledged[0]
+    errors = outcome.errors > config.error_share_max * rate * seconds
+    keeps_up = 0.0 if errors else trend.below(growth.value, cut_error, TOLERANCE)
+    verdict: Verdict = "carried" if keeps_up >= 0.5 else "unclear"
+    if errors or growth.below(TOLERANCE) < _ALARM:
+        verdict = "not carried"
+    reason = f"{outcome.errors} records failed or unknown" if errors else ""
+    if outcome.late_share > config.late_share_max:
+        verdict, reason = "client", f"the generator was late with {outcome.late_share:.1%} of the records"
+    if outcome.invalid:
+        verdict, reason = "invalid", outcome.invalid
+    held = []
+    for slo in config.slos:
+        latency_s = outcome.quantile_s(slo.quantile)
+        if latency_s is None:
+            raise ValueError(f"the outcome of a trial at {rate:,.0f} msg/s has no p{slo.quantile * 100:g} of latency")
+        # A backlog may grow by the SLO's own latency within the window without having missed it.
+        growing = trend.below(growth.value, cut_error, max(TOLERANCE, slo.latency_s / seconds)) < 0.5
+        excess = math.log(max(latency_s, 1e-6) / slo.latency_s)
+        held.append(0.0 if growing or errors else 1 / (1 + math.exp(min(excess / _CLOSE, 50))))
+    return Reading(
+        offer=offer,
+        middle_s=(outcome.time_s[0] + outcome.time_s[-1]) / 2,
+        log_rate=math.log(rate),
+        verdict=verdict,
+        reason=reason,
+        growth=growth,
+        cut_error=cut_error,
+        acknowledged_msg_s=acknowledged / seconds,
+        keeps_up=keeps_up,
+        held=tuple(held),
+    )

@@ -1,0 +1,318 @@
+"""The search for saturation: which rate to offer next, when to stop, what it all says. A pure state machine.
+
+    search = Search(config)
+    while (offer := search.next()) is not None:
+        search.observe(run_a_trial(offer))
+    search.result()
+
+The state is the list of outcomes and nothing else: `Search.resume(config, outcomes)` goes on exactly where a search
+that saw them would, and `next` may be asked again. It has no clock; time is what the outcomes say it took.
+
+It brackets (up or down until one rate was carried and one was not; an overloaded trial says where to look), then
+refines: it offers rates around the median of what is believed of the ceiling known worst, sometimes above and
+sometimes below, at random from the seed, so that drift cannot hide in the order. Trials near the believed ceiling are
+the confirmation: the interval narrows only as repeated trials agree. Limits: every trial must begin with an empty
+queue; a rate that is carried once and then never again shows as noise, not as a collapse.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from meshmark.analysis.saturation.model import (
+    ANY_LATENCY,
+    Ceiling,
+    Offer,
+    Phase,
+    Reason,
+    Saturation,
+    SearchConfig,
+    TrialOutcome,
+)
+from meshmark.analysis.saturation.posterior import Belief, believe, locate
+from meshmark.analysis.saturation.reading import Reading, read
+from meshmark.units import duration, percent, rate_msg_s
+
+_UP = (1.12, 1.3, 1.7, 2.5)
+"""Bracketing steps while every rate was carried: the first guess is mostly near, and if not, it may be far."""
+_SLO_STEPS = (0.9, 0.7, 0.4)
+"""Shares of the ceiling for any latency at which an SLO that never held is tried, down to where it is given up."""
+_OFFSETS = (1.0, -1.0, 0.6, -0.7, 1.3, -0.4)
+"""In units of the noise: where around the believed ceiling trials are most informative."""
+_CHALLENGE = 0.22
+"""Every fourth trial for any latency is so far above the believed ceiling: it measures what the trial carried, and a
+system with a second, higher mode, or one whose ceiling was believed too soon, betrays itself."""
+_ANY_FIRST = 8
+"""What a trial for any latency is worth, against one for a single SLO: it tells about every ceiling."""
+_BEYOND = 0.7
+"""How far (in logarithms) a ceiling may lie outside the rates that were offered."""
+_NOISE_LEAST, _NOISE_MOST = 0.015, 0.2
+_CLIENT_STEP = 0.96
+_CLIENT_NEAR = 0.15
+_CLIENT_TRIALS = 3
+_WIDE = 0.3
+"""An interval wider than this deserves no more trials than one this wide: some SLOs have no sharp ceiling."""
+_NOWHERE_MAX = 0.25
+_BAND = 2.0
+"""An SLO that is met and missed at rates this far apart (high / low) has no ceiling."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Target:
+    """What is believed of one ceiling so far. `reason`: why no further trial is spent on it."""
+
+    number: int
+    name: str
+    belief: Belief
+    met: tuple[float, ...]
+    missed: tuple[float, ...]
+    reason: Reason | None
+
+    @property
+    def bracketed(self) -> bool:
+        return bool(self.met) and bool(self.missed)
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        rest = (1 - confidence) / 2
+        return self.belief.quantile(rest), self.belief.quantile(1 - rest)
+
+    def width(self, confidence: float) -> float:
+        low, high = self.interval(confidence)
+        return high - low
+
+
+class Search:
+    """One search; see the module."""
+
+    def __init__(self, config: SearchConfig) -> None:
+        self.config = config
+        self.outcomes: list[TrialOutcome] = []
+        self._readings: list[Reading] = []
+        self._offer: Offer | None = None
+        self._ended = ""
+        self._decide()
+
+    @classmethod
+    def resume(cls, config: SearchConfig, outcomes: Iterable[TrialOutcome]) -> Search:
+        """A search that has seen these outcomes, in this order."""
+        search = cls(config)
+        for outcome in outcomes:
+            search.observe(outcome)
+        return search
+
+    def next(self) -> Offer | None:
+        """The next trial, or None when the search is over."""
+        return self._offer
+
+    def observe(self, outcome: TrialOutcome) -> None:
+        """What the offered trial showed. Its rate may differ from the offer's; the outcome's is used."""
+        if self._offer is None:
+            raise ValueError(f"the search is over ({self._ended}); it takes no further outcome")
+        self._readings.append(read(self._offer, outcome, self.config))
+        self.outcomes.append(outcome)
+        self._decide()
+
+    def result(self) -> Saturation:
+        """The answer from what has been seen, whether or not the search is over."""
+        targets = self._targets(rough=False)
+        return Saturation(
+            ceilings=tuple(self._ceiling(target, targets[0]) for target in targets),
+            trials=tuple(reading.view() for reading in self._readings),
+            seconds=self._spent_s,
+            ended=self._ended or "not over",
+        )
+
+    def plan_text(self) -> str:
+        """What the search will do, before it starts."""
+        config = self.config
+        names = "; ".join(self._names)
+        most = min(config.budget_seconds, config.trials * config.trial_cost_s)
+        return (
+            f"Saturation search from {rate_msg_s(config.start_msg_s)} msg/s, open loop, for: {names}.\n"
+            f"{config.trials_min} to {config.trials} trials of {config.settle_seconds:g} s to settle and "
+            f"{config.trial_seconds:g} s measured; at most {duration(most)}.\n"
+            f"Bracket, then repeat trials around each ceiling until every {percent(config.confidence)} interval is "
+            f"within {percent(config.width)}, or trials or time are used up.\n"
+            f"Carried: the backlog does not grow, no record fails, and the SLO holds. No ceiling is given where it "
+            f"differs by more than {percent(config.unstable_noise)} between trials, or where the generator is late "
+            f"with more than {percent(config.late_share_max)} of its records."
+        )
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (ANY_LATENCY, *(slo.name for slo in self.config.slos))
+
+    @property
+    def _counting(self) -> list[Reading]:
+        return [reading for reading in self._readings if reading.counts]
+
+    @property
+    def _spent_s(self) -> float:
+        return sum(outcome.ended_s - outcome.started_s for outcome in self.outcomes)
+
+    @property
+    def _client_log_rate(self) -> float:
+        """The lowest rate that the generator could not offer."""
+        return min((reading.log_rate for reading in self._readings if reading.verdict == "client"), default=math.inf)
+
+    def _decide(self) -> None:
+        """Sets the next offer, or why there is none."""
+        config, counting = self.config, self._counting
+        targets = self._targets(rough=True) if counting else ()
+        self._ended = self._why_over(targets)
+        self._offer = None
+        if self._ended:
+            return
+        log_rate, phase, target = self._choose(targets) if counting else (self._first(), "bracket", 0)
+        self._offer = Offer(
+            number=len(self.outcomes) + 1,
+            rate_msg_s=float(f"{math.exp(log_rate):.4g}"),
+            seconds=config.trial_seconds,
+            settle_seconds=config.settle_seconds,
+            phase=phase,
+            target=self._names[target],
+        )
+
+    def _why_over(self, targets: Sequence[_Target]) -> str:
+        config = self.config
+        if len(self.outcomes) >= config.trials:
+            return f"all {config.trials} trials are done"
+        longest = max((outcome.ended_s - outcome.started_s for outcome in self.outcomes), default=0.0)
+        if self._spent_s + max(config.trial_cost_s, longest) > config.budget_seconds:
+            return f"no further trial fits into {duration(config.budget_seconds)}"
+        if targets and all(target.reason and target.reason != "unstable" for target in targets):
+            return "every ceiling is out of reach"
+        if len(self._counting) < config.trials_min:
+            return ""
+        if targets[0].bracketed and targets[0].belief.noise_above(config.unstable_noise) > 0.95:
+            return "the system is unstable beyond doubt"
+        if all(target.reason or self._sharp(target) for target in targets):
+            return "every interval is as narrow as asked"
+        return ""
+
+    def _sharp(self, target: _Target) -> bool:
+        return target.bracketed and target.width(self.config.confidence) <= math.log1p(self.config.width)
+
+    def _targets(self, *, rough: bool) -> tuple[_Target, ...]:
+        counting = self._counting
+        if not counting:
+            return ()
+        # Places by number, not by time: a search may be resumed after a night.
+        last = max(1, len(self._readings) - 1)
+        places = [place / last - 0.5 for place, reading in enumerate(self._readings) if reading.counts]
+        low = min(reading.log_rate + math.log(max(1e-3, 1 - max(0.0, reading.growth.value))) for reading in counting)
+        high = max(reading.log_rate for reading in counting)
+        targets: list[_Target] = []
+        for number, name in enumerate(self._names):
+            evidence = [reading.evidence(number, at) for reading, at in zip(counting, places, strict=True)]
+            met = tuple(reading.log_rate for reading in counting if reading.met(number))
+            missed = tuple(reading.log_rate for reading in counting if not reading.met(number))
+            if number == 0:
+                low, high = locate(evidence, low - _BEYOND, high + _BEYOND)
+            belief = believe(evidence, low, high, slo=number > 0, rough=rough)
+            ceiling = targets[0].belief.quantile(0.5) if targets else 0.0
+            reason = self._out_of_reach(number, met, missed, ceiling, belief)
+            targets.append(_Target(number=number, name=name, belief=belief, met=met, missed=missed, reason=reason))
+        return tuple(targets)
+
+    def _out_of_reach(
+        self, number: int, met: Sequence[float], missed: Sequence[float], ceiling: float, belief: Belief
+    ) -> Reason | None:
+        """`ceiling`: for any latency, as far as it is known."""
+        client, top = self._client_log_rate, self._client_top
+        if sum(rate > client - _CLIENT_NEAR for rate in met) >= _CLIENT_TRIALS and belief.quantile(0.5) > top:
+            return "not reached: the client was the limit"
+        if number and belief.nowhere > 0.5:
+            return "missed at every rate tried"
+        if number and not met and missed and min(missed) < min(ceiling, top) + math.log(_SLO_STEPS[-1] * 1.1):
+            return "missed at every rate tried"
+        return None
+
+    def _first(self) -> float:
+        """Before any trial has counted: the guess, or below what the generator could not do."""
+        log_rate = math.log(self.config.start_msg_s)
+        for reading in self._readings:
+            if reading.verdict == "client":
+                log_rate = min(log_rate, math.log(max(reading.acknowledged_msg_s, 1e-3) * _CLIENT_STEP))
+        return log_rate
+
+    def _choose(self, targets: Sequence[_Target]) -> tuple[float, Phase, int]:
+        """Logarithm of the rate, phase, and the target that it is for."""
+        top = self._client_top
+        first = targets[0]
+        if not first.reason and not first.bracketed:
+            return min(self._bracket(first), top), "bracket", 0
+        open_targets = [target for target in targets if not target.reason and not self._sharp(target)] or list(targets)
+        for target in open_targets:
+            if not target.bracketed and not target.reason:
+                return min(self._bracket_slo(target, first), top), "bracket", target.number
+        widest = max(open_targets, key=self._worth)
+        log_rate = widest.belief.quantile(0.5) + self._offset(widest)
+        phase: Phase = "confirm" if len(self._counting) >= self.config.trials_min else "refine"
+        return min(log_rate, top), phase, widest.number
+
+    def _worth(self, target: _Target) -> float:
+        """How much a trial for this target would narrow, roughly; what any latency learns serves all SLOs."""
+        used = sum(reading.offer.target == target.name for reading in self._counting)
+        return min(target.width(self.config.confidence), _WIDE) / (used + 1) * (1 if target.number else _ANY_FIRST)
+
+    @property
+    def _client_top(self) -> float:
+        """The highest rate worth offering to this generator."""
+        return self._client_log_rate + math.log(_CLIENT_STEP)
+
+    def _offset(self, target: _Target) -> float:
+        """The offsets in an order of the seed's, one for each trial so far that was for this target."""
+        order = list(_OFFSETS)
+        random.Random(f"{self.config.seed}/{target.name}").shuffle(order)
+        used = sum(
+            reading.offer.target == target.name and reading.offer.phase != "bracket" for reading in self._readings
+        )
+        if target.number == 0 and used % 4 == 1:
+            return _CHALLENGE
+        return order[used % len(order)] * min(max(target.belief.noise, _NOISE_LEAST), _NOISE_MOST)
+
+    def _bracket(self, target: _Target) -> float:
+        if not target.missed:
+            return max(target.met) + math.log(_UP[min(len(target.met), len(_UP)) - 1])
+        # What an overloaded system acknowledged is where to look, a little lower each time.
+        seen = [reading.acknowledged_msg_s for reading in self._counting if not reading.met(0)]
+        lowest = min(min(target.missed), math.log(max(min(seen), 1e-3)))
+        return lowest + math.log(0.97) * len(target.missed)
+
+    def _bracket_slo(self, target: _Target, first: _Target) -> float:
+        if not target.missed:
+            return max(target.met) + math.log(_UP[0])
+        ceiling = min(first.belief.quantile(0.5), self._client_top)
+        shares = [math.log(share) + ceiling for share in _SLO_STEPS]
+        return next((rate for rate in shares if rate < min(target.missed) - 0.03), shares[-1])
+
+    def _ceiling(self, target: _Target, first: _Target) -> Ceiling:
+        config = self.config
+        low, high = target.interval(config.confidence)
+        reason = target.reason or self._no_interval(target, first)
+        carried = max(target.met, default=None)
+        return Ceiling(
+            target=target.name,
+            low_msg_s=None if reason else math.exp(low),
+            high_msg_s=None if reason else math.exp(high),
+            middle_msg_s=None if reason else math.exp(target.belief.quantile(0.5)),
+            confidence=config.confidence,
+            reason=reason,
+            noise=target.belief.noise if target.bracketed else None,
+            carried_msg_s=None if carried is None else math.exp(carried),
+        )
+
+    def _no_interval(self, target: _Target, first: _Target) -> Reason | None:
+        if target.belief.quantile(0.5) > self._client_top:
+            return "not reached: the client was the limit"
+        if first.bracketed and first.belief.noise_above(self.config.unstable_noise) > 0.5:
+            return "unstable"
+        if len(self._counting) < self.config.trials_min or not target.bracketed:
+            return "not enough trials"
+        if target.belief.nowhere > _NOWHERE_MAX or target.width(self.config.confidence) > math.log(_BAND):
+            return "unstable"
+        return None

@@ -10,8 +10,9 @@
 * feedback: one long load whose rate is adjusted every 3 s by the backlog, for as long as the search's longest. Its
   interval: the range of rates in the last minute.
 
-Coverage counts stable systems whose ceiling is sharp (`simulated_open.Truth`); the others are listed. The bound is the
-one-sided 95 % Clopper-Pearson one. Everything is simulated: it says how searches compare, not how fast anything is.
+Coverage counts stable systems with a ceiling that is sharp (`simulated_open.Truth`); the others are listed. The bound
+is the one-sided 95 % Clopper-Pearson one. Everything is simulated: it says how searches compare, not how fast
+anything is.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from meshmark.analysis.saturation import Saturation, Search, SearchConfig, Slo, TrialOutcome
-from meshmark.analysis.warmup import flat
+from meshmark.analysis.trend import flat
 from meshmark.backends.simulated_open import (
     OpenBench,
     OpenSystem,

@@ -1,30 +1,217 @@
-"""The search on simulated systems whose truth is known. Seeded: the same every time."""
+"""The search for saturation: its rules on scripted systems, and its answers on simulated ones whose truth is known."""
 
 from __future__ import annotations
 
-from bench.saturation import TRIAL_S, search
-from meshmark.backends.simulated_open import random_system, true_ceiling
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import pytest
+from pydantic import ValidationError
+
+from bench.saturation import SLOS, feedback, ladder, outcome, race, search, table
+from meshmark.analysis.saturation import Offer, Saturation, Search, SearchConfig, Slo, TrialOutcome
+from meshmark.backends.simulated_open import OpenBench, random_system
+
+CEILING = 10_000.0
+SLO = Slo(quantile=0.99, latency_s=0.05)
+CLIENT: Final = "not reached: the client was the limit"
 
 
-def test_most_stable_systems_have_their_ceiling_in_a_narrow_interval() -> None:
-    covered = []
-    for seed in range(1, 9):
-        system = random_system(seed)
-        result, warm_s, span_s = search(system)
-        found = result.ceilings[0]
-        truth = true_ceiling(system, TRIAL_S, None, span_s=span_s, warm_s=warm_s)
-        if found.low_msg_s and found.high_msg_s and truth.rate_msg_s:
-            narrow = found.high_msg_s < 1.35 * found.low_msg_s
-            covered.append(narrow and found.low_msg_s <= truth.rate_msg_s <= found.high_msg_s)
-    assert sum(covered) >= 6
+def plain(offer: Offer, *, ceiling: float = CEILING, gap: float = 0.9, late_above: float = math.inf) -> TrialOutcome:
+    """A system without noise: carries up to the ceiling, holds the SLO up to `gap` of it."""
+    rate, times = offer.rate_msg_s, [0.25 * step for step in range(25)]
+    carried = min(rate, ceiling)
+    return TrialOutcome(
+        rate_msg_s=rate,
+        started_s=0.0,
+        ended_s=8.5,
+        time_s=tuple(times),
+        offered=tuple(rate * time for time in times),
+        acknowledged=tuple(carried * time for time in times),
+        outstanding=tuple((rate - carried) * time for time in times),
+        latency_s=((0.99, 0.01 if rate < gap * ceiling else 0.4),),
+        late_share=0.2 if rate > late_above else 0.0,
+    )
 
 
-def test_most_unstable_systems_are_said_to_be_unstable() -> None:
-    reasons = [search(random_system(seed, kind="unstable"))[0].ceilings[0].reason or "" for seed in range(1, 9)]
-    assert sum("unstable" in reason for reason in reasons) > len(reasons) / 2
+def played(config: SearchConfig, system: Callable[[Offer], TrialOutcome]) -> Search:
+    running = Search(config)
+    while (offer := running.next()) is not None:
+        running.observe(system(offer))
+    return running
 
 
-def test_a_client_that_cannot_reach_the_ceiling_is_named() -> None:
-    for seed in (1, 2, 3):
-        result, _, _ = search(random_system(seed, kind="client"))
-        assert "the client was the limit" in (result.ceilings[0].reason or "")
+def config(*, start: float = 9_000.0, slos: Sequence[Slo] = (SLO,), **more: float) -> SearchConfig:
+    return SearchConfig.model_validate({"start_msg_s": start, "slos": tuple(slos), **more})
+
+
+@pytest.mark.parametrize("start", [100.0, 9_000.0, 11_000.0, 400_000.0])
+def test_a_quiet_ceiling_is_found_from_any_first_guess(start: float) -> None:
+    whole, slo = played(config(start=start), plain).result().ceilings
+    for ceiling, truth in ((whole, CEILING), (slo, 0.9 * CEILING)):
+        assert ceiling.reason is None
+        assert ceiling.low_msg_s is not None
+        assert ceiling.high_msg_s is not None
+        # Within the step between two rates that differ in outcome: a quiet system shows no more.
+        assert ceiling.low_msg_s * 0.97 < truth < ceiling.high_msg_s * 1.03
+
+
+def test_it_brackets_first_then_refines_then_confirms() -> None:
+    phases = [trial.phase for trial in played(config(start=3_000), plain).result().trials]
+    assert phases[0] == "bracket"
+    assert [phases.index(phase) for phase in ("bracket", "refine", "confirm")] == sorted(
+        phases.index(phase) for phase in ("bracket", "refine", "confirm")
+    )
+
+
+def test_a_search_resumes_exactly_where_it_was_cut() -> None:
+    whole = played(config(), plain)
+    for cut in (0, 1, 5, len(whole.outcomes)):
+        resumed = Search.resume(whole.config, whole.outcomes[:cut])
+        assert resumed.next() == Search.resume(whole.config, whole.outcomes[:cut]).next()
+        while (offer := resumed.next()) is not None:
+            resumed.observe(plain(offer))
+        assert resumed.outcomes == whole.outcomes
+        assert resumed.result() == whole.result()
+
+
+def test_outcomes_and_answers_survive_json() -> None:
+    whole = played(config(), plain)
+    again = [TrialOutcome.model_validate_json(one.model_dump_json()) for one in whole.outcomes]
+    settings = SearchConfig.model_validate_json(whole.config.model_dump_json())
+    assert Search.resume(settings, again).result() == whole.result()
+    assert Saturation.model_validate_json(whole.result().model_dump_json()) == whole.result()
+
+
+def test_time_and_trials_are_bounded() -> None:
+    assert len(played(config(width=0.0001), plain).outcomes) == config().trials == 20
+    cut = played(config(width=0.0001, budget_seconds=60.0), plain)
+    assert len(cut.outcomes) == 7
+    assert {ceiling.reason for ceiling in cut.result().ceilings} == {"not enough trials"}
+    # Trials that take longer than foreseen end the search sooner.
+    slow = played(
+        config(width=0.0001, budget_seconds=60.0), lambda offer: plain(offer).model_copy(update={"ended_s": 25.0})
+    )
+    assert len(slow.outcomes) == 2
+
+
+def test_a_generator_that_is_late_is_named_and_not_the_system() -> None:
+    result = played(config(), lambda offer: plain(offer, late_above=6_000)).result()
+    assert {ceiling.reason for ceiling in result.ceilings} == {CLIENT}
+    assert all(trial.rate_msg_s <= 6_000 for trial in result.trials if trial.verdict == "carried")
+    assert len(result.trials) < 20
+    never = played(config(), lambda offer: plain(offer).model_copy(update={"late_share": 0.5})).result()
+    assert {ceiling.reason for ceiling in never.ceilings} == {CLIENT}
+
+
+def test_being_late_once_is_an_accident() -> None:
+    def stumbling(offer: Offer) -> TrialOutcome:
+        return plain(offer).model_copy(update={"late_share": 0.3 if offer.number == 3 else 0.0})
+
+    result = played(config(), stumbling).result()
+    assert [trial.verdict for trial in result.trials].count("client") == 1
+    assert {ceiling.reason for ceiling in result.ceilings} == {None}
+
+
+def test_failed_records_mean_not_carried_whatever_the_backlog() -> None:
+    def failing(offer: Offer) -> TrialOutcome:
+        seen = plain(offer, ceiling=1e9, gap=1)
+        return seen.model_copy(update={"errors": 5 if offer.rate_msg_s > CEILING else 0})
+
+    whole = played(config(), failing).result().ceilings[0]
+    assert whole.reason is None
+    assert whole.low_msg_s is not None
+    assert whole.high_msg_s is not None
+    assert whole.low_msg_s * 0.95 < CEILING < whole.high_msg_s * 1.05
+
+
+def test_an_slo_that_no_rate_meets_is_an_answer() -> None:
+    whole, slo = played(config(), lambda offer: plain(offer, gap=0)).result().ceilings
+    assert whole.reason is None
+    assert slo.reason == "missed at every rate tried"
+    assert slo.low_msg_s is None
+
+
+def test_invalid_trials_say_nothing() -> None:
+    result = played(
+        config(), lambda offer: plain(offer).model_copy(update={"invalid": "a path proof failed"})
+    ).result()
+    assert {ceiling.reason for ceiling in result.ceilings} == {"not enough trials"}
+    assert "a path proof failed" in result.ceilings[0].explained
+    assert all(trial.growth is None for trial in result.trials)
+
+
+def test_a_search_that_is_over_takes_nothing_more() -> None:
+    over = played(config(), plain)
+    with pytest.raises(ValueError, match="the search is over"):
+        over.observe(over.outcomes[0])
+
+
+def test_an_outcome_without_the_slos_quantile_is_refused() -> None:
+    running = Search(config())
+    offer = running.next()
+    assert offer is not None
+    with pytest.raises(ValueError, match="no p99 of latency"):
+        running.observe(plain(offer).model_copy(update={"latency_s": ((0.5, 0.01),)}))
+
+
+def test_the_plan_is_told_before_it_starts() -> None:
+    text = Search(config()).plan_text()
+    for part in ("9,000 msg/s", "any latency; p99 under 50 ms", "10 to 20 trials", "2 min 50 s"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"start_msg_s": 0},
+        {"start_msg_s": math.inf},
+        {"trials_max": 8},
+        {"slos": ({"latency_s": 0.05}, {"latency_s": 0.05})},
+        {"slos": ({"latency_s": 0.05, "quantile": 1.0},)},
+        {"confidence": 1.0},
+    ],
+)
+def test_impossible_searches_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        SearchConfig.model_validate({"start_msg_s": 100.0, **wrong})
+
+
+def test_series_must_fit_together() -> None:
+    good = plain(Offer(number=1, rate_msg_s=100, seconds=6, settle_seconds=1, phase="bracket", target="x"))
+    with pytest.raises(ValidationError, match="one value for each time"):
+        TrialOutcome.model_validate(good.model_dump(by_alias=False) | {"offered": (1.0, 2.0)})
+    with pytest.raises(ValidationError, match="must rise"):
+        TrialOutcome.model_validate(good.model_dump(by_alias=False) | {"time_s": good.time_s[::-1]})
+
+
+def test_most_intervals_hold_the_truth_and_beat_the_ladder() -> None:
+    answers = race([random_system(seed) for seed in range(500, 516)])
+    whole = [answer for answer in answers if answer.target == "any latency" and answer.truth.sharp]
+    covered = {
+        name: sum(bool(answer.covered) for answer in whole if answer.search == name)
+        for name in ("search", "ladder", "feedback")
+    }
+    assert covered["search"] >= 13
+    assert covered["search"] > covered["feedback"]
+    assert covered["search"] > covered["ladder"]
+    assert sum(not answer.reason for answer in whole if answer.search == "search") >= 14
+    assert table(answers).count("\n") == 7
+
+
+def test_unstable_systems_and_limited_clients_are_told_apart() -> None:
+    unstable = [search(random_system(seed, kind="unstable"))[0].ceilings[0].reason for seed in range(600, 615)]
+    client = [search(random_system(seed, kind="client"))[0].ceilings[0].reason for seed in range(600, 610)]
+    assert unstable.count("unstable") >= 8
+    assert client.count(CLIENT) >= 9
+
+
+def test_two_searches_meet_the_same_noise() -> None:
+    system = random_system(700)
+    first, second = OpenBench(system), OpenBench(system)
+    assert outcome(first.trial(9_000, 6)) == outcome(second.trial(9_000, 6))
+    assert outcome(first.trial(9_000, 6)) != outcome(second.trial(8_000, 6))
+    assert search(system, SLOS[:1]) == search(system, SLOS[:1])
+    assert ladder(system) == ladder(system)
+    assert feedback(system) == feedback(system)

@@ -53,16 +53,19 @@ _NOISE_LEAST, _NOISE_MOST = 0.015, 0.2
 _CLIENT_STEP = 0.96
 _CLIENT_NEAR = 0.15
 _CLIENT_TRIALS = 3
+"""So many trials carried this near (in logarithms) to what the generator cannot offer show that it is the limit."""
 _WIDE = 0.3
 """An interval wider than this deserves no more trials than one this wide: some SLOs have no sharp ceiling."""
 _NOWHERE_MAX = 0.25
+"""Probability that most trials miss an SLO at any rate, up to which a ceiling is given all the same."""
 _BAND = 2.0
 """An SLO that is met and missed at rates this far apart (high / low) has no ceiling."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Target:
-    """What is believed of one ceiling so far. `reason`: why no further trial is spent on it."""
+    """What is believed of one ceiling so far. `met` and `missed`: logarithms of the rates of trials that did.
+    `reason`: why no further trial is spent on it."""
 
     number: int
     name: str
@@ -118,8 +121,9 @@ class Search:
     def result(self) -> Saturation:
         """The answer from what has been seen, whether or not the search is over."""
         targets = self._targets(rough=False)
+        ceilings = tuple(self._ceiling(target, targets[0]) for target in targets)
         return Saturation(
-            ceilings=tuple(self._ceiling(target, targets[0]) for target in targets),
+            ceilings=ceilings or tuple(self._nothing(name) for name in self._names),
             trials=tuple(reading.view() for reading in self._readings),
             seconds=self._spent_s,
             ended=self._ended or "not over",
@@ -155,8 +159,11 @@ class Search:
 
     @property
     def _client_log_rate(self) -> float:
-        """The lowest rate that the generator could not offer."""
-        return min((reading.log_rate for reading in self._readings if reading.verdict == "client"), default=math.inf)
+        """The lowest rate that the generator could not offer, above all that it could: being late once, at a rate
+        that it held in another trial, is an accident and no limit."""
+        held = max((reading.log_rate for reading in self._counting), default=-math.inf)
+        late = (reading.log_rate for reading in self._readings if reading.verdict == "client")
+        return min((log_rate for log_rate in late if log_rate > held), default=math.inf)
 
     def _decide(self) -> None:
         """Sets the next offer, or why there is none."""
@@ -183,7 +190,7 @@ class Search:
         longest = max((outcome.ended_s - outcome.started_s for outcome in self.outcomes), default=0.0)
         if self._spent_s + max(config.trial_cost_s, longest) > config.budget_seconds:
             return f"no further trial fits into {duration(config.budget_seconds)}"
-        if targets and all(target.reason and target.reason != "unstable" for target in targets):
+        if targets and all(target.reason for target in targets):
             return "every ceiling is out of reach"
         if len(self._counting) < config.trials_min:
             return ""
@@ -304,6 +311,35 @@ class Search:
             reason=reason,
             noise=target.belief.noise if target.bracketed else None,
             carried_msg_s=None if carried is None else math.exp(carried),
+            explained=self._explained(target, reason),
+        )
+
+    def _nothing(self, name: str) -> Ceiling:
+        """No trial counted."""
+        late = any(reading.verdict == "client" for reading in self._readings)
+        reason: Reason = "not reached: the client was the limit" if late else "not enough trials"
+        last = self._readings[-1].reason if self._readings else "there was none"
+        return Ceiling(
+            target=name, confidence=self.config.confidence, reason=reason, explained=f"no trial counted: {last}"
+        )
+
+    def _explained(self, target: _Target, reason: Reason | None) -> str:
+        """A sentence for people."""
+        met, missed = len(target.met), len(target.missed)
+        if reason is None:
+            return f"{met} trials met it and {missed} missed it"
+        if reason == "unstable":
+            return (
+                f"{met} trials met it and {missed} missed it, up to {_rate(max(target.met))} and from "
+                f"{_rate(min(target.missed))} msg/s: what is carried differs too much from trial to trial"
+            )
+        if reason == "missed at every rate tried":
+            return f"{missed} of {met + missed} trials missed it, down to {_rate(min(target.missed))} msg/s"
+        if reason == "not enough trials":
+            return f"{met + missed} trials counted: {met} met it and {missed} missed it"
+        return (
+            f"{met} of {met + missed} trials met it, up to {_rate(max(target.met))} msg/s; the generator was late at "
+            f"{_rate(self._client_log_rate)} msg/s"
         )
 
     def _no_interval(self, target: _Target, first: _Target) -> Reason | None:
@@ -316,3 +352,7 @@ class Search:
         if target.belief.nowhere > _NOWHERE_MAX or target.width(self.config.confidence) > math.log(_BAND):
             return "unstable"
         return None
+
+
+def _rate(log_rate: float) -> str:
+    return rate_msg_s(math.exp(log_rate))

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -245,32 +246,29 @@ def others_table(answers: Sequence[Answer]) -> str:
     return "\n".join(lines)
 
 
-def verdicts(kind: str, results: Sequence[Saturation]) -> str:
-    """How the search for any latency ended on systems of one kind."""
-    counted = Counter(result.ceilings[0].reason or "interval" for result in results)
-    return f"| {kind} | {len(results)} | " + "; ".join(f"{name}: {n}" for name, n in counted.most_common()) + " |"
+def verdicts(kind: str, reasons: Sequence[str | None]) -> str:
+    """How searches for any latency ended on systems of one kind."""
+    counted = Counter(reason or "interval" for reason in reasons)
+    return f"| {kind} | {len(reasons)} | " + "; ".join(f"{name}: {n}" for name, n in counted.most_common()) + " |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.saturation", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cases", type=int, default=200, help="stable systems")
     parser.add_argument("--others", type=int, default=60, help="unstable systems, and as many limited by the client")
-    parser.add_argument("--seed", type=int, default=1_000_000, help="number of the first system")
+    parser.add_argument("--seed", type=int, default=10_000_000, help="number of the first system")
     parser.add_argument("--noise", type=Path, help="JSON file of recorded relative rates")
     options = parser.parse_args()
     noise = RecordedNoise.load(options.noise) if options.noise else None
     seeds = range(options.seed, options.seed + options.cases)
     systems = [random_system(seed, noise=noise) for seed in seeds]
-    answers = race(systems, lambda done: print(f"\r{done} of {len(systems)}", end="", flush=True))
-    print(f"\n\n{table(answers)}\n\n{others_table(answers)}\n\n| systems | number | any latency |\n|---|---|---|")
-    stable = [a for a in answers if a.search == "search" and a.target == "any latency"]
-    counted = Counter(a.reason or "interval" for a in stable)
-    print(f"| stable | {len(stable)} | " + "; ".join(f"{name}: {n}" for name, n in counted.most_common()) + " |")
+    answers = race(systems, lambda done: print(f"\r{done} of {len(systems)} ", end="", file=sys.stderr, flush=True))
+    print(f"\n{table(answers)}\n\n{others_table(answers)}\n\n| systems | number | any latency |\n|---|---|---|")
+    stable = [a.reason for a in answers if a.search == "search" and a.target == "any latency"]
+    print(verdicts("stable", stable))
     for kind in ("unstable", "client"):
-        found = [
-            search(random_system(seed, kind=kind))[0] for seed in range(options.seed, options.seed + options.others)
-        ]
-        print(verdicts(kind, found), flush=True)
+        others = [random_system(seed, kind=kind) for seed in range(options.seed, options.seed + options.others)]
+        print(verdicts(kind, [search(system)[0].ceilings[0].reason for system in others]), flush=True)
 
 
 if __name__ == "__main__":

@@ -391,7 +391,7 @@ def true_ceiling(
     while high - low > 0.003:
         middle = (low + high) / 2
         low, high = (middle, high) if held(math.exp(middle)) >= 0.5 else (low, middle)
-    rate = math.exp((low + high) / 2)
+    rate = min(math.exp((low + high) / 2), any_latency)
     return Truth(rate_msg_s=rate, sharp=held(rate * (1 - _SHARP)) >= 0.75 and held(rate * (1 + _SHARP)) <= 0.25)
 
 

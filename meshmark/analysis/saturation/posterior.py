@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-_WEIGHT = 0.88
+_WEIGHT = 0.95
 _OUTLIERS = 0.02
 _OUTLIER_NOISE = 0.35
 _NOISE_MEDIAN, _NOISE_SPREAD = 0.05, 0.5

@@ -16,7 +16,7 @@ from meshmark.analysis.saturation.posterior import Evidence
 TOLERANCE = 0.01
 """Backlog that grows by less than this share of the rate is not told from one that does not grow: a window of some
 seconds ends somewhere inside the system's own batches and pauses."""
-_CLOSE = 0.12
+_CLOSE = 0.06
 """Latency within about this share of what is allowed is told from it with little certainty."""
 _ERROR_MIN = 0.004
 _ALARM = 0.05

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from meshmark.analysis.path import check_path, unexplained
 from meshmark.analysis.warmup import flat
@@ -74,7 +75,7 @@ def measure(bench: Bench, step: int, clients: int) -> Trial:
             _watch(bench, running, bench.scenario.method.window_seconds)
             last, counters_end = running.mark(), bench.sampler.read_now()
             end = running.stop()
-            settled = _until_quiet(bench)
+            settled = _until_quiet(bench, quiet_start.values)
         quiet_end = bench.sampler.read_now()
     batch = _batch_fill(end)
     trial = Trial(
@@ -142,20 +143,33 @@ def _watch(bench: Bench, running: Load, seconds: float) -> None:
             before = interval
 
 
-def _until_quiet(bench: Bench) -> bool:
+def _until_quiet(bench: Bench, start: Counters) -> bool:
     """Waits until followers have all that their leaders have and nothing grows any more (a log that stands still may
-    be a follower that is held up). False if that did not happen."""
+    be a follower that is held up). False if that did not happen. What counts is the growth since `start`, when the
+    topics were new: of topics before, a reading may have seen more at the leaders than at their followers."""
     end = bench.clock.now() + QUIET_TIMEOUT_S
-    before = 0.0
+    first = _logged(start)
+    before = first
     while bench.clock.now() < end:
-        counters = bench.sampler.read_now().values
-        logged, led = _sum(counters, "/kafka/log_bytes"), _sum(counters, "/kafka/leader_log_bytes")
-        if logged == before and abs(logged - bench.scenario.workload.replication_factor * led) < 1:
+        now = _logged(bench.sampler.read_now().values)
+        grown, led = now.all - first.all, now.led - first.led
+        if now == before and abs(grown - bench.scenario.workload.replication_factor * led) < 1:
             return True
-        before = logged
+        before = now
         bench.clock.sleep(QUIET_S)
         bench.cluster.check()
     return False
+
+
+class _Logged(NamedTuple):
+    """Bytes in the brokers' logs, and of them those in partitions that the broker leads."""
+
+    all: float
+    led: float
+
+
+def _logged(counters: Counters) -> _Logged:
+    return _Logged(_sum(counters, "/kafka/log_bytes"), _sum(counters, "/kafka/leader_log_bytes"))
 
 
 def _sum(counters: Counters, ending: str) -> float:

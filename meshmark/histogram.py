@@ -37,9 +37,9 @@ class Histogram:
     def __init__(self, counts: Int64Array | None = None) -> None:
         self._counts: Int64Array = np.zeros(_BUCKETS, dtype=np.int64) if counts is None else counts
 
-    def record(self, values_us: Int64Array) -> None:
-        """None of them below zero."""
-        self._counts += np.bincount(_index(np.minimum(values_us, HIGHEST_US)), minlength=_BUCKETS)
+    def record(self, values_us: Int64Array, times: int = 1) -> None:
+        """None of them below zero; each counts so many times."""
+        self._counts += times * np.bincount(_index(np.minimum(values_us, HIGHEST_US)), minlength=_BUCKETS)
 
     def __add__(self, other: Histogram) -> Histogram:
         return Histogram(self._counts + other._counts)

@@ -1,9 +1,9 @@
 """A system under test with a known ceiling, on a simulated clock: whole experiments run on it in milliseconds.
 
-The model is a saturating server: producing clients offer all they can, the system acknowledges at
-`ceiling x warm-up factor x noise`, shared evenly between the producing connections; replication and consumers keep up
-within one report. Every counter that the sampler reads follows from the records acknowledged, so that ledger and path
-proof must add up. It answers the same lines as the real load worker. Nothing here knows a real Kafka.
+The model is a saturating server: producing clients offer what their schedule says, or all they can; the system
+acknowledges at `ceiling x warm-up factor x noise`, shared evenly between the producing clients; replication and
+consumers keep up within one report. Every counter that the sampler reads follows from the records acknowledged, so
+that ledger and path proof must add up. `load.py` has the load workers. Nothing here knows a real Kafka.
 """
 
 from __future__ import annotations
@@ -16,17 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meshmark.backends.simulated.load import SimulatedWorker, request_bytes, stored_bytes
 from meshmark.cluster import Cluster, Probe, Process, Testbed, TopicLayout
 from meshmark.errors import ComponentFailed
 from meshmark.plan import DataPlane, Plan, Scenario, Workload
-from meshmark.record import Counters, HostFacts, LoadTotals, Proof, Versions
-from meshmark.worker_protocol import Batches, WorkerCommand, WorkerReport, WorkerSpec
+from meshmark.record import Counters, HostFacts, Proof, Versions
 
 CPUS = 4
-RECORD_OVERHEAD_BYTES = 8
-BATCH_RECORDS = 100
-BATCH_OVERHEAD_BYTES = 61
-REQUEST_OVERHEAD_BYTES = 90
 PACKETS_PER_MB = {
     DataPlane.PLAIN: 40.0,
     DataPlane.KAFKA_TLS: 110.0,
@@ -65,9 +61,21 @@ class Truth:
             DataPlane.ISTIO_MTLS: 120_000.0,
         }
     )
+    latencies_s: Mapping[DataPlane, float] = field(
+        default_factory=lambda: {
+            DataPlane.PLAIN: 0.004,
+            DataPlane.KAFKA_TLS: 0.006,
+            DataPlane.ISTIO: 0.005,
+            DataPlane.ISTIO_MTLS: 0.007,
+        }
+    )
+    """From the intended send to the acknowledgement, where no record waits for another."""
     per_client_msg_s: float = 140_000.0
+    """What one client offers in closed loop."""
     warmup_s: float = 4.0
     noise: float = 0.01
+    generator_delay_s: float = 0.0
+    """By how much the load generator is late with every record of a schedule."""
     proofs_hold: bool = True
     proxied_share: float = 1.0
     """Part of the bytes that the sidecars see; below 1 some traffic goes past them."""
@@ -79,7 +87,10 @@ class _System:
 
     def __init__(self, scenario: Scenario, truth: Truth, clock: SimulatedClock, source: random.Random) -> None:
         self.scenario = scenario
+        self.workload = scenario.workload
         self.truth = truth
+        self.latency_s = truth.latencies_s[scenario.data_plane]
+        self.generator_delay_s = truth.generator_delay_s
         self.clock = clock
         self.born_s = clock.now()
         self.at_s = clock.now()
@@ -87,7 +98,7 @@ class _System:
         self.acknowledged = 0.0
         self.live_acknowledged = 0.0
         self.noise = math.exp(source.gauss(0, truth.noise))
-        self.workers: list[_Worker] = []
+        self.workers: list[SimulatedWorker] = []
 
     def advance(self) -> None:
         elapsed = self.clock.now() - self.at_s
@@ -97,12 +108,14 @@ class _System:
             return
         self.busy_s += elapsed
         warm = 1 - 0.6 * math.exp(-self.busy_s / self.truth.warmup_s)
-        offered = self.truth.per_client_msg_s * len(producing)
-        rate = min(offered, self.truth.ceilings_msg_s[self.scenario.data_plane]) * warm * self.noise
-        for worker in producing:
-            worker.acknowledged += rate * elapsed / len(producing)
-        self.acknowledged += rate * elapsed
-        self.live_acknowledged += rate * elapsed
+        share = self.truth.ceilings_msg_s[self.scenario.data_plane] / len(producing)
+        closed = min(share, self.truth.per_client_msg_s)
+        records = sum(
+            worker.carry(self.at_s, elapsed, (share if worker.queue else closed) * warm * self.noise)
+            for worker in producing
+        )
+        self.acknowledged += records
+        self.live_acknowledged += records
 
     def check(self) -> None:
         death = self.truth.broker_dies_after_s
@@ -119,9 +132,9 @@ class _System:
         groups = self.scenario.workload.subscriptions_per_topic
         factor = self.scenario.workload.replication_factor
         payload_mb = self.acknowledged * self.scenario.workload.message_size / 1e6
-        total = self.acknowledged * _stored_bytes(self.scenario.workload)
-        live = self.live_acknowledged * _stored_bytes(self.scenario.workload)
-        requests = self.acknowledged * _request_bytes(self.scenario.workload)
+        total = self.acknowledged * stored_bytes(self.scenario.workload)
+        live = self.live_acknowledged * stored_bytes(self.scenario.workload)
+        requests = self.acknowledged * request_bytes(self.scenario.workload)
         led, seen = 1 / len(brokers), self.truth.proxied_share
         packets = payload_mb * PACKETS_PER_MB[self.scenario.data_plane]
         for host in brokers:
@@ -168,14 +181,6 @@ class _System:
         }
 
 
-def _stored_bytes(workload: Workload) -> float:
-    return workload.message_size + RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES / BATCH_RECORDS
-
-
-def _request_bytes(workload: Workload) -> float:
-    return _stored_bytes(workload) + REQUEST_OVERHEAD_BYTES / BATCH_RECORDS
-
-
 def _hosts(kind: str, count: int) -> tuple[str, ...]:
     return tuple(f"{kind}-{number}" for number in range(1, count + 1))
 
@@ -219,85 +224,6 @@ class _Scripted:
         return 0
 
 
-class _Worker:
-    """A load worker that answers from the model."""
-
-    def __init__(self, name: str, host: str, system: _System) -> None:
-        self.name = name
-        self.host = host
-        self.acknowledged = 0.0
-        self.producing = False
-        self._system = system
-        self._spec: WorkerSpec | None = None
-        self._lines: list[str] = []
-        self._next_s = math.inf
-
-    def send_line(self, line: str) -> None:
-        self._system.advance()
-        if self._spec is None:
-            self._spec = WorkerSpec.model_validate_json(line)
-            self._report("ready")
-            return
-        command = WorkerCommand.model_validate_json(line)
-        if command.command == "mark":
-            self._report("mark", command.mark)
-        elif command.command == "start":
-            self.producing = self._spec.role == "producer"
-            self._next_s = self._slot_after(self._system.clock.now())
-        else:
-            self.producing = False
-            self._next_s = math.inf
-            self._report("finished")
-
-    def read_line(self, timeout_s: float) -> str | None:
-        if not self._lines:
-            self._system.clock.sleep(max(0.0, min(timeout_s, self._next_s - self._system.clock.now())))
-            self._system.advance()
-            if self._system.clock.now() >= self._next_s:
-                self._next_s = self._slot_after(self._system.clock.now())
-                self._report("interval")
-        return self._lines.pop(0) if self._lines else None
-
-    def signal(self, number: int) -> None:
-        pass
-
-    def wait(self, timeout_s: float) -> int:
-        return 0
-
-    def _slot_after(self, now_s: float) -> float:
-        interval_s = self._spec.interval_s if self._spec else 0.5
-        return (math.floor(now_s / interval_s + 1e-9) + 1) * interval_s
-
-    def _report(self, kind: str, mark: int = 0) -> None:
-        assert self._spec is not None
-        self._system.advance()
-        size = self._spec.message_size
-        if self._spec.role == "producer":
-            count = int(self.acknowledged)
-            totals = LoadTotals(offered=count, acknowledged=count, acknowledged_bytes=count * size)
-        else:
-            count = sum(int(worker.acknowledged) for worker in self._system.workers)
-            totals = LoadTotals(consumed=count, consumed_bytes=count * size)
-        workload = self._system.scenario.workload
-        batches = Batches(
-            batches=count // BATCH_RECORDS,
-            records=count,
-            batch_bytes=int(count * _stored_bytes(workload)),
-            requests=count // BATCH_RECORDS,
-            request_bytes=int(count * _request_bytes(workload)),
-        )
-        report = WorkerReport.model_validate(
-            {
-                "kind": kind,
-                "time_s": self._system.clock.now(),
-                "mark": mark,
-                "totals": totals,
-                "batches": batches if self._spec.role == "producer" else Batches(),
-            }
-        )
-        self._lines.append(report.model_dump_json())
-
-
 @dataclass(frozen=True)
 class _Layout:
     leaders: Mapping[tuple[str, int], str]
@@ -334,7 +260,7 @@ class SimulatedCluster:
         if "meshmark.load.worker" not in argv:
             yield _Scripted(name, host, self._probe_answers(argv))
             return
-        worker = _Worker(name, host, self._system)
+        worker = SimulatedWorker(name, host, self._system)
         self._system.workers.append(worker)
         try:
             yield worker

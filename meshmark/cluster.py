@@ -41,6 +41,10 @@ class Process(Protocol):
 class Probe(Protocol):
     """Reads counters of one component of one host."""
 
+    @property
+    def edges_only(self) -> bool:
+        """Too dear to read on a clock: read only at the edges of windows."""
+
     def read(self) -> Counters:
         """Keys `HOST/COMPONENT/METRIC`; a value that cannot be read now is absent. Never raises for a
         component that is gone."""

@@ -25,7 +25,8 @@ class Metric(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {
-    # of a process component: kafka, sidecar, client (all load workers of that host), meshmark, links
+    # of a process component: kafka, sidecar, client (all load workers of that host), meshmark; and of the machine's
+    # kernel (threads), others, others:NAME
     "cpu_user_s": Metric("counter", "s", "user CPU time"),
     "cpu_system_s": Metric("counter", "s", "system CPU time, softirq inside it where the kernel does not split it"),
     "memory_rss_bytes": Metric("gauge", "bytes", "resident memory"),
@@ -303,11 +304,11 @@ class Trial(Model):
     def rate_msg_s(self) -> float:
         return self.window.acknowledged / self.seconds
 
-    def delta(self, key: str) -> float | None:
-        """Growth of a counter over the window; None where it was not read."""
-        if key not in self.counters_start or key not in self.counters_end:
-            return None
-        return self.counters_end[key] - self.counters_start[key]
+    def delta(self, key: str, *, absent: float | None = None) -> float | None:
+        """Growth of a counter over the window; None where it was not read. `absent` is the value at the start of a
+        counter that is made only when it has something to count."""
+        start = self.counters_start.get(key, absent)
+        return None if start is None or key not in self.counters_end else self.counters_end[key] - start
 
 
 class RoundStarted(Model):

@@ -1,24 +1,30 @@
 """CPU seconds of one window, by component, and whether they add up to the machine's.
 
-The machine's total is elapsed x CPUs - idle - iowait - steal. What no component accounts for (kernel threads, the rest
-of the machine, a component that could not be read) is `unattributed` and is shown, never booked to somebody. Softirq
-and hard interrupt time are part of the kernel's share: without IRQ time accounting the kernel books them to whatever
-task they interrupted as well, so softirq is an 'of which' and is never added.
+The machine's total is elapsed x CPUs - idle - iowait - steal. What no component accounts for (interrupts of an idle
+CPU, processes that nobody waited for, a component that could not be read) is `unattributed` and is shown, never booked
+to somebody. Softirq and hard interrupt time are part of the kernel's share: without IRQ time accounting the kernel
+books them to whatever task they interrupted as well, so softirq is an 'of which' and is never added. More in
+docs/explanation/ledger.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
-from meshmark.analysis.model import CpuPerGb
+from meshmark.analysis.model import CpuPerGb, LedgerLine
 from meshmark.plan import Scenario
 from meshmark.record import Trial
 from meshmark.units import GB
 
 UNUSABLE_SHARE = 0.10
 """A ledger that leaves more than this part of the machine's time unattributed says nothing about components."""
+
+OTHERS = "others"
+NAMED_OTHERS = 3
+"""The largest processes outside meshmark get a line of their own."""
 
 Kind = Literal["user_s", "system_s", "total_s"]
 
@@ -47,6 +53,8 @@ class Ledger:
     sidecars: Cpu | None
     clients: Cpu | None
     meshmark: Cpu | None
+    kernel: Cpu | None
+    others: Cpu | None
     machine: Cpu | None
     busy_s: float | None
     softirq_s: float | None
@@ -72,6 +80,8 @@ class Ledger:
             sidecars=self.gb_share(_part(self.sidecars, kind)),
             clients=self.gb_share(_part(self.clients, kind)),
             meshmark=self.gb_share(_part(self.meshmark, kind)),
+            kernel=self.gb_share(_part(self.kernel, kind)),
+            others=self.gb_share(_part(self.others, kind)),
             unattributed=self.gb_share(unattributed),
             machine=self.gb_share(machine),
         )
@@ -84,7 +94,8 @@ class Ledger:
         return None if seconds is None else seconds / (self.elapsed_s * self.cpus)
 
     def _components(self) -> list[Cpu]:
-        return [cpu for cpu in (self.brokers, self.sidecars, self.clients, self.meshmark) if cpu is not None]
+        parts = (self.brokers, self.sidecars, self.clients, self.meshmark, self.kernel, self.others)
+        return [cpu for cpu in parts if cpu is not None]
 
 
 def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
@@ -107,10 +118,44 @@ def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
         sidecars=_component(trial, [f"{host}/sidecar" for host in sidecars]),
         clients=_component(trial, _components(trial, "client")),
         meshmark=_component(trial, _components(trial, "meshmark")),
+        kernel=_component(trial, _components(trial, "kernel")),
+        others=_component(trial, _components(trial, OTHERS)),
         machine=None if user is None or kernel is None else Cpu(user_s=user, system_s=kernel),
         busy_s=None if unused is None else elapsed * cpus - unused,
         softirq_s=softirq,
         steal_s=steal,
+    )
+
+
+def lines(trial: Trial, book: Ledger) -> tuple[LedgerLine, ...]:
+    """Every component of every host, and the largest of the others by name, as counted: what could not be read has
+    no line."""
+    found = [(key, cpu) for key in _all_components(trial) if (cpu := cpu_of(trial, key)) is not None]
+    named = [(key, cpu) for key, cpu in found if f"/{OTHERS}:" in key and cpu.total_s > 0]
+    largest = sorted(named, key=lambda item: -item[1].total_s)[:NAMED_OTHERS]
+    shown = [item for item in found if f"/{OTHERS}:" not in item[0]] + largest
+    made = []
+    for key, cpu in shown:
+        host, component = key.split("/", 1)
+        user, system = book.gb_share(cpu.user_s), book.gb_share(cpu.system_s)
+        if user is not None and system is not None:
+            made.append(LedgerLine(host=host, component=component, user_s_per_gb=user, system_s_per_gb=system))
+    return tuple(made)
+
+
+def mean_lines(repeats: Sequence[Sequence[LedgerLine]]) -> tuple[LedgerLine, ...]:
+    """Of each component the mean over the repeats that have it."""
+    by_component: dict[tuple[str, str], list[LedgerLine]] = {}
+    for line in (line for repeat in repeats for line in repeat):
+        by_component.setdefault((line.host, line.component), []).append(line)
+    return tuple(
+        LedgerLine(
+            host=host,
+            component=component,
+            user_s_per_gb=fmean(line.user_s_per_gb for line in each),
+            system_s_per_gb=fmean(line.system_s_per_gb for line in each),
+        )
+        for (host, component), each in by_component.items()
     )
 
 
@@ -138,9 +183,10 @@ def sum_known(values: Iterable[float | None]) -> float | None:
 
 
 def cpu_of(trial: Trial, component: str) -> Cpu | None:
-    """Of one component of one host, `HOST/COMPONENT`."""
-    user = trial.delta(f"{component}/cpu_user_s")
-    system = trial.delta(f"{component}/cpu_system_s")
+    """Of one component of one host, `HOST/COMPONENT`. A name among the others has no counter before it first used
+    something."""
+    start = 0.0 if f"/{OTHERS}:" in component else None
+    user, system = (trial.delta(f"{component}/cpu_{kind}_s", absent=start) for kind in ("user", "system"))
     return None if user is None or system is None else Cpu(user_s=user, system_s=system)
 
 
@@ -157,6 +203,9 @@ def _component(trial: Trial, components: Iterable[str]) -> Cpu | None:
 
 def _components(trial: Trial, kind: str) -> list[str]:
     """Wherever it ran: which client hosts had workers is not the plan's to say."""
-    suffix = f"/{kind}/cpu_user_s"
+    return [key for key in _all_components(trial) if key.endswith(f"/{kind}")]
+
+
+def _all_components(trial: Trial) -> list[str]:
     keys = trial.counters_start.keys() | trial.counters_end.keys()
-    return sorted(key.removesuffix("/cpu_user_s") for key in keys if key.endswith(suffix))
+    return sorted(key.removesuffix("/cpu_user_s") for key in keys if key.endswith("/cpu_user_s"))

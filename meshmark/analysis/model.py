@@ -39,10 +39,19 @@ class CpuPerGb(Value):
     sidecars: float | None = Field(None, description="the proxies of all hosts; null where the data plane has none")
     clients: float | None = Field(None, description="the load workers")
     meshmark: float | None = Field(None, description="the conductor, its sampler included")
-    unattributed: float | None = Field(
-        None, description="the machine's total less all components: kernel threads, everything else that ran"
-    )
+    kernel: float | None = Field(None, description="kernel threads; null where they cannot be seen")
+    others: float | None = Field(None, description="processes outside meshmark")
+    unattributed: float | None = Field(None, description="the machine's total less all components; never booked")
     machine: float | None = Field(None, description="elapsed x CPUs - idle - iowait - steal")
+
+
+class LedgerLine(Value):
+    """One component of one host, by what it used as user and in the kernel."""
+
+    host: str = Field(description="a host, or `machine`")
+    component: str = Field(description="kafka, sidecar, client, meshmark, kernel, others, others:NAME (within others)")
+    user_s_per_gb: float
+    system_s_per_gb: float
 
 
 class Evidence(Value):
@@ -106,6 +115,7 @@ class RepeatSummary(Figures):
     still_rising: bool = Field(False, description="throughput still rose with the last client: a lower bound")
     trials: tuple[TrialSummary, ...]
     path: tuple[PathCheck, ...] = Field((), description="of the trial that counts")
+    ledger: tuple[LedgerLine, ...] = Field((), description="of the trial that counts: CPU by host")
     proofs: tuple[Proof, ...] = ()
     limited_by: tuple[str, ...]
     evidence: tuple[Evidence, ...]
@@ -132,6 +142,7 @@ class ScenarioSummary(Figures):
     plain_hops: tuple[str, ...]
     limited_by: tuple[str, ...] = Field(description="resources near their limit in most repeats, or 'unknown'")
     evidence: tuple[Evidence, ...] = Field(description="of every resource looked at, the mean of the repeats")
+    ledger: tuple[LedgerLine, ...] = Field((), description="CPU by host, the mean of the repeats")
     repeats: tuple[RepeatSummary, ...]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from meshmark.analysis import environment, limits, stats, warnings
 from meshmark.analysis.figures import figures, mean_figures
+from meshmark.analysis.ledger import ledger, lines, mean_lines
 from meshmark.analysis.model import Interval, RepeatSummary, ScenarioSummary, Summary, TrialSummary, Verdict
 from meshmark.plan import Plan, Scenario
 from meshmark.record import Trial
@@ -77,6 +78,7 @@ def _repeat(found: RoundData, scenario: Scenario, cpus: int) -> RepeatSummary:
         still_rising=rising,
         trials=tuple(_trial(trial, carried) for trial in found.trials),
         path=carried.path if carried else (),
+        ledger=lines(carried, ledger(carried, scenario, cpus)) if carried else (),
         proofs=found.proofs,
         limited_by=limited_by,
         evidence=evidence,
@@ -128,6 +130,7 @@ def _scenario(
         plain_hops=finished.plain_hops if finished else (),
         limited_by=limits.mostly([found.limited_by for found in valid]),
         evidence=limits.average([found.evidence for found in valid]),
+        ledger=mean_lines([found.ledger for found in valid]),
         repeats=repeats,
         **mean_figures(valid).model_dump(),
     )

@@ -5,15 +5,15 @@
 
 Tick n is due at start + n x interval. One that is missed (the machine was too busy) is left out: a gap, never a
 shifted series. Times are those at which the reading really happened: the middle of it, since reading takes some
-milliseconds. Only under the system's clock does a thread of its own read; under any other clock time does not pass
-by itself, and `read_now` is the only reader.
+milliseconds. Probes that say `edges_only` are read by `read_now` alone. Only under the system's clock does a thread of
+its own read; under any other clock time does not pass by itself, and `read_now` is the only reader.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 
@@ -38,13 +38,13 @@ class Sampler:
         """One reading of every probe, handed to the sink too. Raises what ended the reading thread, if it ended."""
         if self._background is not None and self._background.done():
             self._background.result()
-        return self._read()
+        return self._read(self._probes())
 
-    def _read(self) -> Sample:
+    def _read(self, probes: Iterable[Probe]) -> Sample:
         with self._lock:
             begun = self._clock.now()
             values: Counters = {}
-            for probe in self._probes():
+            for probe in probes:
                 values.update(probe.read())
             sample = Sample(time_s=(begun + self._clock.now()) / 2, values=values)
             self._sink(sample)
@@ -65,7 +65,7 @@ class Sampler:
     def _read_until(self, stop: threading.Event, interval_s: float) -> None:
         start = due = self._clock.now()
         while not stop.wait(max(0.0, due - self._clock.now())):
-            self._read()
+            self._read(probe for probe in self._probes() if not probe.edges_only)
             due = next_tick(start, interval_s, self._clock.now())
 
 

@@ -12,6 +12,9 @@ from typing import NamedTuple
 SECTOR_BYTES = 512
 """The unit of /proc/diskstats, whatever the device's own sector size."""
 
+KERNEL_THREAD = 0x00200000
+"""PF_KTHREAD of the kernel's include/linux/sched.h, among a process' flags."""
+
 Values = dict[str, float]
 
 _CPU_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
@@ -30,13 +33,18 @@ _MEMORY_FIELDS = {
 
 
 class ProcessStat(NamedTuple):
-    """/proc/PID/stat as far as it is used. `start_ticks` tells a process from a later one of the same id."""
+    """/proc/PID/stat as far as it is used. `start_ticks` tells a process from a later one of the same id;
+    `children_*` are the times of descendants that ended and were waited for."""
 
     pid: int
     name: str
     state: str
+    parent: int
+    kernel: bool
     user_s: float
     system_s: float
+    children_user_s: float
+    children_system_s: float
     threads: int
     start_ticks: int
     rss_bytes: int
@@ -66,17 +74,32 @@ def process_stat(text: str, ticks_per_s: int, page_bytes: int) -> ProcessStat:
     if not closed or not opened or len(fields) < 22:
         raise ValueError("the text of /proc/PID/stat is cut or is something else")
     # Field n of proc.rst (from 1) is fields[n - 3]: pid and name are gone.
-    user, system, threads, start, rss = _integers([fields[n - 3] for n in (14, 15, 20, 22, 24)], "/proc/PID/stat")
+    parent, flags, user, system, children_user, children_system, threads, start, rss = _integers(
+        [fields[n - 3] for n in (4, 9, 14, 15, 16, 17, 20, 22, 24)], "/proc/PID/stat"
+    )
     return ProcessStat(
         pid=_integer([number.strip()], "/proc/PID/stat"),
         name=name,
         state=fields[0],
+        parent=parent,
+        kernel=bool(flags & KERNEL_THREAD),
         user_s=user / ticks_per_s,
         system_s=system / ticks_per_s,
+        children_user_s=children_user / ticks_per_s,
+        children_system_s=children_system / ticks_per_s,
         threads=threads,
         start_ticks=start,
         rss_bytes=max(0, rss) * page_bytes,
     )
+
+
+def group_cpu(text: str) -> Values:
+    """cpu.stat of a control group (v2) -> cpu_user_s, cpu_system_s: of all processes that ever were in it."""
+    fields = {"user_usec": "cpu_user_s", "system_usec": "cpu_system_s"}
+    values = {fields[row[0]]: _integer(row[1:2], "cpu.stat") / 1e6 for row in _rows(text) if row[0] in fields}
+    if len(values) != len(fields):
+        raise ValueError("the text of cpu.stat is cut or is something else")
+    return values
 
 
 def process_io(text: str) -> Values:

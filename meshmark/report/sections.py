@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from meshmark.analysis.model import CpuPerGb, Figures, RepeatSummary, ScenarioSummary, Summary
+from meshmark.analysis.model import CpuPerGb, Figures, LedgerLine, RepeatSummary, ScenarioSummary, Summary
 from meshmark.report import charts, view
 from meshmark.report.panels import Panel, load_panel, panels
 from meshmark.report.view import Column, Grid, number_column, text_column
@@ -17,7 +17,7 @@ TABLE_ROWS_MAX = 60
 LOG_LINES = 40
 """Last lines shown of each log of a round that did not end."""
 
-CPU_COMPONENTS = ("brokers", "sidecars", "clients", "meshmark", "unattributed", "machine")
+CPU_COMPONENTS = ("brokers", "sidecars", "clients", "meshmark", "kernel", "others", "unattributed", "machine")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,7 +241,38 @@ def ledgers(summary: Summary) -> list[Grid]:
         ("Of which user", lambda row: row.cpu_user_s_per_gb),
         ("Of which system, interrupts inside", lambda row: row.cpu_system_s_per_gb),
     )
-    return [_ledger(summary.scenarios, title, pick, whole=place == 0) for place, (title, pick) in enumerate(picks)]
+    whole = [_ledger(summary.scenarios, title, pick, whole=place == 0) for place, (title, pick) in enumerate(picks)]
+    return [*whole, *_by_host(summary.scenarios)]
+
+
+def _by_host(rows: Sequence[ScenarioSummary]) -> list[Grid]:
+    """User and system of every component of every host; nothing if no repeat counts."""
+    keys = sorted({(line.host, line.component) for row in rows for line in row.ledger})
+    if not keys:
+        return []
+    columns = []
+    for row in rows:
+        found = {(line.host, line.component): line for line in row.ledger}
+        columns += [
+            number_column("user", (_used(found.get(key), "user_s_per_gb") for key in keys), row.name),
+            number_column("system", (_used(found.get(key), "system_s_per_gb") for key in keys), row.name),
+        ]
+    return [
+        Grid(
+            title="CPU seconds per GB acknowledged, by host",
+            columns=(
+                text_column("host", (host for host, _ in keys)),
+                text_column("component", (component for _, component in keys)),
+                *columns,
+            ),
+            note="`others:NAME` are the largest processes within `others`.",
+        )
+    ]
+
+
+def _used(line: LedgerLine | None, kind: str) -> float | None:
+    value: float | None = getattr(line, kind, None)
+    return value
 
 
 def _ledger(
@@ -255,15 +286,12 @@ def _ledger(
     ]
     if whole:
         columns += [
-            Column(head="unattributed share", cells=tuple(_tenths(row.unattributed_share) for row in rows)),
+            Column(head="unattributed share", cells=tuple(view.tenths(row.unattributed_share) for row in rows)),
+            number_column("of which softirq", (row.softirq_s_per_gb for row in rows)),
             Column(head="machine busy", cells=tuple(percent(row.machine_cpu_share) for row in rows)),
-            Column(head="steal", cells=tuple(_tenths(row.steal_share) for row in rows)),
+            Column(head="steal", cells=tuple(view.tenths(row.steal_share) for row in rows)),
         ]
     return Grid(title=title, columns=(text_column("scenario", (row.name for row in rows)), *columns))
-
-
-def _tenths(ratio: float | None) -> str:
-    return UNKNOWN if ratio is None else f"{ratio * 100:.1f} %"
 
 
 def path(summary: Summary) -> Grid | None:

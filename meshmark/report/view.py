@@ -205,6 +205,7 @@ def cost(summary: Summary) -> Grid:
             number_column("sidecars", (row.cpu_s_per_gb.sidecars for row in rows), per_gb),
             number_column("clients", (row.cpu_s_per_gb.clients for row in rows), per_gb),
             number_column("machine", (row.cpu_s_per_gb.machine for row in rows), per_gb),
+            Column(head="unattributed", cells=tuple(tenths(row.unattributed_share) for row in rows)),
             text_column("encrypted hops", (hops(row) for row in rows)),
             text_column("limited by", (", ".join(row.limited_by) or UNKNOWN for row in rows)),
         ),
@@ -221,6 +222,11 @@ def unusable_cpu(rows: Iterable[ScenarioSummary]) -> str:
     return (
         f"CPU per GB is not usable for {listing(names)}: more than {share} of the machine's CPU time is unattributed."
     )
+
+
+def tenths(ratio: float | None) -> str:
+    """A share as percent, for shares that are small when all is well."""
+    return UNKNOWN if ratio is None else f"{ratio * 100 + 0.0:.1f} %"
 
 
 def hops(row: ScenarioSummary) -> str:

@@ -300,12 +300,14 @@ def test_memory_of_an_instance_that_was_removed_by_hand_is_reclaimed(tmp_path: P
 CONDUCTOR = """
 import json, os, signal, sys
 from contextlib import ExitStack
+from meshmark.backends.lab.cgroups import make_group
 from meshmark.backends.lab.instance import instance
 from meshmark.backends.lab.link import network
 from meshmark.backends.lab.process import running
 with ExitStack() as stack:
     made = stack.enter_context(instance("run"))
-    net = stack.enter_context(network(made, brokers=2, clients=1))
+    group = make_group(made.path)
+    net = stack.enter_context(network(made, brokers=2, clients=1, groups=group))
     made.memory_directory().joinpath("segment").touch()
     argv = [sys.executable, "-I", "-S", "-c", sys.argv[1]]
     processes = [
@@ -315,7 +317,7 @@ with ExitStack() as stack:
     strays = [int(process.read_line(60)) for process in processes]
     inodes = [os.fstat(namespace.fd).st_ino for namespace in (net.switch, *(h.namespace for h in net.hosts.values()))]
     pids = [process.pid for process in processes]
-    print(json.dumps([str(made.path), str(made.memory_directory()), pids, strays, inodes]), flush=True)
+    print(json.dumps([str(made.path), str(made.memory_directory()), str(group), pids, strays, inodes]), flush=True)
     signal.pause()
 """
 
@@ -330,7 +332,7 @@ def test_a_killed_conductor_leaves_nothing() -> None:
     )
     with script(CONDUCTOR, child) as conductor:
         assert conductor.stdout
-        path, memory, pids, strays, inodes = json.loads(conductor.stdout.readline())
+        path, memory, group, pids, strays, inodes = json.loads(conductor.stdout.readline())
         assert set(inodes) <= namespaces_in_use()
         assert all(map(alive, pids + strays))
         conductor.kill()
@@ -342,5 +344,6 @@ def test_a_killed_conductor_leaves_nothing() -> None:
         assert not any(map(alive, strays))
         assert not Path(path).exists()
         assert not Path(memory).exists()
+        assert not Path(group).exists()
         assert not set(inodes) & namespaces_in_use()
     assert stored_instances() == []

@@ -16,9 +16,14 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
+from meshmark.analysis.ledger import UNUSABLE_SHARE, ledger
 from meshmark.backends.lab.backend import lab
+from meshmark.backends.lab.cgroups import make_group
+from meshmark.backends.lab.instance import instance
+from meshmark.backends.lab.link import network
 from meshmark.backends.lab.namespace import network_namespace
 from meshmark.backends.lab.probes import MachineProbe, NetProbe, ProcessProbe, SidecarProbe, storage_under
+from meshmark.backends.lab.tasks import TasksProbe
 from meshmark.clock import SystemClock
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
@@ -27,7 +32,7 @@ from meshmark.measure.sampler import sampling
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.record import METRICS, Sample
 from meshmark.store import load
-from tests.lab.ground import BOUND_S, wait_for
+from tests.lab.ground import BOUND_S, python, run_on, wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -67,6 +72,44 @@ def test_processes_of_a_component_are_summed_and_keep_what_they_used_after_their
         assert probe.read() == last
         probe.add(first.pid)  # gone long ago
         assert probe.read() == last
+
+
+def test_a_groups_cpu_has_what_short_lived_children_used() -> None:
+    """They start, burn and end between two readings; /proc has nothing of them."""
+    burn = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    spawn = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}]); print('done', flush=True); input()"
+    )
+    with instance("test") as made:
+        groups = make_group(made.path)
+        if groups is None:
+            pytest.skip("kernel: no control groups (v2) that this user may make")
+        with (
+            network(made, brokers=0, clients=1, groups=groups) as net,
+            ProcessProbe("client-1", "kafka", net.hosts["client-1"].group("kafka")) as probe,
+            run_on(net.hosts["client-1"], *python(spawn)) as process,
+        ):
+            probe.add(process.pid)
+            assert process.read_line(BOUND_S) == "done"
+            used = probe.read()
+            assert used["client-1/kafka/cpu_user_s"] + used["client-1/kafka/cpu_system_s"] >= 0.3
+        assert groups.is_dir()
+    assert not groups.exists()
+
+
+def test_processes_that_are_not_meshmarks_are_booked_by_name() -> None:
+    with burner() as other, burner() as own:
+        name = Path(f"/proc/{other.pid}/comm").read_text(encoding="utf-8").strip()
+        probe = TasksProbe(own.pid)
+
+        def used() -> float:
+            values = probe.read()
+            return sum(values.get(f"machine/others:{name}/cpu_{kind}_s", 0.0) for kind in ("user", "system"))
+
+        assert used() == 0, "what was used before the first reading is nobody's"
+        wait_for(lambda: used() > 0.3, "the other process is booked")
+        other.kill()
+        own.kill()
 
 
 def test_storage_bytes_of_a_process_are_what_it_wrote(tmp_path: Path) -> None:
@@ -297,12 +340,17 @@ def test_the_sidecars_of_a_real_trial_explain_every_byte_that_kafka_moved(
         scenarios=(scenario,),
     )
     with lab("test") as backend:
+        cpus = backend.facts().cpus
         conduct(plan, backend, tmp_path / "run", command=(), effort="quick", progress=Silent(), clock=SystemClock())
     (only,) = load(tmp_path / "run").rounds
     (trial,) = only.trials
     assert trial.valid, trial.reasons
     assert len(trial.path) == (11 if groups else 10)
     assert all(key.split("/")[2] in METRICS for key in trial.counters_end)
+    book = ledger(trial, scenario, cpus)
+    assert all(each is not None for each in (book.brokers, book.sidecars, book.clients, book.meshmark, book.others))
+    assert book.unattributed_share is not None
+    assert abs(book.unattributed_share) <= UNUSABLE_SHARE
     hosts = ("broker-1", "broker-2", "broker-3")
     led = sum(trial.quiet_end[f"{host}/kafka/leader_log_bytes"] for host in hosts)
     logged = sum(trial.quiet_end[f"{host}/kafka/log_bytes"] for host in hosts)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from meshmark.analysis.figures import figures, mean_figures
-from meshmark.analysis.ledger import ledger
+from meshmark.analysis.ledger import ledger, lines, mean_lines
 from meshmark.analysis.limits import UNKNOWN, average, evidence, limiting, mostly
-from meshmark.analysis.model import Evidence, Figures
+from meshmark.analysis.model import Evidence, Figures, LedgerLine
 from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
 from meshmark.record import BatchFill, Counters, LoadTotals, Trial
 
@@ -15,6 +15,8 @@ CPUS = 4
 SECONDS = 10.0
 PAYLOAD = 2_000_000_000  # 2 GB in the window
 BROKERS = ("broker-1", "broker-2", "broker-3")
+OTHERS = {"cron": 0.01, "sshd": 0.05, "bash": 0.04, "backup": 0.1, "idle": 0.0}
+USED = ("user", "system")
 
 
 def scenario(data_plane: DataPlane = DataPlane.ISTIO, *, concurrency: int = 2, groups: int = 0) -> Scenario:
@@ -27,7 +29,8 @@ def scenario(data_plane: DataPlane = DataPlane.ISTIO, *, concurrency: int = 2, g
 
 
 def growth() -> Counters:
-    """Of every counter over ten seconds: brokers 6 + 9 CPU seconds, sidecars 4, client 3, meshmark 0.5, others 1.5."""
+    """Of every counter over ten seconds: brokers 6 + 9 CPU seconds, sidecars 4, client 3, meshmark 0.5, kernel threads
+    0.6, other processes 0.4, nobody's 0.5."""
     grown: Counters = {}
     for host in BROKERS:
         grown |= {f"{host}/kafka/cpu_user_s": 2.0, f"{host}/kafka/cpu_system_s": 3.0}
@@ -43,6 +46,9 @@ def growth() -> Counters:
     }
     grown |= {"machine/meshmark/cpu_user_s": 0.3, "client-1/meshmark/cpu_user_s": 0.1}
     grown |= {"machine/meshmark/cpu_system_s": 0.1, "client-1/meshmark/cpu_system_s": 0.0}
+    grown |= {"machine/kernel/cpu_user_s": 0.0, "machine/kernel/cpu_system_s": 0.6}
+    grown |= {"machine/others/cpu_user_s": 0.3, "machine/others/cpu_system_s": 0.1}
+    grown |= {f"machine/others:{name}/cpu_{kind}_s": used for name, used in OTHERS.items() for kind in USED}
     grown |= {"machine/cpu/user_s": 9.9, "machine/cpu/system_s": 12.0, "machine/cpu/softirq_s": 2.0}
     grown |= {"machine/cpu/irq_s": 0.1, "machine/cpu/idle_s": 14.0, "machine/cpu/iowait_s": 1.0}
     grown |= {"machine/cpu/steal_s": 1.0, "machine/cpu/elapsed_s": SECONDS}
@@ -100,8 +106,9 @@ def test_the_ledger_is_per_gb_and_adds_up_to_the_machine() -> None:
     book = found.cpu_s_per_gb
     assert (book.brokers, book.sidecars, book.clients, book.meshmark) == pytest.approx((7.5, 2.0, 1.5, 0.25))
     assert book.machine == pytest.approx((SECONDS * CPUS - 14 - 1 - 1) / 2)
-    assert book.unattributed == pytest.approx(12 - 7.5 - 2.0 - 1.5 - 0.25)
-    assert found.unattributed_share == pytest.approx(1.5 / 24)
+    assert (book.kernel, book.others) == pytest.approx((0.3, 0.2))
+    assert book.unattributed == pytest.approx(12 - 7.5 - 2.0 - 1.5 - 0.25 - 0.3 - 0.2)
+    assert found.unattributed_share == pytest.approx(0.5 / 24)
     assert found.machine_cpu_share == pytest.approx(24 / 40)
     assert found.steal_share == pytest.approx(1 / 40)
 
@@ -132,6 +139,8 @@ def test_counters_read_beside_the_marks_do_not_distort_costs() -> None:
         ("client-1/sidecar/", "sidecars"),
         ("client-1/client/cpu_user_s", "clients"),
         ("/meshmark/", "meshmark"),
+        ("/kernel/", "kernel"),
+        ("/others/", "others"),
     ],
 )
 def test_a_component_with_a_hole_is_unknown_and_unattributed(missing: str, name: str) -> None:
@@ -161,7 +170,33 @@ def test_what_was_not_counted_is_unknown_and_never_zero(missing: str, figure: st
 def test_a_data_plane_without_sidecars_has_no_sidecar_cost() -> None:
     book = ledger(trial(without("/sidecar/")), scenario(DataPlane.PLAIN), CPUS)
     assert book.sidecars is None
-    assert book.unattributed_s == pytest.approx(1.5 + 4.0)
+    assert book.unattributed_s == pytest.approx(0.5 + 4.0)
+
+
+def test_every_component_of_every_host_has_a_line_and_the_largest_others_too() -> None:
+    counted = trial(growth())
+    found = {f"{line.host} {line.component}": line for line in lines(counted, ledger(counted, scenario(), CPUS))}
+    assert (found["broker-2 kafka"].user_s_per_gb, found["broker-2 kafka"].system_s_per_gb) == pytest.approx((1, 1.5))
+    assert found["machine kernel"].system_s_per_gb == pytest.approx(0.3)
+    assert [name for name in found if ":" in name] == [f"machine others:{name}" for name in ("backup", "sshd", "bash")]
+    whole = sum(line.user_s_per_gb + line.system_s_per_gb for name, line in found.items() if ":" not in name)
+    assert whole == pytest.approx((24 - 0.5) / 2)
+
+
+def test_a_name_that_appears_within_the_window_counts_from_nothing() -> None:
+    counted = trial(growth())
+    fresh = {key: value for key, value in counted.counters_start.items() if "others:backup" not in key}
+    later = {**counted.counters_end, **{f"machine/others:backup/cpu_{kind}_s": 0.2 for kind in USED}}
+    counted = counted.model_copy(update={"counters_start": fresh, "counters_end": later})
+    found = {line.component: line for line in lines(counted, ledger(counted, scenario(), CPUS))}
+    assert found["others:backup"].user_s_per_gb == pytest.approx(0.1)
+
+
+def test_lines_are_averaged_over_the_repeats_that_have_them() -> None:
+    one = LedgerLine(host="machine", component="kernel", user_s_per_gb=0, system_s_per_gb=1)
+    two = one.model_copy(update={"system_s_per_gb": 3})
+    only = LedgerLine(host="machine", component="others:cron", user_s_per_gb=5, system_s_per_gb=6)
+    assert mean_lines([[one, only], [two]]) == (one.model_copy(update={"system_s_per_gb": 2}), only)
 
 
 def test_a_window_that_acknowledged_nothing_has_no_cost_per_gb() -> None:

@@ -144,7 +144,17 @@ def test_a_log_that_is_absent_has_no_tail(tmp_path: Path) -> None:
 
 def test_nothing_is_launched_for_a_parent_that_has_died(tmp_path: Path) -> None:
     witness = tmp_path / "witness"
-    argv = [sys.executable, "-I", "-S", str(LAUNCHER), "0", "1" if os.getpid() != 1 else "2", "touch", str(witness)]
+    argv = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(LAUNCHER),
+        "0",
+        "1" if os.getpid() != 1 else "2",
+        "-",
+        "touch",
+        str(witness),
+    ]
     assert subprocess.run(argv, check=False).returncode == 127
     assert not witness.exists()
 

@@ -44,6 +44,21 @@ def test_a_process_name_may_hold_blanks_and_parentheses() -> None:
     assert (stat.pid, stat.name, stat.state) == (1, "a (very) odd name", "S")
     assert (stat.user_s, stat.system_s) == (2.48, 13.96)
     assert (stat.threads, stat.start_ticks, stat.rss_bytes) == (13, 25, 4980 * 4096)
+    assert (stat.parent, stat.kernel) == (0, False)
+    assert (stat.children_user_s, stat.children_system_s) == (155.68, 37.73)
+
+
+def test_a_kernel_thread_is_known_by_its_flags() -> None:
+    line = "15 (ksoftirqd/0) S 2 0 0 0 -1 69238848 0 0 0 0 0 12 0 0 20 0 1 0 7 0 0 18446744073709551615 0 0 0 0 0 0 0"
+    stat = procfs.process_stat(line, 100, 4096)
+    assert (stat.kernel, stat.parent, stat.user_s, stat.system_s) == (True, 2, 0, 0.12)
+
+
+def test_a_control_groups_times_are_seconds() -> None:
+    text = "usage_usec 3500000\nuser_usec 1500000\nsystem_usec 2000000\nnice_usec 0\n"
+    assert procfs.group_cpu(text) == {"cpu_user_s": 1.5, "cpu_system_s": 2.0}
+    with pytest.raises(ValueError, match="cut"):
+        procfs.group_cpu("usage_usec 3500000\n")
 
 
 @pytest.mark.parametrize("name", [") S 9 9 9 (", "1 (x", "a\nb", "", "((((", "cpu 1 2 3"])

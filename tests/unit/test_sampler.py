@@ -31,8 +31,15 @@ class FakeClock:
 class Counting:
     """A probe whose value is how often it was read; `then` happens at each reading."""
 
-    def __init__(self, key: str = "host/kafka/threads", then: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        key: str = "host/kafka/threads",
+        then: Callable[[], object] | None = None,
+        *,
+        edges_only: bool = False,
+    ) -> None:
         self.key = key
+        self.edges_only = edges_only
         self.count = 0
         self.then = then
 
@@ -161,3 +168,16 @@ def test_the_callers_own_error_comes_first() -> None:
     with pytest.raises(KeyError), sampling(lambda: [Counting()], 0.001, lambda _: None, SystemClock()):
         raise KeyError
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("sampler")]
+
+
+def test_what_is_dear_to_read_is_read_at_edges_alone() -> None:
+    dear, cheap, enough = Counting("machine/kernel/threads", edges_only=True), Counting(), threading.Event()
+
+    def look(sample: Sample) -> None:
+        if sample.values.get("host/kafka/threads", 0) >= 5:
+            enough.set()
+
+    with sampling(lambda: [dear, cheap], 0.002, look, SystemClock()) as sampler:
+        assert enough.wait(BOUND_S)
+        assert dear.count == 0
+        assert sampler.read_now().values["machine/kernel/threads"] == 1

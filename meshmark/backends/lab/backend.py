@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from meshmark.backends.lab import cluster
+from meshmark.backends.lab.cgroups import make_group
 from meshmark.backends.lab.cluster import LabCluster, LabTestbed, Parts
 from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
@@ -49,7 +50,8 @@ def lab(
     with instance(purpose) as owned:
         if os.geteuid() != 0:
             enter_user_namespace()
-        yield LabBackend(owned, kafka=kafka, offline=offline, progress=progress)
+        groups = make_group(owned.path) if outside_uid() == 0 else None
+        yield LabBackend(owned, groups=groups, kafka=kafka, offline=offline, progress=progress)
 
 
 class LabBackend:
@@ -61,11 +63,13 @@ class LabBackend:
         self,
         owned: Instance,
         *,
+        groups: Path | None = None,
         kafka: str = distribution.KAFKA,
         offline: bool = False,
         progress: distribution.Progress | None = None,
     ) -> None:
         self.instance = owned
+        self._groups = groups
         self._kafka = kafka
         self._offline = offline
         self._progress = progress
@@ -84,6 +88,7 @@ class LabBackend:
             privileges="root" if outside_uid() == 0 else "user namespace",
             features={
                 "pressure_stall_information": Path("/proc/pressure/cpu").is_file(),
+                "cpu_by_cgroup": self._groups is not None,
                 "startup_archive": bool(self._archives) and None not in self._archives.values(),
             },
         )
@@ -118,6 +123,7 @@ class LabBackend:
     def _parts(self, scenario: Scenario) -> Parts:
         return Parts(
             instance=self.instance,
+            groups=self._groups,
             runtime=self._runtime,
             envoy=distribution.envoy(),
             archive=self._archives.get(_archive_key(scenario.cluster)),

@@ -18,12 +18,14 @@ from typing import Any
 
 import meshmark
 from meshmark.backends.lab import broker, proofs
+from meshmark.backends.lab.cgroups import remove_groups
 from meshmark.backends.lab.instance import Instance
 from meshmark.backends.lab.intercept import intercept
 from meshmark.backends.lab.link import HOST_INTERFACE, Host, Network, network
 from meshmark.backends.lab.probes import KafkaLogProbe, MachineProbe, NetProbe, ProcessProbe, SidecarProbe
 from meshmark.backends.lab.process import LabProcess, running
 from meshmark.backends.lab.sidecar import SidecarPlan, admin_socket, sidecars
+from meshmark.backends.lab.tasks import TasksProbe
 from meshmark.cluster import Probe, Process, TopicLayout
 from meshmark.dataplane.envoy import Service, Sidecar, bootstrap
 from meshmark.dataplane.identity import Authority, Identity
@@ -58,6 +60,8 @@ class Parts:
     """What testbeds and clusters are made of, found or fetched before."""
 
     instance: Instance
+    groups: Path | None = None
+    """Where the hosts' control groups are made."""
     runtime: Runtime
     envoy: Path
     archive: Path | None
@@ -86,7 +90,7 @@ class LabTestbed:
         self._configurations: dict[str, str] = {}
         self._logs: dict[str, Path] = {}
         self._process_probes: dict[tuple[str, str], ProcessProbe] = {}
-        self._probes: list[Probe] = [stack.enter_context(MachineProbe(data))]
+        self._probes: list[Probe] = [stack.enter_context(MachineProbe(data)), TasksProbe(os.getpid())]
         for host in net.hosts.values():
             self._probes.append(stack.enter_context(NetProbe(host.name, HOST_INTERFACE, host.call)))
             self._process_probe(host.name, "client")
@@ -160,7 +164,8 @@ class LabTestbed:
     def _process_probe(self, host: str, component: str) -> ProcessProbe:
         probe = self._process_probes.get((host, component))
         if probe is None:
-            probe = self._stack.enter_context(ProcessProbe(host, component))
+            group = self.network.hosts[host].group(component)
+            probe = self._stack.enter_context(ProcessProbe(host, component, group))
             self._process_probes[host, component] = probe
             self._probes.append(probe)
         return probe
@@ -337,7 +342,9 @@ def _hosts(parts: Parts, scenario: Scenario, stack: ExitStack) -> tuple[Network,
     data = root / "data"
     data.mkdir()
     stack.callback(shutil.rmtree, data)
-    net = stack.enter_context(network(parts.instance, brokers=spec.brokers, clients=spec.clients))
+    if parts.groups:
+        stack.callback(remove_groups, parts.groups)
+    net = stack.enter_context(network(parts.instance, brokers=spec.brokers, clients=spec.clients, groups=parts.groups))
     for host in net.hosts.values():
         stack.callback(shutil.rmtree, host.directory)
     return net, data

@@ -43,6 +43,11 @@ class Host:
     namespace: NetworkNamespace
     directory: Path
     instance_id: str
+    groups: Path | None
+
+    def group(self, component: str) -> Path | None:
+        """The control group of one component's processes, where there are such groups."""
+        return self.groups / f"{self.name}-{component}" if self.groups else None
 
     def call(self, function: Callable[[], T]) -> T:
         """Runs `function` in a thread inside the host's network and returns its value: sockets, netlink, nftables."""
@@ -73,8 +78,9 @@ def addresses(brokers: int, clients: int) -> dict[str, str]:
 
 
 @contextmanager
-def network(instance: Instance, *, brokers: int, clients: int) -> Iterator[Network]:
-    """Hosts broker-1.. and client-1.., able to reach each other, with an empty directory each.
+def network(instance: Instance, *, brokers: int, clients: int, groups: Path | None = None) -> Iterator[Network]:
+    """Hosts broker-1.. and client-1.., able to reach each other, with an empty directory each. Their processes
+    are accounted for in control groups below `groups`.
 
     The kernel removes them when this context and their last process are gone; the directories go with the context."""
     with ExitStack() as stack:
@@ -86,7 +92,12 @@ def network(instance: Instance, *, brokers: int, clients: int) -> Iterator[Netwo
             directory.mkdir()
             namespace = stack.enter_context(network_namespace())
             hosts[name] = Host(
-                name=name, address=address, namespace=namespace, directory=directory, instance_id=instance.id
+                name=name,
+                address=address,
+                namespace=namespace,
+                directory=directory,
+                instance_id=instance.id,
+                groups=groups,
             )
         try:
             switch.call(partial(_join, list(hosts.values())))

@@ -36,6 +36,8 @@ _PARTITION = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)-(?P<partition>\d+)")
 class _Probe:
     """What closing means for a probe: everything it holds, on any way out."""
 
+    edges_only = False
+
     def __init__(self) -> None:
         self._held = ExitStack()
 
@@ -64,16 +66,21 @@ class ProcessProbe(_Probe):
     """CPU, memory and storage bytes of one component of a host, all its processes summed.
 
     A process that ended keeps its last counters in the sum, so that no counter goes backwards; between the last
-    reading and its end at most one sampling interval of it is lost.
+    reading and its end at most one sampling interval of it is lost. CPU is the group's where there is one, which
+    loses nothing.
     """
 
-    def __init__(self, host: str, component: str) -> None:
+    def __init__(self, host: str, component: str, group: Path | None = None) -> None:
         super().__init__()
         self._prefix = f"{host}/{component}/"
         self._processes: list[_Process] = []
+        self._group = group
+        self._group_cpu: int | None = None
 
     def add(self, pid: int) -> None:
-        """Books a process; one that is gone already counts nothing."""
+        """Books a process; one that is gone already counts nothing. The first one has made the group."""
+        if self._group and self._group_cpu is None:
+            self._group_cpu = self._open(str(self._group / "cpu.stat"))
         self._processes.append(_Process(self._open(f"/proc/{pid}/stat"), self._open(f"/proc/{pid}/io")))
 
     def read(self) -> Counters:
@@ -82,7 +89,7 @@ class ProcessProbe(_Probe):
             process.update()
             for metric, value in process.values.items():
                 total[self._prefix + metric] = total.get(self._prefix + metric, 0.0) + value
-        return total
+        return total | _keyed(self._prefix, _values(self._group_cpu, procfs.group_cpu))
 
 
 class _Process:

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -145,20 +145,25 @@ def running(
     environment = {key: os.environ[key] for key in INHERITED_VARIABLES if key in os.environ}
     environment |= {"HOME": str(host.directory), "TMPDIR": str(host.directory), INSTANCE_VARIABLE: host.instance_id}
     fd = host.namespace.fd
-    command = [sys.executable, "-I", "-S", str(LAUNCHER), str(fd), str(os.getpid()), *argv]
-    with log.open("ab") as output:
+    with ExitStack() as stack:
+        output = stack.enter_context(log.open("ab"))
+        passed = [fd]
+        if group := host.group(component):
+            group.mkdir(exist_ok=True)
+            passed.append(stack.enter_context((group / "cgroup.procs").open("wb")).fileno())
+        launch = [str(LAUNCHER), str(fd), str(os.getpid()), str(passed[1]) if group else "-"]
         stream = subprocess.PIPE if lines else None
 
         def start() -> subprocess.Popen[bytes]:
             return subprocess.Popen(
-                command,
+                [sys.executable, "-I", "-S", *launch, *argv],
                 stdin=stream or subprocess.DEVNULL,
                 stdout=stream or output,
                 stderr=output,
                 bufsize=0,
                 cwd=host.directory,
                 env=environment | dict(env or {}),
-                pass_fds=(fd,),
+                pass_fds=passed,
                 start_new_session=True,
             )
 

@@ -164,16 +164,20 @@ class _System:
     def _machine(self, components: Counters, written_bytes: float) -> Counters:
         user = sum(value for key, value in components.items() if key.endswith("/cpu_user_s"))
         system = sum(value for key, value in components.items() if key.endswith("/cpu_system_s"))
-        kernel = 0.02 * (user + system)
+        kernel, nobodys = 0.015 * (user + system), 0.005 * (user + system)
         elapsed = (self.clock.now() - self.born_s) * CPUS
         return {
             "machine/cpu/user_s": user,
-            "machine/cpu/system_s": system + kernel,
+            "machine/cpu/system_s": system + kernel + nobodys,
             "machine/cpu/softirq_s": 0.0,
             "machine/cpu/irq_s": 0.0,
             "machine/cpu/iowait_s": 0.0,
             "machine/cpu/steal_s": 0.0,
-            "machine/cpu/idle_s": elapsed - user - system - kernel,
+            "machine/cpu/idle_s": elapsed - user - system - kernel - nobodys,
+            "machine/kernel/cpu_user_s": 0.0,
+            "machine/kernel/cpu_system_s": kernel,
+            "machine/others/cpu_user_s": 0.0,
+            "machine/others/cpu_system_s": 0.0,
             "machine/disk/write_bytes": written_bytes * 0.9,
             "machine/disk/busy_s": written_bytes * 0.9 / DISK_BYTES_S,
             "machine/memory/available_bytes": 8e9,
@@ -230,6 +234,8 @@ class _Layout:
 
 
 class _SystemProbe:
+    edges_only = False
+
     def __init__(self, system: _System) -> None:
         self._system = system
 

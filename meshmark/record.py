@@ -36,6 +36,77 @@ METRICS: dict[str, Metric] = {
     # of component kafka
     "log_bytes": Metric("counter", "bytes", "size of the broker's log segments: bytes accepted to the log"),
     "leader_log_bytes": Metric("counter", "bytes", "the same, of the partitions that this broker leads"),
+    # of component kafka, as the broker itself says; times are sums over requests, each rounded to whole milliseconds
+    "produce_requests": Metric("counter", "requests", "Produce requests answered"),
+    "produce_queue_s": Metric("counter", "s", "Produce requests, summed: waited for a request handler"),
+    "produce_local_s": Metric("counter", "s", "Produce requests, summed: handled by the broker itself"),
+    "produce_remote_s": Metric(
+        "counter", "s", "Produce requests, summed: waited for others: followers, or data to fetch"
+    ),
+    "produce_throttle_s": Metric(
+        "counter", "s", "Produce requests, summed: quota delay told to the client; not a part of the total"
+    ),
+    "produce_response_queue_s": Metric(
+        "counter", "s", "Produce requests, summed: answers waited for a network thread"
+    ),
+    "produce_response_send_s": Metric("counter", "s", "Produce requests, summed: answers were being sent"),
+    "produce_total_s": Metric(
+        "counter", "s", "Produce requests, summed: from the request having been read to its answer having been sent"
+    ),
+    "follower_fetch_requests": Metric("counter", "requests", "followers' Fetch requests answered"),
+    "follower_fetch_queue_s": Metric(
+        "counter", "s", "followers' Fetch requests, summed: waited for a request handler"
+    ),
+    "follower_fetch_local_s": Metric(
+        "counter", "s", "followers' Fetch requests, summed: handled by the broker itself"
+    ),
+    "follower_fetch_remote_s": Metric(
+        "counter", "s", "followers' Fetch requests, summed: waited for others: followers, or data to fetch"
+    ),
+    "follower_fetch_throttle_s": Metric(
+        "counter", "s", "followers' Fetch requests, summed: quota delay told to the client; not a part of the total"
+    ),
+    "follower_fetch_response_queue_s": Metric(
+        "counter", "s", "followers' Fetch requests, summed: answers waited for a network thread"
+    ),
+    "follower_fetch_response_send_s": Metric(
+        "counter", "s", "followers' Fetch requests, summed: answers were being sent"
+    ),
+    "follower_fetch_total_s": Metric(
+        "counter",
+        "s",
+        "followers' Fetch requests, summed: from the request having been read to its answer having been sent",
+    ),
+    "consumer_fetch_requests": Metric("counter", "requests", "consumers' Fetch requests answered"),
+    "consumer_fetch_queue_s": Metric(
+        "counter", "s", "consumers' Fetch requests, summed: waited for a request handler"
+    ),
+    "consumer_fetch_local_s": Metric(
+        "counter", "s", "consumers' Fetch requests, summed: handled by the broker itself"
+    ),
+    "consumer_fetch_remote_s": Metric(
+        "counter", "s", "consumers' Fetch requests, summed: waited for others: followers, or data to fetch"
+    ),
+    "consumer_fetch_throttle_s": Metric(
+        "counter", "s", "consumers' Fetch requests, summed: quota delay told to the client; not a part of the total"
+    ),
+    "consumer_fetch_response_queue_s": Metric(
+        "counter", "s", "consumers' Fetch requests, summed: answers waited for a network thread"
+    ),
+    "consumer_fetch_response_send_s": Metric(
+        "counter", "s", "consumers' Fetch requests, summed: answers were being sent"
+    ),
+    "consumer_fetch_total_s": Metric(
+        "counter",
+        "s",
+        "consumers' Fetch requests, summed: from the request having been read to its answer having been sent",
+    ),
+    "request_handler_idle_s": Metric("counter", "s", "idle time of the request handlers, mean of the threads"),
+    "network_thread_idle_s": Metric("counter", "s", "idle time of the clients' network threads, summed"),
+    "request_queue_size": Metric("gauge", "requests", "requests that wait for a handler"),
+    "response_queue_size": Metric("gauge", "answers", "answers that wait for a network thread"),
+    "under_replicated_partitions": Metric("gauge", "partitions", "led here, with a replica out of sync"),
+    "isr_shrinks": Metric("counter", "shrinks", "replicas that fell out of sync"),
     # of component sidecar
     "inbound_rx_bytes": Metric("counter", "bytes", "received from peers for the application behind the sidecar"),
     "inbound_tx_bytes": Metric("counter", "bytes", "sent to peers for the application behind the sidecar"),

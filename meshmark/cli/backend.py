@@ -75,9 +75,11 @@ def _make_ready(plan: Plan, *, kafka: str, offline: bool) -> None:
     a user namespace can be entered afterwards."""
     from meshmark.cli.doctor import require
     from meshmark.kafka import distribution
+    from meshmark.kafka.companion import companion
     from meshmark.live.progress import counter
 
     distribution.read_lock(kafka)
     require(plan, offline=offline and kafka == distribution.KAFKA)
     with counter(sys.stderr, "jars of Kafka") as told:
         distribution.fetch(kafka, offline=offline, progress=told)
+        companion(distribution.java(), offline=offline)

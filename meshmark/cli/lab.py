@@ -100,6 +100,7 @@ def fetch(kafka: Kafka = KAFKA, backend: LabOnly = "lab") -> None:
     """Download what a run needs, once; afterwards --offline works."""
     _only_lab(backend)
     from meshmark.kafka import distribution
+    from meshmark.kafka.companion import companion
     from meshmark.live.progress import counter
     from meshmark.units import mb
 
@@ -110,6 +111,7 @@ def fetch(kafka: Kafka = KAFKA, backend: LabOnly = "lab") -> None:
         jars = distribution.fetch(kafka, progress=told)
     total = sum(path.stat().st_size for path in jars)
     java = distribution.java()
+    companion(java)
     emit(f"Kafka {distribution.kafka_version(kafka)}: {len(jars)} jars, {mb(total)} MB, in {root}")
     emit(f"Java  {java.version}: {java.path}")
     emit(f"Envoy {distribution.envoy_version()}: {distribution.envoy()}")

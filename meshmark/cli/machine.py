@@ -129,10 +129,12 @@ def _space() -> tuple[Path, int | None]:
 
 
 def _jars() -> tuple[int, int]:
-    from meshmark.kafka import distribution
+    from meshmark.kafka import companion, distribution
 
     paths = [
-        distribution.cache_dir() / "jars" / artifact.path for artifact in distribution.read_lock(distribution.KAFKA)
+        distribution.cache_dir() / "jars" / artifact.path
+        for lock in (distribution.KAFKA, companion.ECJ)
+        for artifact in distribution.read_lock(lock)
     ]
     return sum(path.is_file() for path in paths), len(paths)
 

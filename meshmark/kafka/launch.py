@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from meshmark.kafka.companion import MAIN, SOCKET_PROPERTY
 from meshmark.kafka.distribution import Java, cache_dir
 from meshmark.plan import ClusterSpec
 
@@ -36,9 +37,15 @@ class Runtime:
 
 
 def broker_command(
-    runtime: Runtime, spec: ClusterSpec, settings: Path, temporary: Path, archive: Sequence[str] = ()
+    runtime: Runtime,
+    spec: ClusterSpec,
+    settings: Path,
+    temporary: Path,
+    archive: Sequence[str] = (),
+    metrics: Path | None = None,
 ) -> list[str]:
-    """`settings` is a properties file; the JVM and native libraries leave their files in `temporary`."""
+    """`settings` is a properties file; the JVM and native libraries leave their files in `temporary`. With `metrics`,
+    a path for a socket, it is started by the companion, whose jar has to be among the runtime's."""
     options = [
         f"-Xms{spec.heap_bytes}",
         f"-Xmx{spec.heap_bytes}",
@@ -49,8 +56,9 @@ def broker_command(
         "-Djava.awt.headless=true",
         f"-Djava.io.tmpdir={temporary}",
         f"-Dlog4j2.configurationFile={LOGGING}",
+        *([f"-D{SOCKET_PROPERTY}={metrics}"] if metrics else []),
     ]
-    return runtime.command("kafka.Kafka", str(settings), options=options)
+    return runtime.command(MAIN if metrics else "kafka.Kafka", str(settings), options=options)
 
 
 def archive_path(runtime: Runtime, spec: ClusterSpec) -> Path:

@@ -25,6 +25,7 @@ from meshmark.backends.lab.probes import storage_under
 from meshmark.backends.lab.training import train
 from meshmark.errors import ComponentFailed, MissingRequirement, NoSpace, UsageError
 from meshmark.kafka import distribution, storage
+from meshmark.kafka.companion import companion
 from meshmark.kafka.launch import Runtime
 from meshmark.kafka.properties import Node, broker_properties, reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
@@ -118,7 +119,8 @@ class LabBackend:
     @cached_property
     def _runtime(self) -> Runtime:
         jars = distribution.fetch(self._kafka, offline=self._offline, progress=self._progress)
-        return Runtime(java=distribution.java(), jars=tuple(jars))
+        java = distribution.java()
+        return Runtime(java=java, jars=(*jars, companion(java, offline=self._offline, progress=self._progress)))
 
     def _parts(self, scenario: Scenario) -> Parts:
         return Parts(

@@ -42,6 +42,10 @@ class BrokerPlan:
         return self.host.directory / "broker.log"
 
     @property
+    def metrics_socket(self) -> Path:
+        return self.host.directory / "kafka.sock"
+
+    @property
     def log_dir(self) -> Path:
         return Path(self.settings["log.dirs"])
 
@@ -57,7 +61,7 @@ def command(runtime: Runtime, spec: ClusterSpec, plan: BrokerPlan, archive: Path
         options = launch.training_options(runtime.java, plan.training)
     elif archive:
         options = launch.archive_options(runtime.java, archive)
-    return launch.broker_command(runtime, spec, plan.file, plan.data, options)
+    return launch.broker_command(runtime, spec, plan.file, plan.data, options, plan.metrics_socket)
 
 
 @contextmanager

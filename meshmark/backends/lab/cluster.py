@@ -22,7 +22,14 @@ from meshmark.backends.lab.cgroups import remove_groups
 from meshmark.backends.lab.instance import Instance
 from meshmark.backends.lab.intercept import intercept
 from meshmark.backends.lab.link import HOST_INTERFACE, Host, Network, network
-from meshmark.backends.lab.probes import KafkaLogProbe, MachineProbe, NetProbe, ProcessProbe, SidecarProbe
+from meshmark.backends.lab.probes import (
+    KafkaLogProbe,
+    KafkaMetricsProbe,
+    MachineProbe,
+    NetProbe,
+    ProcessProbe,
+    SidecarProbe,
+)
 from meshmark.backends.lab.process import LabProcess, running
 from meshmark.backends.lab.sidecar import SidecarPlan, admin_socket, sidecars
 from meshmark.backends.lab.tasks import TasksProbe
@@ -331,6 +338,7 @@ def cluster(parts: Parts, scenario: Scenario) -> Iterator[LabCluster]:
         for plan in plans:
             probe = KafkaLogProbe(plan.host.name, [plan.log_dir], made.leaders)
             made.add_probe(stack.enter_context(probe))
+            made.add_probe(stack.enter_context(KafkaMetricsProbe(plan.host.name, plan.metrics_socket)))
         made.wait_until_serving()
         yield made
 

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from meshmark.probes import envoy, procfs
+from meshmark.probes import envoy, kafka, procfs
 from meshmark.record import Counters
 
 MACHINE = "machine"
@@ -265,20 +265,66 @@ class SidecarProbe(_Probe):
             return {}
 
 
+class KafkaMetricsProbe(_Probe):
+    """A broker's own metrics, over the Unix socket of `kafka.companion`.
+
+    The connection is kept. A broker that does not answer within `timeout_s` has no values in this reading.
+    """
+
+    def __init__(self, host: str, metrics_socket: Path, timeout_s: float = 0.5) -> None:
+        super().__init__()
+        self._prefix = f"{host}/kafka/"
+        self._path = metrics_socket
+        self._timeout_s = timeout_s
+        self._connection: socket.socket | None = None
+        self._question = "\n".join([*kafka.QUESTIONS, "", ""]).encode()
+        self._held.callback(self._hang_up)
+
+    def read(self) -> Counters:
+        try:
+            return _keyed(self._prefix, kafka.metrics(self._ask()))
+        except (OSError, ValueError):
+            self._hang_up()  # a late answer must not be taken for the next one's
+            return {}
+
+    def _ask(self) -> tuple[str, ...]:
+        if self._connection is None:
+            self._connection = _connected(self._path, self._timeout_s)
+        self._connection.sendall(self._question)
+        answer = b""
+        while answer.count(b"\n") < len(kafka.QUESTIONS):
+            piece = self._connection.recv(_CHUNK_BYTES)
+            if not piece:
+                raise ConnectionResetError
+            answer += piece
+        return tuple(answer.decode().splitlines())
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__("localhost", timeout=timeout_s)
-        self._path = str(path)
+        self._path = path
+        self._timeout_s = timeout_s
 
     def connect(self) -> None:
-        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connected.settimeout(self.timeout)
-            connected.connect(self._path)
-        except OSError:
-            connected.close()
-            raise
-        self.sock = connected
+        self.sock = _connected(self._path, self._timeout_s)
+
+
+def _connected(path: Path, timeout_s: float) -> socket.socket:
+    """To a Unix socket."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.settimeout(timeout_s)
+        made.connect(str(path))
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 class Storage(NamedTuple):

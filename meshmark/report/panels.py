@@ -77,6 +77,21 @@ def _components(*metrics: str) -> tuple[Source, ...]:
     return tuple(Source(component=name, metrics=metrics, label=label) for name, label in names.items())
 
 
+def _inside_brokers(title: str, request: str) -> Form:
+    """A second of request time in each second is one request there at a time."""
+    labels = {
+        "queue": "waiting for a handler",
+        "local": "handled",
+        "remote": "waiting for others",
+        "response_queue": "answer waiting",
+        "response_send": "answer being sent",
+        "total": "all of these",
+        "throttle": "told to slow down",
+    }
+    metrics = {f"{request}_{part}_s": label for part, label in labels.items()}
+    return Form(title=title, unit="at a time", scale=1, sources=_named("kafka", **metrics))
+
+
 FORMS: tuple[Form, ...] = (
     Form(title="CPU of brokers", unit="CPUs", scale=1, sources=_each("kafka", "cpu_user_s", "cpu_system_s")),
     Form(title="CPU of sidecars", unit="CPUs", scale=1, sources=_each("sidecar", "cpu_user_s", "cpu_system_s")),
@@ -129,6 +144,34 @@ FORMS: tuple[Form, ...] = (
         unit="per second",
         scale=1,
         sources=_named("disk", write_ops="writes", read_ops="reads"),
+    ),
+    Form(
+        title="Requests answered by brokers",
+        unit="per second",
+        scale=1,
+        sources=_named(
+            "kafka",
+            produce_requests="Produce",
+            follower_fetch_requests="Fetch of followers",
+            consumer_fetch_requests="Fetch of consumers",
+        ),
+    ),
+    _inside_brokers("Produce requests in brokers", "produce"),
+    _inside_brokers("Followers' Fetch requests in brokers", "follower_fetch"),
+    _inside_brokers("Consumers' Fetch requests in brokers", "consumer_fetch"),
+    Form(title="Idle request handlers", unit="share", scale=1, sources=_each("kafka", "request_handler_idle_s")),
+    Form(title="Idle network threads", unit="threads", scale=1, sources=_each("kafka", "network_thread_idle_s")),
+    Form(
+        title="Queues of brokers",
+        unit="number",
+        scale=1,
+        sources=_named("kafka", request_queue_size="requests", response_queue_size="answers"),
+    ),
+    Form(
+        title="Replicas out of sync",
+        unit="number",
+        scale=1,
+        sources=_named("kafka", under_replicated_partitions="partitions", isr_shrinks="shrinks per second"),
     ),
     Form(title="Packets sent", unit="per second", scale=1, sources=_each("net", "tx_packets")),
     Form(title="Packets received", unit="per second", scale=1, sources=_each("net", "rx_packets")),

@@ -111,7 +111,8 @@ def test_a_line_that_is_no_artifact_is_placed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", distribution.lock_names())
 def test_a_committed_lock_names_each_artifact_once(name: str) -> None:
     artifacts = distribution.read_lock(name)
-    assert len({(artifact.group, artifact.name) for artifact in artifacts}) == len(artifacts) > 40
+    assert len({(artifact.group, artifact.name) for artifact in artifacts}) == len(artifacts)
+    assert len(artifacts) > (40 if name.startswith("kafka") else 0)
 
 
 def test_the_brokers_lock_holds_one_version_of_kafka() -> None:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from meshmark.analysis.saturation import Saturation, Search, SearchConfig, Slo, TrialOutcome
+from meshmark.analysis.saturation import Offer, Saturation, Search, SearchConfig, Slo, TrialOutcome
 from meshmark.analysis.trend import flat
 from meshmark.backends.simulated_open import (
     OpenBench,
@@ -81,8 +81,8 @@ def warmed(system: OpenSystem) -> tuple[OpenBench, float]:
     return bench, statistics.fmean(rates[-4:])
 
 
-def outcome(trial: OpenTrial) -> TrialOutcome:
-    return TrialOutcome(**asdict(trial))
+def outcome(trial: OpenTrial, offer: Offer) -> TrialOutcome:
+    return TrialOutcome(life=offer.life, phase=offer.phase, target=offer.target, **asdict(trial))
 
 
 def search(system: OpenSystem, slos: Sequence[Slo] = SLOS) -> tuple[Saturation, float, float]:
@@ -91,7 +91,7 @@ def search(system: OpenSystem, slos: Sequence[Slo] = SLOS) -> tuple[Saturation, 
     warm_s, begun_s = bench.load_s, bench.now_s
     running = Search(SearchConfig(start_msg_s=first, slos=tuple(slos), seed=system.seed))
     while (offer := running.next()) is not None:
-        running.observe(outcome(bench.trial(offer.rate_msg_s, offer.seconds, settle_s=offer.settle_seconds)))
+        running.observe(outcome(bench.trial(offer.rate_msg_s, offer.seconds, settle_s=offer.settle_seconds), offer))
     return running.result(), warm_s, bench.now_s - begun_s
 
 

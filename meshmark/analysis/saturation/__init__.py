@@ -3,6 +3,7 @@
 from meshmark.analysis.saturation.model import (
     ANY_LATENCY,
     Ceiling,
+    Life,
     Offer,
     Saturation,
     SearchConfig,
@@ -15,6 +16,7 @@ from meshmark.analysis.saturation.search import Search
 __all__ = [
     "ANY_LATENCY",
     "Ceiling",
+    "Life",
     "Offer",
     "Saturation",
     "Search",

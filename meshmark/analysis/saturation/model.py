@@ -5,6 +5,7 @@ Rates are messages a second, as offered on schedule; shares are of a rate.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -26,6 +27,7 @@ class Slo(Model):
 
 
 _TRIALS, _TRIALS_SLO = 18, 2
+_SPARE = 1.5
 ANY_LATENCY = "any latency"
 
 
@@ -36,15 +38,25 @@ class SearchConfig(Model):
     slos: tuple[Slo, ...] = Field((), max_length=8)
     trials_max: int | None = Field(
         None,
-        ge=6,
-        le=200,
+        ge=4,
+        le=1_000,
         description="trials at most, those that do not count included; null: 18, and 2 for each SLO",
     )
-    trials_min: int = Field(10, ge=4, le=200, description="no interval is given from fewer trials that count")
+    trials_min: int = Field(6, ge=4, le=200, description="no interval is given from fewer trials that count")
+    lives: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="clusters, one after the other, that share the trials evenly; above 1 every life gets its share, "
+        "however narrow the intervals are already, and the ceiling is the median over lives too",
+    )
     trial_seconds: Seconds = Field(6, description="length of a trial's window")
     settle_seconds: float = Field(1.5, ge=0, le=600, description="load before the window, not counted")
     overhead_seconds: float = Field(1.0, ge=0, le=600, description="expected between two trials: drain, topics")
-    budget_seconds: Seconds = Field(240, description="no trial starts that would end after this")
+    budget_seconds: Seconds | None = Field(
+        None,
+        description="no trial starts that would end after this; null: half more than all trials are expected to take",
+    )
     width: float = Field(0.05, gt=0, lt=1, description="intervals this narrow, high / low - 1, end the search")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     unstable_noise: float = Field(
@@ -74,14 +86,24 @@ class SearchConfig(Model):
         return _TRIALS + _TRIALS_SLO * len(self.slos) if self.trials_max is None else self.trials_max
 
     @property
+    def trials_of_life(self) -> int:
+        """At most."""
+        return math.ceil(self.trials / self.lives)
+
+    @property
     def trial_cost_s(self) -> float:
         return self.settle_seconds + self.trial_seconds + self.overhead_seconds
+
+    @property
+    def budget_s(self) -> float:
+        return self.budget_seconds or _SPARE * self.trials * self.trial_cost_s
 
 
 class Offer(Model):
     """The next trial: this rate, open loop, for a window of so many seconds after the settling time."""
 
-    number: int = Field(description="from 1")
+    number: int = Field(description="from 1, over all lives")
+    life: int
     rate_msg_s: float
     seconds: float
     settle_seconds: float
@@ -90,11 +112,15 @@ class Offer(Model):
 
 
 class TrialOutcome(Model):
-    """What was seen in a trial's window. Series are cumulative counts at `time_s`, five values or more.
+    """What was seen in a trial's window. Series are cumulative counts at `time_s`, five values or more. `life`,
+    `phase` and `target` are the offer's.
 
     `offered` counts records whose intended time has come, sent or not: what a full client queue holds back is the
     system's backlog. `offered = acknowledged + failed + unknown + outstanding`."""
 
+    life: int = Field(1, ge=1, description="which of several clusters, started one after the other, it was done on")
+    phase: Phase = "refine"
+    target: str = ANY_LATENCY
     rate_msg_s: float = Field(gt=0)
     started_s: float
     ended_s: float = Field(description="drain and clean-up included")
@@ -128,6 +154,7 @@ class TrialView(Model):
     """How the search reads one trial; `held` has one answer for each SLO."""
 
     number: int
+    life: int
     rate_msg_s: float
     phase: Phase
     verdict: Verdict
@@ -154,7 +181,10 @@ class Ceiling(Model):
     middle_msg_s: float | None = Field(None, description="median of what is believed after the last trial")
     confidence: float
     reason: Reason | None = None
-    noise: float | None = Field(None, description="how much it differs between trials: standard deviation, share")
+    noise: float | None = Field(
+        None, description="how much it differs between trials of a life: standard deviation, share"
+    )
+    life_noise: float | None = Field(None, description="how much it differs between lives, as far as that is known")
     carried_msg_s: float | None = Field(None, description="highest rate at which a trial met the threshold")
     explained: str = ""
 
@@ -166,10 +196,20 @@ class Ceiling(Model):
         return self.high_msg_s / self.low_msg_s - 1
 
 
+class Life(Model):
+    """What one life alone says of its ceiling for any latency, to be compared with another system's of the same
+    repeat. Both are null where its trials do not show it, e.g. because all were carried."""
+
+    life: int
+    middle_msg_s: float | None
+    error: float | None = Field(description="standard error, as a share")
+
+
 class Saturation(Model):
     """The answer: `any latency` first, then each SLO in the order of the plan."""
 
     ceilings: tuple[Ceiling, ...]
+    lives: tuple[Life, ...] = Field(description="that had trials, ascending")
     trials: tuple[TrialView, ...]
     seconds: float = Field(description="that the trials took")
     ended: str = Field(description="why the search stopped")

@@ -1,7 +1,10 @@
 """What trials tell about ceilings that differ from trial to trial: a posterior on a grid.
 
-In trial j the ceiling for any latency is log C_j ~ Normal(m + d t_j, s): m its median at the middle of the search, s
-the noise, d a drift (t from -1/2 to 1/2). An SLO's ceiling lies below it by a gap g, with some noise of its own.
+In trial j of life l the ceiling for any latency is log C_j ~ Normal(m_l + d t_j, s): m_l its median in that life, s
+the noise, d a drift within a life (t from -1/2 to 1/2). Lives are clusters started one after the other, whose
+compilers and placements chose differently: m_l ~ Normal(m, u). Noise, drift and what overload costs are common to all
+lives. A search of one life is about that one: u is 0. An SLO's ceiling lies below by a gap g, with some noise of its
+own.
 
 * Growth of the backlog: below C_j there is none; above, log(acknowledged / offered) is k log(C_j / r). k is 1 for a
   system that carries its ceiling while overloaded, more for one that thrashes, less for one whose batches grow. So an
@@ -17,7 +20,7 @@ measured on others (`bench/saturation.py`). Pure; numpy alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -27,7 +30,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-_WEIGHT = 0.95
+_WEIGHT = 0.86
 _OUTLIERS = 0.02
 _OUTLIER_NOISE = 0.35
 _NOISE_MEDIAN, _NOISE_SPREAD = 0.05, 0.5
@@ -42,13 +45,14 @@ _LEAST = 1e-9
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
     """One trial. `log_share`: log(acknowledged / offered) with its error; None if records failed, which says only
-    that the ceiling was below the rate. `at`: place in the search. `held`: how surely the SLO in question was met,
+    that the ceiling was below the rate. `at`: place in its life. `held`: how surely the SLO in question was met,
     0..1; latency close to what is allowed could as well have been on the other side of it in an equal trial."""
 
     log_rate: float
     log_share: float | None
     error: float
     at: float
+    life: int = 1
     held: float = 0.0
 
 
@@ -79,6 +83,10 @@ def _noise_axis(count: int) -> _Axis:
 
 
 _ONE, _NONE = _axis([1], [1]), _axis([0], [1])
+_BETWEEN = _axis([0.004, 0.012, 0.024, 0.04, 0.065, 0.12], [0.15, 0.22, 0.27, 0.22, 0.1, 0.04])
+"""How much lives differ: standard deviation. Few lives tell little of it, so this prior matters."""
+_LIFE_BEYOND = 0.1
+"""How far (in logarithms) outside the range of m a life's own ceiling may lie."""
 _SHARP = _Axis(np.array([[0.02, 0.0]]), np.zeros(1))
 _BLUR = _Axis(
     np.array([[0.02, 0.0], [0.2, 0.0], [0.4, 0.0], [0.65, 0.0], [0.02, 0.12], [0.1, 0.4]]),
@@ -110,12 +118,14 @@ _ROUGH_SLO = _Grid(points=41, noise=_noise_axis(6), drift=_NONE, thrash=_ONE, ga
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """Weights of possible ceilings (logarithms, ascending) and of the noise."""
+    """Weights of possible ceilings (logarithms, ascending), of the noise, and of the difference between lives."""
 
     values: FloatArray
     below: FloatArray
     noises: FloatArray
     noise_weights: FloatArray
+    between: FloatArray
+    between_weights: FloatArray
 
     def quantile(self, probability: float) -> float:
         """Of the ceiling, if there is one."""
@@ -131,50 +141,120 @@ class Belief:
     @property
     def noise(self) -> float:
         """Median of the noise, between the points of the grid on its logarithm."""
-        return float(np.exp(np.interp(0.5, np.cumsum(self.noise_weights), np.log(self.noises))))
+        return _median(self.noises, self.noise_weights)
+
+    @property
+    def life_noise(self) -> float | None:
+        """Median of the difference between lives; None where one life alone is asked about."""
+        return _median(self.between, self.between_weights) if len(self.between) > 1 else None
 
     def noise_above(self, limit: float) -> float:
         return float(self.noise_weights[limit < self.noises].sum())
 
 
-def locate(evidence: Sequence[Evidence], low: float, high: float) -> tuple[float, float]:
-    """Where between two logarithms the ceiling for any latency can be."""
+def _median(values: FloatArray, weights: FloatArray) -> float:
+    return float(np.exp(np.interp(0.5, np.cumsum(weights), np.log(values))))
+
+
+def locate(evidence: Sequence[Evidence], low: float, high: float, *, lives: bool) -> tuple[float, float]:
+    """Where between two logarithms the ceiling for any latency can be. `lives`: as the median over lives."""
     centres = np.linspace(low, high, _ROUGH.points)
-    marginal = _weigh(evidence, centres, _ROUGH, slo=False).sum(axis=(1, 2, 3, 4, 5))
+    weights, _ = _join(_likelihoods(evidence, centres, _ROUGH, slo=False), centres, _ROUGH, lives=lives)
+    marginal = weights.sum(axis=(1, 2, 3, 4, 5))
     likely = centres[marginal > marginal.max() * 1e-4]
-    step = centres[1] - centres[0]
-    return float(likely[0] - step), float(likely[-1] + step)
+    margin = centres[1] - centres[0] + (_LIFE_BEYOND if lives else 0.0)
+    return float(likely[0] - margin), float(likely[-1] + margin)
 
 
-def believe(evidence: Sequence[Evidence], low: float, high: float, *, slo: bool, rough: bool = False) -> Belief:
+def believe(
+    evidence: Sequence[Evidence], low: float, high: float, *, slo: bool, lives: bool, rough: bool = False
+) -> Belief:
     """The posterior of a ceiling, where the one for any latency lies between two logarithms, as `locate` gives them.
     `rough`, for steering, leaves drift, thrashing and blur out."""
     grid = (_ROUGH_SLO if slo else _ROUGH) if rough else (_FULL_SLO if slo else _FULL)
     centres = np.linspace(low, high, grid.points)
-    weights = _weigh(evidence, centres, grid, slo=slo)
+    weights, between_weights = _join(_likelihoods(evidence, centres, grid, slo=slo), centres, grid, lives=lives)
     noise, gap = grid.noise.values[:, None, None, None, None], grid.gap.values[:, None]
     values = np.broadcast_to(centres[:, None, None, None, None, None], weights.shape)
     if slo:
         lapse, extra = grid.blur.values[:, 0], grid.blur.values[:, 1]
         half = np.array([NormalDist().inv_cdf(0.5 / (1 - share)) if share < 0.5 else 0.0 for share in lapse])
+        # The difference between lives would widen this a little; it is left out, to keep its axis out of the sorting.
         values = values - gap - np.hypot(noise, _GAP_NOISE[0] + _GAP_NOISE[1] * gap + extra) * half
         values = np.where(lapse < 0.5, values, _NOWHERE)
     flat, flat_weights = values.ravel(), weights.ravel()
     order = np.argsort(flat, kind="stable")
     # Each weight lies to both sides of its value.
     below = np.cumsum(flat_weights[order]) - flat_weights[order] / 2
-    return Belief(flat[order], below, grid.noise.values, weights.sum(axis=(0, 2, 3, 4, 5)))
+    return Belief(
+        values=flat[order],
+        below=below,
+        noises=grid.noise.values,
+        noise_weights=weights.sum(axis=(0, 2, 3, 4, 5)),
+        between=_between(lives).values,
+        between_weights=between_weights,
+    )
 
 
-def _weigh(evidence: Sequence[Evidence], centres: FloatArray, grid: _Grid, *, slo: bool) -> FloatArray:
-    """Posterior weights; axes: m, noise, drift, thrashing, gap, blur."""
+def of_lives(evidence: Sequence[Evidence], low: float, high: float, *, lives: bool) -> dict[int, tuple[float, float]]:
+    """For each life the median of its own ceiling for any latency, as a logarithm, and its standard error. Noise and
+    drift are taken from all lives, the ceiling from this one's trials alone, so that lives stay independent."""
+    centres = np.linspace(low, high, _FULL.points)
+    likelihoods = _likelihoods(evidence, centres, _FULL, slo=False)
+    shared = _join(likelihoods, centres, _FULL, lives=lives)[0].sum(axis=0)
+    found = {}
+    for life, likelihood in likelihoods.items():
+        own = likelihood / np.maximum(likelihood.sum(axis=0), _LEAST) * shared
+        weights = own.sum(axis=(1, 2, 3, 4, 5))
+        below = (np.cumsum(weights) - weights / 2) / weights.sum()
+        minus, middle, plus = (float(np.interp(share, below, centres)) for share in (0.1587, 0.5, 0.8413))
+        found[life] = middle, (plus - minus) / 2
+    return found
+
+
+def _between(lives: bool) -> _Axis:
+    return _BETWEEN if lives else _NONE
+
+
+def _join(
+    likelihoods: Mapping[int, FloatArray], centres: FloatArray, grid: _Grid, *, lives: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Posterior weights, axes: m, noise, drift, thrashing, gap, blur; and those of the difference between lives."""
+    log_prior = grid.noise.log_prior[:, None, None, None, None] + grid.drift.log_prior[:, None, None, None]
+    log_prior = log_prior + grid.thrash.log_prior[:, None, None] + grid.gap.log_prior[:, None] + grid.blur.log_prior
+    prior = np.exp(log_prior - log_prior.max())
+    between = _between(lives)
+    total, shares = np.zeros((len(centres), *prior.shape)), np.zeros(len(between.values))
+    for number, (spread, share) in enumerate(zip(between.values, np.exp(between.log_prior), strict=True)):
+        kernel = _kernel(centres, float(spread))
+        joined = share * prior
+        for likelihood in likelihoods.values():
+            joined = joined * (np.tensordot(kernel, likelihood, axes=1) if spread else likelihood)
+        total += joined
+        shares[number] = joined.sum()
+    return total / total.sum(), shares / shares.sum()
+
+
+def _kernel(centres: FloatArray, spread: float) -> FloatArray:
+    """Row i: the probability that a life lies in the cell of each centre, if m is centre i."""
+    half = (centres[1] - centres[0]) / 2
+    away = centres[None, :] - centres[:, None]
+    if not spread:
+        return np.eye(len(centres))
+    return _below((away + half) / spread) - _below((away - half) / spread)
+
+
+def _likelihoods(
+    evidence: Sequence[Evidence], centres: FloatArray, grid: _Grid, *, slo: bool
+) -> dict[int, FloatArray]:
+    """Of each life's trials, axes: m_l, noise, drift, thrashing, gap, blur; at most 1."""
     noise, thrash = grid.noise.values[:, None, None, None, None], grid.thrash.values[:, None, None]
     drift, gap = grid.drift.values[:, None, None, None], grid.gap.values[:, None]
     lapse, extra = grid.blur.values[:, 0], grid.blur.values[:, 1]
     own = _GAP_NOISE[0] + _GAP_NOISE[1] * gap + extra
     parts = ((1 - _OUTLIERS, noise), (_OUTLIERS, np.full((1, 1, 1, 1, 1), _OUTLIER_NOISE)))
     shape = (len(centres), *(len(axis.log_prior) for axis in grid[1:]))
-    total = np.ones(shape)
+    totals: dict[int, FloatArray] = {}
     for item in evidence:
         distance = centres[:, None, None, None, None, None] + drift * item.at - item.log_rate
         # What does not depend on gap and blur, and what does not depend on thrashing: small arrays, joined at last.
@@ -191,13 +271,10 @@ def _weigh(evidence: Sequence[Evidence], centres: FloatArray, grid: _Grid, *, sl
             if slo:
                 met = (1 - lapse) * np.minimum(kept_up, _below((distance - gap) / np.hypot(spread, own)))
                 held = held + share * seen_kept * (2 * item.held - 1) * met
-        likelihood = np.maximum(plain + held, _LEAST)
-        total *= likelihood
+        total = totals.setdefault(item.life, np.ones(shape))
+        total *= np.maximum(plain + held, _LEAST)
         total /= total.max()
-    log_prior = grid.noise.log_prior[:, None, None, None, None] + grid.drift.log_prior[:, None, None, None]
-    log_prior = log_prior + grid.thrash.log_prior[:, None, None] + grid.gap.log_prior[:, None] + grid.blur.log_prior
-    weights = total**_WEIGHT * np.exp(log_prior - log_prior.max())
-    return np.asarray(weights / weights.sum())
+    return {life: total**_WEIGHT for life, total in totals.items()}
 
 
 def _grown(log_share: float, error: float, mean: FloatArray, spread: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from meshmark.analysis import trend
-from meshmark.analysis.saturation.model import Offer, SearchConfig, TrialOutcome, TrialView, Verdict
+from meshmark.analysis.saturation.model import SearchConfig, TrialOutcome, TrialView, Verdict
 from meshmark.analysis.saturation.posterior import Evidence
 
 TOLERANCE = 0.01
@@ -28,8 +28,8 @@ _SHARE_MIN = 0.02
 class Reading:
     """What a trial says. `keeps_up` is the probability that the backlog does not grow."""
 
-    offer: Offer
-    middle_s: float
+    number: int
+    outcome: TrialOutcome
     log_rate: float
     verdict: Verdict
     reason: str
@@ -44,13 +44,14 @@ class Reading:
         return self.verdict in ("carried", "not carried", "unclear")
 
     def evidence(self, target: int, at: float) -> Evidence:
-        """For any latency (target 0) or SLO number `target`; `at` is the trial's place in the search."""
+        """For any latency (target 0) or SLO number `target`; `at` is the trial's place in its life."""
         share = min(max(1 - self.growth.value, _SHARE_MIN), 1.2)
         return Evidence(
             log_rate=self.log_rate,
             log_share=None if self.reason else math.log(share),
             error=self.cut_error / share,
             at=at,
+            life=self.outcome.life,
             held=self.held[target - 1] if target else 0.0,
         )
 
@@ -60,9 +61,10 @@ class Reading:
 
     def view(self) -> TrialView:
         return TrialView(
-            number=self.offer.number,
-            rate_msg_s=self.offer.rate_msg_s,
-            phase=self.offer.phase,
+            number=self.number,
+            life=self.outcome.life,
+            rate_msg_s=self.outcome.rate_msg_s,
+            phase=self.outcome.phase,
             verdict=self.verdict,
             growth=self.growth.value if self.counts else None,
             growth_error=self.growth.error if self.counts else None,
@@ -71,8 +73,8 @@ class Reading:
         )
 
 
-def read(offer: Offer, outcome: TrialOutcome, config: SearchConfig) -> Reading:
-    """Raises ValueError if the outcome lacks the quantile of an SLO."""
+def read(number: int, outcome: TrialOutcome, config: SearchConfig) -> Reading:
+    """`number`: of the trial, from 1. Raises ValueError if the outcome lacks the quantile of an SLO."""
     estimate = trend.growth(outcome.time_s, outcome.outstanding)
     rate = outcome.rate_msg_s
     growth = trend.Estimate(value=estimate.value / rate, error=estimate.error / rate, effective=estimate.effective)
@@ -99,8 +101,8 @@ def read(offer: Offer, outcome: TrialOutcome, config: SearchConfig) -> Reading:
         excess = math.log(max(latency_s, 1e-6) / slo.latency_s)
         held.append(0.0 if growing or errors else 1 / (1 + math.exp(min(excess / _CLOSE, 50))))
     return Reading(
-        offer=offer,
-        middle_s=(outcome.time_s[0] + outcome.time_s[-1]) / 2,
+        number=number,
+        outcome=outcome,
         log_rate=math.log(rate),
         verdict=verdict,
         reason=reason,

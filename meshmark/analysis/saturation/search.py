@@ -8,6 +8,9 @@
 The state is the list of outcomes and nothing else: `Search.resume(config, outcomes)` goes on exactly where a search
 that saw them would, and `next` may be asked again. It has no clock; time is what the outcomes say it took.
 
+Trials may come from several lives of a cluster (`config.lives`), which share them evenly. `next(life)` gives the
+trials of one life until it has its share: to compare lives, each needs some, however narrow the interval is already.
+
 It brackets (up or down until one rate was carried and one was not; an overloaded trial says where to look), then
 refines: it offers rates around the median of what is believed of the ceiling known worst, sometimes above and
 sometimes below, at random from the seed, so that drift cannot hide in the order. Trials near the believed ceiling are
@@ -19,12 +22,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from meshmark.analysis.saturation.model import (
     ANY_LATENCY,
     Ceiling,
+    Life,
     Offer,
     Phase,
     Reason,
@@ -32,7 +37,7 @@ from meshmark.analysis.saturation.model import (
     SearchConfig,
     TrialOutcome,
 )
-from meshmark.analysis.saturation.posterior import Belief, believe, locate
+from meshmark.analysis.saturation.posterior import Belief, Evidence, believe, locate, of_lives
 from meshmark.analysis.saturation.reading import Reading, read
 from meshmark.units import duration, percent, rate_msg_s
 
@@ -42,9 +47,12 @@ _SLO_STEPS = (0.9, 0.7, 0.4)
 """Shares of the ceiling for any latency at which an SLO that never held is tried, down to where it is given up."""
 _OFFSETS = (1.0, -1.0, 0.6, -0.7, 1.3, -0.4)
 """In units of the noise: where around the believed ceiling trials are most informative."""
-_CHALLENGE = 0.22
-"""Every fourth trial for any latency is so far above the believed ceiling: it measures what the trial carried, and a
-system with a second, higher mode, or one whose ceiling was believed too soon, betrays itself."""
+_CHALLENGE, _CHALLENGE_EVERY = 0.22, 5
+"""The second trial of a life, and every fifth after it, is so far above the believed ceiling for any latency: it
+measures what the trial carried, and a system with a second, higher mode, or one whose ceiling was believed too soon,
+betrays itself."""
+_SETTLED = 10
+"""No search of one life ends sooner because its interval is narrow: a few trials agree by chance."""
 _ANY_FIRST = 8
 """What a trial for any latency is worth, against one for a single SLO: it tells about every ceiling."""
 _BEYOND = 0.7
@@ -94,9 +102,6 @@ class Search:
         self.config = config
         self.outcomes: list[TrialOutcome] = []
         self._readings: list[Reading] = []
-        self._offer: Offer | None = None
-        self._ended = ""
-        self._decide()
 
     @classmethod
     def resume(cls, config: SearchConfig, outcomes: Iterable[TrialOutcome]) -> Search:
@@ -106,40 +111,57 @@ class Search:
             search.observe(outcome)
         return search
 
-    def next(self) -> Offer | None:
-        """The next trial, or None when the search is over."""
-        return self._offer
+    def next(self, life: int = 1) -> Offer | None:
+        """The next trial in this life, or None when the life has its share of trials, or the search is over."""
+        targets = self._targets(rough=True)
+        if self._why_over(targets, life):
+            return None
+        log_rate, phase, target = self._choose(targets, life) if targets else (self._first(), "bracket", 0)
+        return Offer(
+            number=len(self.outcomes) + 1,
+            life=life,
+            rate_msg_s=float(f"{math.exp(log_rate):.4g}"),
+            seconds=self.config.trial_seconds,
+            settle_seconds=self.config.settle_seconds,
+            phase=phase,
+            target=self._names[target],
+        )
 
     def observe(self, outcome: TrialOutcome) -> None:
-        """What the offered trial showed. Its rate may differ from the offer's; the outcome's is used."""
-        if self._offer is None:
-            raise ValueError(f"the search is over ({self._ended}); it takes no further outcome")
-        self._readings.append(read(self._offer, outcome, self.config))
+        """What a trial showed. Its rate may differ from the offer's; the outcome's is used."""
+        self._readings.append(read(len(self.outcomes) + 1, outcome, self.config))
         self.outcomes.append(outcome)
-        self._decide()
 
     def result(self) -> Saturation:
         """The answer from what has been seen, whether or not the search is over."""
         targets = self._targets(rough=False)
         ceilings = tuple(self._ceiling(target, targets[0]) for target in targets)
+        last = self.outcomes[-1].life if self.outcomes else 1
         return Saturation(
             ceilings=ceilings or tuple(self._nothing(name) for name in self._names),
+            lives=self._lives(),
             trials=tuple(reading.view() for reading in self._readings),
             seconds=self._spent_s,
-            ended=self._ended or "not over",
+            ended=self._why_over(self._targets(rough=True), last) or "not over",
         )
 
     def plan_text(self) -> str:
         """What the search will do, before it starts."""
         config = self.config
         names = "; ".join(self._names)
-        most = min(config.budget_seconds, config.trials * config.trial_cost_s)
+        most = min(config.budget_s, config.trials * config.trial_cost_s)
+        count = (
+            f"{config.trials} trials on {config.lives} clusters, one after the other,"
+            if config.lives > 1
+            else f"{min(_SETTLED, config.trials)} to {config.trials} trials"
+        )
+        until = f"every {percent(config.confidence)} interval is within {percent(config.width)}, or "
         return (
             f"Saturation search from {rate_msg_s(config.start_msg_s)} msg/s, open loop, for: {names}.\n"
-            f"{config.trials_min} to {config.trials} trials of {config.settle_seconds:g} s to settle and "
+            f"{count} of {config.settle_seconds:g} s to settle and "
             f"{config.trial_seconds:g} s measured; at most {duration(most)}.\n"
-            f"Bracket, then repeat trials around each ceiling until every {percent(config.confidence)} interval is "
-            f"within {percent(config.width)}, or trials or time are used up.\n"
+            f"Bracket, then repeat trials around each ceiling until {'' if config.lives > 1 else until}trials or time "
+            f"are used up.\n"
             f"Carried: the backlog does not grow, no record fails, and the SLO holds. No ceiling is given where it "
             f"differs by more than {percent(config.unstable_noise)} between trials, or where the generator is late "
             f"with more than {percent(config.late_share_max)} of its records."
@@ -165,34 +187,19 @@ class Search:
         late = (reading.log_rate for reading in self._readings if reading.verdict == "client")
         return min((log_rate for log_rate in late if log_rate > held), default=math.inf)
 
-    def _decide(self) -> None:
-        """Sets the next offer, or why there is none."""
-        config, counting = self.config, self._counting
-        targets = self._targets(rough=True) if counting else ()
-        self._ended = self._why_over(targets)
-        self._offer = None
-        if self._ended:
-            return
-        log_rate, phase, target = self._choose(targets) if counting else (self._first(), "bracket", 0)
-        self._offer = Offer(
-            number=len(self.outcomes) + 1,
-            rate_msg_s=float(f"{math.exp(log_rate):.4g}"),
-            seconds=config.trial_seconds,
-            settle_seconds=config.settle_seconds,
-            phase=phase,
-            target=self._names[target],
-        )
-
-    def _why_over(self, targets: Sequence[_Target]) -> str:
+    def _why_over(self, targets: Sequence[_Target], life: int) -> str:
         config = self.config
         if len(self.outcomes) >= config.trials:
             return f"all {config.trials} trials are done"
         longest = max((outcome.ended_s - outcome.started_s for outcome in self.outcomes), default=0.0)
-        if self._spent_s + max(config.trial_cost_s, longest) > config.budget_seconds:
-            return f"no further trial fits into {duration(config.budget_seconds)}"
+        if self._spent_s + max(config.trial_cost_s, longest) > config.budget_s:
+            return f"no further trial fits into {duration(config.budget_s)}"
+        if config.lives > 1:
+            of_life = sum(outcome.life == life for outcome in self.outcomes)
+            return f"all {of_life} trials of life {life} are done" if of_life >= config.trials_of_life else ""
         if targets and all(target.reason for target in targets):
             return "every ceiling is out of reach"
-        if len(self._counting) < config.trials_min:
+        if len(self._counting) < _SETTLED:
             return ""
         if targets[0].bracketed and targets[0].belief.noise_above(config.unstable_noise) > 0.95:
             return "the system is unstable beyond doubt"
@@ -207,23 +214,56 @@ class Search:
         counting = self._counting
         if not counting:
             return ()
-        # Places by number, not by time: a search may be resumed after a night.
-        last = max(1, len(self._readings) - 1)
-        places = [place / last - 0.5 for place, reading in enumerate(self._readings) if reading.counts]
-        low = min(reading.log_rate + math.log(max(1e-3, 1 - max(0.0, reading.growth.value))) for reading in counting)
-        high = max(reading.log_rate for reading in counting)
+        lives, (low, high) = self.config.lives > 1, self._span()
         targets: list[_Target] = []
         for number, name in enumerate(self._names):
-            evidence = [reading.evidence(number, at) for reading, at in zip(counting, places, strict=True)]
+            evidence = self._evidence(number)
             met = tuple(reading.log_rate for reading in counting if reading.met(number))
             missed = tuple(reading.log_rate for reading in counting if not reading.met(number))
             if number == 0:
-                low, high = locate(evidence, low - _BEYOND, high + _BEYOND)
-            belief = believe(evidence, low, high, slo=number > 0, rough=rough)
+                low, high = locate(evidence, low, high, lives=lives)
+            belief = believe(evidence, low, high, slo=number > 0, lives=lives, rough=rough)
             ceiling = targets[0].belief.quantile(0.5) if targets else 0.0
             reason = self._out_of_reach(number, met, missed, ceiling, belief)
             targets.append(_Target(number=number, name=name, belief=belief, met=met, missed=missed, reason=reason))
         return tuple(targets)
+
+    def _places(self) -> list[float]:
+        """Of the trials that count, each within its life, from -1/2 to 1/2; by number, not by time: a search may be
+        resumed after a night."""
+        totals = Counter(outcome.life for outcome in self.outcomes)
+        seen: Counter[int] = Counter()
+        places = []
+        for reading in self._readings:
+            life = reading.outcome.life
+            if reading.counts:
+                places.append(seen[life] / max(1, totals[life] - 1) - 0.5)
+            seen[life] += 1
+        return places
+
+    def _span(self) -> tuple[float, float]:
+        """Logarithms between which the ceiling for any latency must be."""
+        low = min(
+            reading.log_rate + math.log(max(1e-3, 1 - max(0.0, reading.growth.value))) for reading in self._counting
+        )
+        return low - _BEYOND, max(reading.log_rate for reading in self._counting) + _BEYOND
+
+    def _evidence(self, number: int) -> list[Evidence]:
+        return [reading.evidence(number, at) for reading, at in zip(self._counting, self._places(), strict=True)]
+
+    def _lives(self) -> tuple[Life, ...]:
+        counting, several = self._counting, self.config.lives > 1
+        found: dict[int, tuple[float, float]] = {}
+        if counting:
+            evidence = self._evidence(0)
+            found = of_lives(evidence, *locate(evidence, *self._span(), lives=several), lives=several)
+        lives = []
+        for life in sorted({outcome.life for outcome in self.outcomes}):
+            # A trial that was carried says no more than that the ceiling is above.
+            measured = any(not reading.met(0) for reading in counting if reading.outcome.life == life)
+            middle, error = found[life] if measured else (None, None)
+            lives.append(Life(life=life, middle_msg_s=None if middle is None else math.exp(middle), error=error))
+        return tuple(lives)
 
     def _out_of_reach(
         self, number: int, met: Sequence[float], missed: Sequence[float], ceiling: float, belief: Belief
@@ -246,7 +286,7 @@ class Search:
                 log_rate = min(log_rate, math.log(max(reading.acknowledged_msg_s, 1e-3) * _CLIENT_STEP))
         return log_rate
 
-    def _choose(self, targets: Sequence[_Target]) -> tuple[float, Phase, int]:
+    def _choose(self, targets: Sequence[_Target], life: int) -> tuple[float, Phase, int]:
         """Logarithm of the rate, phase, and the target that it is for."""
         top = self._client_top
         first = targets[0]
@@ -256,14 +296,16 @@ class Search:
         for target in open_targets:
             if not target.bracketed and not target.reason:
                 return min(self._bracket_slo(target, first), top), "bracket", target.number
+        phase: Phase = "confirm" if len(self._counting) >= _SETTLED else "refine"
+        if sum(outcome.life == life for outcome in self.outcomes) % _CHALLENGE_EVERY == 1:
+            return min(first.belief.quantile(0.5) + _CHALLENGE, top), phase, 0
         widest = max(open_targets, key=self._worth)
         log_rate = widest.belief.quantile(0.5) + self._offset(widest)
-        phase: Phase = "confirm" if len(self._counting) >= self.config.trials_min else "refine"
         return min(log_rate, top), phase, widest.number
 
     def _worth(self, target: _Target) -> float:
         """How much a trial for this target would narrow, roughly; what any latency learns serves all SLOs."""
-        used = sum(reading.offer.target == target.name for reading in self._counting)
+        used = sum(reading.outcome.target == target.name for reading in self._counting)
         return min(target.width(self.config.confidence), _WIDE) / (used + 1) * (1 if target.number else _ANY_FIRST)
 
     @property
@@ -275,11 +317,7 @@ class Search:
         """The offsets in an order of the seed's, one for each trial so far that was for this target."""
         order = list(_OFFSETS)
         random.Random(f"{self.config.seed}/{target.name}").shuffle(order)
-        used = sum(
-            reading.offer.target == target.name and reading.offer.phase != "bracket" for reading in self._readings
-        )
-        if target.number == 0 and used % 4 == 1:
-            return _CHALLENGE
+        used = sum(outcome.target == target.name and outcome.phase != "bracket" for outcome in self.outcomes)
         return order[used % len(order)] * min(max(target.belief.noise, _NOISE_LEAST), _NOISE_MOST)
 
     def _bracket(self, target: _Target) -> float:
@@ -310,6 +348,7 @@ class Search:
             confidence=config.confidence,
             reason=reason,
             noise=target.belief.noise if target.bracketed else None,
+            life_noise=target.belief.life_noise if target.bracketed else None,
             carried_msg_s=None if carried is None else math.exp(carried),
             explained=self._explained(target, reason),
         )

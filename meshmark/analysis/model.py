@@ -54,6 +54,21 @@ class LedgerLine(Value):
     system_s_per_gb: float
 
 
+class Traffic(Value):
+    """Bytes of one path as predicted from records, batches, replication and readers, and as counted."""
+
+    path: str = Field(description="log, produce, replicate, consume, HOST sends, HOST receives")
+    counter: str = Field(description="what counted it")
+    predicted_bytes: float
+    slack_bytes: float = Field(
+        description="what may come on top and cannot be predicted: fetch requests, small TLS records"
+    )
+    counted_bytes: float | None
+    error: float | None = Field(description="counted / predicted - 1")
+    holds: bool | None = Field(description="within 2 % and the slack; null: not counted, or too little to judge")
+    explained: str
+
+
 class Evidence(Value):
     """How much of one resource was used in the window."""
 
@@ -115,6 +130,7 @@ class RepeatSummary(Figures):
     still_rising: bool = Field(False, description="throughput still rose with the last client: a lower bound")
     trials: tuple[TrialSummary, ...]
     path: tuple[PathCheck, ...] = Field((), description="of the trial that counts")
+    traffic: tuple[Traffic, ...] = Field((), description="of the trial that counts, from its start to its end")
     ledger: tuple[LedgerLine, ...] = Field((), description="of the trial that counts: CPU by host")
     proofs: tuple[Proof, ...] = ()
     limited_by: tuple[str, ...]

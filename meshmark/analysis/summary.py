@@ -12,6 +12,7 @@ from meshmark.analysis import environment, limits, stats, warnings
 from meshmark.analysis.figures import figures, mean_figures
 from meshmark.analysis.ledger import ledger, lines, mean_lines
 from meshmark.analysis.model import Interval, RepeatSummary, ScenarioSummary, Summary, TrialSummary, Verdict
+from meshmark.analysis.traffic import traffic
 from meshmark.plan import Plan, Scenario
 from meshmark.record import Trial
 from meshmark.store import RoundData, Run
@@ -78,6 +79,7 @@ def _repeat(found: RoundData, scenario: Scenario, cpus: int) -> RepeatSummary:
         still_rising=rising,
         trials=tuple(_trial(trial, carried) for trial in found.trials),
         path=carried.path if carried else (),
+        traffic=traffic(carried, scenario) if carried else (),
         ledger=lines(carried, ledger(carried, scenario, cpus)) if carried else (),
         proofs=found.proofs,
         limited_by=limited_by,

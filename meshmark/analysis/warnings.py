@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from meshmark.analysis.ledger import UNUSABLE_SHARE
 from meshmark.analysis.model import RepeatSummary, ScenarioSummary
+from meshmark.analysis.traffic import amiss
 from meshmark.store import Run
 from meshmark.units import percent
 
@@ -55,6 +56,7 @@ def _of_repeat(name: str, repeat: RepeatSummary) -> Iterator[str]:
     if not repeat.valid:
         reasons = [f"step {trial.step}: {reason}" for trial in repeat.trials for reason in trial.reasons]
         yield f"{name}, repeat {repeat.repeat} does not count: {'; '.join(reasons) or repeat.chosen}"
+    yield from (f"{name}, repeat {repeat.repeat}: {text}" for text in amiss(repeat.traffic))
     for proof in repeat.proofs:
         if not proof.holds:
             yield f"{name}, repeat {repeat.repeat}: {proof.name} does not hold at {proof.host}: {proof.detail}"

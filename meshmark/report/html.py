@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from meshmark.analysis.model import Summary
-from meshmark.report import sections, view
+from meshmark.report import accounts, sections, view
 from meshmark.store import Run
 
 _TEMPLATES = jinja2.Environment(
@@ -40,6 +40,7 @@ def html(run: Run, summary: Summary) -> str:
         repeats=sections.repeats(summary),
         ledgers=sections.ledgers(summary),
         path=sections.path(summary),
+        traffic=accounts.traffic(summary),
         proofs=sections.proofs(summary),
         rounds=sections.rounds(run),
         configurations=sections.configurations(run),

@@ -17,6 +17,7 @@ import pytest
 from pyroute2 import IPRoute
 
 from meshmark.analysis.ledger import UNUSABLE_SHARE, ledger
+from meshmark.analysis.traffic import amiss, traffic
 from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.cgroups import make_group
 from meshmark.backends.lab.instance import instance
@@ -321,10 +322,11 @@ def test_a_sidecar_that_hangs_or_talks_nonsense_has_no_values_and_is_asked_again
     assert seen[-1]["broker-1/sidecar/inbound_rx_bytes"] == 42
 
 
-@pytest.mark.parametrize(("data_plane", "groups"), [(DataPlane.ISTIO, 1), (DataPlane.ISTIO_MTLS, 0)])
-def test_the_sidecars_of_a_real_trial_explain_every_byte_that_kafka_moved(
-    tmp_path: Path, data_plane: DataPlane, groups: int
-) -> None:
+@pytest.mark.parametrize(
+    ("data_plane", "groups", "checks"),
+    [(DataPlane.PLAIN, 1, 0), (DataPlane.KAFKA_TLS, 0, 0), (DataPlane.ISTIO, 1, 11), (DataPlane.ISTIO_MTLS, 0, 10)],
+)
+def test_a_real_trials_bytes_and_cpu_add_up(tmp_path: Path, data_plane: DataPlane, groups: int, checks: int) -> None:
     scenario = Scenario(
         name="mesh",
         data_plane=data_plane,
@@ -345,10 +347,13 @@ def test_the_sidecars_of_a_real_trial_explain_every_byte_that_kafka_moved(
     (only,) = load(tmp_path / "run").rounds
     (trial,) = only.trials
     assert trial.valid, trial.reasons
-    assert len(trial.path) == (11 if groups else 10)
+    assert len(trial.path) == checks
     assert all(key.split("/")[2] in METRICS for key in trial.counters_end)
+    rows = traffic(trial, scenario)
+    assert len(rows) == (10 if groups else 9)
+    assert amiss(rows) == ()
     book = ledger(trial, scenario, cpus)
-    assert all(each is not None for each in (book.brokers, book.sidecars, book.clients, book.meshmark, book.others))
+    assert all(each is not None for each in (book.brokers, book.clients, book.meshmark, book.others))
     assert book.unattributed_share is not None
     assert abs(book.unattributed_share) <= UNUSABLE_SHARE
     hosts = ("broker-1", "broker-2", "broker-3")

@@ -29,7 +29,7 @@ from meshmark.worker_protocol import Batches, Schedule, WorkerCommand, WorkerRep
 
 FloatArray = NDArray[np.float64]
 
-RECORD_OVERHEAD_BYTES = 8
+RECORD_OVERHEAD_BYTES = 9.36
 BATCH_RECORDS = 100
 BATCH_OVERHEAD_BYTES = 61
 REQUEST_OVERHEAD_BYTES = 90

@@ -29,6 +29,7 @@ PACKETS_PER_MB = {
     DataPlane.ISTIO: 42.0,
     DataPlane.ISTIO_MTLS: 90.0,
 }
+PACKET_HEADER_BYTES = 66
 DISK_BYTES_S = 400e6
 NETWORK_BYTES_S = {DataPlane.PLAIN: 1.2e9, DataPlane.ISTIO: 0.9e9, DataPlane.ISTIO_MTLS: 0.7e9}
 
@@ -141,7 +142,8 @@ class _System:
             values |= _process(f"{host}/kafka", payload_mb * 6e-3)
             values[f"{host}/kafka/log_bytes"] = live * factor * led
             values[f"{host}/kafka/leader_log_bytes"] = live * led
-            values |= _interface(f"{host}/net", total * factor * led, packets * 0.8 * led)
+            sent, received = total * (factor - 1 + groups) * led, (requests + total * (factor - 1)) * led
+            values |= _interface(f"{host}/net", sent, received, packets * 0.8 * led)
             if self.scenario.data_plane.sidecars:
                 values |= _process(f"{host}/sidecar", payload_mb * 2e-3)
                 values[f"{host}/sidecar/inbound_rx_bytes"] = requests * led * seen
@@ -151,7 +153,8 @@ class _System:
                 values[f"{host}/sidecar/connections"] = 24.0
         for host in clients:
             values |= _process(f"{host}/client", payload_mb * 3e-3 / len(clients))
-            values |= _interface(f"{host}/net", requests / len(clients), packets * 0.2 / len(clients))
+            sent, received = requests / len(clients), total * groups / len(clients)
+            values |= _interface(f"{host}/net", sent, received, packets * 0.2 / len(clients))
             if self.scenario.data_plane.sidecars:
                 values |= _process(f"{host}/sidecar", payload_mb * 1e-3 / len(clients))
                 values[f"{host}/sidecar/outbound_tx_bytes"] = requests / len(clients) * seen
@@ -198,10 +201,10 @@ def _process(component: str, cpu_s: float) -> Counters:
     }
 
 
-def _interface(component: str, byte_count: float, packets: float) -> Counters:
+def _interface(component: str, sent: float, received: float, packets: float) -> Counters:
     return {
-        f"{component}/tx_bytes": byte_count,
-        f"{component}/rx_bytes": byte_count,
+        f"{component}/tx_bytes": sent + packets * PACKET_HEADER_BYTES,
+        f"{component}/rx_bytes": received + packets * PACKET_HEADER_BYTES,
         f"{component}/tx_packets": packets,
         f"{component}/rx_packets": packets,
     }

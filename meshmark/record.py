@@ -238,6 +238,10 @@ class Proof(Model):
     detail: str
 
 
+NOT_ACCEPTED = "_NOT_ACCEPTED"
+"""The error name of records that an open load gave up when it was stopped, before the client had room for them."""
+
+
 class LoadTotals(Model):
     """Accounting of records; `offered = acknowledged + failed + unknown + outstanding` always holds.
 
@@ -255,6 +259,11 @@ class LoadTotals(Model):
     unstamped: int = Field(0, description="consumed records without a send time of this load: no end-to-end latency")
     negative: int = Field(0, description="latencies below zero, in no histogram: clocks that differ")
     errors: dict[str, int] = Field(default_factory=dict, description="error name -> records, failed and unknown")
+
+    @property
+    def not_accepted(self) -> int:
+        """Of the failed: given up at the stop, never sent. Backlog of the system, not an error of it."""
+        return self.errors.get(NOT_ACCEPTED, 0)
 
     @property
     def closed(self) -> bool:
@@ -358,6 +367,7 @@ class Trial(Model):
     latency: Latency | None = Field(None, description="of the records acknowledged in the window")
     end_to_end: Latency | None = Field(None, description="of the records consumed in the window")
     lateness: Lateness | None = Field(None, description="of the generator in the window")
+    priority: str = Field("", description="of the threads that paced an open loop: SCHED_RR 1, nice -10 or normal")
     batch: BatchFill
     counters_start: Counters
     counters_end: Counters

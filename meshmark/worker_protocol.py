@@ -89,5 +89,6 @@ class WorkerReport(Model):
     latency: str = Field("", description="encoded histogram, cumulative: intended send to acknowledgement")
     end_to_end: str = Field("", description="encoded histogram, cumulative: intended send to consumer")
     lateness: str = Field("", description="encoded histogram, cumulative: the worker's own delay")
+    priority: str = Field("", description="of the thread that paces an open loop")
     error: str = ""
     text: str = ""

@@ -96,6 +96,7 @@ def as_json(result: LoadResult) -> dict[str, Any]:
         "acknowledged_bytes": totals.acknowledged_bytes,
         "latency_ms": _latency_ms(result.end.latency),
         "lateness": _lateness(result.end.lateness),
+        "priority": result.end.priority,
         "valid": not result.invalid,
         "invalid": result.invalid,
         "cpu_s": round(result.end.cpu_user_s + result.end.cpu_system_s, 3),

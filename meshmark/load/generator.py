@@ -321,9 +321,7 @@ def _finish_timeout_s(worker: _Worker) -> float:
     spec = worker.spec
     if spec.role == "consumer":
         return DRAIN_S + FINISH_MARGIN_S
-    # In open loop a record that was due at the end may be taken by the client as late as DRAIN_S after it.
-    held_back_s = DRAIN_S if spec.schedule else 0.0
-    return held_back_s + message_timeout_s(spec.config) + FINISH_MARGIN_S
+    return message_timeout_s(spec.config) + FINISH_MARGIN_S
 
 
 def _ago(clock: Clock, report: WorkerReport) -> str:

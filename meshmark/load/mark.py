@@ -24,7 +24,7 @@ class Mark(Model):
     """The sum over all workers at one instant; everything is cumulative since the load began, or since another mark.
 
     Latencies and lateness are null in closed loop, `end_to_end` without consumers of stamped records, `lag` without
-    consumers."""
+    consumers. `priority` is that of the producers' pacing threads in open loop."""
 
     time_s: float
     clients: int
@@ -37,6 +37,7 @@ class Mark(Model):
     end_to_end: Latency | None = None
     lateness: Lateness | None = None
     lag: int | None = None
+    priority: str = ""
     notes: tuple[str, ...] = ()
 
     def since(self, earlier: Mark) -> Mark:
@@ -87,6 +88,7 @@ def summed(
         end_to_end=latency(arrived) if any(spec.stamp for spec in consumers) else None,
         lateness=lateness(total(report.lateness for report in reports)) if open_loop else None,
         lag=len(consumers) * totals.acknowledged - (totals.consumed - totals.unstamped) if consumers else None,
+        priority=", ".join(sorted({report.priority for report in reports if report.priority})),
         notes=notes,
     )
 

@@ -4,8 +4,8 @@ A record's life has an intended send time (the schedule's), the moment at which 
 its delivery report was seen, and the one at which a consumer saw it. Only what is in here turns them into latencies,
 so this is the place to look at, and to break on purpose, when the instrument itself is tested.
 
-Limits: a delivery report or a record is seen when the worker polls, a pass of its loop (about a millisecond) after it
-came at the latest; so latencies are too long by that much, never too short. Values are microseconds, whole ones.
+Limits: a delivery report or a record is seen when the worker polls, a pass of its loop (some two milliseconds) after
+it came at the latest; so latencies are too long by that much, never too short. Values are microseconds, whole ones.
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ from meshmark.plan import ConfigValue
 
 # Closed loop: at these queue lengths 5 ms of idle queue cost nothing, and a pass over 20 connections costs some 20 us.
 TICK_S = 0.005
-# Open loop: how finely due records are handed over, and delivery reports seen. A pass over 20 connections costs some
-# tens of microseconds, so this is a few percent of a core, and latencies are at most this much too long.
-OPEN_LOOP_TICK_S = 0.001
+# Open loop: how finely due records are handed over, and delivery reports seen. A pass costs a hundred microseconds or
+# two where brokers share the cores and their caches, so this is some percent of a core; latencies are too long by a
+# tick and a pass at most.
+OPEN_LOOP_TICK_S = 0.002
 # librdkafka's own default, five minutes, would let a run with a dead broker hang for that long at its end.
 MESSAGE_TIMEOUT_MS = 30_000
-# How long a consumer goes on after `stop` to reach the end offsets of that moment, and how long a producer in open
-# loop goes on to hand over what was due by then.
+# How long a consumer goes on after `stop` to reach the end offsets of that moment.
 DRAIN_S = 30.0
 # Aliases of one setting; the first one that is given counts.
 _MESSAGE_TIMEOUT_KEYS = ("message.timeout.ms", "delivery.timeout.ms")

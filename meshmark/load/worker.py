@@ -2,7 +2,7 @@
 
     python -m meshmark.load.worker
 
-One thread that looks every millisecond or few: what came back is counted, what has room is filled, commands are
+One thread that looks every few milliseconds: what came back is counted, what has room is filled, commands are
 answered. It ends when it is told to, when it cannot go on (after an `error` report), and when its standard input
 closes, so it never outlives the one who started it.
 """
@@ -26,6 +26,7 @@ from meshmark.errors import MeshmarkError
 from meshmark.load.clients import Client, ClientError, native
 from meshmark.load.clients.librdkafka import Consumer, Producer
 from meshmark.load.clients.open_loop import OpenLoopProducer
+from meshmark.load.priority import raise_priority
 from meshmark.worker_protocol import WorkerCommand, WorkerReport, WorkerSpec
 
 CONNECT_POLL_S = 0.005
@@ -87,6 +88,8 @@ class Worker:
     def __init__(self, spec: WorkerSpec, channel: Channel) -> None:
         self._spec = spec
         self._channel = channel
+        # Before the client exists: its own threads keep normal priority.
+        self._priority = raise_priority() if spec.schedule else ""
         self._client = _client(spec)
         self._next_report_s = math.inf
         self._stopping = False
@@ -159,6 +162,7 @@ class Worker:
             latency=recorder.latency.encode(),
             end_to_end=recorder.end_to_end.encode(),
             lateness=recorder.lateness.encode(),
+            priority=self._priority,
             error=error,
             text=text,
         )

@@ -24,7 +24,7 @@ from meshmark.clock import Clock
 from meshmark.histogram import Histogram, total
 from meshmark.pacer import Pacer
 from meshmark.plan import Workload
-from meshmark.record import LoadTotals
+from meshmark.record import NOT_ACCEPTED, LoadTotals
 from meshmark.worker_protocol import Batches, Schedule, WorkerCommand, WorkerReport, WorkerSpec
 
 FloatArray = NDArray[np.float64]
@@ -35,7 +35,6 @@ BATCH_OVERHEAD_BYTES = 61
 REQUEST_OVERHEAD_BYTES = 90
 CONSUMER_S = 0.001
 """From the acknowledgement of a record to its consumer."""
-NOT_ACCEPTED = "_NOT_ACCEPTED"
 _QUEUE_MESSAGES = 100_000  # librdkafka's default
 _SHOWN = 1_000
 

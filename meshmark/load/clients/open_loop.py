@@ -1,10 +1,14 @@
 """A producer in open loop: every record has an intended send time, whatever the system makes of the ones before it.
 
-Due records are dealt to the connections in turn, so that each has its share of the schedule, at every pass of the
-worker's loop. A connection stays at a partition until it has given it a batch, or until `linger.ms` has sent what it
-had. Records for which no connection has room are held back and stay due: they count as offered and outstanding, and
-their latency goes on. After `stop` nothing new comes due; what is held back has `DRAIN_S` to be taken, then it has
-failed as `_NOT_ACCEPTED`.
+What has come due since the last pass of the worker's loop goes to one connection, up to a batch (as much as it gives
+to a partition at once); the rest, and what comes due next, to the connections after it in turn. So each has its share
+of the schedule, as a burst now and then: a few records for every connection at every pass would be as many calls, and
+wake-ups of as many threads. A connection stays at a partition until it has given it a batch, or until `linger.ms` has
+sent what it had.
+
+Records for which no connection has room are held back and stay due: they count as offered and outstanding, and
+their latency goes on. At `stop` nothing new comes due, and what is held back is given up: it has failed as
+`_NOT_ACCEPTED`, the system's backlog rather than an error of it.
 
 The intended time travels with the record: as its opaque, which comes back with the delivery report, and for consumers
 in the first bytes of its value, followed by the load's stamp.
@@ -19,11 +23,10 @@ from meshmark.load.agenda import Agenda
 from meshmark.load.clients import native
 from meshmark.load.clients.librdkafka import Producer, ProducerConnection, Selection
 from meshmark.load.recorder import Recorder
-from meshmark.load.settings import DRAIN_S, OPEN_LOOP_TICK_S
-from meshmark.record import LoadTotals
+from meshmark.load.settings import OPEN_LOOP_TICK_S
+from meshmark.record import NOT_ACCEPTED, LoadTotals
 from meshmark.worker_protocol import Schedule, WorkerSpec
 
-NOT_ACCEPTED = "_NOT_ACCEPTED"
 _TICK_NS = round(OPEN_LOOP_TICK_S * 1e9)
 
 
@@ -37,7 +40,7 @@ class OpenLoopProducer(Producer):
         self._schedule = schedule
         self._agenda: Agenda | None = None
         self._looked_ns = 0
-        self._give_up_ns = 0
+        self._until_ns: int | None = None
         self._turn = 0
 
     def __enter__(self) -> OpenLoopProducer:
@@ -53,10 +56,9 @@ class OpenLoopProducer(Producer):
         self._agenda = Agenda(self._schedule, origin_s)
 
     def stop(self, until_s: float) -> None:
-        until_ns = max(self.recorder.now_ns(), round(until_s * 1e9))
-        self._give_up_ns = until_ns + round(DRAIN_S * 1e9)
+        self._until_ns = max(self.recorder.now_ns(), round(until_s * 1e9))
         if self._agenda:
-            self._agenda.close(until_ns)
+            self._agenda.close(self._until_ns)
 
     def serve(self) -> None:
         self._take_events()
@@ -103,46 +105,39 @@ class OpenLoopProducer(Producer):
         now_ns = self.recorder.now_ns()
         looked_ns, self._looked_ns = self._looked_ns, now_ns
         agenda.look(now_ns)
-        room = sum(max(0, connection.capacity - connection.outstanding) for connection in self._connections)
-        while agenda.held and room > 0:
-            intended_ns = agenda.upcoming(min(room, len(self._messages)))
+        while agenda.held:
+            intended_ns = agenda.upcoming(self._chunk)
             taken = self._deal(intended_ns, now_ns)
             agenda.take(taken)
-            room -= taken
             self.recorder.handed_over(intended_ns[:taken], looked_ns, now_ns)
             if taken < len(intended_ns):
-                break  # full by bytes before it was full by records
-        if agenda.held and self._give_up_ns and now_ns > self._give_up_ns:
+                break
+        if agenda.held and self._until_ns is not None and now_ns >= self._until_ns:
             dropped = agenda.drop()
             self._failed += dropped
             self._errors[NOT_ACCEPTED] += dropped
 
     def _deal(self, intended_ns: NDArray[np.int64], now_ns: int) -> int:
-        """Gives the records to the connections as if dealt one by one, while there is room. How many they took."""
-        count, connections = len(intended_ns), self._connections
+        """Gives the records, a batch at most, to the next connection with room for all of them. How many it took."""
+        count = len(intended_ns)
+        connection = self._next_with_room(count)
+        if connection is None:
+            return 0
         first = self._rows(count)
         self._messages["opaque"][first : first + count] = intended_ns
         if self._spec.stamp:
             self._sent_at[first : first + count] = intended_ns
-        given = 0
-        for place in range(min(count, len(connections))):
-            share = (count + len(connections) - 1 - place) // len(connections)
-            given += self._give(self._at(place), first + given, share, now_ns)
-        if given < count:  # some had no room for their share; whoever has takes it
-            for place in range(len(connections)):
-                given += self._give(self._at(place), first + given, count - given, now_ns)
-        self._turn = (self._turn + count) % len(connections)
-        return given
-
-    def _at(self, place: int) -> ProducerConnection:
-        return self._connections[(self._turn + place) % len(self._connections)]
-
-    def _give(self, connection: ProducerConnection, first: int, most: int, now_ns: int) -> int:
-        """How many of these rows, the first of them, the connection took."""
-        count = min(most, connection.capacity - connection.outstanding)
-        if count <= 0:
-            return 0
         topic, partition = connection.stop_for(count, self._chunk, now_ns)
         # A stamped row is written to again while the record is still under way, so the client copies it.
         flags = native.FLAG_COPY if self._spec.stamp else 0
+        # Fewer when its queue is full by bytes before it is full by records.
         return self._produce(connection, topic, partition, first, count, flags)
+
+    def _next_with_room(self, count: int) -> ProducerConnection | None:
+        connections = self._connections
+        for place in range(self._turn, self._turn + len(connections)):
+            connection = connections[place % len(connections)]
+            if connection.capacity - connection.outstanding >= count:
+                self._turn = (place + 1) % len(connections)
+                return connection
+        return None

@@ -1,31 +1,37 @@
-"""Client CPU seconds per million acknowledged records: Kafka's ProducerPerformance against meshmark's load worker.
+"""Client CPU seconds per million acknowledged records: meshmark's load worker, a program in C, Kafka's own tool.
 
-Both send the same number of records of the same size, with the same producer settings over one connection per broker,
-from the same lab host to the same cluster. CPU is that of the whole process, start and JIT or imports included, so
-short runs favour neither: take at least half a million records. ProducerPerformance reads its payloads from a file,
-since drawing 512 random letters for each record, as it does by default, would be most of what it does.
+The C program (`rdkafka_producer.c`) runs on the same librdkafka as the worker and does what the producer of
+rdkafka_performance does. All send the same number of records of the same size, with the same producer settings and the
+same number of connections (Kafka's tool has one), from the same lab host to the same cluster. CPU is that of the whole
+process, start and JIT or imports included, so short runs favour none: take at least half a million records. Kafka's
+tool reads its payloads from a file, since drawing 512 random letters for each record, as it does by default, would be
+most of what it does.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import itertools
 import json
 import os
 import re
+import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import count
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bench.pairs import interleaved, ratios
+from bench.pairs import ratios, rounds
 from meshmark.backends.lab.backend import lab
 from meshmark.clock import SystemClock
 from meshmark.cluster import Cluster, TopicLayout
 from meshmark.kafka import distribution
+from meshmark.load.clients import native
 from meshmark.load.generator import load, producer_spec
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, Workload
 
 TOOLS = "kafka-tools-4.3.1"
 LIMIT_S = 120.0
@@ -33,7 +39,7 @@ POLL_S = 0.1
 SEED = 1
 
 
-def scenario(batch_size: int) -> Scenario:
+def scenario(batch_size: int, connections: int) -> Scenario:
     settings = {
         "acks": "all",
         "batch.size": batch_size,
@@ -41,50 +47,93 @@ def scenario(batch_size: int) -> Scenario:
         "enable.idempotence": False,
         "linger.ms": 5,
         "max.in.flight.requests.per.connection": 5,
+        # What 20 connections of a plan hold together.
+        "queue.buffering.max.messages": 40_000 // connections,
     }
-    workload = Workload(topics=1, partitions_per_topic=9, workers=1, producer_config=settings)
+    workload = Workload(topics=1, partitions_per_topic=9, workers=connections, producer_config=settings)
     return Scenario(name="plain", data_plane=DataPlane.PLAIN, cluster=ClusterSpec(), workload=workload)
 
 
-def meshmark_cpu_s(cluster: Cluster, workload: Workload, layout: TopicLayout, records: int) -> float:
-    """Per million records. The queue holds what 20 connections of a plan hold together."""
-    queue = {"queue.buffering.max.messages": 40_000}
-    spec = producer_spec(
-        workload.model_copy(update={"producer_config": {**workload.producer_config, **queue}}),
-        cluster,
-        layout,
-        client=1,
-        seed=SEED,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Of every client."""
+
+    cluster: Cluster
+    workload: Workload
+    records: int
+    payloads: Path
+    c_program: Path
+
+
+def worker_cpu_s(asked: Asked, layout: TopicLayout) -> float:
+    spec = producer_spec(asked.workload, asked.cluster, layout, client=1, seed=SEED)
     clock = SystemClock()
-    with load(cluster, [spec], clock) as running:
+    with load(asked.cluster, [spec], clock) as running:
         running.start()
         until = clock.now() + LIMIT_S
-        while clock.now() < until and running.mark().totals.acknowledged < records:
+        while clock.now() < until and running.mark().totals.acknowledged < asked.records:
             clock.sleep(POLL_S)
         end = running.stop()
     return (end.cpu_user_s + end.cpu_system_s) / end.totals.acknowledged * 1e6
 
 
-def kafka_cpu_s(cluster: Cluster, workload: Workload, layout: TopicLayout, records: int, payloads: Path) -> float:
-    """Per million records, with the JVM options of Kafka's own start script."""
-    (topic,) = {topic for topic, _ in layout.leaders}
-    settings = {"bootstrap.servers": cluster.bootstrap_servers, **workload.producer_config}
+def c_cpu_s(asked: Asked, layout: TopicLayout) -> float:
+    settings = {"bootstrap.servers": asked.cluster.bootstrap_servers, **asked.workload.producer_config}
+    size, connections = asked.workload.message_size, asked.workload.workers
+    words = [_topic(layout), str(asked.records), str(size), str(connections), *_words(settings)]
+    return _command_cpu_s(asked.cluster, [str(asked.c_program), *words], r"(\d+) records acknowledged")
+
+
+def kafka_cpu_s(asked: Asked, layout: TopicLayout) -> float:
+    """With the JVM options of Kafka's own start script."""
+    settings = {"bootstrap.servers": asked.cluster.bootstrap_servers, **asked.workload.producer_config}
+    del settings["queue.buffering.max.messages"]
     jars = ":".join(map(str, distribution.fetch(TOOLS)))
     argv = [
-        *("python", "-m", "bench.rusage", str(distribution.java().path)),
-        *("-Xmx512M", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-cp", jars),
-        *("org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", str(records)),
-        *("--throughput", "-1", "--payload-file", str(payloads), "--producer-props"),
-        *(f"{key}={str(value).lower()}" for key, value in settings.items()),
+        *(str(distribution.java().path), "-Xmx512M", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"),
+        *("-cp", jars, "org.apache.kafka.tools.ProducerPerformance", "--topic", _topic(layout)),
+        *("--num-records", str(asked.records), "--throughput", "-1", "--payload-file", str(asked.payloads)),
+        *("--producer-props", *_words(settings)),
     ]
-    with cluster.spawn(cluster.client_hosts[0], argv, name="producer-performance") as process:
+    return _command_cpu_s(asked.cluster, argv, r"(\d+) records sent")
+
+
+CLIENTS: dict[str, Callable[[Asked, TopicLayout], float]] = {
+    "librdkafka": worker_cpu_s,
+    "C": c_cpu_s,
+    "ProducerPerformance": kafka_cpu_s,
+}
+"""Name -> CPU seconds per million records. The first that is asked for also warms up the brokers."""
+
+
+def _topic(layout: TopicLayout) -> str:
+    (topic,) = {topic for topic, _ in layout.leaders}
+    return topic
+
+
+def _words(settings: Mapping[str, ConfigValue]) -> list[str]:
+    return [f"{key}={str(value).lower()}" for key, value in settings.items()]
+
+
+def _command_cpu_s(cluster: Cluster, argv: Sequence[str], said: str) -> float:
+    """Per million records, by how many its last line says."""
+    wrapped = ["python", "-m", "bench.rusage", *argv]
+    with cluster.spawn(cluster.client_hosts[0], wrapped, name="bench-client") as process:
         line = process.read_line(LIMIT_S)
     told = json.loads(line or "{}")
-    sent = re.match(r"(\d+) records sent", told.get("last_line", ""))
+    sent = re.match(said, told.get("last_line", ""))
     if not sent:
-        raise SystemExit(f"ProducerPerformance printed no result: {told}")
+        raise SystemExit(f"{argv[0]} printed no result: {told}")
     return float(told["cpu_s"]) / int(sent[1]) * 1e6
+
+
+def compiled(directory: Path) -> Path:
+    """The C program, against the library that the worker loads."""
+    source, program = Path(__file__).with_name("rdkafka_producer.c"), directory / "rdkafka_producer"
+    library = native.library_path()
+    flags = ["-O2", f"-Wl,-rpath,{library.parent}", "-Wl,--allow-shlib-undefined"]
+    subprocess.run(["cc", "-o", str(program), str(source), str(library), *flags], check=True)
+    return program
 
 
 def write_payloads(path: Path, size: int) -> None:
@@ -95,42 +144,50 @@ def write_payloads(path: Path, size: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=int, default=1_000_000, help="of each run")
-    parser.add_argument("--batch-size", type=int, default=16_384, help="batch.size of both; 16384 is Kafka's default")
+    parser.add_argument("--batch-size", type=int, default=16_384, help="batch.size of all; 16384 is Kafka's default")
+    parser.add_argument("--connections", type=int, default=1, help="of all but Kafka's tool, which has one")
+    parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=list(CLIENTS))
     given = parser.parse_args()
 
-    asked = scenario(given.batch_size)
+    asked = scenario(given.batch_size, given.connections)
     distribution.fetch(TOOLS)
-    with lab("bench") as backend, tempfile.TemporaryDirectory() as directory:
+    with lab("bench") as backend, tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
         backend.prepare(Plan(name="client-cpu", scenarios=(asked,)))
-        payloads = Path(directory) / "payloads"
+        payloads = directory / "payloads"
         write_payloads(payloads, asked.workload.message_size)
         with backend.cluster(asked) as cluster:
-            compare(cluster, asked.workload, payloads, records=given.records, pairs=given.pairs)
+            all_alike = Asked(
+                cluster=cluster,
+                workload=asked.workload,
+                records=given.records,
+                payloads=payloads,
+                c_program=compiled(directory),
+            )
+            compare(all_alike, given.clients, given.rounds)
 
 
-def compare(cluster: Cluster, workload: Workload, payloads: Path, *, records: int, pairs: int) -> None:
-    numbers = count(1)
+def compare(asked: Asked, names: Sequence[str], count: int) -> None:
+    numbers = itertools.count(1)
 
-    def on_new_topic(measure: Callable[[TopicLayout], float]) -> float:
-        layout = cluster.create_topics(workload, f"bench-{next(numbers)}")
-        value = measure(layout)
-        cluster.delete_topics(layout)
+    def measured(name: str) -> float:
+        layout = asked.cluster.create_topics(asked.workload, f"bench-{next(numbers)}")
+        value = CLIENTS[name](asked, layout)
+        asked.cluster.delete_topics(layout)
         return value
 
-    def kafka() -> float:
-        return on_new_topic(lambda layout: kafka_cpu_s(cluster, workload, layout, records, payloads))
-
-    def own() -> float:
-        return on_new_topic(lambda layout: meshmark_cpu_s(cluster, workload, layout, records))
-
-    own()  # the brokers' JVMs are cold
-    done = []
-    for pair in interleaved(kafka, own, pairs=pairs, seed=SEED):
-        done.append(pair)
-        print(f"CPU s per million records: ProducerPerformance {pair[0]:.2f}, meshmark {pair[1]:.2f}", flush=True)
-    print(f"ProducerPerformance / meshmark: {ratios(done)}")
+    measured(names[0])  # the brokers' JVMs are cold
+    done: list[dict[str, float]] = []
+    for values in rounds({name: partial(measured, name) for name in names}, count=count, seed=SEED):
+        done.append(values)
+        told = ", ".join(f"{name} {values[name]:.2f}" for name in names)
+        print(f"CPU s per million records: {told}", flush=True)
+    for name in names:
+        if name != "C" and "C" in names:
+            print(f"records per CPU second, {name} / C: {ratios([(each['C'], each[name]) for each in done])}")
 
 
 if __name__ == "__main__":

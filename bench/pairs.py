@@ -1,10 +1,10 @@
-"""Two things that take turns: the order within each pair is drawn, the ratio is taken within each pair."""
+"""Things that take turns: the order within each pair or round is drawn, the ratio is taken within it."""
 
 from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -31,6 +31,15 @@ def interleaved(
         else:
             value = second()
             yield first(), value
+
+
+def rounds(things: Mapping[str, Callable[[], float]], *, count: int, seed: int) -> Iterator[dict[str, float]]:
+    """What each gave, round by round, as they come."""
+    order = random.Random(seed)
+    for _ in range(count):
+        names = list(things)
+        order.shuffle(names)
+        yield {name: things[name]() for name in names}
 
 
 def ratios(pairs: Sequence[tuple[float, float]]) -> Ratios:

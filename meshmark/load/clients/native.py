@@ -145,9 +145,8 @@ class TopicPartitionList(ctypes.Structure):
     _fields_ = [("cnt", c_int), ("size", c_int), ("elems", POINTER(TopicPartition))]
 
 
-@cache
-def library() -> Any:
-    """The loaded librdkafka, prototypes set."""
+def library_path() -> Path:
+    """The librdkafka that the confluent_kafka package brings, and has loaded now."""
     advice = "Install the lab's packages: `pip install 'meshmark[lab]'`."
     try:
         import confluent_kafka.cimpl  # noqa: F401 (loading it maps librdkafka)
@@ -157,7 +156,13 @@ def library() -> Any:
     paths = sorted(path for path in mapped if "librdkafka" in path.rpartition("/")[2])
     if not paths:
         raise MissingRequirement("confluent_kafka has not loaded a shared librdkafka", hint=advice)
-    lib = ctypes.CDLL(paths[0])
+    return Path(paths[0])
+
+
+@cache
+def library() -> Any:
+    """The loaded librdkafka, prototypes set."""
+    lib = ctypes.CDLL(str(library_path()))
     for name, (result, arguments) in _PROTOTYPES.items():
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments

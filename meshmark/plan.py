@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 ConfigValue = str | int | float | bool
+ClientKind = Literal["librdkafka", "raw"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -63,6 +64,9 @@ class Workload(Model):
     replication_factor: int = Field(3, ge=1, le=9)
     message_size: int = Field(512, ge=16, le=1_000_000, description="bytes of value; content is incompressible")
     workers: int = Field(20, ge=1, le=10_000, description="producer connections of one producing client")
+    client: ClientKind = Field(
+        "librdkafka", description="of producers; raw: record batches encoded once, at least once, cheap in CPU"
+    )
     subscriptions_per_topic: int = Field(0, ge=0, le=64, description="consumer groups that read everything")
     consumer_per_subscription: int = Field(1, ge=1, le=64, description="consumers in each group")
     topic_config: dict[str, ConfigValue] = Field({"min.insync.replicas": 2})

@@ -20,7 +20,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from meshmark.pacer import PacerSpec
-from meshmark.plan import ConfigValue, Model
+from meshmark.plan import ClientKind, ConfigValue, Model
 from meshmark.record import LoadTotals
 
 
@@ -41,6 +41,7 @@ class Schedule(Model):
 class WorkerSpec(Model):
     name: str
     role: Literal["producer", "consumer"]
+    client: ClientKind = Field("librdkafka", description="of a producer; a consumer is always librdkafka")
     bootstrap_servers: str
     client_config: dict[str, str]
     config: dict[str, ConfigValue]

@@ -40,6 +40,9 @@ def load(
     message_size: Annotated[int, typer.Option("--message-size", metavar="BYTES", help="Of each value.")] = 512,
     workers: Annotated[int, typer.Option("--workers", metavar="N", help="Producer connections of each client.")] = 20,
     clients: Annotated[int, typer.Option("--clients", metavar="N", help="Processes that share the rate.")] = 1,
+    client: Annotated[
+        str, typer.Option("--client", metavar="KIND", help="librdkafka, or raw: batches encoded once, cheap in CPU.")
+    ] = "librdkafka",
     producer_property: Annotated[
         list[str] | None,
         typer.Option("--producer-property", metavar="KEY=VALUE", help="A producer setting, e.g. acks=1; repeatable."),
@@ -68,6 +71,7 @@ def load(
         message_size=message_size,
         workers=workers,
         clients=clients,
+        client=client,
         producer_config=_settings(producer_property or []),
         client_config=_client_config(command_config),
         seed=seed,

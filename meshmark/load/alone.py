@@ -17,7 +17,7 @@ from meshmark.clock import Clock
 from meshmark.load.generator import LEAD_S, Load, Mark, Spawner, load
 from meshmark.load.mark import generator_fault
 from meshmark.pacer import Arrivals, Constant, PacerSpec, Rate
-from meshmark.plan import ConfigValue, Model, Seconds, Workload
+from meshmark.plan import ClientKind, ConfigValue, Model, Seconds, Workload
 from meshmark.record import LoadInterval
 from meshmark.worker_protocol import Schedule, WorkerSpec
 
@@ -37,6 +37,7 @@ class LoadRequest(Model):
     arrivals: Arrivals = "poisson"
     duration_s: Seconds
     message_size: int = Field(_WORKLOAD.message_size, ge=16, le=1_000_000)
+    client: ClientKind = _WORKLOAD.client
     clients: int = Field(1, ge=1, le=64, description="worker processes")
     workers: int = Field(_WORKLOAD.workers, ge=1, le=10_000, description="producer connections of each client")
     client_config: dict[str, str] = Field(default_factory=dict)
@@ -61,6 +62,7 @@ class LoadRequest(Model):
             WorkerSpec(
                 name=f"producer-{number + 1}",
                 role="producer",
+                client=self.client,
                 bootstrap_servers=self.bootstrap_servers,
                 client_config=self.client_config,
                 config={**_WORKLOAD.producer_config, **self.producer_config},

@@ -112,6 +112,7 @@ def _spec(
     return WorkerSpec(
         name=name,
         role=role,
+        client=workload.client if producing else "librdkafka",
         bootstrap_servers=cluster.bootstrap_servers,
         client_config=dict(cluster.client_config),
         config=dict(workload.producer_config if producing else workload.consumer_config),

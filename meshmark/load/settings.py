@@ -19,6 +19,8 @@ OPEN_LOOP_TICK_S = 0.002
 MESSAGE_TIMEOUT_MS = 30_000
 # How long a consumer goes on after `stop` to reach the end offsets of that moment.
 DRAIN_S = 30.0
+# A batch takes at most one in so many of a connection's places, so that several partitions are in flight.
+QUEUE_SHARE = 8
 # Aliases of one setting; the first one that is given counts.
 _MESSAGE_TIMEOUT_KEYS = ("message.timeout.ms", "delivery.timeout.ms")
 

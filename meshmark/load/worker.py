@@ -23,9 +23,7 @@ from time import monotonic
 from typing import Literal
 
 from meshmark.errors import MeshmarkError
-from meshmark.load.clients import Client, ClientError, native
-from meshmark.load.clients.librdkafka import Consumer, Producer
-from meshmark.load.clients.open_loop import OpenLoopProducer
+from meshmark.load.clients import Client, ClientError
 from meshmark.load.priority import raise_priority
 from meshmark.worker_protocol import WorkerCommand, WorkerReport, WorkerSpec
 
@@ -96,7 +94,6 @@ class Worker:
 
     def run(self) -> None:
         try:
-            native.check_layout()
             with self._client:
                 self._connect()
                 self._load()
@@ -169,6 +166,16 @@ class Worker:
 
 
 def _client(spec: WorkerSpec) -> Client:
+    """Only what this worker needs is imported: libraries that it does not use would be in its CPU time."""
+    if spec.role == "producer" and spec.client == "raw":
+        from meshmark.load.clients.raw import RawProducer
+
+        return RawProducer(spec)
+    from meshmark.load.clients import native
+    from meshmark.load.clients.librdkafka import Consumer, Producer
+    from meshmark.load.clients.open_loop import OpenLoopProducer
+
+    native.check_layout()
     if spec.role == "consumer":
         return Consumer(spec)
     return Producer(spec) if spec.schedule is None else OpenLoopProducer(spec, spec.schedule)

@@ -10,7 +10,7 @@ import pytest
 from meshmark.backends.lab.backend import LabBackend
 from meshmark.backends.lab.cluster import LabCluster
 from meshmark.errors import ComponentFailed
-from meshmark.load.generator import load
+from meshmark.load.generator import load, producer_spec
 from meshmark.plan import DataPlane
 from tests.lab.ground import BOUND_S
 from tests.lab.load_ground import (
@@ -78,3 +78,37 @@ def test_records_of_a_killed_broker_add_up(cluster: LabCluster) -> None:
     assert totals.outstanding == 0
     assert totals.acknowledged >= before.totals.acknowledged
     assert totals.failed + totals.unknown == sum(totals.errors.values()) > 0
+
+
+def test_the_raw_client_says_what_is_stored_and_what_may_be(cluster: LabCluster) -> None:
+    work = workload(config=SHORT_LIFE).model_copy(update={"client": "raw"})
+    layout = cluster.create_topics(work, "raw-stopped")
+    with load(cluster, producers(cluster, layout, work), CLOCK) as running:
+        running.start()
+        run_until(running, 5_000)
+        broker_signal(cluster, signal.SIGSTOP)
+        end = CLOCK.now() + BOUND_S
+        while not running.mark().totals.errors:
+            assert CLOCK.now() < end
+        totals = running.stop().totals
+    broker_signal(cluster, signal.SIGCONT)
+    stored = sum(end_offsets(cluster, layout).values())
+    assert totals.closed
+    assert totals.outstanding == 0
+    assert totals.unknown > 0
+    assert totals.acknowledged <= stored <= totals.acknowledged + totals.unknown
+
+    layout = cluster.create_topics(work, "raw-killed")
+    with load(cluster, [producer_spec(work, cluster, layout, client=1, seed=1, rate_msg_s=2_000)], CLOCK) as running:
+        running.start()
+        before = run_until(running, 2_000)
+        broker_signal(cluster, signal.SIGKILL)
+        end = CLOCK.now() + BOUND_S
+        while not running.mark().totals.failed:
+            assert CLOCK.now() < end
+        totals = running.stop().totals
+    assert totals.closed
+    assert totals.outstanding == 0
+    assert totals.acknowledged >= before.totals.acknowledged
+    assert totals.failed + totals.unknown == sum(totals.errors.values()) > 0
+    assert set(totals.errors) <= {"_TRANSPORT", "_MSG_TIMED_OUT", "_NOT_ACCEPTED"}

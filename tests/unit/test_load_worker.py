@@ -107,7 +107,7 @@ def pipes() -> Iterator[Pipes]:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "Producer", ScriptedClient)
+    monkeypatch.setattr(worker, "_client", ScriptedClient)
 
 
 @pytest.mark.usefixtures("scripted")

@@ -26,14 +26,20 @@ from meshmark.load.clients import ClientError, native
 from meshmark.load.clients.handle import Handle, merged, partition_list
 from meshmark.load.clients.statistics import Statistics, sum_batches
 from meshmark.load.recorder import Recorder
-from meshmark.load.settings import DRAIN_S, MESSAGE_TIMEOUT_MS, OPEN_LOOP_TICK_S, TICK_S, message_timeout_key
+from meshmark.load.settings import (
+    DRAIN_S,
+    MESSAGE_TIMEOUT_MS,
+    OPEN_LOOP_TICK_S,
+    QUEUE_SHARE,
+    TICK_S,
+    message_timeout_key,
+)
 from meshmark.plan import ConfigValue
 from meshmark.record import LoadTotals
 from meshmark.worker_protocol import Batches, WorkerSpec
 
 # Enough that records do not repeat within a batch, small enough for a CPU's cache.
 POOL_BYTES = 4 * 1024 * 1024
-QUEUE_SHARE = 8
 # One event costs some tens of microseconds per client; the end of a load waits for one more of them.
 STATISTICS_INTERVAL_MS = 1_000
 READ_AT_ONCE = 16_384

@@ -120,6 +120,10 @@ METRICS: dict[str, Metric] = {
     "tx_packets": Metric("counter", "packets", "offload super-packets sent, as the interface counts them"),
     "tcp_out_segments": Metric("counter", "segments", "TCP segments sent by the host's kernel, loopback included"),
     "tcp_in_segments": Metric("counter", "segments", "TCP segments received by the host's kernel, loopback included"),
+    "tcp_wire_out_segments": Metric(
+        "counter", "segments", "TCP segments sent over the host's interface, by its sockets"
+    ),
+    "tcp_wire_in_segments": Metric("counter", "segments", "TCP segments received over it, by its sockets"),
     "tcp_retransmits": Metric("counter", "segments", "TCP segments retransmitted"),
     # of machine/cpu; the parts add up to elapsed x CPUs
     "user_s": Metric("counter", "s", "user time, niced included, guest not counted twice"),

@@ -24,6 +24,7 @@ def figures(trial: Trial, scenario: Scenario, cpus: int) -> Figures:
     payload_bytes_s = trial.window.acknowledged_bytes / trial.seconds
     packets_s = _rate(trial, (f"{host}/net/tx_packets" for host in hosts))
     segments_s = _rate(trial, (f"{host}/net/tcp_out_segments" for host in hosts))
+    wire_segments_s = _rate(trial, (f"{host}/net/tcp_wire_out_segments" for host in hosts))
     sent_bytes_s = _rate(trial, (f"{host}/net/tx_bytes" for host in hosts))
     consuming = scenario.workload.subscriptions_per_topic > 0
     return Figures(
@@ -36,6 +37,7 @@ def figures(trial: Trial, scenario: Scenario, cpus: int) -> Figures:
         packets_per_mb=_divide(packets_s, payload_bytes_s / MB),
         packet_bytes=_divide(sent_bytes_s, packets_s),
         tcp_segments_per_mb=_divide(segments_s, payload_bytes_s / MB),
+        wire_segments_per_mb=_divide(wire_segments_s, payload_bytes_s / MB),
         cpu_s_per_gb=book.per_gb("total_s"),
         cpu_user_s_per_gb=book.per_gb("user_s"),
         cpu_system_s_per_gb=book.per_gb("system_s"),

@@ -94,6 +94,10 @@ class Figures(Value):
     tcp_segments_per_mb: float | None = Field(
         None, description="TCP segments that all hosts' kernels sent, loopback hops to and from sidecars included"
     )
+    wire_segments_per_mb: float | None = Field(
+        None,
+        description="TCP segments that all hosts sent over their interfaces: packets as they are without offloads",
+    )
     cpu_s_per_gb: CpuPerGb = CpuPerGb()
     cpu_user_s_per_gb: CpuPerGb = CpuPerGb()
     cpu_system_s_per_gb: CpuPerGb = Field(CpuPerGb(), description="softirq and hard interrupts inside")

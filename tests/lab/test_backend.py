@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from meshmark.backends.lab import sidecar
+from bench.offloads import set_offloads
+from meshmark.backends.lab import cgroups, sidecar
 from meshmark.backends.lab.backend import LabBackend, lab
+from meshmark.backends.lab.cluster import LabTestbed
+from meshmark.backends.lab.link import HOST_INTERFACE
 from meshmark.errors import ComponentFailed, UsageError
 from meshmark.kafka import distribution, storage
 from meshmark.kafka.launch import Runtime
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from tests.lab.ground import BOUND_S, wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -37,7 +43,7 @@ def test_nothing_of_a_cluster_is_left_on_disk(backend: LabBackend) -> None:
     with backend.cluster(scenario(DataPlane.ISTIO_MTLS)) as made:
         pids = [process.pid for process in made.processes]
         assert len(pids) == 7
-    assert [entry.name for entry in backend.instance.path.iterdir()] == ["lock"]
+    assert {entry.name for entry in backend.instance.path.iterdir()} <= {"lock", cgroups.LINK}
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
@@ -86,6 +92,51 @@ def test_a_testbed_carries_the_network_probe(backend: LabBackend, data_plane: Da
     assert carried > 0
     if data_plane.sidecars:
         assert seen["broker-1/sidecar/inbound_rx_bytes"] >= carried
+
+
+def net_counters(bed: LabTestbed) -> dict[str, float]:
+    return {key: value for probe in bed.probes() for key, value in probe.read().items() if "/net/" in key}
+
+
+@pytest.mark.parametrize("data_plane", [DataPlane.PLAIN, DataPlane.ISTIO_MTLS])
+@pytest.mark.parametrize("offloads", [False, True])
+def test_segments_on_the_wire_are_what_interfaces_count_without_offloads(
+    backend: LabBackend, data_plane: DataPlane, offloads: bool
+) -> None:
+    size, segment = 8_000_000, 1_448
+    with ExitStack() as stack:
+        bed = stack.enter_context(backend.testbed(scenario(data_plane)))
+        there, here = bed.network.hosts["broker-1"], bed.network.hosts["client-1"]
+        for host in (there, here):
+            host.call(lambda: set_offloads(HOST_INTERFACE, on=offloads))
+        server = stack.enter_context(there.call(lambda: socket.create_server((there.address, 5201))))
+        sender = stack.enter_context(here.call(lambda: socket.create_connection((there.address, 5201), BOUND_S)))
+        receiver = stack.enter_context(server.accept()[0])
+        receiver.settimeout(BOUND_S)
+        before = net_counters(bed)
+        sending = threading.Thread(target=sender.sendall, args=(bytes(size),))
+        sending.start()
+        left = size
+        while left:
+            left -= len(receiver.recv(1 << 20))
+        sending.join(BOUND_S)
+        seen = [before]
+
+        def quiet() -> bool:
+            seen.append(net_counters(bed))
+            return seen[-1] == seen[-2]
+
+        wait_for(quiet, "the last acknowledgement is sent")
+    for name, way, packets, segments in (
+        ("client-1", "sent", "tx_packets", "tcp_wire_out_segments"),
+        ("broker-1", "received", "rx_packets", "tcp_wire_in_segments"),
+    ):
+        counted, known = (seen[-1][f"{name}/net/{key}"] - before[f"{name}/net/{key}"] for key in (packets, segments))
+        assert known >= size / segment, (name, way)
+        if offloads:
+            assert counted < known / 2, (name, way)
+        else:
+            assert 0 <= counted - known <= 20, f"{name} {way}: more than the neighbours' discovery"
 
 
 def test_envoys_own_words_tell_what_is_wrong_with_a_configuration(

@@ -37,11 +37,13 @@ def growth() -> Counters:
         grown |= {f"{host}/sidecar/cpu_user_s": 0.25, f"{host}/sidecar/cpu_system_s": 0.75}
         grown |= {f"{host}/kafka/log_bytes": 2.1e9, f"{host}/net/tx_bytes": 3e9}
         grown |= {f"{host}/net/tx_packets": 30_000, f"{host}/net/tcp_out_segments": 500_000}
+        grown[f"{host}/net/tcp_wire_out_segments"] = 200_000
     grown |= {"client-1/sidecar/cpu_user_s": 0.5, "client-1/sidecar/cpu_system_s": 0.5}
     grown |= {"client-1/client/cpu_user_s": 2.0, "client-1/client/cpu_system_s": 1.0}
     grown |= {
         "client-1/net/tx_packets": 10_000,
         "client-1/net/tcp_out_segments": 500_000,
+        "client-1/net/tcp_wire_out_segments": 100_000,
         "client-1/net/tx_bytes": 1e9,
     }
     grown |= {"machine/meshmark/cpu_user_s": 0.3, "client-1/meshmark/cpu_user_s": 0.1}
@@ -99,6 +101,7 @@ def test_packets_are_those_of_all_hosts_per_mb_of_payload() -> None:
     assert found.packets_per_mb == pytest.approx(100_000 / 2_000)
     assert found.packet_bytes == pytest.approx(10e9 / 100_000)
     assert found.tcp_segments_per_mb == pytest.approx(2_000_000 / 2_000)
+    assert found.wire_segments_per_mb == pytest.approx(700_000 / 2_000)
 
 
 def test_the_ledger_is_per_gb_and_adds_up_to_the_machine() -> None:
@@ -158,6 +161,7 @@ def test_a_component_with_a_hole_is_unknown_and_unattributed(missing: str, name:
         ("machine/disk/write_bytes", "device_bytes_s_per_broker"),
         ("client-1/net/tx_packets", "packets_per_mb"),
         ("broker-1/net/tcp_out_segments", "tcp_segments_per_mb"),
+        ("broker-1/net/tcp_wire_out_segments", "wire_segments_per_mb"),
         ("machine/cpu/idle_s", "unattributed_share"),
         ("machine/cpu/steal_s", "machine_cpu_share"),
         ("machine/cpu/softirq_s", "softirq_s_per_gb"),

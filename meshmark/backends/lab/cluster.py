@@ -32,9 +32,10 @@ from meshmark.backends.lab.probes import (
 )
 from meshmark.backends.lab.process import LabProcess, running
 from meshmark.backends.lab.sidecar import SidecarPlan, admin_socket, sidecars
+from meshmark.backends.lab.sockets import SegmentsProbe, Wire
 from meshmark.backends.lab.tasks import TasksProbe
 from meshmark.cluster import Probe, Process, TopicLayout
-from meshmark.dataplane.envoy import Service, Sidecar, bootstrap
+from meshmark.dataplane.envoy import INBOUND_PORT, MARK, Service, Sidecar, bootstrap
 from meshmark.dataplane.identity import Authority, Identity
 from meshmark.errors import ComponentFailed, LoadError, NoSpace
 from meshmark.kafka import admin
@@ -100,6 +101,7 @@ class LabTestbed:
         self._probes: list[Probe] = [stack.enter_context(MachineProbe(data)), TasksProbe(os.getpid())]
         for host in net.hosts.values():
             self._probes.append(stack.enter_context(NetProbe(host.name, HOST_INTERFACE, host.call)))
+            self._probes.append(stack.enter_context(SegmentsProbe(host.name, _wire(scenario, host), host.call)))
             self._process_probe(host.name, "client")
 
     @property
@@ -341,6 +343,12 @@ def cluster(parts: Parts, scenario: Scenario) -> Iterator[LabCluster]:
             made.add_probe(stack.enter_context(KafkaMetricsProbe(plan.host.name, plan.metrics_socket)))
         made.wait_until_serving()
         yield made
+
+
+def _wire(scenario: Scenario, host: Host) -> Wire:
+    if not scenario.data_plane.sidecars:
+        return Wire(host.address)
+    return Wire(host.address, mark=MARK, port=INBOUND_PORT, exempt=(CONTROLLER_PORT,))
 
 
 def _hosts(parts: Parts, scenario: Scenario, stack: ExitStack) -> tuple[Network, Path]:

@@ -33,7 +33,7 @@ _NUMBERED_LOG = re.compile(r"\d{20}\.log")
 _PARTITION = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)-(?P<partition>\d+)")
 
 
-class _Probe:
+class LabProbe:
     """What closing means for a probe: everything it holds, on any way out."""
 
     edges_only = False
@@ -62,7 +62,7 @@ class _Probe:
             return None
 
 
-class ProcessProbe(_Probe):
+class ProcessProbe(LabProbe):
     """CPU, memory and storage bytes of one component of a host, all its processes summed.
 
     A process that ended keeps its last counters in the sum, so that no counter goes backwards; between the last
@@ -119,7 +119,7 @@ class _Process:
         self.values.update(_values(self._io, procfs.process_io))
 
 
-class NetProbe(_Probe):
+class NetProbe(LabProbe):
     """A host's interface and its kernel's TCP segments.
 
     `call` runs a function inside the host's network namespace, in this process. The interface may be made later;
@@ -140,7 +140,7 @@ class NetProbe(_Probe):
         return _keyed(self._prefix, values)
 
 
-class MachineProbe(_Probe):
+class MachineProbe(LabProbe):
     """CPU, memory and pressure of the whole machine, the device under the brokers' logs, and this process itself."""
 
     def __init__(self, log_dir: Path) -> None:
@@ -176,7 +176,7 @@ class MachineProbe(_Probe):
         return {**values, "free_bytes": float(room.f_bavail * room.f_frsize)}
 
 
-class KafkaLogProbe(_Probe):
+class KafkaLogProbe(LabProbe):
     """Bytes accepted to a broker's log: the growth of its segment files, internal topics left out.
 
     Growth is added up and never taken back: segments that retention or a deleted topic removes stay counted, which
@@ -240,7 +240,7 @@ def _segments(partition: str) -> dict[str, int]:
     return found
 
 
-class SidecarProbe(_Probe):
+class SidecarProbe(LabProbe):
     """An Envoy's own byte and connection counters, over the Unix socket of its admin interface.
 
     The connection is kept. A proxy that does not answer within `timeout_s` has no values in this reading.
@@ -265,7 +265,7 @@ class SidecarProbe(_Probe):
             return {}
 
 
-class KafkaMetricsProbe(_Probe):
+class KafkaMetricsProbe(LabProbe):
     """A broker's own metrics, over the Unix socket of `kafka.companion`.
 
     The connection is kept. A broker that does not answer within `timeout_s` has no values in this reading.

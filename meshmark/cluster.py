@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from meshmark.errors import MissingRequirement
 from meshmark.plan import Plan, Scenario, Workload
 from meshmark.record import Counters, HostFacts, Proof, Versions
 
@@ -118,6 +119,24 @@ class Cluster(Testbed, Protocol):
 
     def prove(self) -> Sequence[Proof]:
         """Shows what the data plane promises; empty where it promises nothing."""
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    """The power to let a broker stand still for a while; apart from Cluster, since not every system gives it."""
+
+    def active_controller(self) -> str:
+        """The host of it."""
+
+    def paused(self, host: str) -> AbstractContextManager[None]:
+        """Within the context Kafka on that host stands still; it goes on however the context is left."""
+
+
+def pausable(cluster: Cluster) -> Pausable:
+    """Raises MissingRequirement where brokers cannot be paused."""
+    if not isinstance(cluster, Pausable):
+        raise MissingRequirement("brokers of this system cannot be paused")
+    return cluster
 
 
 class Backend(Protocol):

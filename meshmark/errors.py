@@ -96,3 +96,9 @@ class LoadError(MeshmarkError):
     """The load could not be driven: no such topic, authentication refused, cluster gone."""
 
     exit_code = 10
+
+
+class InstrumentFault(MeshmarkError):
+    """The load generator's own figures contradict each other, or what a stop of known length must do to them."""
+
+    exit_code = 11

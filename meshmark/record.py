@@ -396,6 +396,46 @@ class Trial(Model):
         return None if start is None or key not in self.counters_end else self.counters_end[key] - start
 
 
+class StopCheck(Model):
+    """A stop of known length, and whether the load generator's own figures show it as arithmetic says."""
+
+    target: Literal["load worker", "broker"]
+    host: str
+    value: Literal["latency", "end-to-end latency"]
+    seconds: float = Field(description="that it surely stood still")
+    above_s: float = Field(description="half the stop that was asked for; longer latencies are counted")
+    low: int = Field(description="so many records must have a longer one")
+    high: int = Field(description="so many can")
+    counted: int
+    caught_up: bool = Field(description="the backlog of the stop was gone when this was counted")
+
+    @property
+    def holds(self) -> bool:
+        return self.low <= self.counted <= self.high
+
+
+class SelfTest(Model):
+    """What the load generator made of stops that it was not told about. A run is refused where it does not hold."""
+
+    round_index: int
+    scenario: str
+    time_s: float
+    seconds: float = Field(description="that it took")
+    rate_msg_s: float = Field(description="offered, at even distances")
+    queue_records: int = Field(description="for which the client has room")
+    checks: tuple[StopCheck, ...]
+    totals: LoadTotals
+    contradictions: tuple[str, ...] = Field((), description="of its accounts at the end")
+
+    @property
+    def holds(self) -> bool:
+        return not self.contradictions and all(check.holds for check in self.checks)
+
+    @property
+    def conclusive(self) -> bool:
+        return all(check.caught_up for check in self.checks)
+
+
 class RoundStarted(Model):
     index: int
     scenario: str

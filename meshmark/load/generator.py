@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from meshmark.clock import Clock
 from meshmark.cluster import Cluster, Process, TopicLayout
-from meshmark.errors import ComponentFailed, LoadError
+from meshmark.errors import ComponentFailed, InstrumentFault, LoadError
 from meshmark.load.mark import Mark, summed
 from meshmark.load.settings import DRAIN_S, message_timeout_s
 from meshmark.pacer import Arrivals, Constant, PacerSpec
@@ -161,7 +161,7 @@ class _Worker:
         if report.kind == "error":
             raise LoadError(f"{self.title}: {report.error}: {report.text}")
         if not report.totals.closed:
-            raise LoadError(f"{self.title}: the accounting of records does not close: {report.totals}")
+            raise InstrumentFault(f"{self.title}: the accounting of records does not close: {report.totals}")
         self.latest = report
         if report.kind in ("interval", "finished"):
             # Workers report on a common grid of the machine's clock; the 0.01 is for its rounding.
@@ -178,11 +178,14 @@ class _Worker:
 class Load:
     """The workers of one load; made by `load`."""
 
-    def __init__(self, testbed: Spawner, clock: Clock, stack: ExitStack, ready_timeout_s: float) -> None:
+    def __init__(
+        self, testbed: Spawner, clock: Clock, stack: ExitStack, ready_timeout_s: float, argv: Sequence[str]
+    ) -> None:
         self._testbed = testbed
         self._clock = clock
         self._stack = stack
         self._ready_timeout_s = ready_timeout_s
+        self._argv = argv
         self._workers: list[_Worker] = []
         self._started = False
         self._marks = 0
@@ -209,6 +212,10 @@ class Load:
         for worker in workers:
             worker.tell(WorkerCommand(command="start", origin_s=origin_s))
         return origin_s
+
+    @property
+    def producers(self) -> tuple[Process, ...]:
+        return tuple(worker.process for worker in self._of("producer"))
 
     def mark(self) -> Mark:
         """Exact totals of this instant: all workers are asked, then all awaited."""
@@ -245,7 +252,7 @@ class Load:
     def _spawn(self, spec: WorkerSpec, place: int) -> _Worker:
         hosts = self._testbed.client_hosts
         host = hosts[place % len(hosts)]
-        process = self._stack.enter_context(self._testbed.spawn(host, WORKER_ARGV, name=spec.name, component="client"))
+        process = self._stack.enter_context(self._testbed.spawn(host, self._argv, name=spec.name, component="client"))
         process.send_line(spec.model_dump_json())
         return _Worker(spec=spec, process=process, latest=WorkerReport(kind="ready", time_s=self._clock.now()))
 
@@ -299,15 +306,20 @@ class Load:
 
 @contextmanager
 def load(
-    testbed: Spawner, specs: Sequence[WorkerSpec], clock: Clock, *, ready_timeout_s: float = READY_TIMEOUT_S
+    testbed: Spawner,
+    specs: Sequence[WorkerSpec],
+    clock: Clock,
+    *,
+    ready_timeout_s: float = READY_TIMEOUT_S,
+    argv: Sequence[str] = WORKER_ARGV,
 ) -> Iterator[Load]:
-    """Workers for `specs`, connected and ready, nothing offered yet.
+    """Workers for `specs`, connected and ready, nothing offered yet. `argv` starts one.
 
     Raises LoadError (a worker says why, or does not answer in time) or ComponentFailed (a worker died); so does
     every method of the Load.
     """
     with ExitStack() as stack:
-        running = Load(testbed, clock, stack, ready_timeout_s)
+        running = Load(testbed, clock, stack, ready_timeout_s, argv)
         running.add(specs)
         yield running
 

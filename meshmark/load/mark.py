@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meshmark.errors import LoadError
+from meshmark.errors import InstrumentFault
 from meshmark.histogram import Histogram, latency, lateness, total
 from meshmark.load.clients.statistics import sum_batches
 from meshmark.plan import Model
@@ -63,8 +63,8 @@ def summed(
     now_s: float,
     notes: tuple[str, ...],
 ) -> Mark:
-    """Reports of one instant; `specs` are those of all workers, reported or not. Raises LoadError when a latency is
-    missing: every record that counts has one."""
+    """Reports of one instant; `specs` are those of all workers, reported or not. Raises InstrumentFault when a latency
+    is missing: every record that counts has one."""
     producers = [spec for spec in specs if spec.role == "producer"]
     consumers = [spec for spec in specs if spec.role == "consumer"]
     reports = [report for _, report in reported]
@@ -96,7 +96,7 @@ def summed(
 def _complete(spec: WorkerSpec, report: WorkerReport, text: str, records: int) -> Histogram:
     histogram = Histogram.decode(text)
     if histogram.count + report.totals.negative != records:
-        raise LoadError(f"load worker {spec.name} gave {histogram.count} latencies of {records} records")
+        raise InstrumentFault(f"load worker {spec.name} gave {histogram.count} latencies of {records} records")
     return histogram
 
 

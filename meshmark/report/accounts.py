@@ -1,10 +1,12 @@
-"""The accounts of the page: bytes as predicted and as counted."""
+"""The accounts of the page: bytes, and latencies of known stops, as predicted and as counted."""
 
 from __future__ import annotations
 
 from meshmark.analysis.model import Summary
+from meshmark.record import StopCheck
 from meshmark.report.view import Column, Grid, number_column, text_column
-from meshmark.units import MB, UNKNOWN
+from meshmark.store import Run
+from meshmark.units import MB, UNKNOWN, rate_msg_s
 
 
 def traffic(summary: Summary) -> Grid | None:
@@ -34,6 +36,37 @@ def traffic(summary: Summary) -> Grid | None:
         ),
         note=f"{held} of {len(judged)} counters that moved enough to judge are within 2 % and their slack.",
     )
+
+
+def self_tests(run: Run) -> Grid | None:
+    """The last attempt of each round that had one."""
+    last = [data.self_tests[-1] for data in run.rounds if data.self_tests]
+    rows = [(done, check) for done in last for check in done.checks]
+    if not rows:
+        return None
+    contradictions = [text for done in last for text in done.contradictions]
+    held = sum(check.holds for _, check in rows)
+    return Grid(
+        title="Stops of known length, and the latencies above half of them",
+        columns=(
+            text_column("scenario", (done.scenario for done, _ in rows)),
+            Column(head="offered/s", cells=tuple(rate_msg_s(done.rate_msg_s) for done, _ in rows)),
+            text_column("stood still", (f"{check.target} on {check.host}" for _, check in rows)),
+            Column(head="for", cells=tuple(f"{check.seconds:.3f} s" for _, check in rows)),
+            text_column("counted", (f"{check.value} above {check.above_s:g} s" for _, check in rows)),
+            Column(head="at least", cells=tuple(f"{check.low:,}" for _, check in rows)),
+            Column(head="counted records", cells=tuple(f"{check.counted:,}" for _, check in rows)),
+            Column(head="at most", cells=tuple(f"{check.high:,}" for _, check in rows)),
+            text_column("holds", (_verdict(check) for _, check in rows)),
+        ),
+        note=" ".join([f"{held} of {len(rows)} counts are what arithmetic says.", *contradictions]),
+    )
+
+
+def _verdict(check: StopCheck) -> str:
+    if not check.holds:
+        return "NO"
+    return "yes" if check.caught_up else "cannot tell: the load did not catch up"
 
 
 def _mb(value: float | None) -> float | None:

@@ -41,6 +41,7 @@ def html(run: Run, summary: Summary) -> str:
         ledgers=sections.ledgers(summary),
         path=sections.path(summary),
         traffic=accounts.traffic(summary),
+        self_tests=accounts.self_tests(run),
         proofs=sections.proofs(summary),
         rounds=sections.rounds(run),
         configurations=sections.configurations(run),

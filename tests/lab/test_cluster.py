@@ -13,6 +13,7 @@ from meshmark.backends.lab.cluster import LabCluster
 from meshmark.errors import LoadError
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
 from meshmark.record import Counters
+from tests.lab.ground import wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -133,3 +134,24 @@ def test_impossible_topic_settings_come_back_in_kafkas_words(cluster: LabCluster
     with pytest.raises(LoadError, match="no-such-setting"):
         cluster.create_topics(Workload(topic_config={"no-such-setting": 1}), "bad")
     assert dict(cluster.leaders()) == {}
+
+
+def test_a_broker_that_is_not_the_active_controller_can_be_paused_and_goes_on_whatever_happens(
+    cluster: LabCluster,
+) -> None:
+    controller = cluster.active_controller()
+    host = next(host for host in cluster.broker_hosts if host != controller)
+    [broker] = [each for each in cluster.processes if each.component == "kafka" and each.host == host]
+
+    def state() -> str:
+        return Path(f"/proc/{broker.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+
+    def interrupted() -> None:
+        with cluster.paused(host):
+            wait_for(lambda: state() == "T", "the broker never stood still")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    wait_for(lambda: state() != "T", "the broker never went on")
+    assert cluster.active_controller() == controller

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from meshmark.cluster import Probe, Process
-from meshmark.errors import ComponentFailed, LoadError
+from meshmark.errors import ComponentFailed, InstrumentFault, LoadError
 from meshmark.histogram import Histogram, lateness
 from meshmark.load.generator import Load, consumer_specs, load, producer_spec
 from meshmark.load.mark import generator_fault
@@ -353,7 +353,7 @@ def test_a_lost_histogram_is_noticed(bed: Bed, place: int) -> None:
         for worker in bed.workers:
             worker.latencies_us, worker.acknowledged = [5_000], 1
         bed.workers[place].latencies_us = []
-        with pytest.raises(LoadError, match=f"{bed.workers[place].name} gave 0 latencies of 1 records"):
+        with pytest.raises(InstrumentFault, match=f"{bed.workers[place].name} gave 0 latencies of 1 records"):
             running.mark()
 
 
@@ -411,7 +411,7 @@ def test_a_worker_that_keeps_silent_is_named_with_what_was_awaited(bed: Bed, pha
 def test_accounting_that_does_not_close_is_refused(bed: Bed) -> None:
     with started(bed, 1) as running:
         bed.workers[0].say(kind="interval", totals=LoadTotals(offered=5, acknowledged=4))
-        with pytest.raises(LoadError, match="does not close"):
+        with pytest.raises(InstrumentFault, match="does not close"):
             running.intervals()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,6 +62,7 @@ TOPIC_TIMEOUT_S = 60.0
 FULL_BYTES = 16_000_000
 """A broker that cannot append shuts down; with less than this left, a full disk is why."""
 POLL_S = 0.05
+QUORUM_STATE = "__cluster_metadata-0/quorum-state"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,6 +256,24 @@ class LabCluster(LabTestbed):
 
     def prove(self) -> Sequence[Proof]:
         return proofs.prove(self.scenario.data_plane, self.network, self._authority, self.log_dir)
+
+    def active_controller(self) -> str:
+        """As the brokers have written down: to clients Kafka names any broker as the controller."""
+        elections = []
+        for log_dir in self.log_dirs.values():
+            state = json.loads((log_dir.parent / "metadata" / QUORUM_STATE).read_text(encoding="utf-8"))
+            elections.append((int(state["leaderEpoch"]), int(state["leaderId"])))
+        # One that has not heard of its election yet knows no leader (-1) of that epoch.
+        return self.broker_hosts[max(elections)[1] - 1]
+
+    @contextmanager
+    def paused(self, host: str) -> Iterator[None]:
+        [process] = [each for each in self.processes if each.component == "kafka" and each.host == host]
+        process.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.signal(signal.SIGCONT)
 
     def leaders(self) -> Mapping[tuple[str, int], str]:
         """Of every topic that there is now."""

@@ -64,13 +64,15 @@ class System(Protocol):
 
 
 class Queue:
-    """One producer's schedule, and how far it is worked off. `base_s`: what a record needs besides its turn."""
+    """One producer's schedule, and how far it is worked off. `room`: records that the client takes at once; `base_s`:
+    what a record needs besides its turn; `delay_s`: by how much the generator is late."""
 
-    def __init__(self, schedule: Schedule, origin_s: float, *, base_s: float, delay_s: float) -> None:
+    def __init__(self, schedule: Schedule, origin_s: float, *, room: int, base_s: float, delay_s: float) -> None:
         self.offered = self.acknowledged = self.failed = 0
         self.latency, self.end_to_end, self.lateness = Histogram(), Histogram(), Histogram()
         self._pacer = Pacer(schedule.pacer, worker=schedule.worker, workers=schedule.workers)
         self._origin_s = origin_s
+        self._room = room
         self._until_s = math.inf
         self._base_s = base_s
         self._delay_s = delay_s
@@ -118,14 +120,15 @@ class Queue:
     def resume(self, now_s: float) -> None:
         """The generator stood still until now."""
         self._resumed_s = now_s
+        self.look(now_s)
 
     def close(self, until_s: float) -> None:
         self._until_s = until_s
 
-    def give_up(self, room: int) -> None:
+    def give_up(self) -> None:
         """What the client has no room for is abandoned."""
-        self.failed += max(0, len(self._waiting) - room)
-        self._waiting = self._waiting[:room]
+        self.failed += max(0, len(self._waiting) - self._room)
+        self._waiting = self._waiting[: self._room]
 
     def _acknowledge(self, intended_s: FloatArray, served_s: FloatArray) -> None:
         self.acknowledged += len(intended_s)
@@ -172,7 +175,7 @@ class SimulatedWorker:
             return rate_msg_s * elapsed_s
         self.queue.look(now_s)
         if now_s >= self._until_s:
-            self.queue.give_up(self._room())
+            self.queue.give_up()
         count = self.queue.serve(now_s, rate_msg_s)
         self.producing = now_s < self._until_s or self.queue.outstanding > 0
         return count
@@ -219,8 +222,13 @@ class SimulatedWorker:
             self.producing = spec.role == "producer"
             self._next_s = self._slot_after(now_s)
             if spec.schedule:
-                base_s, delay_s = self._system.latency_s, self._system.generator_delay_s
-                self.queue = Queue(spec.schedule, command.origin_s, base_s=base_s, delay_s=delay_s)
+                self.queue = Queue(
+                    spec.schedule,
+                    command.origin_s,
+                    room=int(spec.config.get("queue.buffering.max.messages", _QUEUE_MESSAGES)) * spec.connections,
+                    base_s=self._system.latency_s,
+                    delay_s=self._system.generator_delay_s,
+                )
         else:
             self._until_s = now_s
             if self.queue:
@@ -239,10 +247,6 @@ class SimulatedWorker:
         elif now_s >= self._next_s:
             self._next_s = self._slot_after(now_s)
             self._report("interval")
-
-    def _room(self) -> int:
-        assert self._spec is not None
-        return int(self._spec.config.get("queue.buffering.max.messages", _QUEUE_MESSAGES)) * self._spec.connections
 
     def _slot_after(self, now_s: float) -> float:
         interval_s = self._spec.interval_s if self._spec else 0.5

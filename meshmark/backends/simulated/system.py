@@ -100,6 +100,7 @@ class _System:
         self.live_acknowledged = 0.0
         self.noise = math.exp(source.gauss(0, truth.noise))
         self.workers: list[SimulatedWorker] = []
+        self.paused: set[str] = set()
 
     def advance(self) -> None:
         elapsed = self.clock.now() - self.at_s
@@ -108,12 +109,11 @@ class _System:
         if elapsed <= 0 or not producing:
             return
         self.busy_s += elapsed
-        warm = 1 - 0.6 * math.exp(-self.busy_s / self.truth.warmup_s)
+        speed = 0.0 if self.paused else self.noise * (1 - 0.6 * math.exp(-self.busy_s / self.truth.warmup_s))
         share = self.truth.ceilings_msg_s[self.scenario.data_plane] / len(producing)
         closed = min(share, self.truth.per_client_msg_s)
         records = sum(
-            worker.carry(self.at_s, elapsed, (share if worker.queue else closed) * warm * self.noise)
-            for worker in producing
+            worker.carry(self.at_s, elapsed, (share if worker.queue else closed) * speed) for worker in producing
         )
         self.acknowledged += records
         self.live_acknowledged += records
@@ -312,6 +312,20 @@ class SimulatedCluster:
         self._system.advance()
         self._system.clock.sleep(0.3)
         self._system.live_acknowledged = 0.0
+
+    def active_controller(self) -> str:
+        return self.broker_hosts[0]
+
+    @contextmanager
+    def paused(self, host: str) -> Iterator[None]:
+        """Everything waits for every broker: that is acks=all with a replica on each."""
+        self._system.advance()
+        self._system.paused.add(host)
+        try:
+            yield
+        finally:
+            self._system.advance()
+            self._system.paused.remove(host)
 
     def prove(self) -> Sequence[Proof]:
         if not self._scenario.data_plane.mtls:

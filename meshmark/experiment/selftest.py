@@ -1,0 +1,307 @@
+"""The instrument tests itself: two stops of known length under open-loop load, which its figures must show.
+
+    self_test(bench, rate_msg_s)    # recorded; raises InstrumentFault unless everything adds up
+
+First the load worker stands still, then a broker that is not the active controller, with a client queue that is
+smaller than what comes due meanwhile. Records of an even schedule that come due in a stop, early enough, must wait for
+longer than half of it: a number that follows from the rate. docs/explanation/self-test.md derives the bounds. Neither
+the worker nor whoever sums up its reports is told about the stops.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from meshmark.cluster import Process, TopicLayout, pausable
+from meshmark.errors import InstrumentFault
+from meshmark.experiment.trial import Bench
+from meshmark.histogram import Histogram
+from meshmark.load.generator import WORKER_ARGV, Load, Mark, consumer_specs, load, producer_spec
+from meshmark.plan import Scenario, Workload
+from meshmark.record import Latency, LoadTotals, SelfTest, StopCheck
+
+WORKER_STOP_S = 0.5
+BROKER_STOP_S = 1.0
+SETTLE_S = 1.0
+"""Connections open, and the backlog of a stop is gone for good."""
+EDGE_S = 0.02
+"""Between a signal and its effect; what was under way before is acknowledged within this or not in the stop."""
+QUEUE_SHARE = 1 / 3
+"""The client's queue, as a share of what comes due while the broker stands still. Whoever reckons from the moment at
+which the client takes a record sees this share above half the stop; whoever reckons to that moment, hardly more than
+half less this share. Both are well below half."""
+CAUGHT_UP_S = 0.1
+"""No more is outstanding than comes due in so long."""
+CATCH_UP_TIMEOUT_S = 4.0
+RATE_SHARE = 0.2
+"""Of what the system carries: above half, a clock at the return of `send()` could pass."""
+RATE_MAX_MSG_S = 20_000.0
+"""More records say no more."""
+CONNECTIONS_MAX = 3
+"""Few, so that each has room for whole batches in so small a queue: with 20 of them, requests of a few dozen records
+were all that a cluster carried."""
+LAST_RATES = 4
+SECOND_SHARE = 0.25
+TICK_S = 0.02
+_LAG_TIME_KEY = "replica.lag.time.max.ms"
+_LAG_TIME_MS = 30_000.0  # Kafka's default
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """What stood still, between which instants it surely did, and what had been counted before and after."""
+
+    target: Literal["load worker", "broker"]
+    host: str
+    asked_s: float
+    begun_s: float
+    ended_s: float
+    share: float
+    """Of the records that come due in it, so many wait for its end."""
+    before: Mark
+    after: Mark
+    caught_up: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """Records at even distances, the first of them at the origin."""
+
+    origin_s: float
+    rate_msg_s: float
+
+    def due(self, time_s: float) -> int:
+        """How many by then."""
+        return max(0, math.floor((time_s - self.origin_s) * self.rate_msg_s) + 1)
+
+
+def self_test(bench: Bench, rate_msg_s: float, *, worker: Sequence[str] = WORKER_ARGV) -> SelfTest:
+    """At a rate that the system carries easily; some seven seconds. Where it does not get over the stops in time, once
+    more at a fraction of it; if that is too much for it, too, the answer is not conclusive."""
+    for attempt, share in enumerate((1.0, SECOND_SHARE), start=1):
+        done = _attempt(bench, rate_msg_s * share, f"selftest-{bench.slot.index}-{attempt}", worker)
+        bench.writer.self_test(done)
+        if not done.holds:
+            raise InstrumentFault(
+                f"the self-test of the load generator failed: {'; '.join(failures(done))}",
+                hint="Nothing that it measures can be believed; docs/explanation/self-test.md says how it is tested.",
+            )
+        if done.conclusive:
+            break
+    return done
+
+
+def _attempt(bench: Bench, rate_msg_s: float, name: str, worker: Sequence[str]) -> SelfTest:
+    begun_s = bench.clock.now()
+    workload = with_small_queue(bench.scenario.workload, rate_msg_s)
+    layout = bench.cluster.create_topics(workload, name)
+    producer = producer_spec(
+        workload, bench.cluster, layout, client=1, seed=bench.seed, rate_msg_s=rate_msg_s, arrivals="even"
+    )
+    consumers = consumer_specs(workload, bench.cluster, layout, seed=bench.seed, end_to_end=True)
+    with load(bench.cluster, [producer, *consumers], bench.clock, argv=worker) as running:
+        schedule = Schedule(origin_s=running.start(), rate_msg_s=rate_msg_s)
+        stops = (_stop_worker(bench, running, rate_msg_s), _stop_broker(bench, running, rate_msg_s, layout))
+        end = running.stop()
+    bench.cluster.delete_topics(layout)
+    groups = workload.subscriptions_per_topic
+    return SelfTest(
+        round_index=bench.slot.index,
+        scenario=bench.scenario.name,
+        time_s=begun_s,
+        seconds=bench.clock.now() - begun_s,
+        rate_msg_s=rate_msg_s,
+        queue_records=workload.workers * int(workload.producer_config["queue.buffering.max.messages"]),
+        checks=tuple(check for stop in stops for check in checks(stop, schedule, groups)),
+        totals=end.totals,
+        contradictions=contradictions(end.totals, groups),
+    )
+
+
+def moderate_msg_s(warmup_rates_msg_s: Sequence[float]) -> float:
+    """A rate at which to test, from what the last seconds of a warm-up carried."""
+    return min(RATE_MAX_MSG_S, median(warmup_rates_msg_s[-LAST_RATES:]) * RATE_SHARE)
+
+
+def with_small_queue(workload: Workload, rate_msg_s: float) -> Workload:
+    """Few connections, with little room before the client."""
+    connections = min(CONNECTIONS_MAX, workload.workers)
+    room = max(1, int(QUEUE_SHARE * rate_msg_s * BROKER_STOP_S / connections))
+    config = {**workload.producer_config, "queue.buffering.max.messages": room}
+    return workload.model_copy(update={"workers": connections, "producer_config": config})
+
+
+def waiting_share(scenario: Scenario, led: float) -> float:
+    """Of the records that come due while a broker that leads this share of the partitions stands still, how many wait
+    for it at least. With a replica on each broker and acks=all these are all, until the broker counts as lagging."""
+    spec, workload = scenario.cluster, scenario.workload
+    config = workload.producer_config
+    acks = str(config.get("acks", config.get("request.required.acks", "all")))
+    lagging_ms = float(spec.broker_config.get(_LAG_TIME_KEY, _LAG_TIME_MS))
+    if acks == "0":
+        return 0.0
+    if acks in ("all", "-1") and workload.replication_factor == spec.brokers and lagging_ms > 2_000 * BROKER_STOP_S:
+        return 1.0
+    # Connections go from partition to partition; half, because a stop may catch them at few of the broker's.
+    return led / 2
+
+
+def checks(stop: Stop, schedule: Schedule, groups: int) -> tuple[StopCheck, ...]:
+    """Latencies of the stop, and what consumers saw of it, against what must be and what can be."""
+    half_s = stop.asked_s / 2
+    before, after = stop.before.totals, stop.after.totals
+    waited = math.floor(stop.share * max(0, schedule.due(stop.ended_s - half_s) - schedule.due(stop.begun_s + EDGE_S)))
+    longest_s = schedule.due(stop.after.time_s - half_s)
+
+    def check(value: Literal["latency", "end-to-end latency"], low: int, high: int, counted: int) -> StopCheck:
+        return StopCheck(
+            target=stop.target,
+            host=stop.host,
+            value=value,
+            seconds=stop.ended_s - stop.begun_s,
+            above_s=half_s,
+            low=max(0, low),
+            high=high,
+            counted=counted,
+            caught_up=stop.caught_up,
+        )
+
+    window = stop.after.since(stop.before)
+    found = [
+        check("latency", waited - after.outstanding, longest_s - before.acknowledged, _longer(window.latency, half_s))
+    ]
+    if groups:
+        read_before, read_after = (totals.consumed - totals.unstamped for totals in (before, after))
+        unread = groups * after.offered - read_after
+        found.append(
+            check(
+                "end-to-end latency",
+                groups * waited - unread,
+                groups * longest_s - read_before,
+                _longer(window.end_to_end, half_s),
+            )
+        )
+    return tuple(found)
+
+
+def contradictions(totals: LoadTotals, groups: int) -> tuple[str, ...]:
+    """Whatever the system does, these hold at the end."""
+    found = []
+    if not totals.closed or totals.outstanding:
+        found.append(f"records do not add up: {totals}")
+    if totals.negative or totals.unstamped:
+        found.append(f"{totals.negative} latencies below zero, {totals.unstamped} records without a send time")
+    if totals.consumed != groups * totals.acknowledged:
+        found.append(f"consumers read {totals.consumed} records of {groups} x {totals.acknowledged} acknowledged")
+    return tuple(found)
+
+
+def failures(done: SelfTest) -> list[str]:
+    """A sentence for each thing that does not hold."""
+    return [*done.contradictions, *(_failure(check) for check in done.checks if not check.holds)]
+
+
+def _failure(check: StopCheck) -> str:
+    return (
+        f"a {check.target} on {check.host} stood still for {check.seconds:.2f} s: {check.counted:,} records have a "
+        f"{check.value} above {check.above_s:g} s; arithmetic says {check.low:,} to {check.high:,}"
+    )
+
+
+def _stop_worker(bench: Bench, running: Load, rate_msg_s: float) -> Stop:
+    (producer,) = running.producers
+    return _stop(
+        bench,
+        running,
+        rate_msg_s,
+        target="load worker",
+        host=producer.host,
+        seconds=WORKER_STOP_S,
+        share=1.0,
+        standing_still=lambda: _stopped(producer),
+    )
+
+
+def _stop_broker(bench: Bench, running: Load, rate_msg_s: float, layout: TopicLayout) -> Stop:
+    power = pausable(bench.cluster)
+    controller = power.active_controller()
+    host = next((host for host in bench.cluster.broker_hosts if host != controller), controller)
+    leaders = list(layout.leaders.values())
+    return _stop(
+        bench,
+        running,
+        rate_msg_s,
+        target="broker",
+        host=host,
+        seconds=BROKER_STOP_S,
+        share=waiting_share(bench.scenario, leaders.count(host) / len(leaders)),
+        standing_still=lambda: power.paused(host),
+    )
+
+
+def _stop(
+    bench: Bench,
+    running: Load,
+    rate_msg_s: float,
+    *,
+    target: Literal["load worker", "broker"],
+    host: str,
+    seconds: float,
+    share: float,
+    standing_still: Callable[[], AbstractContextManager[None]],
+) -> Stop:
+    bench.clock.sleep(SETTLE_S)
+    running.intervals()
+    before = running.mark()
+    with standing_still():
+        begun_s = bench.clock.now()
+        bench.clock.sleep(seconds)
+        ended_s = bench.clock.now()
+    after, caught_up = _caught_up(bench, running, rate_msg_s)
+    return Stop(
+        target=target,
+        host=host,
+        asked_s=seconds,
+        begun_s=begun_s,
+        ended_s=ended_s,
+        share=share,
+        before=before,
+        after=after,
+        caught_up=caught_up,
+    )
+
+
+@contextmanager
+def _stopped(process: Process) -> Iterator[None]:
+    process.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.signal(signal.SIGCONT)
+
+
+def _caught_up(bench: Bench, running: Load, rate_msg_s: float) -> tuple[Mark, bool]:
+    """When nothing is left of a backlog, at the producer or at consumers; False if that was not within the time."""
+    end = bench.clock.now() + CATCH_UP_TIMEOUT_S
+    few = rate_msg_s * CAUGHT_UP_S
+    groups = bench.scenario.workload.subscriptions_per_topic
+    while True:
+        mark = running.mark()
+        left = (mark.totals.outstanding, (mark.lag or 0) / max(1, groups))
+        if max(left) <= few:
+            return mark, True
+        if bench.clock.now() > end:
+            return mark, False
+        running.intervals()
+        bench.cluster.check()
+        bench.clock.sleep(TICK_S)
+
+
+def _longer(latency: Latency | None, seconds: float) -> int:
+    return Histogram.decode(latency.histogram).above(seconds) if latency else 0

@@ -1,0 +1,137 @@
+"""The self-test on the simulated system: the instrument passes, each of its mutants is caught."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth, load, system
+from meshmark.errors import InstrumentFault
+from meshmark.experiment.selftest import contradictions, self_test, waiting_share
+from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario, Workload
+from meshmark.record import LoadTotals, SelfTest, StopCheck
+from tests import mutants
+from tests.benches import bench
+from tests.mutants.simulated import QUEUES, WORKERS
+
+CEILING_MSG_S = 20_000.0
+RATE_MSG_S = 7_000.0
+
+
+def run_self_test(directory: Path, groups: int = 1, ceiling_msg_s: float = CEILING_MSG_S) -> SelfTest:
+    clock = SimulatedClock()
+    truth = Truth(ceilings_msg_s={DataPlane.PLAIN: ceiling_msg_s}, noise=0, warmup_s=1e-9)
+    workload = Workload(workers=4, subscriptions_per_topic=groups)
+    scenario = Scenario(name="plain", data_plane=DataPlane.PLAIN, workload=workload)
+    with (
+        SimulatedBackend(clock, truth).cluster(scenario) as cluster,
+        bench(cluster, scenario, directory, clock) as made,
+    ):
+        return self_test(made, RATE_MSG_S)
+
+
+@pytest.mark.parametrize("groups", [0, 1, 2])
+def test_the_instrument_passes(tmp_path: Path, groups: int) -> None:
+    done = run_self_test(tmp_path / "round", groups)
+    assert [(check.target, check.value) for check in done.checks] == [
+        (target, value)
+        for target in ("load worker", "broker")
+        for value in ("latency", "end-to-end latency")[: 1 + bool(groups)]
+    ]
+    assert done.holds
+    assert done.conclusive
+    for check in done.checks:
+        each = groups if check.value == "end-to-end latency" else 1
+        due_in_half = each * RATE_MSG_S * check.seconds / 2
+        assert 0.6 * due_in_half < check.low <= check.counted <= check.high < 3 * due_in_half
+    assert done.seconds < 12
+    # The controller is broker-1.
+    assert {check.host for check in done.checks} == {"client-1", "broker-2"}
+
+
+def test_every_mutant_has_its_simulated_form() -> None:
+    assert {*QUEUES, *WORKERS} == set(mutants.CAUGHT)
+
+
+@pytest.mark.parametrize("name", mutants.CAUGHT)
+def test_a_mutant_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    if name in QUEUES:
+        monkeypatch.setattr(load, "Queue", QUEUES[name])
+    else:
+        monkeypatch.setattr(system, "SimulatedWorker", WORKERS[name])
+    with pytest.raises(InstrumentFault, match=mutants.CAUGHT[name]):
+        run_self_test(tmp_path / "round")
+
+
+def test_a_system_that_does_not_catch_up_says_nothing(tmp_path: Path) -> None:
+    done = run_self_test(tmp_path / "round", ceiling_msg_s=RATE_MSG_S * 0.26)
+    assert done.holds
+    assert not done.conclusive
+
+
+def test_a_rate_that_is_too_high_for_the_system_is_tried_again_lower(tmp_path: Path) -> None:
+    done = run_self_test(tmp_path / "round", ceiling_msg_s=RATE_MSG_S * 1.02)
+    assert done.holds
+    assert done.rate_msg_s == RATE_MSG_S / 4
+    assert len((tmp_path / "round" / "selftests.jsonl").read_text().splitlines()) == 2
+
+
+def check(**changes: object) -> StopCheck:
+    given = {"target": "broker", "host": "broker-2", "value": "latency", "seconds": 1.0, "above_s": 0.5}
+    return StopCheck.model_validate({**given, "low": 90, "high": 110, "counted": 100, "caught_up": True, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({}, True),
+        ({"counted": 90}, True),
+        ({"counted": 110}, True),
+        ({"counted": 89}, False),
+        ({"counted": 111}, False),
+        ({"caught_up": False}, True),
+    ],
+)
+def test_a_count_holds_between_its_bounds(changes: dict[str, object], holds: bool) -> None:
+    assert check(**changes).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("config", "brokers", "lag_ms", "share"),
+    [
+        pytest.param({"acks": "all"}, 3, None, 1.0, id="every leader waits for the follower"),
+        pytest.param({"acks": -1}, 3, 30_000, 1.0, id="as a number"),
+        pytest.param({}, 3, None, 1.0, id="acks=all is the default"),
+        pytest.param({"acks": "all"}, 3, 1_500, 0.15, id="until it counts as lagging"),
+        pytest.param({"acks": "all"}, 5, None, 0.15, id="not every partition is on it"),
+        pytest.param({"acks": 1}, 3, None, 0.15, id="only what it leads"),
+        pytest.param({"request.required.acks": 1}, 3, None, 0.15, id="by the other name"),
+        pytest.param({"acks": 0}, 3, None, 0.0, id="nobody waits"),
+    ],
+)
+def test_who_waits_for_a_stopped_broker(
+    config: Mapping[str, ConfigValue], brokers: int, lag_ms: int | None, share: float
+) -> None:
+    spec = ClusterSpec(brokers=brokers, broker_config={"replica.lag.time.max.ms": lag_ms} if lag_ms else {})
+    workload = Workload(producer_config=dict(config))
+    scenario = Scenario(name="plain", data_plane=DataPlane.PLAIN, cluster=spec, workload=workload)
+    assert waiting_share(scenario, led=0.3) == share
+
+
+@pytest.mark.parametrize(
+    ("totals", "says"),
+    [
+        (LoadTotals(offered=5, acknowledged=4, failed=1, consumed=8), ""),
+        (LoadTotals(offered=5, acknowledged=4, consumed=8), "do not add up"),
+        (LoadTotals(offered=5, acknowledged=4, outstanding=1, consumed=8), "do not add up"),
+        (LoadTotals(offered=4, acknowledged=4, consumed=7), "consumers read 7 records of 2 x 4"),
+        (LoadTotals(offered=4, acknowledged=4, consumed=8, negative=1), "1 latencies below zero"),
+        (LoadTotals(offered=4, acknowledged=4, consumed=8, unstamped=1), "1 records without a send time"),
+    ],
+)
+def test_accounts_that_contradict_each_other_are_named(totals: LoadTotals, says: str) -> None:
+    found = contradictions(totals, groups=2)
+    assert bool(found) is bool(says)
+    assert says in "".join(found)

@@ -35,7 +35,7 @@ from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, W
 
 TOOLS = "kafka-tools-4.3.1"
 LIMIT_S = 120.0
-POLL_S = 0.1
+POLL_S = 0.5
 SEED = 1
 
 

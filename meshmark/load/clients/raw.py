@@ -41,6 +41,8 @@ from meshmark.worker_protocol import Batches, WorkerSpec
 TIMED_OUT = "_MSG_TIMED_OUT"
 _CONNECT_TIMEOUT_S = 3.0
 _TICK_NS = round(OPEN_LOOP_TICK_S * 1e9)
+# Closed loop: when nothing comes back, there is nothing to do. Whoever commands the worker waits for so long at most.
+_IDLE_S = 0.01
 _UPKEEP_NS = 50_000_000
 # Waiting does not help against these; against a broker that is away it may.
 _HOPELESS = {
@@ -120,7 +122,7 @@ class RawProducer:
             self._agenda.close(self._until_ns)
 
     def serve(self) -> None:
-        self._receive()
+        self._receive(_IDLE_S if self._agenda is None and self._outstanding() else 0)
         now_ns = self.recorder.now_ns()
         looked_ns, self._looked_ns = self._looked_ns, now_ns
         if self._agenda:
@@ -224,6 +226,11 @@ class RawProducer:
                     link.flush()
                 except OSError as error:
                     self._broken(lane, node, error)
+                    continue
+            if link.unsent != link.blocked:
+                link.blocked = link.unsent
+                events = select.EPOLLIN | (select.EPOLLOUT if link.blocked else 0)
+                self._poll.modify(link.fileno(), events)
 
     def _put(self, lane: Lane, link: Link, number: int, now_ms: int) -> None:
         taken_ns, intended_ns = lane.take(number)
@@ -240,8 +247,9 @@ class RawProducer:
         self._batch_bytes += size
         self._request_bytes += len(head) + size
 
-    def _receive(self) -> None:
-        for descriptor, _ in self._poll.poll(0):
+    def _receive(self, wait_s: float) -> None:
+        """Waits so long for an answer, or for room where a socket had none."""
+        for descriptor, _ in self._poll.poll(wait_s):
             lane, node = self._by_descriptor[descriptor]
             link = lane.links[node]
             try:

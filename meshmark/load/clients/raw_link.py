@@ -48,6 +48,8 @@ class Link:
         self._in = bytearray()
         self._correlation = 0
         self._ended = False
+        self.blocked = False
+        """Something was unsent after the last flush."""
         self.under_way: deque[Request] = deque()
         self.stored: dict[int, int] = {}
         """Of a target: the offset after its last batch that this connection stored."""

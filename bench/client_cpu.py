@@ -3,7 +3,8 @@
 The C program (`rdkafka_producer.c`) runs on the same librdkafka as the worker and does what the producer of
 rdkafka_performance does. All send the same number of records of the same size, with the same producer settings and the
 same number of connections (Kafka's tool has one), from the same lab host to the same cluster. CPU is that of the whole
-process, start and JIT or imports included, so short runs favour none: take at least half a million records. Kafka's
+process, start and JIT or imports included, so short runs favour none: take at least half a million records. `raw`, the
+worker with its other client, is counted from the start of the load, since its own start costs more than that. Kafka's
 tool reads its payloads from a file, since drawing 512 random letters for each record, as it does by default, would be
 most of what it does.
 """
@@ -30,8 +31,8 @@ from meshmark.clock import SystemClock
 from meshmark.cluster import Cluster, TopicLayout
 from meshmark.kafka import distribution
 from meshmark.load.clients import native
-from meshmark.load.generator import load, producer_spec
-from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, Workload
+from meshmark.load.generator import Mark, load, producer_spec
+from meshmark.plan import ClientKind, ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, Workload
 
 TOOLS = "kafka-tools-4.3.1"
 LIMIT_S = 120.0
@@ -66,15 +67,28 @@ class Asked:
 
 
 def worker_cpu_s(asked: Asked, layout: TopicLayout) -> float:
-    spec = producer_spec(asked.workload, asked.cluster, layout, client=1, seed=SEED)
+    end = _loaded(asked, layout, "librdkafka")[1]
+    return (end.cpu_user_s + end.cpu_system_s) / end.totals.acknowledged * 1e6
+
+
+def raw_cpu_s(asked: Asked, layout: TopicLayout) -> float:
+    ready, end = _loaded(asked, layout, "raw")
+    used_s = end.cpu_user_s + end.cpu_system_s - ready.cpu_user_s - ready.cpu_system_s
+    return used_s / end.totals.acknowledged * 1e6
+
+
+def _loaded(asked: Asked, layout: TopicLayout, client: ClientKind) -> tuple[Mark, Mark]:
+    """A load worker before and after so many records."""
+    workload = asked.workload.model_copy(update={"client": client})
+    spec = producer_spec(workload, asked.cluster, layout, client=1, seed=SEED)
     clock = SystemClock()
     with load(asked.cluster, [spec], clock) as running:
+        ready = running.mark()
         running.start()
         until = clock.now() + LIMIT_S
         while clock.now() < until and running.mark().totals.acknowledged < asked.records:
             clock.sleep(POLL_S)
-        end = running.stop()
-    return (end.cpu_user_s + end.cpu_system_s) / end.totals.acknowledged * 1e6
+        return ready, running.stop()
 
 
 def c_cpu_s(asked: Asked, layout: TopicLayout) -> float:
@@ -100,6 +114,7 @@ def kafka_cpu_s(asked: Asked, layout: TopicLayout) -> float:
 
 CLIENTS: dict[str, Callable[[Asked, TopicLayout], float]] = {
     "librdkafka": worker_cpu_s,
+    "raw": raw_cpu_s,
     "C": c_cpu_s,
     "ProducerPerformance": kafka_cpu_s,
 }

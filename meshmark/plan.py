@@ -62,13 +62,20 @@ class Workload(Model):
     topics: int = Field(3, ge=1, le=1_000)
     partitions_per_topic: int = Field(3, ge=1, le=1_000)
     replication_factor: int = Field(3, ge=1, le=9)
-    message_size: int = Field(512, ge=16, le=1_000_000, description="bytes of value; content is incompressible")
+    message_size: int = Field(512, ge=16, le=1_000_000, description="bytes of value")
+    random_bytes_ratio: float = Field(1, ge=0, le=1, description="part of each value that is random; zeros follow")
+    randomized_payload_pool_size: int = Field(
+        0, ge=0, le=1_000_000, description="so many different values; 0: as many as a client keeps (4 MiB)"
+    )
     workers: int = Field(20, ge=1, le=10_000, description="producer connections of one producing client")
     client: ClientKind = Field(
         "librdkafka", description="of producers; raw: record batches encoded once, at least once, cheap in CPU"
     )
     subscriptions_per_topic: int = Field(0, ge=0, le=64, description="consumer groups that read everything")
-    consumer_per_subscription: int = Field(1, ge=1, le=64, description="consumers in each group")
+    consumer_per_subscription: int = Field(1, ge=1, le=10_000, description="consumers in each group")
+    topic_each: bool = Field(
+        False, description="each producer connection, and each consumer, has one of the topics; else it has all"
+    )
     topic_config: dict[str, ConfigValue] = Field({"min.insync.replicas": 2})
     producer_config: dict[str, ConfigValue] = Field(
         {"acks": "all", "compression.type": "none", "linger.ms": 5, "queue.buffering.max.messages": 2_000}
@@ -110,6 +117,14 @@ class Scenario(Model):
             raise ValueError(
                 f"replicationFactor {self.workload.replication_factor} is above the {self.cluster.brokers} brokers"
             )
+        work = self.workload
+        readers = work.consumer_per_subscription if work.subscriptions_per_topic else work.topics
+        if work.topic_each and min(work.workers, readers) < work.topics:
+            raise ValueError(f"topicEach needs a connection for each of the {work.topics} topics")
+        if work.client == "raw" and (
+            work.topic_each or work.random_bytes_ratio < 1 or work.randomized_payload_pool_size
+        ):
+            raise ValueError("the raw client gives each connection all topics, and random values; use librdkafka")
         return self
 
 

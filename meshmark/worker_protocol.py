@@ -38,6 +38,14 @@ class Schedule(Model):
         return self
 
 
+class Payload(Model):
+    """What values hold. A stamp, where there is one, takes the first 16 bytes."""
+
+    random_share: float = Field(1, ge=0, le=1, description="of each value is random bytes; zeros follow")
+    distinct: int = Field(0, ge=0, description="so many different values; 0: as many as the worker keeps")
+    content: str = Field("", description="every value is this, base64; it counts before the others")
+
+
 class WorkerSpec(Model):
     name: str
     role: Literal["producer", "consumer"]
@@ -49,6 +57,12 @@ class WorkerSpec(Model):
     partitions_per_topic: int = Field(description="0: as many as each topic has")
     message_size: int
     connections: int
+    topic_each: bool = Field(
+        False,
+        description="each connection has one of the topics, in turn (a consumer a group for each); else it has all",
+    )
+    payload: Payload = Payload()
+    held: bool = Field(False, description="of a consumer: it joins its group, and reads nothing before its start")
     group: str = ""
     seed: int
     interval_s: float = 0.5
@@ -60,6 +74,15 @@ class WorkerSpec(Model):
         description="marks records of this load: a value begins with its intended send time (nanoseconds of the "
         "machine's monotonic clock) and this number, 8 bytes each, little-endian; 0: values are not stamped",
     )
+
+    @model_validator(mode="after")
+    def _every_topic_has_one(self) -> WorkerSpec:
+        if self.topic_each and self.connections < len(self.topics):
+            raise ValueError(f"{self.connections} connections cannot have one of {len(self.topics)} topics each")
+        return self
+
+    def topics_of(self, connection: int) -> tuple[str, ...]:
+        return (self.topics[connection % len(self.topics)],) if self.topic_each else self.topics
 
 
 class WorkerCommand(Model):

@@ -54,6 +54,21 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A plan file
         note(f"warning: {text}")
 
 
+@app.command("import", epilog="\b\nExample:\n  meshmark plan import workload.yaml > my.yaml")
+def import_plan(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An OpenMessaging Benchmark workload.")],
+) -> None:
+    """Print a plan that measures an OpenMessaging Benchmark workload under every data plane."""
+    from meshmark import planfile
+    from meshmark.planfile import openmessaging
+
+    plan, left = openmessaging.as_plan(file)
+    said = [f"# From {file.name}. Not taken, because a run decides it:", *(f"#   {text}" for text in left)]
+    emit("\n".join(said) + "\n" + planfile.dump(planfile.effort(plan, "default")))
+    for text in left:
+        note(f"not taken: {text}")
+
+
 @app.command("list")
 def list_plans() -> None:
     """List the built-in plans."""

@@ -33,7 +33,7 @@ from meshmark.load.settings import DRAIN_S, message_timeout_s
 from meshmark.pacer import Arrivals, Constant, PacerSpec
 from meshmark.plan import Workload
 from meshmark.record import LoadInterval
-from meshmark.worker_protocol import Schedule, WorkerCommand, WorkerReport, WorkerSpec
+from meshmark.worker_protocol import Payload, Schedule, WorkerCommand, WorkerReport, WorkerSpec
 
 __all__ = ["Load", "Mark", "Spawner", "consumer_specs", "load", "producer_spec"]
 
@@ -120,6 +120,8 @@ def _spec(
         partitions_per_topic=workload.partitions_per_topic,
         message_size=workload.message_size,
         connections=workload.workers if producing else workload.consumer_per_subscription,
+        topic_each=workload.topic_each,
+        payload=Payload(random_share=workload.random_bytes_ratio, distinct=workload.randomized_payload_pool_size),
         group="" if producing else "-".join(part for part in (topics[0], run, name) if part),
         seed=random.Random(f"{seed}/{name}").getrandbits(32),
     )
@@ -130,6 +132,7 @@ class _Worker:
     spec: WorkerSpec
     process: Process
     latest: WorkerReport
+    begun: bool = False
     answers: dict[tuple[str, int], WorkerReport] = field(default_factory=dict)
     intervals: dict[int, WorkerReport] = field(default_factory=dict)
 
@@ -202,15 +205,21 @@ class Load:
             self._begin(added)
 
     def start(self) -> float:
-        """The instant at which schedules begin."""
+        """The instant at which schedules begin. Consumers that are held go on being so."""
         self._started = True
         # Consumers first, so that the first record already has its readers.
-        return self._begin([*self._of("consumer"), *self._of("producer")])
+        free = [worker for worker in self._of("consumer") if not worker.spec.held]
+        return self._begin([*free, *self._of("producer")])
+
+    def release(self) -> float:
+        """Consumers that were held read from now on; the instant of it."""
+        return self._begin([worker for worker in self._of("consumer") if not worker.begun])
 
     def _begin(self, workers: Sequence[_Worker]) -> float:
         origin_s = self._clock.now() + LEAD_S
         for worker in workers:
             worker.tell(WorkerCommand(command="start", origin_s=origin_s))
+            worker.begun = True
         return origin_s
 
     @property
@@ -272,7 +281,7 @@ class Load:
 
     def _complete_intervals(self) -> Iterator[LoadInterval]:
         """Time slots that every running worker has reported for, or passed."""
-        running = [worker for worker in self._workers if not worker.finished]
+        running = [worker for worker in self._workers if worker.begun and not worker.finished]
         complete = min((max(worker.intervals, default=-1) for worker in running or self._workers), default=-1)
         slots = sorted({slot for worker in self._workers for slot in worker.intervals if slot <= complete})
         for slot in slots:

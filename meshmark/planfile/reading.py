@@ -45,6 +45,11 @@ def builtin(name: str) -> Plan:
 
 def load(path: Path) -> Plan:
     """Reads a plan file. PlanError with all problems, each `FILE:LINE:COL: key: what is wrong; what is allowed`."""
+    return loads(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """PlanError for what is no readable text."""
     try:
         with path.open("rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
@@ -57,11 +62,10 @@ def load(path: Path) -> Plan:
     if b"\0" in content:
         raise PlanError([f"{path}: binary, or not UTF-8; a plan is UTF-8 text"])
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise PlanError([f"{path}:{line}:1: not UTF-8 (byte {error.start}); save the plan as UTF-8"]) from error
-    return loads(text, str(path))
 
 
 def loads(text: str, source: str) -> Plan:
@@ -90,14 +94,14 @@ def _plan(root: Node, known_bad: set[str]) -> tuple[Plan | None, list[Problem]]:
     defaults = {name: merge(_model_defaults(name), top.pop(name, Node(value={}))) for name in SECTIONS}
     problems: list[Problem] = []
     for name, model in SECTIONS.items():
-        problems += _check(model, defaults[name], known_bad, within=name)
+        problems += check(model, defaults[name], known_bad, within=name)
     scenarios = top.get("scenarios")
     resolved: list[Node] = []
     if scenarios is not None and isinstance(scenarios.value, list):
         resolved = [_scenario(item, defaults) for item in scenarios.value]
         top["scenarios"] = Node(value=list(resolved), key="scenarios", at=scenarios.at, key_at=scenarios.key_at)
     whole = Node(value=top, at=root.at or START, key_at=root.at)
-    problems += _check(Plan, whole, known_bad)
+    problems += check(Plan, whole, known_bad)
     bad = known_bad | {problem.key for problem in problems}
     problems += limits.problems(whole, resolved, bad)
     if bad or problems:
@@ -144,7 +148,7 @@ def _validate(model: type[Model], node: Node) -> Any:
     return model.model_validate_json(json.dumps(node.plain()), strict=True, by_alias=True, by_name=False)
 
 
-def _check(model: type[Model], node: Node, known_bad: set[str], within: str = "") -> list[Problem]:
+def check(model: type[Model], node: Node, known_bad: set[str], within: str = "") -> list[Problem]:
     """Problems of each value on its own."""
     try:
         _validate(model, node)

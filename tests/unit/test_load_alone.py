@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from meshmark.cli import load as verb
+from meshmark.cli import load_output as told_as
 from meshmark.cli.app import main
 from meshmark.errors import ComponentFailed, Inconclusive, LoadError, UsageError
 from meshmark.histogram import Histogram, latency, lateness
@@ -199,7 +200,9 @@ def result(totals: LoadTotals, *, late: int = 0, interrupted: bool = False, rate
         lateness=lateness(delays) if rate else None,
     )
     mode = "open loop" if rate else "closed loop"
-    return LoadResult(mode=mode, seconds=2, rate_msg_s=50, end=end, interrupted=interrupted)
+    return LoadResult(
+        mode=mode, seconds=2, rate_msg_s=50, consumed_msg_s=0, end=end, measured=end, interrupted=interrupted
+    )
 
 
 FINE = LoadTotals(offered=100, acknowledged=100)
@@ -207,7 +210,7 @@ LOST = LoadTotals(offered=100, acknowledged=97, failed=1, unknown=2, errors={"_M
 
 
 def test_json_has_the_whole_account() -> None:
-    told = verb.as_json(result(LOST, late=5))
+    told = told_as.as_json(result(LOST, late=5))
     keys = ("offered", "acknowledged", "failed", "unknown", "outstanding")
     assert [told[key] for key in keys] == [100, 97, 1, 2, 0]
     assert set(told["latency_ms"]) == {"p50", "p90", "p99", "p99_9", "max"}
@@ -218,13 +221,13 @@ def test_json_has_the_whole_account() -> None:
 
 
 def test_a_closed_loop_claims_no_latency() -> None:
-    told = verb.as_json(result(FINE, rate=False))
+    told = told_as.as_json(result(FINE, rate=False))
     assert (told["mode"], told["latency_ms"], told["lateness"]) == ("closed loop", None, None)
-    assert "latency" not in verb.summary(result(FINE, rate=False))
+    assert "latency" not in told_as.summary(result(FINE, rate=False))
 
 
 def test_the_summary_names_errors_and_delays() -> None:
-    told = verb.summary(result(LOST, late=5))
+    told = told_as.summary(result(LOST, late=5))
     assert "3 x _MSG_TIMED_OUT" in told
     assert "late by over 10 ms: 5 %" in told
 

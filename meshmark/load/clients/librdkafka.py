@@ -3,11 +3,12 @@
 Producer: closed loop (`open_loop.py` has the other one). Each connection is kept full up to
 `queue.buffering.max.messages`; `offered` counts what its queue has accepted. Like the partitioner of Kafka's own
 client it stays at a partition for a batch (`batch.size`, but at most an eighth of the queue, so that several
-partitions are in flight) and then goes to the next, so records spread evenly over all partitions. Payloads are random,
-taken from a pool that librdkafka reads in place.
+partitions are in flight) and then goes to the next, so records spread evenly over all partitions. Payloads are taken
+from a pool that librdkafka reads in place.
 
-Consumer: one group that reads all topics. After `stop` it goes on to the end offsets of that moment. Where values are
-stamped, it takes the latency from the intended send.
+Consumer: one group that reads all topics, or one for each topic. After `stop` it goes on to the end offsets of that
+moment. Where values are stamped, it takes the latency from the intended send. One that is held joins its group at
+once, and reads from its start on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import ctypes
 import random
 from collections import Counter, deque
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from time import monotonic
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy.typing as npt
 
 from meshmark.load.clients import ClientError, native
 from meshmark.load.clients.handle import Handle, merged, partition_list
+from meshmark.load.clients.payload import values
 from meshmark.load.clients.statistics import Statistics, sum_batches
 from meshmark.load.recorder import Recorder
 from meshmark.load.settings import (
@@ -125,8 +127,7 @@ class Producer:
         first = self._connections[0]
         self._chunk = max(1, min(first.batch_bytes // spec.message_size, first.capacity // QUEUE_SHARE))
         rows = max(POOL_BYTES // spec.message_size, self._chunk)
-        source = np.random.default_rng(spec.seed)
-        self._pool = source.integers(0, 256, size=(rows, spec.message_size), dtype=np.uint8)
+        self._pool = values(spec.payload, rows=rows, size=spec.message_size, seed=spec.seed)
         self._messages = native.new_messages(self._pool)
         self._address = self._messages.ctypes.data
         self._row = 0
@@ -139,8 +140,9 @@ class Producer:
         """All connections know all topics."""
         source = random.Random(self._spec.seed)
         self._take_events()
-        for connection in self._connections:
-            if not (connection.known or connection.check_topics(self._spec.topics, self._spec.partitions_per_topic)):
+        for place, connection in enumerate(self._connections):
+            topics = self._spec.topics_of(place)
+            if not (connection.known or connection.check_topics(topics, self._spec.partitions_per_topic)):
                 return False
         for connection in self._connections:
             connection.set_route(source)
@@ -282,9 +284,20 @@ class _ConsumerConnection(Handle):
         if code != native.NO_ERROR:
             raise ClientError(native.error_name(code), f"cannot subscribe: {native.error_text(code)}")
 
+    def hold(self, hold: bool) -> None:
+        """Stops fetching what is assigned, or goes on where it was."""
+        change = self.lib.rd_kafka_pause_partitions if hold else self.lib.rd_kafka_resume_partitions
+        with self._assigned() as assigned:
+            code = change(self.client, assigned)
+        if code != native.NO_ERROR:
+            raise ClientError(native.error_name(code), f"cannot hold or go on: {native.error_text(code)}")
+
+    def _assigned(self) -> AbstractContextManager[Any]:
+        return partition_list(lambda held: int(self.lib.rd_kafka_assignment(self.client, held)))
+
     def positions(self) -> dict[tuple[str, int], int]:
         """(topic, partition) -> the next offset, of the partitions assigned to this member."""
-        with partition_list(lambda held: int(self.lib.rd_kafka_assignment(self.client, held))) as assigned:
+        with self._assigned() as assigned:
             self.lib.rd_kafka_position(self.client, assigned)
             listed = native.TopicPartitionList.from_address(assigned.value)
             return {(entry.topic.decode(), entry.partition): entry.offset for entry in listed.elems[: listed.cnt]}
@@ -327,6 +340,7 @@ class Consumer:
         self._connections: list[_ConsumerConnection] = []
         self._settings: dict[str, ConfigValue] = {}
         self._subscribed = False
+        self._held = spec.held
         self._ends: dict[tuple[str, int], int] = {}
         self._drain_until = 0.0
         self._consumed = self._consumed_bytes = self._unstamped = 0
@@ -340,8 +354,9 @@ class Consumer:
             {"bootstrap.servers": spec.bootstrap_servers, "client.id": spec.name, "group.id": spec.group},
         )
         with ExitStack() as stack:
-            for _ in range(spec.connections):
-                connection = _ConsumerConnection(self._settings)
+            for place in range(spec.connections):
+                group = "-".join((spec.group, *spec.topics_of(place))) if spec.topic_each else spec.group
+                connection = _ConsumerConnection({**self._settings, "group.id": group})
                 stack.callback(connection.close)
                 self._connections.append(connection)
             self._stack = stack.pop_all()
@@ -351,27 +366,40 @@ class Consumer:
         self._stack.close()
 
     def ready(self) -> bool:
-        """Every partition has its reader, and every member its share: the group will not be divided anew under load.
-        The number of members with a share is what Kafka's range assignment gives."""
+        """Every partition has its reader, and every member its share: groups will not be divided anew under load."""
         spec = self._spec
         self.serve()
         if not self._subscribed:
             if not self._connections[0].check_topics(spec.topics, spec.partitions_per_topic):
                 return False
-            for connection in self._connections:
-                connection.subscribe(spec.topics)
+            for place, connection in enumerate(self._connections):
+                connection.subscribe(spec.topics_of(place))
             self._subscribed = True
-        partitions = self._connections[0].partitions.values()
+        partitions = self._connections[0].partitions
         shares = [len(connection.positions()) for connection in self._connections]
-        return sum(shares) == sum(partitions) and (
-            sum(share > 0 for share in shares) >= min(spec.connections, max(partitions))
-        )
+        ready = sum(shares) == sum(partitions.values()) and sum(map(bool, shares)) >= self._readers(partitions)
+        if ready and self._held:
+            for connection in self._connections:
+                connection.hold(True)
+        return ready
+
+    def _readers(self, partitions: dict[str, int]) -> int:
+        """How many members have a share, by Kafka's range assignment."""
+        spec = self._spec
+        if not spec.topic_each:
+            return min(spec.connections, max(partitions.values()))
+        members = Counter(spec.topics_of(place)[0] for place in range(spec.connections))
+        return sum(min(count, partitions[topic]) for topic, count in members.items())
 
     def last_error(self) -> ClientError | None:
         return next((c.last_error for c in self._connections if c.last_error), None)
 
     def start(self, origin_s: float) -> None:
-        """It reads from the moment that it is assigned."""
+        """It reads from the moment that it is assigned, unless it is held."""
+        if self._held:
+            self._held = False
+            for connection in self._connections:
+                connection.hold(False)
 
     def serve(self) -> None:
         for connection in self._connections:
@@ -384,6 +412,8 @@ class Consumer:
 
     def stop(self, until_s: float) -> None:
         self._drain_until = monotonic() + DRAIN_S
+        if self._held:
+            return  # it was never to read anything
         with closing(_Enquirer(self._settings)) as enquirer:
             ends = {
                 (topic, partition): enquirer.end_offset(topic, partition)

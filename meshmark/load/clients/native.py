@@ -83,6 +83,8 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rd_kafka_metadata_destroy": (None, [c_void_p]),
     "rd_kafka_subscribe": (c_int, [c_void_p, c_void_p]),
     "rd_kafka_assignment": (c_int, [c_void_p, POINTER(c_void_p)]),
+    "rd_kafka_pause_partitions": (c_int, [c_void_p, c_void_p]),
+    "rd_kafka_resume_partitions": (c_int, [c_void_p, c_void_p]),
     "rd_kafka_position": (c_int, [c_void_p, c_void_p]),
     "rd_kafka_query_watermark_offsets": (
         c_int,

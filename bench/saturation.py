@@ -2,9 +2,11 @@
 
     python -m bench.saturation                  # 200 stable systems and 60 of each other kind; some minutes
     python -m bench.saturation --cases 1000 --others 200
-    python -m bench.saturation --noise trials.json   # noise recorded from real trials in place of the synthetic one
+    python -m bench.saturation --noise bench/noise.json   # of real trials, as `bench.record_noise` has it
 
-* search: `meshmark.analysis.saturation`, its default budget, for any latency and three SLOs at once.
+* search: `meshmark.analysis.saturation`, its default budget over three lives, for any latency and three SLOs at once.
+  It should find the median over all lives that there might have been. In one life, and for any latency alone, it
+  should find that life's ceiling; so should the two others.
 * ladder: from half of the first guess in steps of 10 %, one trial each, until less than 95 % of the target is
   acknowledged. Its interval: the last rate carried and the first that was not.
 * feedback: one long load whose rate is adjusted every 3 s by the backlog, for as long as the search's longest. Its
@@ -23,22 +25,25 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from meshmark.analysis.saturation import Offer, Saturation, Search, SearchConfig, Slo, TrialOutcome
-from meshmark.analysis.trend import flat
+from meshmark.analysis.saturation import ANY_LATENCY, Offer, Saturation, Search, SearchConfig, Slo, TrialOutcome
+from meshmark.analysis.warmup import flat
 from meshmark.backends.simulated_open import (
+    SETTLE_S,
     OpenBench,
     OpenSystem,
     OpenTrial,
     RecordedNoise,
+    Stretch,
     Truth,
     random_system,
     true_ceiling,
 )
 
 SLOS = tuple(Slo(quantile=0.99, latency_s=seconds) for seconds in (0.02, 0.05, 0.2))
+SEARCH, ONE_LIFE = "search", "search in one life"
 WARMUP_MAX = 40
 TRIAL_S = 6.0
 LADDER_STEP = 1.1
@@ -72,35 +77,65 @@ class Answer:
         return self.low <= self.truth.rate_msg_s <= self.high
 
 
-def warmed(system: OpenSystem) -> tuple[OpenBench, float]:
-    """A life of the system after its warm-up, and the rate at the warm-up's end."""
-    bench = OpenBench(system)
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How searches are done; the defaults are those that figures are stated for."""
+
+    lives: int = 3
+    trials: int | None = None
+    seconds: float = TRIAL_S
+    settle_s: float = SETTLE_S
+    slos: tuple[Slo, ...] = SLOS
+
+
+def warm_up(bench: OpenBench) -> float:
+    """Load until the rate is flat; the rate at the end."""
     rates: list[float] = []
     while len(rates) < WARMUP_MAX and not flat(rates):
         rates.append(bench.warm_up_window())
-    return bench, statistics.fmean(rates[-4:])
+    return statistics.fmean(rates[-4:])
 
 
 def outcome(trial: OpenTrial, offer: Offer) -> TrialOutcome:
     return TrialOutcome(life=offer.life, phase=offer.phase, target=offer.target, **asdict(trial))
 
 
-def search(system: OpenSystem, slos: Sequence[Slo] = SLOS) -> tuple[Saturation, float, float]:
-    """The answer, the load before the search, and how long it took."""
-    bench, first = warmed(system)
-    warm_s, begun_s = bench.load_s, bench.now_s
-    running = Search(SearchConfig(start_msg_s=first, slos=tuple(slos), seed=system.seed))
-    while (offer := running.next()) is not None:
-        running.observe(outcome(bench.trial(offer.rate_msg_s, offer.seconds, settle_s=offer.settle_seconds), offer))
-    return running.result(), warm_s, bench.now_s - begun_s
+def search(system: OpenSystem, setting: Setting) -> tuple[Saturation, list[Stretch]]:
+    """The answer, and when the trials were."""
+    bench = OpenBench(system)
+    first = warm_up(bench)
+    running = Search(
+        SearchConfig(
+            start_msg_s=first,
+            slos=setting.slos,
+            lives=setting.lives,
+            trials_max=setting.trials,
+            trial_seconds=setting.seconds,
+            settle_seconds=setting.settle_s,
+            seed=system.seed,
+        )
+    )
+    begun_s, stretches = bench.now_s, []
+    for life in range(1, setting.lives + 1):
+        if life > 1:
+            bench.restart()
+            warm_up(bench)
+        begin_s, warm_s = bench.now_s - begun_s, bench.load_s
+        while (offer := running.next(life)) is not None:
+            trial = bench.trial(offer.rate_msg_s, offer.seconds, settle_s=offer.settle_seconds)
+            running.observe(outcome(trial, offer))
+        stretches.append(Stretch(begin_s=begin_s, end_s=bench.now_s - begun_s, warm_s=warm_s))
+    return running.result(), stretches
 
 
-def search_answers(system: OpenSystem) -> Iterator[Answer]:
-    result, warm_s, span_s = search(system)
+def search_answers(system: OpenSystem, setting: Setting) -> Iterator[Answer]:
+    """A search in one life is about that life."""
+    result, stretches = search(system, setting)
     for number, ceiling in enumerate(result.ceilings):
-        slo = (SLOS[number - 1].quantile, SLOS[number - 1].latency_s) if number else None
+        slo = (setting.slos[number - 1].quantile, setting.slos[number - 1].latency_s) if number else None
+        life = 1 if setting.lives == 1 else None
         yield Answer(
-            search="search",
+            search=SEARCH if life is None else ONE_LIFE,
             target=ceiling.target,
             low=ceiling.low_msg_s,
             high=ceiling.high_msg_s,
@@ -108,12 +143,19 @@ def search_answers(system: OpenSystem) -> Iterator[Answer]:
             reason=ceiling.reason or "",
             trials=len(result.trials),
             seconds=result.seconds,
-            truth=true_ceiling(system, TRIAL_S, slo, span_s=span_s, warm_s=warm_s),
+            truth=true_ceiling(system, setting.seconds, slo, stretches, life=life, settle_s=setting.settle_s),
         )
 
 
+def first_life(system: OpenSystem, bench: OpenBench, begun_s: float, warm_s: float) -> Truth:
+    """What a search in one life should have found."""
+    stretch = Stretch(begin_s=0, end_s=bench.now_s - begun_s, warm_s=warm_s)
+    return true_ceiling(system, TRIAL_S, None, [stretch], life=1)
+
+
 def ladder(system: OpenSystem) -> Answer:
-    bench, first = warmed(system)
+    bench = OpenBench(system)
+    first = warm_up(bench)
     warm_s, begun_s = bench.load_s, bench.now_s
     rate, carried, failed = first / 2, None, None
     for _ in range(LADDER_TRIALS_MAX):
@@ -126,19 +168,20 @@ def ladder(system: OpenSystem) -> Answer:
     found = carried is not None and failed is not None
     return Answer(
         search="ladder",
-        target="any latency",
+        target=ANY_LATENCY,
         low=carried if found else None,
         high=failed if found else None,
         point=carried,
         reason="" if found else "no end found",
         trials=bench.trials,
         seconds=bench.now_s - begun_s,
-        truth=true_ceiling(system, TRIAL_S, None, span_s=bench.now_s - begun_s, warm_s=warm_s),
+        truth=first_life(system, bench, begun_s, warm_s),
     )
 
 
 def feedback(system: OpenSystem) -> Answer:
-    bench, first = warmed(system)
+    bench = OpenBench(system)
+    first = warm_up(bench)
     warm_s, begun_s = bench.load_s, bench.now_s
     state = {"step": 0.25}
 
@@ -151,23 +194,31 @@ def feedback(system: OpenSystem) -> Answer:
     rates = bench.feedback(first / 2, adjust, period_s=FEEDBACK_S, periods=FEEDBACK_PERIODS)[-FEEDBACK_LAST:]
     return Answer(
         search="feedback",
-        target="any latency",
+        target=ANY_LATENCY,
         low=min(rates),
         high=max(rates),
         point=statistics.fmean(rates),
         reason="",
         trials=FEEDBACK_PERIODS,
         seconds=bench.now_s - begun_s,
-        truth=true_ceiling(system, TRIAL_S, None, span_s=bench.now_s - begun_s, warm_s=warm_s),
+        truth=first_life(system, bench, begun_s, warm_s),
     )
 
 
-def race(systems: Sequence[OpenSystem], tell: Callable[[int], None] = lambda done: None) -> list[Answer]:
+def race(
+    systems: Sequence[OpenSystem], setting: Setting, tell: Callable[[int], None] = lambda done: None
+) -> list[Answer]:
     answers: list[Answer] = []
     for done, system in enumerate(systems, start=1):
-        answers += [*search_answers(system), ladder(system), feedback(system)]
+        answers += case(system, setting)
         tell(done)
     return answers
+
+
+def case(system: OpenSystem, setting: Setting) -> list[Answer]:
+    """All that is asked about one system."""
+    alone = replace(setting, lives=1, slos=())
+    return [*search_answers(system, setting), *search_answers(system, alone), ladder(system), feedback(system)]
 
 
 def binomial_lower_bound(successes: int, count: int, confidence: float = 0.95) -> float:
@@ -229,11 +280,11 @@ def others_table(answers: Sequence[Answer]) -> str:
     """How the search ended where there is no sharp ceiling for an SLO."""
     lines = ["| ceiling | systems | covered | not covered | reason given |", "|---|---|---|---|---|"]
     for label, sharp in (("a wide band", False), ("none at all", None)):
-        for target in dict.fromkeys(a.target for a in answers if a.search == "search"):
+        for target in dict.fromkeys(a.target for a in answers if a.search == SEARCH):
             group = [
                 a
                 for a in answers
-                if a.search == "search" and a.target == target and not a.truth.sharp
+                if a.search == SEARCH and a.target == target and not a.truth.sharp
                 if (a.truth.rate_msg_s is None) == (sharp is None)
             ]
             if not group:
@@ -256,19 +307,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.saturation", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cases", type=int, default=200, help="stable systems")
     parser.add_argument("--others", type=int, default=60, help="unstable systems, and as many limited by the client")
-    parser.add_argument("--seed", type=int, default=10_000_000, help="number of the first system")
+    parser.add_argument("--seed", type=int, default=20_000_000, help="number of the first system")
+    parser.add_argument("--lives", type=int, default=3, help="of a search")
+    parser.add_argument("--trials", type=int, help="of a search, over all lives; default: 18, and 2 for each SLO")
+    parser.add_argument("--seconds", type=float, default=TRIAL_S, help="of a trial's window")
+    parser.add_argument("--settle", type=float, default=SETTLE_S, help="seconds of load before the window")
     parser.add_argument("--noise", type=Path, help="JSON file of recorded relative rates")
     options = parser.parse_args()
+    setting = Setting(lives=options.lives, trials=options.trials, seconds=options.seconds, settle_s=options.settle)
     noise = RecordedNoise.load(options.noise) if options.noise else None
     seeds = range(options.seed, options.seed + options.cases)
     systems = [random_system(seed, noise=noise) for seed in seeds]
-    answers = race(systems, lambda done: print(f"\r{done} of {len(systems)} ", end="", file=sys.stderr, flush=True))
+
+    def tell(done: int) -> None:
+        print(f"\r{done} of {len(systems)} ", end="", file=sys.stderr, flush=True)
+
+    answers = race(systems, setting, tell)
     print(f"\n{table(answers)}\n\n{others_table(answers)}\n\n| systems | number | any latency |\n|---|---|---|")
-    stable = [a.reason for a in answers if a.search == "search" and a.target == "any latency"]
+    stable = [a.reason for a in answers if a.search == SEARCH and a.target == ANY_LATENCY]
     print(verdicts("stable", stable))
+    alone = replace(setting, slos=())
     for kind in ("unstable", "client"):
         others = [random_system(seed, kind=kind) for seed in range(options.seed, options.seed + options.others)]
-        print(verdicts(kind, [search(system)[0].ceilings[0].reason for system in others]), flush=True)
+        print(verdicts(kind, [search(system, alone)[0].ceilings[0].reason for system in others]), flush=True)
 
 
 if __name__ == "__main__":

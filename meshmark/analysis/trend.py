@@ -1,4 +1,4 @@
-"""Does a series grow? Tests that know that neighbouring values of a load test resemble each other.
+"""Does a series grow? Estimates that know that neighbouring values of a load test resemble each other.
 
 Ordinary tests take n values for n pieces of evidence; a queue remembers, so n values are fewer. The long-run variance
 here counts the resemblance (Newey-West with the Bartlett kernel, prewhitened by an AR(1) as Andrews and Monahan do),
@@ -19,12 +19,6 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 _AR_MAX = 0.9
 """Beyond it the prewhitened variance of a short series explodes; Andrews and Monahan cut at 0.97, for longer ones."""
-RISE = 0.05
-DOUBT = 0.15
-"""Probability of a larger rise that is accepted. On simulated systems whose warm-up has time constants of 2 to 12 s,
-4 % were called flat with more than 5 % still to rise; comparing the means of two spans of four seconds, 27 %."""
-FLAT_LEAST, FLAT_MOST = 8, 20
-"""Values looked at: seconds, mostly; the fewest are longer than a garbage collection's dip."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,19 +70,6 @@ def slope(time_s: Sequence[float] | FloatArray, values: Sequence[float] | FloatA
     variance = float(residuals @ residuals) / (count - 2)
     effective = _effective(count, variance, long_run)
     return Estimate(value=value, error=math.sqrt(long_run / spread) * _short(effective), effective=effective)
-
-
-def flat(rates: Sequence[float]) -> bool:
-    """Warm-up: is there a stretch of latest rates, at equal distances, over which a rise of more than RISE is
-    improbable? Not whether a rise is seen (a short noisy series never shows one) but whether it is ruled out, so a
-    noisy rate takes longer to be called flat. A rise slower than RISE over the longest stretch counts as flat."""
-    if min(rates[-FLAT_LEAST:], default=0.0) <= 0:
-        return False
-    for count in range(FLAT_LEAST, min(len(rates), FLAT_MOST) + 1, 2):
-        line = slope(np.arange(count, dtype=np.float64), np.log(np.maximum(rates[-count:], 1e-9)))
-        if line.below(RISE / count) >= 1 - DOUBT:
-            return True
-    return False
 
 
 def growth(time_s: Sequence[float] | FloatArray, outstanding: Sequence[float] | FloatArray) -> Estimate:

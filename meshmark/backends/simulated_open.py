@@ -2,9 +2,10 @@
 
 Records arrive on schedule at rate r at a server whose capacity is
 
-    ceiling x drift(time) x warm-up(load so far) x level(trial) x fluctuation(time), 0 during stalls
+    ceiling x drift(time) x warm-up(load so far) x level(life) x level(trial) x fluctuation(time), 0 during stalls
 
-Each trial begins with an empty queue. Levels vary from trial to trial; within one, capacity fluctuates with a memory
+A life is one cluster, started cold. Each trial begins with an empty queue. Levels vary from life to life, and from
+trial to trial; within one, capacity fluctuates with a memory
 of some tenths of a second. Offering more than the capacity can cost some of it (`overload_loss`: thrashing; below 0:
 larger batches). A record's latency is its wait in the queue, exactly as that capacity serves it, plus a service time
 with an exponential tail that grows as utilisation nears 1. The load generator has a limit of its own, and says so by
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,8 @@ Slo = tuple[float, float]
 
 TICK_S = 0.02
 SERIES_S = 0.24
+RESTART_S = 15.0
+"""Between two lives, the warm-up apart."""
 SETTLE_S = 1.5
 """From the start of a trial's load to its window: not part of what is observed."""
 _TRUTH_TRIALS = 160
@@ -86,6 +89,8 @@ class OpenSystem:
     kind: Kind = "stable"
     trial_noise: float = 0.04
     """Standard deviation of the logarithm of a trial's level."""
+    life_noise: float = 0.0
+    """The same of a life's level."""
     noise_tail: Tail = "normal"
     """heavy: Student's t with 4 degrees of freedom. low: slow trials are rarer and slower than fast ones."""
     noise_memory: float = 0.0
@@ -106,6 +111,15 @@ class OpenSystem:
     other_mode: float = 0.65
     """Of an unstable system: the other level, as a share."""
     noise: RecordedNoise | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stretch:
+    """When trials were done in one life: seconds since the search's first trial began. `warm_s`: load before."""
+
+    begin_s: float
+    end_s: float
+    warm_s: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +149,11 @@ def drift(system: OpenSystem, time_s: FloatArray) -> FloatArray:
     turns = np.asarray(time_s / system.drift_s)
     moved = turns if system.drift_shape == "line" else np.sin(2 * math.pi * turns) / 2
     return np.asarray(np.exp(system.drift * moved))
+
+
+def life_level(system: OpenSystem, life: int) -> float:
+    """The factor that is a life's own; the median over lives is 1."""
+    return math.exp(system.life_noise * float(np.random.default_rng((system.seed, 5, life)).standard_normal()))
 
 
 def _warm(system: OpenSystem, load_s: FloatArray) -> FloatArray:
@@ -257,25 +276,32 @@ class Truth:
 
 
 class OpenBench:
-    """One life of a system: a clock that moves with every trial, and the noise of every trial by its number, so that
-    two searches on equal systems meet equal noise."""
+    """A system in its first life, and after `restart` in the next: a clock that moves with every trial, and the noise
+    of every trial and life by its number, so that two searches on equal systems meet equal noise."""
 
     def __init__(self, system: OpenSystem, *, overhead_s: float = 1.0) -> None:
         self.system = system
         self.now_s = 0.0
         self.load_s = 0.0
         self.trials = 0
+        self.life = 1
         self._begun_s: float | None = None
         self._overhead_s = overhead_s
         self._source = np.random.default_rng((system.seed, 0))
         self._level = float(_raw_level(system, self._source, 1)[0])
 
+    def restart(self) -> None:
+        """A new life: cold, and at a level of its own."""
+        self.life += 1
+        self.load_s = 0.0
+        self.now_s += RESTART_S
+
     def warm_up_window(self, seconds: float = 1.0) -> float:
         """Load in a closed loop for a window; the rate carried."""
-        source = np.random.default_rng((self.system.seed, 1, int(self.load_s * 1e3)))
+        source = np.random.default_rng((self.system.seed, 1, int(self.load_s * 1e3), self.life))
         ticks = round(seconds / TICK_S)
         factor = _capacity(self.system, source, np.array([self._level]), ticks)[0]
-        factor = factor * _warm(self.system, self.load_s + _ticks(ticks))
+        factor = factor * _warm(self.system, self.load_s + _ticks(ticks)) * life_level(self.system, self.life)
         self.now_s, self.load_s = self.now_s + seconds, self.load_s + seconds
         loss = 1 - self.system.overload_loss
         return float(min(self.system.ceiling_msg_s * factor.mean() * loss, self.system.client_limit_msg_s))
@@ -328,7 +354,7 @@ class OpenBench:
         self._source = np.random.default_rng((system.seed, 2, self.trials))
         fresh, memory = float(_raw_level(system, self._source, 1)[0]), system.noise_memory
         self._level = memory * self._level + math.sqrt(1 - memory * memory) * fresh
-        return _capacity(system, self._source, np.array([self._level]), ticks)
+        return _capacity(system, self._source, np.array([self._level]), ticks) * life_level(system, self.life)
 
     def _seen(self, rate: float, sent_rate: float, started: float, served: _Served, first: int) -> OpenTrial:
         due = rate * TICK_S * np.arange(1.0, served.arrived.shape[1] + 1)
@@ -357,20 +383,35 @@ class OpenBench:
 
 
 def true_ceiling(
-    system: OpenSystem, seconds: float, slo: Slo | None, *, span_s: float, warm_s: float, settle_s: float = SETTLE_S
+    system: OpenSystem,
+    seconds: float,
+    slo: Slo | None,
+    stretches: Sequence[Stretch],
+    *,
+    life: int | None = None,
+    settle_s: float = SETTLE_S,
 ) -> Truth:
-    """The rate that a trial of `seconds`, begun at a random moment of a search that lasts `span_s`, carries with
-    probability 1/2: in its window the mean capacity is not below the rate, and the SLO holds. `warm_s` is the load
-    before the search. The generator's limit is not part of it.
+    """The rate that a trial of `seconds`, begun at a random moment of the stretches, carries with probability 1/2: in
+    its window the mean capacity is not below the rate, and the SLO holds. `life`: in that one; None: in a random one,
+    of all that there might have been. The generator's limit is not part of it.
 
     Monte Carlo over stratified levels: good to about 0.5 %."""
     source = np.random.default_rng((system.seed, 3))
     count, ticks = _TRUTH_TRIALS, round((settle_s + seconds) / TICK_S)
     window = slice(round(settle_s / TICK_S), None)
     drawn = np.sort(_raw_level(system, source, count * 25)).reshape(count, 25).mean(axis=1)
-    starts = source.permutation((np.arange(count) + 0.5) / count) * max(0.0, span_s - seconds - settle_s)
-    times = starts[:, None] + _ticks(ticks)
-    factor = drift(system, times) * _warm(system, warm_s + times)
+    begins = np.array([stretch.begin_s for stretch in stretches])
+    lengths = np.array([max(1e-6, stretch.end_s - stretch.begin_s - seconds - settle_s) for stretch in stretches])
+    moments = source.permutation((np.arange(count) + 0.5) / count) * lengths.sum()
+    which = np.searchsorted(np.cumsum(lengths), moments)
+    inside = (moments - (np.cumsum(lengths) - lengths)[which])[:, None] + _ticks(ticks)
+    warm = np.array([stretch.warm_s for stretch in stretches])[which][:, None]
+    factor = drift(system, begins[which][:, None] + inside) * _warm(system, warm + inside)
+    if life is None:
+        levels = np.sort(source.standard_normal(count * 25)).reshape(count, 25).mean(axis=1)
+        factor = factor * np.exp(system.life_noise * source.permutation(levels))[:, None]
+    else:
+        factor = factor * life_level(system, life)
     share = _capacity(system, source, drawn, ticks) * factor * (system.ceiling_msg_s * TICK_S)
     carried = share[:, window].mean(axis=1)
     any_latency = float(np.median(carried)) / TICK_S
@@ -429,6 +470,7 @@ def random_system(
         base_latency_s=_log_uniform(source, 0.002, 0.008),
         client_limit_msg_s=ceiling * float(source.uniform(0.4, 0.85)) if kind == "client" else math.inf,
         other_mode=float(source.uniform(0.5, 0.75)),
+        life_noise=float(source.uniform(0, 0.05)),
         noise=noise,
     )
 

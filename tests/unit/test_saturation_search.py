@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 from pydantic import ValidationError
 
-from bench.saturation import SLOS, feedback, ladder, race, search, table
+from bench.saturation import Setting, feedback, ladder, race, search, table
 from meshmark.analysis.saturation import Offer, Saturation, Search, SearchConfig, Slo, TrialOutcome
 from meshmark.backends.simulated_open import OpenBench, random_system
 
@@ -224,30 +224,31 @@ def test_series_must_fit_together() -> None:
 
 
 def test_most_intervals_hold_the_truth_and_beat_the_ladder() -> None:
-    answers = race([random_system(seed) for seed in range(500, 516)])
-    whole = [answer for answer in answers if answer.target == "any latency" and answer.truth.sharp]
+    answers = race([random_system(seed) for seed in range(500, 512)], Setting(slos=()))
+    whole = [answer for answer in answers if answer.target == "any latency"]
     covered = {
-        name: sum(bool(answer.covered) for answer in whole if answer.search == name)
-        for name in ("search", "ladder", "feedback")
+        name: sum(bool(answer.covered) for answer in whole if answer.search == name) for name in ("search", "ladder")
     }
-    assert covered["search"] >= 13
+    assert covered["search"] >= 9
     assert covered["search"] > covered["ladder"]
-    assert sum(not answer.reason for answer in whole if answer.search == "search") >= 14
-    assert table(answers).count("\n") == 7
+    assert sum(not answer.reason for answer in whole if answer.search == "search") >= 10
+    assert table(answers).count("\n") == 5
 
 
 def test_unstable_systems_and_limited_clients_are_told_apart() -> None:
-    unstable = [search(random_system(seed, kind="unstable"))[0].ceilings[0].reason for seed in range(600, 615)]
-    client = [search(random_system(seed, kind="client"))[0].ceilings[0].reason for seed in range(600, 610)]
-    assert unstable.count("unstable") >= 8
-    assert client.count(CLIENT) >= 9
+    def reasons(kind: Literal["unstable", "client"], count: int) -> list[str | None]:
+        systems = [random_system(seed, kind=kind) for seed in range(600, 600 + count)]
+        return [search(system, Setting(slos=()))[0].ceilings[0].reason for system in systems]
+
+    assert reasons("unstable", 10).count("unstable") >= 6
+    assert reasons("client", 5).count(CLIENT) >= 4
 
 
 def test_two_searches_meet_the_same_noise() -> None:
-    system = random_system(700)
+    system, setting = random_system(700), Setting(lives=2, trials=6, slos=())
     first, second = OpenBench(system), OpenBench(system)
     assert first.trial(9_000, 6) == second.trial(9_000, 6)
     assert first.trial(9_000, 6) != second.trial(8_000, 6)
-    assert search(system, SLOS[:1]) == search(system, SLOS[:1])
+    assert search(system, setting) == search(system, setting)
     assert ladder(system) == ladder(system)
     assert feedback(system) == feedback(system)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,17 +15,20 @@ from meshmark.backends.simulated_open import (
     OpenBench,
     OpenSystem,
     RecordedNoise,
+    Stretch,
     Truth,
+    life_level,
     random_system,
     true_ceiling,
 )
 from meshmark.errors import RecordError
 
 QUIET = OpenSystem(seed=1, ceiling_msg_s=10_000, trial_noise=0, fluctuation=0, warmup_depth=0)
+SPAN = (Stretch(begin_s=0, end_s=170, warm_s=30),)
 
 
 def ceiling(system: OpenSystem, slo: tuple[float, float] | None = None) -> float:
-    rate = true_ceiling(system, 6, slo, span_s=170, warm_s=30).rate_msg_s
+    rate = true_ceiling(system, 6, slo, SPAN).rate_msg_s
     assert rate is not None
     return rate
 
@@ -59,11 +63,36 @@ def test_what_moves_the_ceiling_moves_its_truth() -> None:
     assert thrashing.outstanding[-1] > OpenBench(QUIET).trial(12_000, 6).outstanding[-1]
 
 
+def test_lives_differ_and_their_median_is_the_ceiling() -> None:
+    system = replace(QUIET, life_noise=0.05, warmup_depth=0.5)
+    bench = OpenBench(system)
+    cold = bench.warm_up_window()
+    for life in (1, 2, 3):
+        truth = true_ceiling(system, 6, None, [Stretch(begin_s=0, end_s=170, warm_s=999)], life=life).rate_msg_s
+        assert truth == pytest.approx(10_000 * life_level(system, life))
+    levels = [life_level(system, life) for life in range(1, 200)]
+    assert len(set(levels)) == len(levels)
+    assert statistics.stdev(levels) == pytest.approx(0.05, rel=0.2)
+    assert ceiling(replace(QUIET, life_noise=0.05)) == pytest.approx(10_000, rel=0.003)
+    # The next life is as cold as the first was.
+    bench.trial(5_000, 60)
+    bench.restart()
+    assert bench.warm_up_window() / life_level(system, 2) == pytest.approx(cold / life_level(system, 1), rel=0.02)
+
+
+def test_a_moment_is_drawn_from_all_lives_by_their_length() -> None:
+    drifting = replace(QUIET, drift=0.1, drift_s=100)
+    early, late = Stretch(begin_s=0, end_s=60, warm_s=99), Stretch(begin_s=100, end_s=160, warm_s=99)
+    rates = [true_ceiling(drifting, 6, None, lives).rate_msg_s or 0 for lives in ([early], [early, late], [late])]
+    assert rates == sorted(rates)
+    assert rates[1] == pytest.approx(10_000 * math.exp(0.08), rel=0.04)
+
+
 def test_a_stricter_slo_has_a_lower_ceiling_or_none() -> None:
     system = random_system(2)
     rates = [ceiling(system), ceiling(system, (0.99, 0.2)), ceiling(system, (0.99, 0.05))]
     assert rates == sorted(rates, reverse=True)
-    assert true_ceiling(system, 6, (0.99, 0.001), span_s=170, warm_s=30) == Truth(rate_msg_s=None, sharp=False)
+    assert true_ceiling(system, 6, (0.99, 0.001), SPAN) == Truth(rate_msg_s=None, sharp=False)
 
 
 def test_a_limited_generator_is_late_and_the_system_is_not_blamed() -> None:

@@ -1,25 +1,62 @@
-"""When a rate counts as flat."""
+"""Warm-up on simulated systems: a flat rate is one on which a rise can be ruled out."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from meshmark.analysis.warmup import flat
+from meshmark.backends.simulated_open import OpenBench, random_system
+
+SYSTEMS = 40
+WINDOWS_MAX = 60
+
+
+def two_means(rates: Sequence[float]) -> bool:
+    """What `flat` must be better than: the last four readings against the four before."""
+    return len(rates) >= 8 and sum(rates[-4:]) < 1.05 * sum(rates[-8:-4])
+
+
+def left_to_rise(is_flat: Callable[[Sequence[float]], bool]) -> list[float]:
+    """Share of the final rate still missing when each system is called flat."""
+    left = []
+    for seed in range(SYSTEMS):
+        system = random_system(seed)
+        bench, rates = OpenBench(system), list[float]()
+        while len(rates) < WINDOWS_MAX and not is_flat(rates):
+            rates.append(bench.warm_up_window())
+        assert len(rates) < WINDOWS_MAX
+        left.append(system.warmup_depth * math.exp(-bench.load_s / system.warmup_s))
+    return left
+
+
+def test_few_systems_are_called_warm_too_early() -> None:
+    early = sum(share > 0.05 for share in left_to_rise(flat))
+    earlier = sum(share > 0.05 for share in left_to_rise(two_means))
+    assert early <= SYSTEMS / 10
+    assert early < earlier
 
 
 @pytest.mark.parametrize(
     ("rates", "is_flat"),
     [
-        ([], False),
-        ([100.0] * 7, False),
-        ([100.0] * 8, True),
-        ([0.0] * 8, False),
+        ([100] * 8, True),
+        ([100, 101, 99, 100, 102, 99, 101, 100], True),
         ([10, 20, 30, 40, 50, 60, 70, 80], False),
-        ([10, 60, 90, 99, 100, 98, 101, 99], False),
+        ([90, 91, 92, 93, 94, 95, 96, 97], False),
         ([10, 60, 90, 97, 99, 102, 98, 101, 99, 100, 98, 103], True),
-        ([100, 104, 96, 101, 105, 97, 103, 102], True),
+        # A noisy rate takes longer to be called flat than a quiet one.
+        ([100, 100, 60, 100, 100, 130, 100, 110], False),
         ([100, 100, 100, 100, 60, 70, 60, 70], True),
     ],
 )
-def test_flat_is_when_the_last_readings_no_longer_rise(rates: list[float], is_flat: bool) -> None:
+def test_flat_is_when_a_rise_can_be_ruled_out(rates: list[float], is_flat: bool) -> None:
     assert flat(rates) is is_flat
+
+
+@pytest.mark.parametrize("rates", [[], [100.0] * 7, [0.0] * 12, [100.0] * 11 + [0.0]])
+def test_too_few_readings_or_none_at_all_are_not_flat(rates: list[float]) -> None:
+    assert not flat(rates)
+    assert flat([*rates, *[100.0] * 8])

@@ -23,12 +23,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating[Any]]
+"""Of 32 bits, where many are computed: a share of a millionth is no matter here."""
 
 _WEIGHT = 0.86
 _OUTLIERS = 0.02
@@ -40,6 +41,8 @@ _GAP_NOISE = 0.008, 0.25
 """Standard deviation of a gap from trial to trial: at no gap, and more for each unit of gap."""
 
 _LEAST = 1e-9
+_CHUNK = 50_000
+"""Values worked on at once: more would leave the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +65,7 @@ class _Axis(NamedTuple):
 
 
 def _axis(values: Sequence[float], prior: Sequence[float]) -> _Axis:
-    return _Axis(np.array(values), np.log(np.array(prior) / sum(prior)))
+    return _Axis(np.array(values, dtype=np.float32), np.log(np.array(prior, dtype=np.float32) / sum(prior)))
 
 
 class _Grid(NamedTuple):
@@ -78,19 +81,19 @@ class _Grid(NamedTuple):
 
 
 def _noise_axis(count: int) -> _Axis:
-    values = np.geomspace(0.014, 0.5, count)
+    values = np.geomspace(0.014, 0.5, count, dtype=np.float32)
     return _Axis(values, -((np.log(values / _NOISE_MEDIAN) / _NOISE_SPREAD) ** 2) / 2)
 
 
 _ONE, _NONE = _axis([1], [1]), _axis([0], [1])
-_BETWEEN = _axis([0.004, 0.012, 0.024, 0.04, 0.065, 0.12], [0.15, 0.22, 0.27, 0.22, 0.1, 0.04])
+_BETWEEN = _axis([0.004, 0.012, 0.022, 0.034, 0.05, 0.08], [0.14, 0.2, 0.24, 0.22, 0.14, 0.06])
 """How much lives differ: standard deviation. Few lives tell little of it, so this prior matters."""
 _LIFE_BEYOND = 0.1
 """How far (in logarithms) outside the range of m a life's own ceiling may lie."""
-_SHARP = _Axis(np.array([[0.02, 0.0]]), np.zeros(1))
+_SHARP = _Axis(np.array([[0.02, 0.0]], dtype=np.float32), np.zeros(1, dtype=np.float32))
 _BLUR = _Axis(
-    np.array([[0.02, 0.0], [0.2, 0.0], [0.4, 0.0], [0.65, 0.0], [0.02, 0.12], [0.1, 0.4]]),
-    np.log(np.array([0.75, 0.12, 0.05, 0.04, 0.03, 0.01])),
+    np.array([[0.02, 0.0], [0.2, 0.0], [0.4, 0.0], [0.65, 0.0], [0.02, 0.12], [0.1, 0.4]], dtype=np.float32),
+    np.log(np.array([0.75, 0.12, 0.05, 0.04, 0.03, 0.01], dtype=np.float32)),
 )
 _NOWHERE = -1e3
 """Logarithm of the ceiling of an SLO that most trials miss at any rate."""
@@ -106,9 +109,9 @@ _FULL = _Grid(
 )
 _FULL_SLO = _Grid(
     points=51,
-    noise=_noise_axis(8),
+    noise=_noise_axis(7),
     drift=_axis([-1.5 * _DRIFT, 0, 1.5 * _DRIFT], [0.33, 1, 0.33]),
-    thrash=_axis([0.8, 1.0, 1.7], [0.3, 0.45, 0.25]),
+    thrash=_axis([0.85, 1.4], [0.6, 0.4]),
     gap=_GAP,
     blur=_BLUR,
 )
@@ -158,7 +161,7 @@ def _median(values: FloatArray, weights: FloatArray) -> float:
 
 def locate(evidence: Sequence[Evidence], low: float, high: float, *, lives: bool) -> tuple[float, float]:
     """Where between two logarithms the ceiling for any latency can be. `lives`: as the median over lives."""
-    centres = np.linspace(low, high, _ROUGH.points)
+    centres = _centres(low, high, _ROUGH)
     weights, _ = _join(_likelihoods(evidence, centres, _ROUGH, slo=False), centres, _ROUGH, lives=lives)
     marginal = weights.sum(axis=(1, 2, 3, 4, 5))
     likely = centres[marginal > marginal.max() * 1e-4]
@@ -172,10 +175,10 @@ def believe(
     """The posterior of a ceiling, where the one for any latency lies between two logarithms, as `locate` gives them.
     `rough`, for steering, leaves drift, thrashing and blur out."""
     grid = (_ROUGH_SLO if slo else _ROUGH) if rough else (_FULL_SLO if slo else _FULL)
-    centres = np.linspace(low, high, grid.points)
+    centres = _centres(low, high, grid)
     weights, between_weights = _join(_likelihoods(evidence, centres, grid, slo=slo), centres, grid, lives=lives)
     noise, gap = grid.noise.values[:, None, None, None, None], grid.gap.values[:, None]
-    values = np.broadcast_to(centres[:, None, None, None, None, None], weights.shape)
+    values: FloatArray = np.broadcast_to(centres[:, None, None, None, None, None], weights.shape)
     if slo:
         lapse, extra = grid.blur.values[:, 0], grid.blur.values[:, 1]
         half = np.array([NormalDist().inv_cdf(0.5 / (1 - share)) if share < 0.5 else 0.0 for share in lapse])
@@ -185,7 +188,7 @@ def believe(
     flat, flat_weights = values.ravel(), weights.ravel()
     order = np.argsort(flat, kind="stable")
     # Each weight lies to both sides of its value.
-    below = np.cumsum(flat_weights[order]) - flat_weights[order] / 2
+    below = np.cumsum(flat_weights[order], dtype=np.float64) - flat_weights[order] / 2
     return Belief(
         values=flat[order],
         below=below,
@@ -199,7 +202,7 @@ def believe(
 def of_lives(evidence: Sequence[Evidence], low: float, high: float, *, lives: bool) -> dict[int, tuple[float, float]]:
     """For each life the median of its own ceiling for any latency, as a logarithm, and its standard error. Noise and
     drift are taken from all lives, the ceiling from this one's trials alone, so that lives stay independent."""
-    centres = np.linspace(low, high, _FULL.points)
+    centres = _centres(low, high, _FULL)
     likelihoods = _likelihoods(evidence, centres, _FULL, slo=False)
     shared = _join(likelihoods, centres, _FULL, lives=lives)[0].sum(axis=0)
     found = {}
@@ -210,6 +213,10 @@ def of_lives(evidence: Sequence[Evidence], low: float, high: float, *, lives: bo
         minus, middle, plus = (float(np.interp(share, below, centres)) for share in (0.1587, 0.5, 0.8413))
         found[life] = middle, (plus - minus) / 2
     return found
+
+
+def _centres(low: float, high: float, grid: _Grid) -> FloatArray:
+    return np.linspace(low, high, grid.points, dtype=np.float32)
 
 
 def _between(lives: bool) -> _Axis:
@@ -224,23 +231,29 @@ def _join(
     log_prior = log_prior + grid.thrash.log_prior[:, None, None] + grid.gap.log_prior[:, None] + grid.blur.log_prior
     prior = np.exp(log_prior - log_prior.max())
     between = _between(lives)
-    total, shares = np.zeros((len(centres), *prior.shape)), np.zeros(len(between.values))
+    total, shares = np.zeros((len(centres), *prior.shape), dtype=np.float32), np.zeros(len(between.values))
     for number, (spread, share) in enumerate(zip(between.values, np.exp(between.log_prior), strict=True)):
         kernel = _kernel(centres, float(spread))
-        joined = share * prior
+        joined = np.float32(share) * prior
         for likelihood in likelihoods.values():
-            joined = joined * (np.tensordot(kernel, likelihood, axes=1) if spread else likelihood)
+            joined = joined * _blurred(likelihood, kernel)
         total += joined
         shares[number] = joined.sum()
     return total / total.sum(), shares / shares.sum()
 
 
-def _kernel(centres: FloatArray, spread: float) -> FloatArray:
-    """Row i: the probability that a life lies in the cell of each centre, if m is centre i."""
+def _blurred(likelihood: FloatArray, kernel: FloatArray | None) -> FloatArray:
+    if kernel is None:
+        return likelihood
+    return np.asarray(kernel @ likelihood.reshape(len(likelihood), -1)).reshape(likelihood.shape)
+
+
+def _kernel(centres: FloatArray, spread: float) -> FloatArray | None:
+    """Row i: the probability that a life lies in the cell of each centre, if m is centre i. None: it is there."""
     half = (centres[1] - centres[0]) / 2
     away = centres[None, :] - centres[:, None]
     if not spread:
-        return np.eye(len(centres))
+        return None
     return _below((away + half) / spread) - _below((away - half) / spread)
 
 
@@ -248,36 +261,50 @@ def _likelihoods(
     evidence: Sequence[Evidence], centres: FloatArray, grid: _Grid, *, slo: bool
 ) -> dict[int, FloatArray]:
     """Of each life's trials, axes: m_l, noise, drift, thrashing, gap, blur; at most 1."""
+    shape = (len(centres), *(len(axis.log_prior) for axis in grid[1:]))
+    totals: dict[int, FloatArray] = {}
+    at_once = max(1, _CHUNK // math.prod(shape))
+    for first in range(0, len(evidence), at_once):
+        chunk = evidence[first : first + at_once]
+        for item, likelihood in zip(chunk, _of_trials(chunk, centres, grid, slo=slo), strict=True):
+            total = totals.setdefault(item.life, np.ones(shape, dtype=np.float32))
+            total *= likelihood
+            total /= total.max()
+    return {life: total**_WEIGHT for life, total in totals.items()}
+
+
+def _of_trials(evidence: Sequence[Evidence], centres: FloatArray, grid: _Grid, *, slo: bool) -> FloatArray:
+    """Axes: trials, and those of `_likelihoods`, where they matter."""
+
+    def each(values: Sequence[float]) -> FloatArray:
+        return np.array(values, dtype=np.float32)[:, None, None, None, None, None, None]
+
     noise, thrash = grid.noise.values[:, None, None, None, None], grid.thrash.values[:, None, None]
     drift, gap = grid.drift.values[:, None, None, None], grid.gap.values[:, None]
     lapse, extra = grid.blur.values[:, 0], grid.blur.values[:, 1]
     own = _GAP_NOISE[0] + _GAP_NOISE[1] * gap + extra
-    parts = ((1 - _OUTLIERS, noise), (_OUTLIERS, np.full((1, 1, 1, 1, 1), _OUTLIER_NOISE)))
-    shape = (len(centres), *(len(axis.log_prior) for axis in grid[1:]))
-    totals: dict[int, FloatArray] = {}
-    for item in evidence:
-        distance = centres[:, None, None, None, None, None] + drift * item.at - item.log_rate
-        # What does not depend on gap and blur, and what does not depend on thrashing: small arrays, joined at last.
-        plain: FloatArray = np.asarray(_LEAST)
-        held: FloatArray = np.asarray(0.0)
-        for share, spread in parts:
-            kept_up = _below(distance / spread)
-            if item.log_share is None:
-                seen_kept, seen_grown = 0.0, 1 - kept_up
-            else:
-                seen_kept = float(_density(item.log_share / item.error)) / item.error
-                seen_grown = _grown(item.log_share, item.error, thrash * distance, thrash * spread)
-            plain = plain + share * (1 - item.held if slo else 1) * (kept_up * seen_kept + seen_grown)
-            if slo:
-                met = (1 - lapse) * np.minimum(kept_up, _below((distance - gap) / np.hypot(spread, own)))
-                held = held + share * seen_kept * (2 * item.held - 1) * met
-        total = totals.setdefault(item.life, np.ones(shape))
-        total *= np.maximum(plain + held, _LEAST)
-        total /= total.max()
-    return {life: total**_WEIGHT for life, total in totals.items()}
+    log_rate, at = each([item.log_rate for item in evidence]), each([item.at for item in evidence])
+    error, known = each([item.error for item in evidence]), each([item.log_share is not None for item in evidence])
+    log_share = each([item.log_share or 0.0 for item in evidence])
+    held = each([item.held for item in evidence])
+    distance = (centres[:, None, None, None, None, None] - log_rate) + drift * at
+    seen_kept = known * _density(log_share / error) / error
+    # What does not depend on gap and blur, and what does not depend on thrashing: small arrays, joined at last.
+    plain: FloatArray = np.full(1, _LEAST, dtype=np.float32)
+    met: FloatArray = np.zeros(1, dtype=np.float32)
+    for share, spread in ((1 - _OUTLIERS, noise), (_OUTLIERS, np.full_like(noise[:1], _OUTLIER_NOISE))):
+        kept_up = _below(distance / spread)
+        grown = np.where(known > 0, _grown(log_share, error, thrash * distance, thrash * spread), 1 - kept_up)
+        plain = plain + share * (1 - held if slo else 1) * (kept_up * seen_kept + grown)
+        if slo:
+            below = np.minimum(kept_up, _below((distance - gap) / np.hypot(spread, own)))
+            met = met + share * below
+    if not slo:
+        return np.broadcast_to(plain, (len(evidence), len(centres), *(len(axis.log_prior) for axis in grid[1:])))
+    return np.maximum(plain + (seen_kept * (2 * held - 1)) * ((1 - lapse) * met), np.float32(_LEAST))
 
 
-def _grown(log_share: float, error: float, mean: FloatArray, spread: FloatArray) -> FloatArray:
+def _grown(log_share: FloatArray, error: FloatArray, mean: FloatArray, spread: FloatArray) -> FloatArray:
     """Density of the share seen and that the backlog grew: z ~ Normal(mean, spread) cut at z < 0, seen with a normal
     error. The product of two normal densities is one."""
     both = np.sqrt(spread**2 + error**2)

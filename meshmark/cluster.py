@@ -8,7 +8,7 @@ simulated system and later Kubernetes implement these; experiments know no more 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -137,6 +137,19 @@ def pausable(cluster: Cluster) -> Pausable:
     if not isinstance(cluster, Pausable):
         raise MissingRequirement("brokers of this system cannot be paused")
     return cluster
+
+
+@runtime_checkable
+class PathTimed(Protocol):
+    """A Cluster that can time parts of the path between clients and brokers by small requests of its own."""
+
+    def timing_paths(self, seed: int) -> AbstractContextManager[None]:
+        """While inside, such requests go, and `probes` gives their times too, as HOST/paths/..."""
+
+
+def timing_paths(cluster: Cluster, seed: int) -> AbstractContextManager[None]:
+    """Nothing happens where the cluster cannot do it."""
+    return cluster.timing_paths(seed) if isinstance(cluster, PathTimed) else nullcontext()
 
 
 class Backend(Protocol):

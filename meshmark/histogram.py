@@ -65,6 +65,15 @@ class Histogram:
         return _end_us(int(np.searchsorted(sums, rank))) / 1e6
 
     @property
+    def mean_s(self) -> float | None:
+        """Taking each value for the middle of its bucket: at most 0.05 % off."""
+        filled = np.flatnonzero(self._counts)
+        if not len(filled):
+            return None
+        middles = [(_end_us(index - 1) + 1 + _end_us(index)) / 2 if index else 0 for index in filled.tolist()]
+        return float(np.dot(middles, self._counts[filled])) / self.count / 1e6
+
+    @property
     def max_s(self) -> float | None:
         return self.quantile_s(1.0)
 

@@ -113,6 +113,15 @@ METRICS: dict[str, Metric] = {
     "outbound_rx_bytes": Metric("counter", "bytes", "received by the application's own connections, payload side"),
     "outbound_tx_bytes": Metric("counter", "bytes", "sent by the application's own connections, payload side"),
     "connections": Metric("gauge", "connections", "open downstream connections, inbound and outbound"),
+    # of component paths of a client host: small requests of meshmark's own, all brokers together, while they are sent
+    "through_s": Metric("counter", "s", "request and answer as an application's, through both sidecars, summed"),
+    "through_requests": Metric("counter", "requests", "answered on that way"),
+    "past_s": Metric("counter", "s", "the same past the client's sidecar, through the broker's, summed"),
+    "past_requests": Metric("counter", "requests", "answered on that way"),
+    "direct_s": Metric("counter", "s", "the same within the broker's host, past all sidecars, summed"),
+    "direct_requests": Metric("counter", "requests", "answered on that way"),
+    "refused_s": Metric("counter", "s", "a connection to the broker's host until its kernel refused it, summed"),
+    "refused_requests": Metric("counter", "requests", "connections refused"),
     # of component net: the host's interface to the others (HOST), or the bridge
     "rx_bytes": Metric("counter", "bytes", "received on the host's interface"),
     "tx_bytes": Metric("counter", "bytes", "sent on the host's interface"),
@@ -341,6 +350,16 @@ class BatchFill(Model):
     request_bytes: int = Field(description="bytes of all requests that the producers sent, headers included")
 
 
+class HopTime(Model):
+    """One part of the mean latency of a window; the parts of a trial, the last of which is what no other explains, add
+    up to it. So a part may be below zero: it then overlaps others by so much, or is smaller than its own error."""
+
+    hop: str
+    mean_s: float
+    count: int = Field(description="records, requests or answers that the mean is of")
+    source: str
+
+
 class PathCheck(Model):
     """Does a sidecar's own byte counter explain what Kafka moved? `error` = counted / expected - 1."""
 
@@ -378,6 +397,7 @@ class Trial(Model):
     quiet_start: Counters
     quiet_end: Counters
     path: tuple[PathCheck, ...] = ()
+    hops: tuple[HopTime, ...] = Field((), description="mean latency by hop; empty: not taken")
     valid: bool
     reasons: tuple[str, ...] = Field((), description="why it is invalid")
 

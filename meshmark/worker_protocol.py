@@ -100,6 +100,12 @@ class Batches(Model):
     batch_bytes: int = 0
     requests: int = 0
     request_bytes: int = 0
+    queued_s: float = Field(0, description="time of records in the client's queue, summed: linger, and room in flight")
+    queued: int = Field(0, description="records that it counts")
+    sending_s: float = Field(0, description="requests: from being ready to having been written to the socket, summed")
+    sending: int = Field(0, description="requests that it counts")
+    answering_s: float = Field(0, description="requests: from having been written to having been answered, summed")
+    answering: int = Field(0, description="requests that it counts")
 
 
 class WorkerReport(Model):
@@ -114,5 +120,6 @@ class WorkerReport(Model):
     end_to_end: str = Field("", description="encoded histogram, cumulative: intended send to consumer")
     lateness: str = Field("", description="encoded histogram, cumulative: the worker's own delay")
     priority: str = Field("", description="of the thread that paces an open loop")
+    held_s: float = Field(0, description="cumulative, of all records: intended send to being handed to the client")
     error: str = ""
     text: str = ""

@@ -36,6 +36,7 @@ class Mark(Model):
     latency: Latency | None = None
     end_to_end: Latency | None = None
     lateness: Lateness | None = None
+    held_s: float = 0
     lag: int | None = None
     priority: str = ""
     notes: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Mark(Model):
             update={
                 "totals": self.totals - earlier.totals,
                 "batches": Batches(**batches),
+                "held_s": self.held_s - earlier.held_s,
                 "cpu_user_s": self.cpu_user_s - earlier.cpu_user_s,
                 "cpu_system_s": self.cpu_system_s - earlier.cpu_system_s,
                 "latency": self.latency and latency(_difference(self.latency, earlier.latency)),
@@ -87,6 +89,7 @@ def summed(
         latency=latency(acknowledged) if open_loop else None,
         end_to_end=latency(arrived) if any(spec.stamp for spec in consumers) else None,
         lateness=lateness(total(report.lateness for report in reports)) if open_loop else None,
+        held_s=sum(report.held_s for report in reports),
         lag=len(consumers) * totals.acknowledged - (totals.consumed - totals.unstamped) if consumers else None,
         priority=", ".join(sorted({report.priority for report in reports if report.priority})),
         notes=notes,

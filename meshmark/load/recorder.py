@@ -69,10 +69,13 @@ class Recorder:
         self.latency = Tally()
         self.lateness = Tally()
         self.end_to_end = Tally()
+        self.held_ns = 0
+        """Of all records handed over, summed: since their intended times."""
 
     def handed_over(self, intended_ns: Int64Array, looked_ns: int, now_ns: int) -> None:
         """The client takes these at `now_ns`; the worker had looked for due records last at `looked_ns`."""
         self.lateness.add(own_delay_ns(intended_ns, looked_ns, now_ns))
+        self.held_ns += len(intended_ns) * now_ns - int(intended_ns.sum())
 
     def acknowledged(self, intended_ns: Int64Array) -> None:
         """Their delivery reports have just been read, and are free of errors."""

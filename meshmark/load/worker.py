@@ -160,6 +160,7 @@ class Worker:
             end_to_end=recorder.end_to_end.encode(),
             lateness=recorder.lateness.encode(),
             priority=self._priority,
+            held_s=recorder.held_ns / 1e9,
             error=error,
             text=text,
         )

@@ -1,28 +1,117 @@
-"""What brokers say about themselves, under real load. Counts and orders are asserted, no times."""
+"""What brokers say about themselves under real load, and delays that are put at one hop and must be found there.
+
+Counts and orders are asserted, no times: the hop where a delay was put must be the one that grew most, by more than
+half of what all hops grew by.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
+from meshmark.analysis.hops import BROKER_HOPS, RESIDUAL
+from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.cluster import LabCluster
-from meshmark.plan import DataPlane
+from meshmark.cluster import timing_paths
+from meshmark.experiment.hops import hops
+from meshmark.load.generator import load, producer_spec
+from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, Workload
 from meshmark.probes import kafka
-from meshmark.record import Counters
-from tests.lab.load_ground import loaded, prepared, producers, scenario, workload
+from meshmark.record import Counters, HopTime
+from tests.lab.load_ground import CLOCK, loaded, producers
 
 pytestmark = pytest.mark.lab
+
+RATE_MSG_S = 1_000.0
+SETTLE_S = 1.0
+WINDOW_S = 2.5
+HOPS = {
+    *("held back", "client queue", "client send", "client proxy", "network", "broker proxy"),
+    *BROKER_HOPS,
+    "connection",
+    RESIDUAL,
+}
+# A follower's question is answered after these 50 ms, whatever there is: with acks=all, records wait for the next one.
+SLOW_FOLLOWERS: dict[str, ConfigValue] = {"replica.fetch.min.bytes": 10_000_000, "replica.fetch.wait.max.ms": 50}
+
+
+def workload(*, acks: str = "1", linger_ms: int = 100) -> Workload:
+    """Requests of a connection are served one by one: so far apart that none waits for another."""
+    config: dict[str, ConfigValue] = {"acks": acks, "linger.ms": linger_ms, "batch.size": 1_000_000}
+    return Workload(
+        topics=1, partitions_per_topic=2, replication_factor=2, workers=1, topic_config={}, producer_config=config
+    )
+
+
+SCENARIO = Scenario(
+    name="mesh",
+    data_plane=DataPlane.ISTIO_MTLS,
+    cluster=ClusterSpec(brokers=2, heap_bytes=268_435_456, broker_config=SLOW_FOLLOWERS),
+    workload=workload(),
+)
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LabCluster]:
-    with prepared() as backend, backend.cluster(scenario(DataPlane.PLAIN)) as made:
-        yield made
+    with lab("test") as backend:
+        backend.prepare(Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=(SCENARIO,), baseline="mesh"))
+        with backend.cluster(SCENARIO) as made:
+            loaded(made, producers(made, made.create_topics(workload(), "warm"), workload()), 50_000)
+            yield made
 
 
 def read(cluster: LabCluster) -> Counters:
     return {key: value for probe in cluster.probes() for key, value in probe.read().items()}
+
+
+def measured(cluster: LabCluster, work: Workload, name: str, *, stopped: Sequence[str] = ()) -> dict[str, HopTime]:
+    layout = cluster.create_topics(work, name)
+    specs = [producer_spec(work, cluster, layout, client=1, seed=1, rate_msg_s=RATE_MSG_S)]
+    delay = pulses(cluster, stopped) if stopped else nullcontext()
+    with timing_paths(cluster, seed=1), load(cluster, specs, CLOCK) as running, delay:
+        running.start()
+        CLOCK.sleep(SETTLE_S)
+        first, start = running.mark(), read(cluster)
+        CLOCK.sleep(WINDOW_S)
+        last, end = running.mark(), read(cluster)
+        running.stop()
+    cluster.delete_topics(layout)
+    return {hop.hop: hop for hop in hops(first, last, start, end)}
+
+
+@contextmanager
+def pulses(cluster: LabCluster, hosts: Sequence[str]) -> Iterator[None]:
+    """Stops the sidecars of hosts about half of the time, for moments of random length."""
+    sidecars = [process for process in cluster.processes if process.component == "sidecar" and process.host in hosts]
+    assert len(sidecars) == len(hosts)
+    over, source = threading.Event(), random.Random(1)
+
+    def stop_now_and_then() -> None:
+        while not over.is_set():
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                for sidecar in sidecars:
+                    sidecar.signal(number)
+                over.wait(source.uniform(0.03, 0.09))
+        for sidecar in sidecars:
+            sidecar.signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=stop_now_and_then)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: LabCluster) -> dict[str, HopTime]:
+    return measured(cluster, workload(), "undisturbed")
 
 
 def test_a_broker_counts_the_requests_that_clients_sent_and_splits_their_time(cluster: LabCluster) -> None:
@@ -30,13 +119,43 @@ def test_a_broker_counts_the_requests_that_clients_sent_and_splits_their_time(cl
     layout = cluster.create_topics(work, "metrics")
     before = read(cluster)
     end = loaded(cluster, producers(cluster, layout, work), 20_000)
-    grown = {key: value - before[key] for key, value in read(cluster).items() if key in before}
-    requests = grown["broker-1/kafka/produce_requests"]
+    after = read(cluster)
+    cluster.delete_topics(layout)
+
+    def grown(metric: str) -> float:
+        return sum(after[f"{host}/kafka/{metric}"] - before[f"{host}/kafka/{metric}"] for host in cluster.broker_hosts)
+
+    requests = grown("produce_requests")
     assert 0 < requests <= end.batches.requests
-    parts = [grown[f"broker-1/kafka/produce_{part}_s"] for part in kafka.PARTS if part not in ("total", "throttle")]
+    parts = [grown(f"produce_{part}_s") for part in kafka.PARTS if part not in ("total", "throttle")]
     assert min(parts) >= 0
     # Each part of each request is rounded to a millisecond, and so is the total.
-    assert sum(parts) == pytest.approx(grown["broker-1/kafka/produce_total_s"], abs=requests * 1e-3 * len(parts))
-    assert grown["broker-1/kafka/request_handler_idle_s"] > 0
-    assert grown["broker-1/kafka/network_thread_idle_s"] > 0
-    assert {key.rpartition("/")[2] for key in grown} >= {*kafka.SINGLE, "produce_total_s", "consumer_fetch_total_s"}
+    assert sum(parts) == pytest.approx(grown("produce_total_s"), abs=requests * 1e-3 * len(parts))
+    assert grown("request_handler_idle_s") > 0
+    assert grown("network_thread_idle_s") > 0
+    told = {key.rpartition("/")[2] for key in after if "/kafka/" in key}
+    assert told >= {*kafka.SINGLE, *(f"{request}_total_s" for request in kafka.REQUESTS)}
+
+
+def test_every_hop_is_there_and_counted(undisturbed: dict[str, HopTime]) -> None:
+    assert undisturbed.keys() == HOPS
+    assert min(hop.count for hop in undisturbed.values()) > 0
+    assert max(undisturbed.values(), key=lambda hop: hop.mean_s).hop == "client queue"
+
+
+@pytest.mark.parametrize(
+    ("hop", "work", "stopped"),
+    [
+        pytest.param("client queue", workload(linger_ms=250), (), id="a longer linger"),
+        pytest.param("broker remote", workload(acks="all"), (), id="slow followers that count"),
+        pytest.param("client proxy", workload(), ("client-1",), id="a sidecar of the client that stops"),
+        pytest.param("broker proxy", workload(), ("broker-1", "broker-2"), id="sidecars of brokers that stop"),
+    ],
+)
+def test_a_delay_is_found_at_the_hop_where_it_was_put(
+    cluster: LabCluster, undisturbed: dict[str, HopTime], hop: str, work: Workload, stopped: Sequence[str]
+) -> None:
+    found = measured(cluster, work, hop.replace(" ", "-"), stopped=stopped)
+    grown = {name: found[name].mean_s - undisturbed[name].mean_s for name in found.keys() & undisturbed.keys()}
+    assert max(grown, key=lambda name: grown[name]) == hop, grown
+    assert grown[hop] > sum(grown.values()) / 2, grown

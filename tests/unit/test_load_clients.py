@@ -118,9 +118,9 @@ def test_the_bound_of_a_records_life_follows_from_the_settings(config: dict[str,
 
 def statistics_text(time_us: int, requests: int, batches: list[int]) -> bytes:
     window = {"batchcnt": {"cnt": len(batches), "sum": sum(batches)}, "batchsize": {"sum": 10 * sum(batches)}}
-    return json.dumps(
-        {"ts": time_us, "tx": requests, "tx_bytes": 100 * requests, "topics": {"t": window, "u": window}}
-    ).encode()
+    times = {name: {"sum": 1_000 * len(batches), "cnt": 2} for name in ("int_latency", "outbuf_latency", "rtt")}
+    read = {"ts": time_us, "tx": requests, "tx_bytes": 100 * requests, "topics": {"t": window, "u": window}}
+    return json.dumps({**read, "brokers": {"one": times, "other": times}}).encode()
 
 
 def test_batches_are_windows_and_requests_are_cumulative() -> None:
@@ -128,7 +128,10 @@ def test_batches_are_windows_and_requests_are_cumulative() -> None:
     statistics.add(statistics_text(1_000_000, 5, [3, 4]))
     statistics.add(statistics_text(2_500_000, 9, [5]))
     assert statistics.as_of_s == 2.5
-    assert statistics.batches() == Batches(batches=6, records=24, batch_bytes=240, requests=9, request_bytes=900)
+    counted = Batches(batches=6, records=24, batch_bytes=240, requests=9, request_bytes=900)
+    times = {f"{name}_s": 0.006 for name in ("queued", "sending", "answering")}
+    counts = {"queued": 8, "sending": 8, "answering": 8}
+    assert statistics.batches() == counted.model_copy(update={**times, **counts})
 
 
 def test_batches_of_connections_add_up() -> None:

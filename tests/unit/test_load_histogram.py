@@ -20,6 +20,12 @@ def of(*values_us: int) -> Histogram:
     return made
 
 
+def test_a_mean_is_right_to_the_middle_of_buckets() -> None:
+    assert Histogram().mean_s is None
+    assert of(0, 1, 2).mean_s == pytest.approx(1e-6)
+    assert of(1_000_000, 3_000_000).mean_s == pytest.approx(2.0, rel=5e-4)
+
+
 @settings(max_examples=25, deadline=None)
 @given(VALUES)
 def test_buckets_and_quantiles_are_those_of_hdr_histogram(values_us: np.ndarray) -> None:

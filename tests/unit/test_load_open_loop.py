@@ -344,3 +344,10 @@ def test_a_worker_sleeps_until_a_record_is_due_or_a_report_may_come() -> None:
         assert made.pause_s() == pytest.approx(0.002)
         clock.ns += 3 * MS
         assert made.pause_s() < 0
+
+
+def test_held_is_all_the_time_from_intended_to_handed_over() -> None:
+    recorder = Recorder()
+    recorder.handed_over(np.array([100, 300], dtype=np.int64), looked_ns=350, now_ns=400)
+    recorder.handed_over(np.array([500], dtype=np.int64), looked_ns=400, now_ns=500)
+    assert recorder.held_ns == 300 + 100

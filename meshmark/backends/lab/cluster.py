@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import meshmark
-from meshmark.backends.lab import broker, proofs
+from meshmark.backends.lab import broker, paths, proofs
 from meshmark.backends.lab.cgroups import remove_groups
 from meshmark.backends.lab.instance import Instance
 from meshmark.backends.lab.intercept import intercept
@@ -275,6 +275,22 @@ class LabCluster(LabTestbed):
         finally:
             process.signal(signal.SIGCONT)
 
+    @contextmanager
+    def timing_paths(self, seed: int) -> Iterator[None]:
+        client = self.network.client_hosts[0]
+        identity = None
+        if self.scenario.data_plane.mtls and self._authority:
+            identity = self._authority.mesh_identity(f"{client.name}-paths", CLIENT_ACCOUNT)
+        sidecars = self.scenario.data_plane.sidecars
+        with paths.timing_paths(
+            client, self.network.broker_hosts, sidecars=sidecars, identity=identity, seed=seed
+        ) as probe:
+            self._probes.append(probe)
+            try:
+                yield
+            finally:
+                self._probes.remove(probe)
+
     def leaders(self) -> Mapping[tuple[str, int], str]:
         """Of every topic that there is now."""
         return {key: host for layout in self._layouts.values() for key, host in layout.leaders.items()}
@@ -420,7 +436,7 @@ def _start_sidecars(parts: Parts, bed: LabTestbed, authority: Authority | None, 
         )
         plans.append(SidecarPlan(host=host, config=config, concurrency=bed.scenario.cluster.sidecar_concurrency))
         bed.note_configuration(f"{host.name}.envoy.json", json.dumps(config, indent=1) + "\n")
-        intercept(host, exempt_ports=(CONTROLLER_PORT,))
+        intercept(host, exempt_ports=(CONTROLLER_PORT, paths.CLOSED_PORT))
     for process in stack.enter_context(sidecars(parts.envoy, plans)).values():
         bed.adopt(process)
     for plan in plans:

@@ -38,7 +38,9 @@ def prove(data_plane: DataPlane, network: Network, authority: Authority | None, 
     found: list[Proof] = []
     for broker in network.broker_hosts:
         if data_plane is DataPlane.ISTIO:
-            found.append(_answered("a request passes the sidecars in the clear", client, broker, _plain, mark=False))
+            found.append(
+                _answered("a request passes the sidecars in the clear", client, broker, plain_client, mark=False)
+            )
         elif authority is None:
             continue
         elif data_plane is DataPlane.KAFKA_TLS:
@@ -52,7 +54,7 @@ def _kafka_tls(client: Host, broker: Host, authority: Authority) -> list[Proof]:
     verified = ssl.create_default_context(cafile=str(authority.path))
     verified.minimum_version = ssl.TLSVersion.TLSv1_3
     return [
-        _refused("a plaintext client gets no answer", client, broker, _plain, mark=False),
+        _refused("a plaintext client gets no answer", client, broker, plain_client, mark=False),
         _answered(
             "a client that verifies the broker's certificate and address gets an answer over TLS 1.3",
             client,
@@ -67,31 +69,33 @@ def _strict(client: Host, broker: Host, authority: Authority, directory: Path) -
     member = authority.mesh_identity(f"{client.name}-proof", "client")
     stranger = Authority(directory / "stranger", "cluster.local").mesh_identity(client.name, "client")
     return [
-        _refused("STRICT: a plaintext client gets no answer", client, broker, _plain, mark=True),
-        _refused("STRICT: a TLS client without a certificate gets no answer", client, broker, _tls(None), mark=True),
+        _refused("STRICT: a plaintext client gets no answer", client, broker, plain_client, mark=True),
+        _refused(
+            "STRICT: a TLS client without a certificate gets no answer", client, broker, mesh_client(None), mark=True
+        ),
         _refused(
             "STRICT: a TLS client with a certificate of another CA gets no answer",
             client,
             broker,
-            _tls(stranger),
+            mesh_client(stranger),
             mark=True,
         ),
         _answered(
             "STRICT: a TLS client with a certificate of the mesh gets an answer",
             client,
             broker,
-            _tls(member),
+            mesh_client(member),
             mark=True,
         ),
     ]
 
 
-def _plain(raw: socket.socket) -> socket.socket:
+def plain_client(raw: socket.socket) -> socket.socket:
     return raw
 
 
-def _tls(identity: Identity | None) -> Wrap:
-    """A client that takes any server, so that only the server's judgement counts."""
+def mesh_client(identity: Identity | None) -> Wrap:
+    """A TLS client as a sidecar is one; it takes any server, so that only the server's judgement counts."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,15 +1,34 @@
 """librdkafka's statistics (one JSON text per client and interval) summed up to Batches. Pure.
 
-Batch sizes are windows: each text covers what was sent since the one before, so every text must be added. Requests
-and their bytes are cumulative.
+Batch sizes and times are windows: each text covers what was sent since the one before, so every text must be added.
+Requests and their bytes are cumulative. Times are of requests of every kind; of a producer that knows its topics,
+nearly all are Produce requests.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from meshmark.worker_protocol import Batches
+
+
+class _Time:
+    """The sum of one time, and of how much it was taken."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._sum_us = 0
+        self.count = 0
+
+    def add(self, broker: dict[str, Any]) -> None:
+        self._sum_us += broker[self._name]["sum"]
+        self.count += broker[self._name]["cnt"]
+
+    @property
+    def sum_s(self) -> float:
+        return self._sum_us / 1e6
 
 
 class Statistics:
@@ -18,6 +37,7 @@ class Statistics:
     def __init__(self) -> None:
         self.as_of_s = 0.0  # machine's monotonic clock
         self._batches = self._records = self._batch_bytes = self._requests = self._request_bytes = 0
+        self._queued, self._sending, self._answering = _Time("int_latency"), _Time("outbuf_latency"), _Time("rtt")
 
     def add(self, text: bytes) -> None:
         read = json.loads(text)
@@ -27,6 +47,9 @@ class Statistics:
             self._batches += topic["batchcnt"]["cnt"]
             self._records += topic["batchcnt"]["sum"]
             self._batch_bytes += topic["batchsize"]["sum"]
+        for broker in read["brokers"].values():
+            for time in (self._queued, self._sending, self._answering):
+                time.add(broker)
 
     def batches(self) -> Batches:
         return Batches(
@@ -35,6 +58,12 @@ class Statistics:
             batch_bytes=self._batch_bytes,
             requests=self._requests,
             request_bytes=self._request_bytes,
+            queued_s=self._queued.sum_s,
+            queued=self._queued.count,
+            sending_s=self._sending.sum_s,
+            sending=self._sending.count,
+            answering_s=self._answering.sum_s,
+            answering=self._answering.count,
         )
 
 

@@ -83,20 +83,39 @@ class Workload(Model):
     consumer_config: dict[str, ConfigValue] = Field(default_factory=dict)
 
 
-class Method(Model):
-    """How a scenario's limit is found: producing clients are added until throughput no longer rises."""
+class Slo(Model):
+    """A service level: this quantile of latency, from the intended send to the acknowledgement, is at most so much."""
 
-    warmup_seconds: Seconds = Field(8, description="load before the first window, at least: a cold JVM carries half")
+    quantile: float = Field(0.99, gt=0, lt=1)
+    latency_s: Seconds
+
+    @property
+    def name(self) -> str:
+        return f"p{self.quantile * 100:g} under {self.latency_s * 1e3:g} ms"
+
+
+class Method(Model):
+    """How a scenario's ceiling is found: rates in open loop, chosen by a search that goes on over all repeats."""
+
+    warmup_seconds: Seconds = Field(6, description="load before the first trial, at least: a cold JVM carries half")
     warmup_max_seconds: Seconds = Field(30, description="and at most, if the rate still rises")
-    window_seconds: Seconds = Field(6, description="length of one trial's measured window")
-    clients_max: int = Field(3, ge=1, le=64, description="producing clients at most; each has `workers` connections")
-    rise: float = Field(0.03, gt=0, lt=1, description="a further client must raise throughput by this share")
+    settle_seconds: float = Field(1, ge=0, le=600, description="load of a trial before its window")
+    window_seconds: Seconds = Field(4, description="length of a trial's measured window")
+    trials: int = Field(4, ge=1, le=100, description="trials of the search in each round")
+    width: float = Field(0.05, gt=0, lt=1, description="an interval as narrow as this (high / low - 1) is sharp")
+    slos: tuple[Slo, ...] = Field((), max_length=8, description="service levels whose ceilings are searched as well")
+    arrivals: Literal["even", "poisson"] = Field("poisson", description="poisson: as independent users send")
+    equal_load: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.5,),
+        max_length=16,
+        description="shares of the lowest scenario's ceiling at which all scenarios are measured from repeat 2 on",
+    )
 
 
 class EnvironmentSpec(Model):
     """The environment benchmark before the first round; 0 seconds skips a probe."""
 
-    disk_seconds: float = Field(3, ge=0, le=600)
+    disk_seconds: float = Field(2, ge=0, le=600)
     network_seconds: float = Field(2, ge=0, le=600)
     flows: int = Field(4, ge=2, le=64, description="TCP flows of the several-flow probe")
     repeats: int = Field(2, ge=1, le=100)

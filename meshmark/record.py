@@ -14,8 +14,13 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from meshmark.plan import DataPlane, Model
+from meshmark.units import percent
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+LATE_SHARE_MAX = 0.01
+"""Of records that the generator handed over more than 10 ms late although there was room: above, its own delays are a
+part of the 99th percentile. Below 10 ms a loop on a machine whose cores brokers share is late now and then."""
 
 
 class Metric(NamedTuple):
@@ -327,6 +332,16 @@ class Lateness(Model):
         """Of records handed over more than 10 ms late."""
         return self.late_10ms / self.records if self.records else 0.0
 
+    @property
+    def fault(self) -> str:
+        """Why a window with this lateness says nothing about the system; empty when it does."""
+        if self.late_share <= LATE_SHARE_MAX:
+            return ""
+        return (
+            f"the load generator was more than 10 ms late with {percent(self.late_share)} of the records, at most "
+            f"{self.max_s or 0:.3g} s; give it CPU of its own, or a lower rate"
+        )
+
 
 class LoadInterval(Model):
     """What the load workers reported for one interval, summed. Latencies and lateness are null in closed loop, which
@@ -371,22 +386,40 @@ class PathCheck(Model):
     explained: str
 
 
+class Point(Model):
+    """Counts since the load began, all load workers together."""
+
+    time_s: float
+    offered: int
+    acknowledged: int
+    outstanding: int
+
+
+Purpose = Literal["search", "equal-load"]
+
+
 class Trial(Model):
-    """Load held for one window. Counters are read at both edges of the window and, with nothing in flight,
-    before the load started and after it drained (`quiet_*`)."""
+    """A rate held in open loop for one window. Counters are read at both edges of the window and, with nothing in
+    flight, before the load started and after it drained (`quiet_*`)."""
 
     round_index: int
     scenario: str
     repeat: int
-    step: int
+    number: int = Field(description="from 1, within the round")
+    purpose: Purpose
+    share: float | None = Field(None, description="of equal-load: of the lowest scenario's ceiling")
+    phase: str = Field("", description="of search: bracket, refine or confirm")
+    target: str = Field("", description="of search: the ceiling that it is to tell about")
     clients: int
     connections: int
+    offered_msg_s: float = Field(description="the schedule's mean rate")
     started_s: float
+    ended_s: float
     window_start_s: float
     window_end_s: float
     window: LoadTotals
     total: LoadTotals
-    offered_msg_s: float | None = Field(None, description="the schedule's mean rate; null: closed loop")
+    series: tuple[Point, ...] = Field(description="within the window, its edges included")
     latency: Latency | None = Field(None, description="of the records acknowledged in the window")
     end_to_end: Latency | None = Field(None, description="of the records consumed in the window")
     lateness: Lateness | None = Field(None, description="of the generator in the window")
@@ -398,8 +431,22 @@ class Trial(Model):
     quiet_end: Counters
     path: tuple[PathCheck, ...] = ()
     hops: tuple[HopTime, ...] = Field((), description="mean latency by hop; empty: not taken")
-    valid: bool
-    reasons: tuple[str, ...] = Field((), description="why it is invalid")
+    faults: tuple[str, ...] = Field((), description="why it says nothing about the system, the generator apart")
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is invalid."""
+        late = self.lateness.fault if self.lateness else ""
+        return (*self.faults, late) if late else self.faults
+
+    @property
+    def valid(self) -> bool:
+        return not self.reasons
+
+    @property
+    def errors(self) -> int:
+        """Records that failed or whose fate is unknown; what the client never took is not among them."""
+        return self.total.failed + self.total.unknown - self.total.not_accepted
 
     @property
     def seconds(self) -> float:
@@ -466,15 +513,11 @@ class RoundStarted(Model):
 
 
 class RoundFinished(Model):
-    """`carried_step` is the trial whose throughput the ladder takes as the limit; None if none was valid."""
-
     index: int
     finished_at: float
     time_s: float
     startup_s: float
     warmup_rates_msg_s: tuple[float, ...] = ()
-    carried_step: int | None
-    reason: str
     encrypted_hops: tuple[str, ...]
     plain_hops: tuple[str, ...]
 

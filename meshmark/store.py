@@ -208,13 +208,13 @@ class Run:
 
 
 def load(directory: Path) -> Run:
-    """Reads a run directory, complete or not. RecordError if it is none, damaged, or newer than this meshmark."""
+    """Reads a run directory, complete or not. RecordError if it is none, damaged, or of another schema."""
     if not (directory / "started.json").is_file():
         raise RecordError(
             f"{directory} is not a run directory: it has no started.json",
             hint="give the directory that `meshmark run` printed",
         )
-    _refuse_newer(directory / "started.json")
+    _refuse_other(directory / "started.json")
     disk: list[DiskProbe] = []
     network: list[NetworkProbe] = []
     for number, text in _lines(directory / "environment.jsonl"):
@@ -246,7 +246,7 @@ def _round(directory: Path) -> RoundData:
     )
 
 
-def _refuse_newer(path: Path) -> None:
+def _refuse_other(path: Path) -> None:
     try:
         version = json.loads(path.read_text(encoding="utf-8")).get("schemaVersion")
     except (OSError, ValueError, AttributeError) as error:
@@ -255,6 +255,11 @@ def _refuse_newer(path: Path) -> None:
         raise RecordError(
             f"{path}: written with record schema {version}; this meshmark reads up to {SCHEMA_VERSION}",
             hint="use a newer meshmark",
+        )
+    if isinstance(version, int) and version < SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: written with record schema {version}; this meshmark reads {SCHEMA_VERSION} alone",
+            hint="use the meshmark that wrote it (its version is in started.json), or measure again",
         )
 
 

@@ -15,6 +15,15 @@ from meshmark.plan import Scenario
 from meshmark.record import Trial
 from meshmark.units import MB
 
+PER_SECOND = (
+    "rate_msg_s",
+    "payload_bytes_s",
+    "consumed_msg_s",
+    "disk_bytes_s_per_broker",
+    "device_bytes_s_per_broker",
+    "packets_s",
+)
+
 
 def figures(trial: Trial, scenario: Scenario, cpus: int) -> Figures:
     """Of the trial's window."""
@@ -48,6 +57,15 @@ def figures(trial: Trial, scenario: Scenario, cpus: int) -> Figures:
         records_per_batch=trial.batch.records_per_batch,
         bytes_per_batch=trial.batch.bytes_per_batch,
     )
+
+
+def at_ceiling(found: Figures, ceiling_msg_s: float | None) -> Figures:
+    """The same per message, at the ceiling's rate: the trial's own rate lay beside it."""
+    if ceiling_msg_s is None or not found.rate_msg_s:
+        return found
+    scale = ceiling_msg_s / found.rate_msg_s
+    rates = {name: getattr(found, name) for name in PER_SECOND}
+    return found.model_copy(update={name: value and value * scale for name, value in rates.items()})
 
 
 def mean_figures(repeats: Sequence[Figures]) -> Figures:

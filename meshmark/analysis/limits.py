@@ -14,11 +14,11 @@ from statistics import fmean
 
 from meshmark.analysis.ledger import Ledger, broker_hosts, client_hosts, cpu_of, ledger
 from meshmark.analysis.model import Evidence
-from meshmark.plan import Method, Scenario
+from meshmark.plan import Scenario
 from meshmark.record import Trial
 
 UNKNOWN = "unknown"
-OFFERED_LOAD = "offered load"
+LOAD_GENERATOR = "load generator"
 
 CPU_LIMIT = 0.90
 """Of all CPUs: the rest goes to wake-ups and to threads waiting for each other."""
@@ -108,11 +108,3 @@ def _components(trial: Trial, scenario: Scenario, book: Ledger) -> list[Evidence
                 share_of_all = book.share(cpu.total_s)
                 found.append(_share(f"{host}/{kind} CPU", share_of_all, None, f"of all {book.cpus} CPUs' time"))
     return found
-
-
-def still_rising(trials: Sequence[Trial], method: Method) -> bool:
-    """Did the ladder end at its last permitted client while throughput still rose by the method's share?"""
-    if len(trials) < 2 or trials[-1].clients < method.clients_max:
-        return False
-    before = max(trial.rate_msg_s for trial in trials[:-1])
-    return trials[-1].valid and trials[-1].rate_msg_s > before * (1 + method.rise)

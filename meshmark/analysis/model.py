@@ -12,11 +12,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from meshmark.plan import DataPlane, Plan
-from meshmark.record import Finished, PathCheck, Proof, Started
+from meshmark.record import Finished, PathCheck, Proof, Purpose, Started
 
-SUMMARY_VERSION = 1
+SUMMARY_VERSION = 2
 
-Verdict = Literal["baseline", "slower", "faster", "cannot tell", "no data"]
+Verdict = Literal["baseline", "slower", "faster", "cannot tell", "no ceiling", "no data"]
 
 
 class Value(BaseModel):
@@ -79,9 +79,10 @@ class Evidence(Value):
 
 
 class Figures(Value):
-    """What was measured in one window, or the mean of the valid repeats' windows."""
+    """What the trial showed that stands for a repeat (that whose rate is nearest to the repeat's ceiling), or the mean
+    over the valid repeats. Rates per second are scaled from that trial's rate to the ceiling."""
 
-    rate_msg_s: float | None = Field(None, description="records acknowledged a second")
+    rate_msg_s: float | None = Field(None, description="the ceiling: records acknowledged a second")
     payload_bytes_s: float | None = Field(None, description="record values acknowledged a second")
     consumed_msg_s: float | None = Field(None, description="records read by all consumers a second; null: none")
     disk_bytes_s_per_broker: float | None = Field(None, description="growth of the brokers' logs, replicas included")
@@ -109,38 +110,88 @@ class Figures(Value):
     bytes_per_batch: float | None = None
 
 
+class LatencyFigures(Value):
+    """Seconds from the intended send; null where nothing was counted."""
+
+    p50_s: float | None = None
+    p90_s: float | None = None
+    p99_s: float | None = None
+    p99_9_s: float | None = None
+    max_s: float | None = None
+
+
 class TrialSummary(Value):
     """One offered load, whether it counts or not."""
 
-    step: int
-    clients: int
-    connections: int
+    number: int
+    purpose: Purpose
+    phase: str
+    target: str
+    share: float | None
     seconds: float
-    rate_msg_s: float
+    offered_msg_s: float
+    rate_msg_s: float = Field(description="acknowledged in the window")
+    verdict: str = Field(description="of a search's trial: carried, not carried, unclear, client or invalid")
+    growth: float | None = Field(description="of the backlog, as a share of the offered rate")
+    latency: LatencyFigures
+    end_to_end: LatencyFigures
+    late_share: float | None = Field(description="records that the generator itself sent more than 10 ms late")
     valid: bool
     reasons: tuple[str, ...] = Field(description="why it is invalid")
-    carried: bool = Field(description="this trial's figures stand for its repeat")
+    stands: bool = Field(description="this trial's figures stand for its repeat")
 
 
 class RepeatSummary(Figures):
-    """One round: its figures are those of the trial that carried most; all null if no trial was valid."""
+    """One round."""
 
     round_index: int
     repeat: int
-    valid: bool = Field(description="it has a trial that counts in the headline")
-    chosen: str = Field(description="which trial stands for the repeat and why, or why there is none")
+    valid: bool = Field(description="it has a trial that counts")
+    chosen: str = Field(description="which trial stands for the repeat, or why there is none")
     clients: int | None = None
     connections: int | None = None
-    still_rising: bool = Field(False, description="throughput still rose with the last client: a lower bound")
     trials: tuple[TrialSummary, ...]
-    path: tuple[PathCheck, ...] = Field((), description="of the trial that counts")
-    traffic: tuple[Traffic, ...] = Field((), description="of the trial that counts, from its start to its end")
-    ledger: tuple[LedgerLine, ...] = Field((), description="of the trial that counts: CPU by host")
+    path: tuple[PathCheck, ...] = Field((), description="of the trial that stands for the repeat")
+    traffic: tuple[Traffic, ...] = Field((), description="of the trial that stands for it, from its start to its end")
+    ledger: tuple[LedgerLine, ...] = Field((), description="of the trial that stands for it: CPU by host")
     proofs: tuple[Proof, ...] = ()
     limited_by: tuple[str, ...]
     evidence: tuple[Evidence, ...]
     startup_s: float | None = None
     warmup_rates_msg_s: tuple[float, ...] = ()
+
+
+class CeilingSummary(Value):
+    """The highest rate that most trials carry while they meet one threshold, or why there is none."""
+
+    target: str = Field(description="any latency, or a service level")
+    rate_msg_s: float | None
+    interval: Interval | None
+    reason: str | None = Field(description="unstable; not reached: ...; missed at ...; not enough trials")
+    noise: float | None = Field(description="how much it differs from trial to trial: standard deviation, share")
+    explained: str
+
+
+class Change(Value):
+    """Seconds more than the baseline at the same load, paired by repeat."""
+
+    mean_s: float
+    interval: Interval | None = Field(description="null with fewer than two pairs")
+    pairs: int
+
+
+class EqualLoad(Value):
+    """Latency while all scenarios are offered the same rate."""
+
+    share: float = Field(description="of the lowest scenario's ceiling")
+    offered_msg_s: float
+    repeats_valid: int
+    latency: LatencyFigures = Field(description="mean of the repeats' quantiles")
+    end_to_end: LatencyFigures
+    added_p50: Change | None = Field(description="null for the baseline, and without a pair")
+    added_p99: Change | None
+    added_p99_9: Change | None
+    cpu_s_per_gb: CpuPerGb = Field(description="at this load")
 
 
 class ScenarioSummary(Figures):
@@ -150,8 +201,14 @@ class ScenarioSummary(Figures):
     data_plane: DataPlane
     repeats_planned: int
     repeats_valid: int
-    rate_interval: Interval | None = Field(description="of the mean rate, from the repeats; null with fewer than two")
-    rate_spread: float | None = Field(description="(largest - smallest) / mean of the repeats' rates; null below two")
+    rate_interval: Interval | None = Field(description="of the ceiling, from the search over all repeats")
+    ceilings: tuple[CeilingSummary, ...] = Field(description="any latency first, then each service level")
+    trials_counted: int = Field(description="trials of the search that count")
+    search_ended: str
+    equal_loads: tuple[EqualLoad, ...]
+    rate_spread: float | None = Field(
+        description="(largest - smallest) / mean of the repeats' own ceilings; null below two"
+    )
     loss_vs_plain: float | None = Field(
         description="1 - rate / rate of plan.baseline, paired by repeat; null: unknown"
     )

@@ -1,33 +1,48 @@
 """A run directory's records -> Summary: what `-o json` prints, what tables and HTML show.
 
-Every repeat is one figure: that of the trial that its ladder took as the limit. Means, spreads and intervals are over
-repeats; invalid trials are listed and count nowhere. An unfinished run gives what it has.
+The ceiling of a scenario is what its search says of the trials of all rounds. Every repeat is one figure for
+comparisons: the ceiling of that cluster's life. CPU, packets and path are those of the trial that came nearest to it.
+Invalid trials are listed and count nowhere. An unfinished run gives what it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from meshmark.analysis import environment, limits, stats, warnings
-from meshmark.analysis.figures import figures, mean_figures
+from meshmark.analysis import ceilings, environment, limits, stats, warnings
+from meshmark.analysis.equal_load import equal_loads, latency_figures
+from meshmark.analysis.figures import at_ceiling, figures, mean_figures
 from meshmark.analysis.ledger import ledger, lines, mean_lines
-from meshmark.analysis.model import Interval, RepeatSummary, ScenarioSummary, Summary, TrialSummary, Verdict
+from meshmark.analysis.model import (
+    CeilingSummary,
+    Interval,
+    RepeatSummary,
+    ScenarioSummary,
+    Summary,
+    TrialSummary,
+    Verdict,
+)
+from meshmark.analysis.saturation import Ceiling, Saturation, TrialView
 from meshmark.analysis.traffic import traffic
 from meshmark.plan import Plan, Scenario
 from meshmark.record import Trial
 from meshmark.store import RoundData, Run
 from meshmark.units import percent
 
+_CLIENT = "not reached: the client was the limit"
+_TOO_FEW = "not enough trials"
+
 
 def summarize(run: Run) -> Summary:
     """Everything that can be said about a run, complete or not."""
-    rounds = {scenario.name: _rounds(run, scenario) for scenario in run.plan.scenarios}
-    rates = {name: _rates(repeats) for name, repeats in rounds.items()}
+    found = {scenario.name: _saturation(run, scenario) for scenario in run.plan.scenarios}
+    repeats = {scenario.name: _repeats(run, scenario, found[scenario.name]) for scenario in run.plan.scenarios}
+    baseline = _rates(repeats.get(run.plan.baseline, ()))
     scenarios = tuple(
-        _scenario(run, scenario, rounds[scenario.name], rates.get(run.plan.baseline, {}))
+        _scenario(run, scenario, repeats[scenario.name], found[scenario.name], baseline)
         for scenario in run.plan.scenarios
     )
-    done = sum(found.finished is not None for found in run.rounds)
+    done = sum(data.finished is not None for data in run.rounds)
     return Summary(
         run_id=run.started.run_id,
         outcome=run.finished.outcome if run.finished else "unfinished",
@@ -44,62 +59,94 @@ def summarize(run: Run) -> Summary:
     )
 
 
-def carried_trial(found: RoundData) -> tuple[Trial | None, str]:
-    """The trial that stands for a round, and why this one or none."""
-    valid = [trial for trial in found.trials if trial.valid]
-    if found.finished is None:
-        if not valid:
-            return None, "the run ended inside this round, before a valid trial"
-        best = max(valid, key=lambda trial: trial.rate_msg_s)
-        return best, f"the run ended inside this round: the best of {len(valid)} valid trials until then"
-    carried = next((trial for trial in valid if trial.step == found.finished.carried_step), None)
-    return carried, found.finished.reason
+def _of(run: Run, scenario: Scenario) -> list[RoundData]:
+    return [data for data in run.rounds if data.started.scenario == scenario.name]
 
 
-def _rounds(run: Run, scenario: Scenario) -> tuple[RepeatSummary, ...]:
-    cpus = run.started.host.cpus
-    return tuple(_repeat(found, scenario, cpus) for found in run.rounds if found.started.scenario == scenario.name)
+def _saturation(run: Run, scenario: Scenario) -> Saturation:
+    """What the search says of all trials, in the order in which they were made."""
+    rounds = _of(run, scenario)
+    trials = [trial for data in rounds for trial in data.trials]
+    warm = next((data.finished.warmup_rates_msg_s for data in rounds if data.finished), ())
+    return ceilings.search(run.plan, scenario, ceilings.start_msg_s(warm), trials).result()
 
 
-def _repeat(found: RoundData, scenario: Scenario, cpus: int) -> RepeatSummary:
-    carried, chosen = carried_trial(found)
-    evidence = limits.evidence(carried, scenario, cpus) if carried else ()
-    limited_by = limits.limiting(evidence) if carried else ()
-    rising = carried is not None and limits.still_rising(found.trials, scenario.method)
-    if rising and limited_by == (limits.UNKNOWN,):
-        limited_by = (limits.OFFERED_LOAD,)
-    measured = figures(carried, scenario, cpus).model_dump() if carried else {}
+def _repeats(run: Run, scenario: Scenario, found: Saturation) -> tuple[RepeatSummary, ...]:
+    """The search numbers its trials through all rounds."""
+    views = {view.number: view for view in found.trials}
+    lives = {life.life: life.middle_msg_s for life in found.lives}
+    repeats, number = [], 0
+    for data in _of(run, scenario):
+        of_round: dict[int, TrialView] = {}
+        for trial in data.trials:
+            if trial.purpose == "search":
+                number += 1
+                of_round[trial.number] = views[number]
+        repeats.append(_repeat(data, scenario, run.started.host.cpus, lives.get(data.started.repeat), of_round))
+    return tuple(repeats)
+
+
+def _repeat(
+    data: RoundData, scenario: Scenario, cpus: int, ceiling_msg_s: float | None, views: Mapping[int, TrialView]
+) -> RepeatSummary:
+    standing = _standing(data, ceiling_msg_s)
+    evidence = limits.evidence(standing, scenario, cpus) if standing else ()
+    measured = at_ceiling(figures(standing, scenario, cpus), ceiling_msg_s).model_dump() if standing else {}
+    if standing:
+        measured["rate_msg_s"] = ceiling_msg_s
     return RepeatSummary(
-        round_index=found.started.index,
-        repeat=found.started.repeat,
-        valid=carried is not None,
-        chosen=chosen,
-        clients=carried.clients if carried else None,
-        connections=carried.connections if carried else None,
-        still_rising=rising,
-        trials=tuple(_trial(trial, carried) for trial in found.trials),
-        path=carried.path if carried else (),
-        traffic=traffic(carried, scenario) if carried else (),
-        ledger=lines(carried, ledger(carried, scenario, cpus)) if carried else (),
-        proofs=found.proofs,
-        limited_by=limited_by,
+        round_index=data.started.index,
+        repeat=data.started.repeat,
+        valid=standing is not None,
+        chosen=_chosen(data, standing, ceiling_msg_s),
+        clients=standing.clients if standing else None,
+        connections=standing.connections if standing else None,
+        trials=tuple(_trial(trial, standing, views.get(trial.number)) for trial in data.trials),
+        path=standing.path if standing else (),
+        traffic=traffic(standing, scenario) if standing else (),
+        ledger=lines(standing, ledger(standing, scenario, cpus)) if standing else (),
+        proofs=data.proofs,
+        limited_by=limits.limiting(evidence) if standing else (),
         evidence=evidence,
-        startup_s=found.finished.startup_s if found.finished else None,
-        warmup_rates_msg_s=found.finished.warmup_rates_msg_s if found.finished else (),
+        startup_s=data.finished.startup_s if data.finished else None,
+        warmup_rates_msg_s=data.finished.warmup_rates_msg_s if data.finished else (),
         **measured,
     )
 
 
-def _trial(trial: Trial, carried: Trial | None) -> TrialSummary:
+def _standing(data: RoundData, ceiling_msg_s: float | None) -> Trial | None:
+    """The valid trial of the search whose rate came nearest to the round's ceiling; the fastest if none is known."""
+    valid = [trial for trial in data.trials if trial.valid and trial.purpose == "search"]
+    nearest = float("inf") if ceiling_msg_s is None else ceiling_msg_s
+    return min(valid, key=lambda trial: (abs(trial.rate_msg_s - nearest), -trial.rate_msg_s), default=None)
+
+
+def _chosen(data: RoundData, standing: Trial | None, ceiling_msg_s: float | None) -> str:
+    if standing is None:
+        return "no valid trial" if data.finished else "the run ended inside this round, before a valid trial"
+    if ceiling_msg_s is None:
+        return f"trial {standing.number}, the fastest; its trials do not show a ceiling"
+    return f"trial {standing.number}, nearest to this round's ceiling"
+
+
+def _trial(trial: Trial, standing: Trial | None, view: TrialView | None) -> TrialSummary:
     return TrialSummary(
-        step=trial.step,
-        clients=trial.clients,
-        connections=trial.connections,
+        number=trial.number,
+        purpose=trial.purpose,
+        phase=trial.phase,
+        target=trial.target,
+        share=trial.share,
         seconds=trial.seconds,
+        offered_msg_s=trial.offered_msg_s,
         rate_msg_s=trial.rate_msg_s,
+        verdict=view.verdict if view else "",
+        growth=view.growth if view else None,
+        latency=latency_figures(trial.latency),
+        end_to_end=latency_figures(trial.end_to_end),
+        late_share=trial.lateness.late_share if trial.lateness else None,
         valid=trial.valid,
         reasons=trial.reasons,
-        carried=trial is carried,
+        stands=trial is standing,
     )
 
 
@@ -109,39 +156,59 @@ def _rates(repeats: Sequence[RepeatSummary]) -> dict[int, float]:
 
 
 def _scenario(
-    run: Run, scenario: Scenario, repeats: tuple[RepeatSummary, ...], baseline: dict[int, float]
+    run: Run,
+    scenario: Scenario,
+    repeats: tuple[RepeatSummary, ...],
+    found: Saturation,
+    baseline: dict[int, float],
 ) -> ScenarioSummary:
-    valid = [found for found in repeats if found.valid]
+    valid = [repeat for repeat in repeats if repeat.valid]
     rates = _rates(valid)
-    mean_rate = stats.estimate(tuple(rates.values()))
+    ceiling = _ceiling(found.ceilings[0])
     ratio = None if scenario.name == run.plan.baseline else stats.ratio(rates, baseline)
     verdict, text = _verdict(run.plan, scenario.name, rates, baseline, ratio)
-    finished = next((f.finished for f in run.rounds if f.started.scenario == scenario.name and f.finished), None)
+    if ceiling.reason not in (None, _TOO_FEW) and valid and verdict != "baseline":
+        verdict, text = "no ceiling", f"{ceiling.reason}: {ceiling.explained}"
+    finished = next((data.finished for data in _of(run, scenario) if data.finished), None)
+    limited_by = limits.mostly([repeat.limited_by for repeat in valid])
+    measured = mean_figures(valid).model_dump() | {"rate_msg_s": ceiling.rate_msg_s}
     return ScenarioSummary(
         name=scenario.name,
         data_plane=scenario.data_plane,
         repeats_planned=run.plan.repeats,
         repeats_valid=len(valid),
-        rate_interval=_interval(mean_rate),
+        rate_interval=ceiling.interval,
         rate_spread=stats.spread(tuple(rates.values())),
+        ceilings=tuple(_ceiling(each) for each in found.ceilings),
+        trials_counted=sum(view.verdict in ("carried", "not carried", "unclear") for view in found.trials),
+        search_ended=found.ended,
+        equal_loads=equal_loads(run, scenario),
         loss_vs_plain=1 - ratio.mean if ratio else None,
         loss_interval=_loss_interval(ratio),
         verdict=verdict,
         verdict_text=text,
         encrypted_hops=finished.encrypted_hops if finished else (),
         plain_hops=finished.plain_hops if finished else (),
-        limited_by=limits.mostly([found.limited_by for found in valid]),
-        evidence=limits.average([found.evidence for found in valid]),
-        ledger=mean_lines([found.ledger for found in valid]),
+        limited_by=(limits.LOAD_GENERATOR,) if ceiling.reason == _CLIENT else limited_by,
+        evidence=limits.average([repeat.evidence for repeat in valid]),
+        ledger=mean_lines([repeat.ledger for repeat in valid]),
         repeats=repeats,
-        **mean_figures(valid).model_dump(),
+        **measured,
     )
 
 
-def _interval(found: stats.Estimate | None) -> Interval | None:
-    if found is None or found.low is None or found.high is None:
-        return None
-    return Interval(low=found.low, high=found.high)
+def _ceiling(found: Ceiling) -> CeilingSummary:
+    interval = None
+    if found.low_msg_s is not None and found.high_msg_s is not None:
+        interval = Interval(low=found.low_msg_s, high=found.high_msg_s)
+    return CeilingSummary(
+        target=found.target,
+        rate_msg_s=found.middle_msg_s,
+        interval=interval,
+        reason=found.reason,
+        noise=found.noise,
+        explained=found.explained,
+    )
 
 
 def _loss_interval(ratio: stats.Estimate | None) -> Interval | None:

@@ -41,7 +41,7 @@ def _of_scenario(scenario: ScenarioSummary) -> Iterator[str]:
     for repeat in scenario.repeats:
         yield from _of_repeat(scenario.name, repeat)
     if scenario.repeats_valid == 1:
-        yield f"{scenario.name}: one valid repeat, so no interval"
+        yield f"{scenario.name}: one valid repeat: its loss has no interval"
     share = scenario.unattributed_share
     if share is not None and abs(share) > UNUSABLE_SHARE:
         yield (
@@ -50,13 +50,14 @@ def _of_scenario(scenario: ScenarioSummary) -> Iterator[str]:
         )
     if scenario.steal_share is not None and scenario.steal_share > STEAL_SHARE:
         yield f"{scenario.name}: the hypervisor gave {percent(scenario.steal_share)} of the CPU time to others"
-    if 2 * sum(repeat.still_rising for repeat in scenario.repeats) > scenario.repeats_valid:
-        yield f"{scenario.name}: throughput still rose with the last client: its limit was not reached"
+    for ceiling in scenario.ceilings:
+        if ceiling.reason:
+            yield f"{scenario.name}: no ceiling for {ceiling.target} ({ceiling.reason}): {ceiling.explained}"
 
 
 def _of_repeat(name: str, repeat: RepeatSummary) -> Iterator[str]:
     if not repeat.valid:
-        reasons = [f"step {trial.step}: {reason}" for trial in repeat.trials for reason in trial.reasons]
+        reasons = [f"trial {trial.number}: {reason}" for trial in repeat.trials for reason in trial.reasons]
         yield f"{name}, repeat {repeat.repeat} does not count: {'; '.join(reasons) or repeat.chosen}"
     yield from (f"{name}, repeat {repeat.repeat}: {text}" for text in amiss(repeat.traffic))
     for proof in repeat.proofs:

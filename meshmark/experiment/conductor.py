@@ -3,28 +3,33 @@
     record plan and machine -> environment benchmark -> rounds in the plan's order -> record the end
 
 Whatever ends it (success, a component's failure, Ctrl-C), what was measured is on the disk and the machine is left
-as it was. A round is one life of a cluster: start, prove the path, warm up, climb the ladder.
+as it was. A round is one life of a cluster: start, prove the path, warm up, some trials of the scenario's search for
+saturation, and, once every scenario has had a round, trials at loads that are equal for all scenarios.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+from meshmark.analysis import ceilings
+from meshmark.analysis.saturation import Search
 from meshmark.analysis.warmup import flat
 from meshmark.clock import Clock
 from meshmark.cluster import Backend, Cluster
 from meshmark.errors import MeshmarkError
 from meshmark.experiment import environment
 from meshmark.experiment.progress import Progress
-from meshmark.experiment.trial import Bench, measure, warm_up
+from meshmark.experiment.selftest import moderate_msg_s, self_test
+from meshmark.experiment.trial import Bench, Offered, measure, warm_up
 from meshmark.measure.sampler import sampling
-from meshmark.plan import Method, Plan, Slot
+from meshmark.plan import Plan, Scenario, Slot
 from meshmark.record import Event, Finished, Proof, RoundFinished, RoundStarted, Started, Trial
 from meshmark.store import RoundWriter, RunWriter
+from meshmark.units import percent, rate_msg_s
 
 SAMPLE_INTERVAL_S = 1.0
 
@@ -77,6 +82,9 @@ class _Conductor:
         self._clock = clock
         self._order = plan.order()
         self._durations: list[float] = []
+        self._starts: dict[str, float] = {}
+        self._trials: dict[str, list[Trial]] = {scenario.name: [] for scenario in plan.scenarios}
+        self._lowest_msg_s: float | None = None
 
     def play(self) -> None:
         deadline = self._clock.now() + self._plan.budget_seconds
@@ -152,8 +160,12 @@ class _Conductor:
             rates = warm_up(bench)
             if not flat(rates):
                 self._tell("warning", name, f"the rate still rose after {len(rates)} s of warm-up")
-            trials = self._climb(bench, name, broken)
-            carried, reason = limit(trials, scenario.method)
+            self._starts.setdefault(scenario.name, ceilings.start_msg_s(rates))
+            if slot.index == 1:
+                self._tell("info", name, "testing the load generator")
+                self_test(bench, moderate_msg_s(rates))
+            for offered in self._offers(scenario, slot):
+                self._try(bench, offered, name, broken)
             writer.finish(
                 RoundFinished(
                     index=slot.index,
@@ -161,8 +173,6 @@ class _Conductor:
                     time_s=self._clock.now(),
                     startup_s=startup_s,
                     warmup_rates_msg_s=rates,
-                    carried_step=carried,
-                    reason=reason,
                     encrypted_hops=cluster.encrypted_hops,
                     plain_hops=cluster.plain_hops,
                 )
@@ -178,37 +188,49 @@ class _Conductor:
                 self._tell("error", name, f"{proof.name} does not hold at {proof.host}: {proof.detail}")
         return tuple(proof for proof in proofs if not proof.holds)
 
-    def _climb(self, bench: Bench, name: str, broken: tuple[Proof, ...]) -> list[Trial]:
-        """Adds producing clients until throughput no longer rises."""
-        trials: list[Trial] = []
-        for step in range(1, bench.scenario.method.clients_max + 1):
-            self._tell("info", name, f"{step} x {bench.scenario.workload.workers} producer connections")
-            trial = measure(bench, step, clients=step)
-            if broken:
-                reasons = tuple(f"{proof.name} does not hold at {proof.host}" for proof in broken)
-                trial = trial.model_copy(update={"valid": False, "reasons": (*reasons, *trial.reasons)})
-            bench.writer.trial(trial)
-            trials.append(trial)
-            for reason in trial.reasons:
-                self._tell("warning", name, f"trial {step} is invalid: {reason}")
-            if not rises(trials, bench.scenario.method):
+    def _search(self, scenario: Scenario) -> Search:
+        name = scenario.name
+        return ceilings.search(self._plan, scenario, self._starts[name], self._trials[name])
+
+    def _offers(self, scenario: Scenario, slot: Slot) -> Iterator[Offered]:
+        """The trials of one round, each chosen when those before it are known."""
+        number = 0
+        for number in range(1, scenario.method.trials + 1):
+            offer = self._search(scenario).next(slot.repeat)
+            if offer is None:
                 break
-        return trials
+            yield Offered(
+                number=number, purpose="search", rate_msg_s=offer.rate_msg_s, phase=offer.phase, target=offer.target
+            )
+        if slot.repeat == 1:
+            return
+        # Fixed once: a load is equal only if it is the same in every round.
+        self._lowest_msg_s = self._lowest_msg_s or self._lowest()
+        for place, share in enumerate(scenario.method.equal_load, start=1):
+            if self._lowest_msg_s is not None:
+                yield Offered(
+                    number=number + place,
+                    purpose="equal-load",
+                    rate_msg_s=share * self._lowest_msg_s,
+                    share=share,
+                )
 
+    def _lowest(self) -> float | None:
+        lowest = ceilings.lowest_msg_s(
+            [self._search(scenario) for scenario in self._plan.scenarios if scenario.name in self._starts]
+        )
+        if lowest is None:
+            self._tell("warning", "equal load", "not measured: a scenario has no valid trial yet")
+        return lowest
 
-def rises(trials: Sequence[Trial], method: Method) -> bool:
-    """Did the last trial carry more than the best before it by the method's share? The first always does."""
-    before = max((trial.rate_msg_s for trial in trials[:-1]), default=0.0)
-    return trials[-1].rate_msg_s > before * (1 + method.rise)
-
-
-def limit(trials: Sequence[Trial], method: Method) -> tuple[int | None, str]:
-    """The step that carried most among the valid trials, and how the ladder ended."""
-    valid = [trial for trial in trials if trial.valid]
-    if not valid:
-        return None, "no valid trial"
-    best = max(valid, key=lambda trial: trial.rate_msg_s)
-    if len(trials) == method.clients_max and len(trials) > 1 and rises(trials, method):
-        return best.step, f"still rising at {trials[-1].clients} clients: the limit was not reached"
-    last = trials[-1]
-    return best.step, f"throughput no longer rose by {method.rise:.0%} with {last.clients} clients"
+    def _try(self, bench: Bench, offered: Offered, name: str, broken: tuple[Proof, ...]) -> None:
+        what = f"search, {offered.phase}" if offered.share is None else f"equal load, {percent(offered.share)}"
+        self._tell("info", name, f"{what}: {rate_msg_s(offered.rate_msg_s)} msg/s offered")
+        trial = measure(bench, offered)
+        if broken:
+            faults = tuple(f"{proof.name} does not hold at {proof.host}" for proof in broken)
+            trial = trial.model_copy(update={"faults": (*faults, *trial.faults)})
+        bench.writer.trial(trial)
+        self._trials[bench.scenario.name].append(trial)
+        for reason in trial.reasons:
+            self._tell("warning", name, f"trial {offered.number} is invalid: {reason}")

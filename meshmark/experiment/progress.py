@@ -11,7 +11,7 @@ class Progress(Protocol):
 
     def phase(self, text: str) -> None: ...
 
-    def rate(self, msg_s: float, clients: int) -> None:
+    def rate(self, msg_s: float) -> None:
         """Records acknowledged per second, now."""
 
     def warn(self, text: str) -> None: ...
@@ -26,7 +26,7 @@ class Silent:
     def phase(self, text: str) -> None:
         pass
 
-    def rate(self, msg_s: float, clients: int) -> None:
+    def rate(self, msg_s: float) -> None:
         pass
 
     def warn(self, text: str) -> None:

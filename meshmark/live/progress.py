@@ -41,11 +41,11 @@ class Lines:
     def phase(self, text: str) -> None:
         self._say(f"  {text}")
 
-    def rate(self, msg_s: float, clients: int) -> None:
+    def rate(self, msg_s: float) -> None:
         now = self._clock.now()
         if now - self._rate_told_s >= RATE_EVERY_S:
             self._rate_told_s = now
-            self._say(f"  {_rate(msg_s, clients)}")
+            self._say(f"  {_rate(msg_s)}")
 
     def warn(self, text: str) -> None:
         self._say(f"warning: {text}")
@@ -80,8 +80,8 @@ class LiveLine:
         self._phase = text
         self._draw()
 
-    def rate(self, msg_s: float, clients: int) -> None:
-        self._rate = _rate(msg_s, clients)
+    def rate(self, msg_s: float) -> None:
+        self._rate = _rate(msg_s)
         self._draw()
 
     def warn(self, text: str) -> None:
@@ -156,5 +156,5 @@ def _live(console: Console) -> Live:
     return Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
 
 
-def _rate(msg_s: float, clients: int) -> str:
-    return f"{rate_msg_s(msg_s)} msg/s with {clients} client{'' if clients == 1 else 's'}"
+def _rate(msg_s: float) -> str:
+    return f"{rate_msg_s(msg_s)} msg/s"

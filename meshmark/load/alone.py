@@ -18,7 +18,6 @@ from pydantic import Field, field_validator, model_validator
 
 from meshmark.clock import Clock
 from meshmark.load.generator import LEAD_S, Load, Mark, Spawner, load
-from meshmark.load.mark import generator_fault
 from meshmark.pacer import Arrivals, Constant, PacerSpec, Rate, Shape
 from meshmark.plan import ClientKind, ConfigValue, Model, Seconds, Workload
 from meshmark.record import LoadInterval
@@ -184,7 +183,7 @@ class LoadResult(Model):
     @property
     def invalid(self) -> str:
         """Why it says nothing about the system; empty when it does."""
-        return generator_fault(self.measured.lateness)
+        return self.measured.lateness.fault if self.measured.lateness else ""
 
 
 def drive(request: LoadRequest, machine: Spawner, clock: Clock, *, told: Callable[[LoadInterval], None]) -> LoadResult:

@@ -1,7 +1,4 @@
-"""What all load workers together had done at one instant, and what lies between two of them. Pure.
-
-Whether the generator was good enough for its latencies to say something about the system is judged here, too.
-"""
+"""What all load workers together had done at one instant, and what lies between two of them. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +9,7 @@ from meshmark.histogram import Histogram, latency, lateness, total
 from meshmark.load.clients.statistics import sum_batches
 from meshmark.plan import Model
 from meshmark.record import Latency, Lateness, LoadTotals
-from meshmark.units import percent
 from meshmark.worker_protocol import Batches, WorkerReport, WorkerSpec
-
-LATE_SHARE_MAX = 0.01
-"""Of records that the generator handed over more than 10 ms late although there was room: above, its own delays are a
-part of the 99th percentile. Below 10 ms a loop on a machine whose cores brokers share is late now and then."""
 
 
 class Mark(Model):
@@ -101,16 +93,6 @@ def _complete(spec: WorkerSpec, report: WorkerReport, text: str, records: int) -
     if histogram.count + report.totals.negative != records:
         raise InstrumentFault(f"load worker {spec.name} gave {histogram.count} latencies of {records} records")
     return histogram
-
-
-def generator_fault(lateness: Lateness | None) -> str:
-    """Why a window with this lateness says nothing about the system; empty when it does."""
-    if lateness is None or lateness.late_share <= LATE_SHARE_MAX:
-        return ""
-    return (
-        f"the load generator was more than 10 ms late with {percent(lateness.late_share)} of the records, at most "
-        f"{lateness.max_s or 0:.3g} s; give it CPU of its own, or a lower rate"
-    )
 
 
 def _difference(later: Latency | Lateness, earlier: Latency | Lateness | None) -> Histogram:

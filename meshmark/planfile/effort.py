@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from meshmark.errors import UsageError
-from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario
+from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Slo
 from meshmark.planfile.schema import did_you_mean
 
 Effort = Literal["quick", "default", "full"]
@@ -18,10 +18,9 @@ Effort = Literal["quick", "default", "full"]
 # What the parts of a run take on an idle machine of 2 cores, besides what the plan says.
 _ROUND_SECONDS = 5 + 3
 """Cluster start and proofs of the path; start and end of the warm-up's load, stop."""
-_STEP_SECONDS = 4.4
+_TRIAL_SECONDS = 2.5
 """Topics, load start, drain and the quiet readings around one window."""
-_LADDER_STEPS = 3
-"""A ladder mostly ends at its second or third step, when a further client adds nothing."""
+_SELF_TEST_SECONDS = 10
 _TESTBED_SECONDS = 1.5
 _DISK_MODES = 2
 _FLOW_KINDS = 2
@@ -32,8 +31,23 @@ _FULL_MARGIN = 1.25
 
 _REPEATS = {"quick": 2, "full": 10}
 _METHOD: dict[str, dict[str, Any]] = {
-    "quick": {"warmup_seconds": 6, "warmup_max_seconds": 10, "window_seconds": 3, "clients_max": 2},
-    "full": {"warmup_seconds": 20, "warmup_max_seconds": 60, "window_seconds": 15},
+    "quick": {
+        "warmup_seconds": 5,
+        "warmup_max_seconds": 8,
+        "settle_seconds": 0.8,
+        "window_seconds": 2,
+        "trials": 3,
+        "equal_load": (),
+    },
+    "full": {
+        "warmup_seconds": 20,
+        "warmup_max_seconds": 60,
+        "settle_seconds": 1.5,
+        "window_seconds": 10,
+        "trials": 8,
+        "slos": tuple(Slo(latency_s=seconds) for seconds in (0.02, 0.05, 0.2)),
+        "equal_load": (0.25, 0.5, 0.75, 0.9),
+    },
 }
 _ENVIRONMENT: dict[str, dict[str, Any]] = {
     "quick": {"disk_seconds": 2, "network_seconds": 1, "repeats": 1},
@@ -41,9 +55,9 @@ _ENVIRONMENT: dict[str, dict[str, Any]] = {
 }
 
 CERTAINTY: dict[Effort, str] = {
-    "quick": "quick: 2 repeats of short windows tell only large differences from noise; expect 'cannot tell'",
+    "quick": "quick: 2 repeats of 3 short trials tell only large differences from noise; expect 'cannot tell'",
     "default": "differences are told from noise only where they are well above the spread over repeats",
-    "full": "full: 10 repeats of long windows; the interval beside each figure is what it is worth",
+    "full": "full: 10 repeats of 8 long trials; the interval beside each figure is what it is worth",
 }
 
 
@@ -75,8 +89,8 @@ def _hurried(scenario: Scenario, values: dict[str, Any]) -> Scenario:
 
 def estimate_seconds(plan: Plan) -> float:
     """What the whole plan takes on an idle machine, its budget aside; set-up on a cold cache comes on top."""
-    rounds = sum(_round_seconds(scenario) for scenario in plan.scenarios)
-    return _environment_seconds(plan) + plan.repeats * rounds
+    rounds = sum(_round_seconds(scenario, plan.repeats) for scenario in plan.scenarios)
+    return _environment_seconds(plan) + _SELF_TEST_SECONDS + plan.repeats * rounds
 
 
 def _environment_seconds(plan: Plan) -> float:
@@ -87,10 +101,15 @@ def _environment_seconds(plan: Plan) -> float:
     return environment.repeats * (_DISK_MODES * environment.disk_seconds + network)
 
 
-def _round_seconds(scenario: Scenario) -> float:
+def _round_seconds(scenario: Scenario, repeats: int) -> float:
+    """On average: equal loads are measured from the second repeat on."""
     method = scenario.method
-    steps = min(method.clients_max, _LADDER_STEPS)
-    return _ROUND_SECONDS + _warmup_seconds(method) + steps * (method.window_seconds + _STEP_SECONDS)
+    trials = method.trials + len(method.equal_load) * (repeats - 1) / repeats
+    return (
+        _ROUND_SECONDS
+        + _warmup_seconds(method)
+        + trials * (method.settle_seconds + method.window_seconds + _TRIAL_SECONDS)
+    )
 
 
 def _warmup_seconds(method: Method) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 
 import vl_convert
 
-from meshmark.analysis.model import ScenarioSummary
+from meshmark.analysis.model import ScenarioSummary, TrialSummary
 from meshmark.report.panels import Panel
 from meshmark.units import column, rate_msg_s
 
@@ -64,12 +64,12 @@ class Window:
 
     start_s: float
     end_s: float
-    clients: int
+    label: str
     counted: bool
 
 
 def lines(panel: Panel, end_s: float, windows: Sequence[Window]) -> str:
-    """A panel over the round's time; windows are shaded, the one that counts darker.
+    """A panel over the round's time; windows are shaded, those of the search that count darker.
 
     Its words are added to the picture afterwards: measuring them took the converter more time than all the rest.
     Their places are known, since every panel's plot has the same: the same time is at the same x on a whole page.
@@ -249,55 +249,51 @@ def rates(scenarios: Sequence[ScenarioSummary]) -> str:
     )
 
 
-def ladder(scenario: ScenarioSummary, top: float) -> str:
-    """Clients against rate, one line for each repeat; filled: the trial that counts, cross: an invalid one."""
-    points = [
-        {
-            "c": trial.clients,
-            "v": trial.rate_msg_s,
-            "r": f"repeat {repeat.repeat}",
-            "kind": _kind(trial.valid, trial.carried),
-        }
+def search(scenario: ScenarioSummary, top: float) -> str:
+    """Offered rate against what was acknowledged, and the ceiling's interval as a band. On the dashed line lies what
+    keeps up. Filled: carried; open: not, or unclear; cross: an invalid trial; triangle: an equal load."""
+    points: list[Spec] = [
+        {"o": trial.offered_msg_s, "v": trial.rate_msg_s, "kind": _kind(trial)}
         for repeat in scenario.repeats
         for trial in repeat.trials
     ]
-    names = sorted({str(point["r"]) for point in points}, key=lambda name: (len(name), name))
-    clients = sorted({int(str(point["c"])) for point in points})
+    ticks = _ticks(top)
     x: Spec = {
-        "field": "c",
+        "field": "o",
         "type": "quantitative",
-        "scale": {"domain": [clients[0] - 0.3, clients[-1] + 0.3], "nice": False},
-        "axis": {"title": "producing clients", "values": clients, "format": "d", "grid": False},
+        "scale": {"domain": [0, ticks[-1]], "nice": False},
+        "axis": {"title": "offered", "values": ticks[::2], "format": ",.0f", "grid": False},
     }
-    colour = {"field": "r", "type": "nominal", "scale": _scale(names, COLOURS), "legend": None}
-    dash = {"field": "r", "type": "nominal", "scale": _scale(names, DASHES), "legend": None}
-    shape = {"field": "kind", "type": "nominal", "scale": {"domain": ["valid", "invalid"], "range": ["circle", CROSS]}}
-    return svg(
-        {
-            "width": 200,
-            "height": PLOT_HEIGHT,
-            "data": {"values": points},
-            "encoding": {"x": x, "y": {"field": "v", "type": "quantitative", **_y_axis(_ticks(top))}, "color": colour},
-            "layer": [
-                {"mark": {"type": "line", "strokeWidth": 1.4}, "encoding": {"strokeDash": dash}},
-                {
-                    "transform": [{"filter": "datum.kind == 'counts'"}],
-                    "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
-                },
-                {
-                    "transform": [{"filter": "datum.kind != 'counts'"}],
-                    "mark": {"type": "point", "filled": False, "size": 45, "strokeWidth": 1.4},
-                    "encoding": {"shape": {**shape, "legend": None}},
-                },
-            ],
-        }
-    )
+    y: Spec = {"field": "v", "type": "quantitative", **_y_axis(ticks)}
+    both = {"x": x, "y": y}
+    ends = [{"o": 0, "v": 0}, {"o": ticks[-1], "v": ticks[-1]}]
+    dashed = {"type": "line", "strokeDash": [4, 3], "strokeWidth": 1, "color": FAINT}
+    layers: list[Spec] = [{"data": {"values": ends}, "mark": dashed, "encoding": both}]
+    if scenario.rate_interval:
+        band = {"o": max(0.0, scenario.rate_interval.low), "o2": scenario.rate_interval.high}
+        place = {"x": x, "x2": {"field": "o2"}, "y": {"value": 0}, "y2": {"value": PLOT_HEIGHT}}
+        layers.insert(0, {"data": {"values": [band]}, "mark": {"type": "rect", "color": BAND}, "encoding": place})
+    for kind, (shape, filled) in _KINDS.items():
+        mark = {"type": "point", "shape": shape, "filled": filled, "size": 50, "strokeWidth": 1.4, "color": COLOURS[0]}
+        values = [point for point in points if point["kind"] == kind]
+        layers.append({"data": {"values": values}, "mark": {**mark, "opacity": 1}, "encoding": both})
+    return svg({"width": 200, "height": PLOT_HEIGHT, "layer": layers})
 
 
-def _kind(valid: bool, carried: bool) -> str:
-    if carried:
-        return "counts"
-    return "valid" if valid else "invalid"
+_KINDS: dict[str, tuple[str, bool]] = {
+    "carried": ("circle", True),
+    "not carried": ("circle", False),
+    "equal-load": ("triangle-up", False),
+    "invalid": (CROSS, False),
+}
+
+
+def _kind(trial: TrialSummary) -> str:
+    if not trial.valid:
+        return "invalid"
+    if trial.purpose != "search":
+        return "equal-load"
+    return "carried" if trial.verdict == "carried" else "not carried"
 
 
 def _names_axis(names: Sequence[str]) -> Spec:

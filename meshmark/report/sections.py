@@ -66,7 +66,7 @@ def answer_figures(summary: Summary) -> list[Figure]:
         Figure(
             title="Messages per second",
             picture=charts.rates(rows),
-            caption="Tick: mean of the repeats; line: its 95 % interval; circles: repeats.",
+            caption="Tick: the ceiling; line: its 95 % interval; circles: ceilings of the repeats.",
             grid=_rates_grid(rows),
         ),
         Figure(
@@ -95,7 +95,7 @@ def _rates_grid(rows: Sequence[ScenarioSummary]) -> Grid:
         title="Messages per second of each repeat",
         columns=(
             text_column("scenario", (row.name for row in rows)),
-            Column(head="mean", cells=tuple(rate_msg_s(row.rate_msg_s) for row in rows)),
+            Column(head="ceiling", cells=tuple(rate_msg_s(row.rate_msg_s) for row in rows)),
             Column(head="95 % interval", cells=tuple(view.rate_interval(row.rate_interval) for row in rows)),
             *(
                 Column(head=f"repeat {repeat}", cells=tuple(rate(row, repeat) for row in rows), group="repeats")
@@ -177,34 +177,36 @@ def evidence(summary: Summary) -> Grid | None:
     )
 
 
-def ladders(summary: Summary) -> list[Figure]:
-    """Producing clients against rate, one picture a scenario, all on one scale."""
+def searches(summary: Summary) -> list[Figure]:
+    """Offered rate against what was acknowledged, one picture a scenario, all on one scale."""
     trials = [trial for row in summary.scenarios for each in row.repeats for trial in each.trials]
-    top = max((trial.rate_msg_s for trial in trials), default=0.0)
+    top = max((max(trial.offered_msg_s, trial.rate_msg_s) for trial in trials), default=0.0)
     return [
         Figure(
             title=row.name,
-            picture=charts.ladder(row, top),
-            caption="",
-            grid=_ladder_grid(row),
+            picture=charts.search(row, top),
+            caption=f"{row.ceilings[0].explained}; {row.search_ended}.",
+            grid=_search_grid(row),
         )
         for row in summary.scenarios
         if any(each.trials for each in row.repeats)
     ]
 
 
-def _ladder_grid(row: ScenarioSummary) -> Grid:
-    steps = [(each, trial) for each in row.repeats for trial in each.trials]
+def _search_grid(row: ScenarioSummary) -> Grid:
+    trials = [(each, trial) for each in row.repeats for trial in each.trials]
     return Grid(
         title=f"Trials of {row.name}",
         columns=(
-            text_column("repeat", (str(each.repeat) for each, _ in steps)),
-            Column(head="clients", cells=tuple(str(trial.clients) for _, trial in steps)),
-            Column(head="connections", cells=tuple(str(trial.connections) for _, trial in steps)),
-            Column(head="messages/s", cells=tuple(rate_msg_s(trial.rate_msg_s) for _, trial in steps)),
+            text_column("repeat", (str(each.repeat) for each, _ in trials)),
+            text_column("for", (trial.phase or trial.purpose for _, trial in trials)),
+            Column(head="offered/s", cells=tuple(rate_msg_s(trial.offered_msg_s) for _, trial in trials)),
+            Column(head="acknowledged/s", cells=tuple(rate_msg_s(trial.rate_msg_s) for _, trial in trials)),
+            Column(head="backlog grew by", cells=tuple(percent(trial.growth) for _, trial in trials)),
+            number_column("p99, ms", (view.milliseconds(trial.latency.p99_s) for _, trial in trials)),
+            Column(head="generator late", cells=tuple(percent(trial.late_share) for _, trial in trials)),
             text_column(
-                "counts",
-                ("yes" if trial.carried else "" if trial.valid else "; ".join(trial.reasons) for _, trial in steps),
+                "verdict", (trial.verdict if trial.valid else "; ".join(trial.reasons) for _, trial in trials)
             ),
         ),
     )
@@ -358,8 +360,8 @@ def _round(data: RoundData, *, opened: bool) -> RoundPage:
         charts.Window(
             start_s=trial.window_start_s - origin,
             end_s=trial.window_end_s - origin,
-            clients=trial.clients,
-            counted=data.finished is not None and trial.step == data.finished.carried_step,
+            label=rate_msg_s(trial.offered_msg_s),
+            counted=trial.valid and trial.purpose == "search",
         )
         for trial in data.trials
     ]
@@ -379,15 +381,13 @@ def _facts(data: RoundData) -> tuple[tuple[str, str], ...]:
     end = data.finished
     if end is None:
         return (("end", "none recorded: the run ended inside this round"), ("trials", str(len(data.trials))))
-    carried = next((trial for trial in data.trials if trial.step == end.carried_step), None)
     warm = (
         " → ".join(rate_msg_s(rate) for rate in (end.warmup_rates_msg_s[0], end.warmup_rates_msg_s[-1]))
         if (end.warmup_rates_msg_s)
         else UNKNOWN
     )
     return (
-        ("carried", f"{rate_msg_s(carried.rate_msg_s)} messages/s" if carried else "nothing that counts"),
-        ("ladder", end.reason),
+        ("trials", str(len(data.trials))),
         ("cluster start", f"{number(end.startup_s, 2)} s"),
         ("warm-up, first and last second", f"{warm} messages/s"),
     )
@@ -414,7 +414,7 @@ def _panel_figure(panel: Panel, end_s: float, windows: Sequence[charts.Window]) 
 def _panel_grid(panel: Panel, windows: Sequence[charts.Window]) -> Grid:
     """First the means over the windows, then the series, thinned."""
     step = -(-len(panel.times_s) // TABLE_ROWS_MAX)
-    heads = [f"window {place}{', counts' if window.counted else ''}" for place, window in enumerate(windows, start=1)]
+    heads = [f"window {place}, {window.label} msg/s offered" for place, window in enumerate(windows, start=1)]
     times = [f"{time_s:.1f} s" for time_s in panel.times_s[::step]]
     return Grid(
         title=f"{panel.title}, {panel.unit}",

@@ -23,6 +23,7 @@ def table(summary: Summary) -> str:
     parts.append(_paragraph(view.headline(summary)))
     if summary.scenarios:
         parts += [text(view.carried(summary)), text(view.cost(summary))]
+    parts += [text(grid) for grid in (view.service_levels(summary), view.equal_load(summary)) if grid]
     if summary.environment.disk:
         parts.append(text(view.disk(summary)))
     if summary.environment.network:

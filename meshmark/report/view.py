@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from meshmark.analysis.ledger import UNUSABLE_SHARE
-from meshmark.analysis.model import Interval, NetworkCeiling, RepeatSummary, ScenarioSummary, Summary, Verdict
+from meshmark.analysis.model import (
+    Change,
+    Interval,
+    NetworkCeiling,
+    ScenarioSummary,
+    Summary,
+    Verdict,
+)
 from meshmark.plan import Model, Scenario
 from meshmark.units import MB, UNKNOWN, column, duration, percent, rate_msg_s
 
@@ -115,6 +122,7 @@ def headline(summary: Summary) -> str:
         ("slower", "{} carried less than {base}"),
         ("faster", "{} carried more than {base}"),
         ("cannot tell", "for {} this run cannot tell a difference from {base}"),
+        ("no ceiling", "{} has no ceiling that this run could tell"),
         ("no data", "{} gave no valid measurement"),
     ]
     parts = [
@@ -164,10 +172,10 @@ def carried(summary: Summary) -> Grid:
         title="What each setup carried",
         columns=(
             text_column("scenario", (row.name for row in rows)),
-            Column(head="messages/s", cells=tuple(rate_msg_s(row.rate_msg_s) for row in rows)),
+            Column(head="messages/s", cells=tuple(ceiling(row) for row in rows)),
             Column(head="95 % interval", cells=tuple(rate_interval(row.rate_interval) for row in rows)),
-            Column(head="spread", cells=tuple(percent(row.rate_spread) for row in rows)),
             Column(head="repeats", cells=tuple(f"{row.repeats_valid} of {row.repeats_planned}" for row in rows)),
+            Column(head="trials", cells=tuple(str(row.trials_counted) for row in rows)),
             number_column("to log", (_scaled(row.disk_bytes_s_per_broker, MB) for row in rows), per_broker),
             number_column("to device", (_scaled(row.device_bytes_s_per_broker, MB) for row in rows), per_broker),
             Column(
@@ -183,6 +191,75 @@ def carried(summary: Summary) -> Grid:
     )
 
 
+def ceiling(row: ScenarioSummary) -> str:
+    """The rate, or why there is none."""
+    if row.rate_msg_s is None and row.ceilings[0].reason and row.repeats_valid:
+        return row.ceilings[0].reason.partition(":")[0]
+    return rate_msg_s(row.rate_msg_s)
+
+
+def service_levels(summary: Summary) -> Grid | None:
+    """The ceiling for each service level; None where the plan has none."""
+    rows = [(row, each) for row in summary.scenarios for each in row.ceilings[1:]]
+    if not rows:
+        return None
+    return Grid(
+        title="What each setup carried within a service level",
+        columns=(
+            text_column("scenario", (row.name for row, _ in rows)),
+            text_column("service level", (each.target for _, each in rows)),
+            Column(
+                head="messages/s",
+                cells=tuple((each.reason or "").partition(":")[0] or rate_msg_s(each.rate_msg_s) for _, each in rows),
+            ),
+            Column(head="95 % interval", cells=tuple(rate_interval(each.interval) for _, each in rows)),
+            text_column("trials", (each.explained for _, each in rows)),
+        ),
+        note="Latency from the intended send to the acknowledgement.",
+    )
+
+
+def equal_load(summary: Summary) -> Grid | None:
+    """Latency at the same offered rate; None where it was not measured."""
+    rows = [(row, each) for row in summary.scenarios for each in row.equal_loads]
+    if not rows:
+        return None
+    added = f"added to {summary.baseline}, ms"
+    rates = sorted({(each.share, each.offered_msg_s) for _, each in rows})
+    said = listing([f"{rate_msg_s(rate)} msg/s ({percent(share)} of the lowest ceiling)" for share, rate in rates])
+    return Grid(
+        title="Latency at equal load",
+        columns=(
+            text_column("scenario", (row.name for row, _ in rows)),
+            Column(head="load", cells=tuple(percent(each.share) for _, each in rows)),
+            Column(head="repeats", cells=tuple(str(each.repeats_valid) for _, each in rows)),
+            number_column("p50", (milliseconds(each.latency.p50_s) for _, each in rows), "latency, ms"),
+            number_column("p99", (milliseconds(each.latency.p99_s) for _, each in rows), "latency, ms"),
+            number_column("p99.9", (milliseconds(each.latency.p99_9_s) for _, each in rows), "latency, ms"),
+            Column(head="p50", cells=tuple(change(each.added_p50) for _, each in rows), group=added),
+            Column(head="p99", cells=tuple(change(each.added_p99) for _, each in rows), group=added),
+            Column(head="p99.9", cells=tuple(change(each.added_p99_9) for _, each in rows), group=added),
+        ),
+        note=f"At {said}; from the intended send to the acknowledgement. In brackets: 95 % interval over repeats; one "
+        "that holds 0 tells no difference.",
+    )
+
+
+def milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
+
+
+def change(found: Change | None) -> str:
+    """Milliseconds with their interval; blank where there is nothing to compare with."""
+    if found is None:
+        return ""
+    text = f"{found.mean_s * 1e3:+.3g}".replace("-", "−")
+    if found.interval is None:
+        return f"{text} (one pair)"
+    low, high = (f"{bound * 1e3:.3g}".replace("-", "−") for bound in (found.interval.low, found.interval.high))
+    return f"{text} ({low} … {high})"
+
+
 def _base(row: ScenarioSummary) -> bool:
     return row.verdict == "baseline"
 
@@ -192,7 +269,7 @@ def _scaled(value: float | None, unit: float) -> float | None:
 
 
 def cost(summary: Summary) -> Grid:
-    """What carrying it took: packets and CPU; which hops were encrypted; what ended the climb."""
+    """What carrying it took: packets and CPU; which hops were encrypted; what limited it."""
     rows = summary.scenarios
     per_gb, packets = "CPU seconds per GB", "packets"
     return Grid(
@@ -331,9 +408,6 @@ def _measured_apart(base: ScenarioSummary, row: ScenarioSummary) -> list[str]:
     found = []
     if row.repeats_valid != base.repeats_valid:
         found.append(f"{row.name} counts {row.repeats_valid} repeats, {base.name} {base.repeats_valid}")
-    ours, theirs = _clients(base.repeats), _clients(row.repeats)
-    if ours != theirs:
-        found.append(f"{row.name} carried its most with {theirs}, {base.name} with {ours}")
     if base.records_per_batch and row.records_per_batch:
         ratio = row.records_per_batch / base.records_per_batch
         if abs(ratio - 1) > 0.1:
@@ -344,16 +418,10 @@ def _measured_apart(base: ScenarioSummary, row: ScenarioSummary) -> list[str]:
     if set(row.limited_by) != set(base.limited_by):
         found.append(
             f"{row.name} was limited by {listing(row.limited_by) or 'nothing known'}, {base.name} by "
-            f"{listing(base.limited_by) or 'nothing known'}: where another resource ends the climb first, the cost of "
+            f"{listing(base.limited_by) or 'nothing known'}: where another resource is the limit, the cost of "
             "a data plane shows in CPU per GB rather than in throughput"
         )
     return found
-
-
-def _clients(repeats: Sequence[RepeatSummary]) -> str:
-    """`2 clients`, or `2, 3 clients` where the repeats differ."""
-    counts = sorted({repeat.clients for repeat in repeats if repeat.valid and repeat.clients is not None})
-    return f"{', '.join(map(str, counts))} {'client' if counts == [1] else 'clients'}"
 
 
 def machine(summary: Summary) -> str:

@@ -16,7 +16,6 @@ from meshmark.backends.lab.cluster import LabCluster, LabLayout
 from meshmark.cluster import Process
 from meshmark.histogram import Histogram
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
-from meshmark.load.mark import generator_fault
 from meshmark.plan import ConfigValue, DataPlane, Workload
 from meshmark.record import Latency, LoadInterval
 from meshmark.worker_protocol import WorkerSpec
@@ -143,7 +142,7 @@ def test_a_stop_of_the_generator_is_the_generators_fault(cluster: LabCluster) ->
     window = after.since(before)
     assert window.lateness is not None
     assert window.lateness.late_10ms >= due_in(ended - begun - 0.010 - EDGE_S)
-    assert "the load generator was more than 10 ms late" in generator_fault(window.lateness)
+    assert "the load generator was more than 10 ms late" in window.lateness.fault
     # The records were offered all the same, at their times: the stop is in their latencies.
     assert longer(window.latency) >= due_in(ended - begun - HALF_S - EDGE_S)
 

@@ -18,7 +18,7 @@ from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario
 from meshmark.store import load
 
-METHOD = Method(warmup_seconds=10, window_seconds=4, clients_max=3)
+METHOD = Method(warmup_seconds=8, settle_seconds=0.5, window_seconds=2, trials=3, arrivals="even")
 PLANES = (DataPlane.PLAIN, DataPlane.KAFKA_TLS, DataPlane.ISTIO_MTLS)
 
 
@@ -60,18 +60,35 @@ def rounds(directory: Path, name: str) -> list[Path]:
     return sorted(directory.glob(f"rounds/*-{name}"))
 
 
-def test_the_headline_is_the_mean_of_the_repeats_that_the_truth_gave(whole: Path) -> None:
+def test_the_headline_is_the_ceiling_that_the_truth_has(whole: Path) -> None:
     summary = summarize(load(whole))
     assert [scenario.name for scenario in summary.scenarios] == [plane.value for plane in PLANES]
     for scenario in summary.scenarios:
-        rates = [repeat.rate_msg_s for repeat in scenario.repeats if repeat.rate_msg_s is not None]
-        assert scenario.rate_msg_s == pytest.approx(sum(rates) / 3)
-        assert scenario.rate_msg_s == pytest.approx(Truth().ceilings_msg_s[scenario.data_plane], rel=0.05)
+        truth = Truth().ceilings_msg_s[scenario.data_plane]
+        assert scenario.rate_msg_s == pytest.approx(truth, rel=0.05)
+        assert scenario.rate_msg_s is not None
         assert scenario.rate_interval is not None
-        assert scenario.rate_interval.low < sum(rates) / 3 < scenario.rate_interval.high
-        assert (scenario.repeats_valid, scenario.repeats_planned) == (3, 3)
+        assert scenario.rate_interval.low < scenario.rate_msg_s < scenario.rate_interval.high
+        assert all(repeat.rate_msg_s == pytest.approx(truth, rel=0.08) for repeat in scenario.repeats)
+        assert (scenario.repeats_valid, scenario.repeats_planned, scenario.trials_counted) == (3, 3, 9)
     assert (summary.outcome, summary.rounds_done, summary.rounds_planned) == ("complete", 9, 9)
     assert summary.warnings == ()
+
+
+def test_latency_at_equal_load_is_told_for_every_scenario(whole: Path) -> None:
+    summary = summarize(load(whole))
+    loads = [scenario.equal_loads for scenario in summary.scenarios]
+    assert all(len(each) == 1 for each in loads)
+    assert len({each.offered_msg_s for (each,) in loads}) == 1
+    for (each,) in loads:
+        assert each.repeats_valid == 2
+        assert each.latency.p50_s is not None
+        assert each.latency.p99_s is not None
+        assert 0 < each.latency.p50_s <= each.latency.p99_s
+    assert loads[0][0].added_p99 is None
+    added = loads[1][0].added_p99
+    assert added is not None
+    assert (added.pairs, added.interval is None) == (2, False)
 
 
 def test_losses_are_told_with_their_interval(whole: Path) -> None:
@@ -130,7 +147,7 @@ def test_one_repeat_has_no_interval_and_says_so(tmp_path: Path) -> None:
     found = of(summary, "kafka-tls")
     assert (found.verdict, found.rate_interval, found.loss_interval) == ("cannot tell", None, None)
     assert found.loss_vs_plain == pytest.approx(0.25, abs=0.06)
-    assert "kafka-tls: one valid repeat, so no interval" in summary.warnings
+    assert "kafka-tls: one valid repeat: its loss has no interval" in summary.warnings
 
 
 def test_without_the_baseline_there_are_rates_and_no_losses(tmp_path: Path) -> None:
@@ -142,13 +159,13 @@ def test_without_the_baseline_there_are_rates_and_no_losses(tmp_path: Path) -> N
     assert any("baseline plain is not among the scenarios" in warning for warning in summary.warnings)
 
 
+def rain(trial: dict[str, object]) -> None:
+    trial.update(faults=["it rained"])
+
+
 def test_an_invalid_trial_is_listed_and_never_in_a_headline(copy: Path) -> None:
     before = of(summarize(load(copy)), "plain")
-    directory = rounds(copy, "plain")[0]
-    rewrite(directory / "trials.jsonl", lambda trial: trial.update(valid=False, reasons=["it rained"]))
-    finished = json.loads((directory / "finished.json").read_text(encoding="utf-8"))
-    finished.update(carriedStep=None, reason="no valid trial")
-    (directory / "finished.json").write_text(json.dumps(finished), encoding="utf-8")
+    rewrite(rounds(copy, "plain")[0] / "trials.jsonl", rain)
 
     summary = summarize(load(copy))
     after = of(summary, "plain")
@@ -156,20 +173,19 @@ def test_an_invalid_trial_is_listed_and_never_in_a_headline(copy: Path) -> None:
     assert (invalid.valid, invalid.rate_msg_s, invalid.chosen) == (False, None, "no valid trial")
     assert invalid.trials[0].rate_msg_s == before.repeats[0].trials[0].rate_msg_s
     assert invalid.trials[0].reasons == ("it rained",)
-    assert after.repeats_valid == 2
-    assert after.rate_msg_s == pytest.approx(sum(r.rate_msg_s or 0 for r in before.repeats[1:]) / 2)
+    assert (after.repeats_valid, after.trials_counted) == (2, before.trials_counted - 3)
     assert any(w.startswith("plain, repeat 1 does not count: ") and "it rained" in w for w in summary.warnings)
 
 
 def test_a_scenario_without_a_valid_trial_has_no_figures(copy: Path) -> None:
     for directory in rounds(copy, "kafka-tls"):
-        rewrite(directory / "trials.jsonl", lambda trial: trial.update(valid=False, reasons=["it rained"]))
+        rewrite(directory / "trials.jsonl", rain)
     found = of(summarize(load(copy)), "kafka-tls")
     assert (found.verdict, found.rate_msg_s, found.repeats_valid) == ("no data", None, 0)
-    assert (found.limited_by, found.evidence) == ((), ())
+    assert (found.limited_by, found.evidence, found.equal_loads) == ((), (), ())
 
 
-def test_a_round_cut_by_a_crash_gives_its_best_valid_trial_and_says_so(copy: Path) -> None:
+def test_a_round_cut_by_a_crash_counts_with_what_it_has(copy: Path) -> None:
     (copy / "finished.json").unlink()
     last = max(copy.glob("rounds/*"))
     (last / "finished.json").unlink()
@@ -178,8 +194,6 @@ def test_a_round_cut_by_a_crash_gives_its_best_valid_trial_and_says_so(copy: Pat
     assert summary.outcome == "unfinished"
     assert summary.rounds_done == 8
     assert cut.valid
-    assert cut.rate_msg_s == max(trial.rate_msg_s for trial in cut.trials)
-    assert "ended inside this round" in cut.chosen
     assert any("no end" in warning for warning in summary.warnings)
 
 
@@ -202,20 +216,14 @@ def test_a_run_with_nothing_but_its_plan_is_summed_up(copy: Path) -> None:
     assert (summary.environment.disk, summary.environment.network, summary.seconds) == ((), (), None)
 
 
-def test_a_ladder_that_still_rises_limits_by_the_offered_load(tmp_path: Path) -> None:
+def test_a_generator_that_is_late_is_the_limit_and_there_is_no_ceiling(tmp_path: Path) -> None:
     plan = plan_of(repeats=2, planes=(DataPlane.PLAIN,))
-    summary = summarize(load(conducted(tmp_path / "run", plan, Truth(per_client_msg_s=10_000))))
-    assert summary.scenarios[0].limited_by == ("offered load",)
-    assert any("its limit was not reached" in warning for warning in summary.warnings)
-
-
-def test_a_ladder_that_still_rises_with_all_cpus_busy_is_limited_by_them(tmp_path: Path) -> None:
-    plan = plan_of(repeats=2, planes=(DataPlane.PLAIN,))
-    truth = Truth(ceilings_msg_s={DataPlane.PLAIN: 1e6}, per_client_msg_s=118_000)
-    summary = summarize(load(conducted(tmp_path / "run", plan, truth)))
-    assert "machine CPU" in summary.scenarios[0].limited_by
-    assert "offered load" not in summary.scenarios[0].limited_by
-    assert any("its limit was not reached" in warning for warning in summary.warnings)
+    summary = summarize(load(conducted(tmp_path / "run", plan, Truth(generator_delay_s=0.05))))
+    (found,) = summary.scenarios
+    assert found.rate_msg_s is None
+    assert found.ceilings[0].reason == "not reached: the client was the limit"
+    assert found.limited_by == ("load generator",)
+    assert any("no ceiling for any latency" in warning for warning in summary.warnings)
 
 
 def test_a_path_that_was_not_taken_counts_nowhere(tmp_path: Path) -> None:

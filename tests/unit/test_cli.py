@@ -22,7 +22,7 @@ from meshmark.experiment.trial import measure
 PLAN = """name: small
 repeats: 1
 environment: {diskSeconds: 0, networkSeconds: 0}
-method: {warmupSeconds: 1, windowSeconds: 1, clientsMax: 1}
+method: {warmupSeconds: 1, windowSeconds: 1, trials: 1}
 scenarios: [plain, istio]
 """
 LIGHT = """
@@ -271,7 +271,7 @@ def test_a_scenario_without_a_valid_measurement_is_inconclusive(
     plan: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def invalid(*arguments: Any, **named: Any) -> Any:
-        return measure(*arguments, **named).model_copy(update={"valid": False, "reasons": ("made up",)})
+        return measure(*arguments, **named).model_copy(update={"faults": ("made up",)})
 
     monkeypatch.setattr(conductor, "measure", invalid)
     assert app.main(simulated(plan, "--out", str(tmp_path / "out"))) == errors.Inconclusive.exit_code

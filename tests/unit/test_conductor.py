@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.store import Run, load
 
-METHOD = Method(warmup_seconds=10, warmup_max_seconds=30, window_seconds=4, clients_max=3, rise=0.03)
+METHOD = Method(
+    warmup_seconds=8, warmup_max_seconds=30, settle_seconds=0.5, window_seconds=2, trials=2, arrivals="even"
+)
 
 
 def plan_of(*data_planes: DataPlane, **changes: Any) -> Plan:
@@ -51,21 +54,38 @@ def test_every_scenario_is_measured_in_every_repeat_in_the_plans_order(tmp_path:
     assert (done.finished.outcome, done.finished.rounds_done) == ("complete", 12)
 
 
-def test_the_ladder_ends_where_throughput_no_longer_rises(tmp_path: Path) -> None:
-    truth = Truth(per_client_msg_s=60_000, noise=0)
-    plan = plan_of(DataPlane.PLAIN, repeats=1, method=METHOD.model_copy(update={"clients_max": 9}))
-    (only,) = run(tmp_path / "run", plan, truth).rounds
-    assert [trial.clients for trial in only.trials] == [1, 2, 3, 4]
-    assert only.finished is not None
-    assert only.finished.carried_step in (3, 4)
-    assert "no longer rose" in only.finished.reason
+def test_each_round_adds_its_trials_to_one_search_of_its_scenario(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, repeats=3))
+    searched = [[trial for trial in each.trials if trial.purpose == "search"] for each in done.rounds]
+    assert [len(trials) for trials in searched] == [2, 2, 2]
+    assert searched[0][0].phase == "bracket"
+    # The last round goes on where those before it ended: near the ceiling.
+    assert all(trial.phase != "bracket" for trial in searched[2])
+    assert all(len(trial.series) >= 5 for trials in searched for trial in trials)
 
 
-def test_a_ladder_that_still_rises_says_so(tmp_path: Path) -> None:
-    truth = Truth(per_client_msg_s=10_000, noise=0)
-    (only,) = run(tmp_path / "run", plan_of(DataPlane.PLAIN, repeats=1), truth).rounds
-    assert only.finished is not None
-    assert "limit was not reached" in only.finished.reason
+def test_offered_rates_end_around_the_ceiling(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, repeats=3), Truth(noise=0))
+    ceiling = Truth().ceilings_msg_s[DataPlane.PLAIN]
+    last = [trial for trial in done.rounds[-1].trials if trial.purpose == "search"]
+    assert all(0.8 * ceiling < trial.offered_msg_s < 1.3 * ceiling for trial in last)
+
+
+def test_from_the_second_repeat_on_all_scenarios_are_offered_the_same_loads(tmp_path: Path) -> None:
+    method = METHOD.model_copy(update={"equal_load": (0.5, 0.9)})
+    done = run(tmp_path / "run", plan_of(*DataPlane, repeats=3, method=method), Truth(noise=0))
+    found = {
+        (each.started.repeat, each.started.scenario): [
+            (trial.share, trial.offered_msg_s) for trial in each.trials if trial.purpose == "equal-load"
+        ]
+        for each in done.rounds
+    }
+    assert all(not loads for (repeat, _), loads in found.items() if repeat == 1)
+    later = [loads for (repeat, _), loads in found.items() if repeat > 1]
+    assert all(loads == later[0] for loads in later)
+    assert [share for share, _ in later[0]] == [0.5, 0.9]
+    lowest = Truth().ceilings_msg_s[DataPlane.KAFKA_TLS]
+    assert later[0][0][1] == pytest.approx(lowest / 2, rel=0.15)
 
 
 @pytest.mark.parametrize("data_plane", list(DataPlane))
@@ -84,8 +104,6 @@ def test_traffic_past_the_sidecars_makes_a_trial_invalid(tmp_path: Path) -> None
     (only,) = done.rounds
     assert not any(trial.valid for trial in only.trials)
     assert any("inbound_rx" in reason for reason in only.trials[0].reasons)
-    assert only.finished is not None
-    assert only.finished.carried_step is None
 
 
 def test_a_proof_that_does_not_hold_makes_the_round_invalid(tmp_path: Path) -> None:
@@ -126,7 +144,7 @@ def test_a_dead_broker_ends_the_run_and_keeps_what_was_measured(tmp_path: Path) 
     assert left.finished is not None
     assert left.finished.outcome == "failed"
     assert "broker-2 died" in left.finished.error
-    assert len(left.rounds[0].trials) == 1
+    assert 0 < len(left.rounds[0].trials) < METHOD.trials
 
 
 class _Interrupts(Silent):
@@ -139,8 +157,13 @@ class _Interrupts(Silent):
 
 
 def test_an_interrupt_is_recorded_and_passed_on(tmp_path: Path) -> None:
+    searches = itertools.count()
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "run", plan_of(DataPlane.PLAIN), progress=_Interrupts(lambda text: text.startswith("2 x")))
+        run(
+            tmp_path / "run",
+            plan_of(DataPlane.PLAIN),
+            progress=_Interrupts(lambda text: "search, " in text and next(searches) == 1),
+        )
     left = load(tmp_path / "run")
     assert left.finished is not None
     assert left.finished.outcome == "interrupted"

@@ -298,13 +298,13 @@ def test_the_built_in_plans_fit_their_time(level: planfile.Effort, limit_s: floa
 
 
 def test_quick_and_full_win_over_the_plan_and_default_does_not() -> None:
-    plan = planfile.loads(ONE + "repeats: 7\nbudgetSeconds: 99\nmethod: {warmupSeconds: 1, rise: 0.5}", "f")
+    plan = planfile.loads(ONE + "repeats: 7\nbudgetSeconds: 99\nmethod: {warmupSeconds: 1, width: 0.5}", "f")
     default, quick, full = (planfile.effort(plan, level) for level in ("default", "quick", "full"))
     assert default == plan
     assert (quick.repeats, full.repeats) == (2, 10)
     warmups = [each.scenarios[0].method.warmup_seconds for each in (plan, quick, full)]
-    assert warmups == [1, 6, 20]
-    assert {each.scenarios[0].method.rise for each in (default, quick, full)} == {0.5}
+    assert warmups == [1, 5, 20]
+    assert {each.scenarios[0].method.width for each in (default, quick, full)} == {0.5}
     assert full.budget_seconds > planfile.estimate_seconds(full)
     assert quick.budget_seconds != 99
 

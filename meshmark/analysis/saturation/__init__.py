@@ -7,11 +7,11 @@ from meshmark.analysis.saturation.model import (
     Offer,
     Saturation,
     SearchConfig,
-    Slo,
     TrialOutcome,
     TrialView,
 )
 from meshmark.analysis.saturation.search import Search
+from meshmark.plan import Slo
 
 __all__ = [
     "ANY_LATENCY",

@@ -10,20 +10,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from meshmark.plan import Model, Seconds
+from meshmark.plan import Model, Seconds, Slo
 
 Phase = Literal["bracket", "refine", "confirm"]
-
-
-class Slo(Model):
-    """A service level: this quantile of latency, from the intended send to the acknowledgement, is at most so much."""
-
-    quantile: float = Field(0.99, gt=0, lt=1)
-    latency_s: Seconds
-
-    @property
-    def name(self) -> str:
-        return f"p{self.quantile * 100:g} under {self.latency_s * 1e3:g} ms"
 
 
 _TRIALS, _TRIALS_SLO = 18, 2

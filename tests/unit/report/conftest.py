@@ -18,7 +18,7 @@ from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane, Method, Plan, Scenario
 
-METHOD = Method(warmup_seconds=10, window_seconds=4, clients_max=3, rise=0.03)
+METHOD = Method(warmup_seconds=4, settle_seconds=0.5, window_seconds=2, trials=2, arrivals="even")
 PLAN = Plan(
     name="test",
     description="what a report is made from",

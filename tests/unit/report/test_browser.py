@@ -127,12 +127,12 @@ def test_the_keyboard_reaches_the_answer_first(browser: Any, address: str) -> No
     page.close()
 
 
-def test_the_answer_fits_the_first_printed_page(browser: Any, address: str) -> None:
+def test_the_figures_of_the_answer_fit_the_first_printed_page(browser: Any, address: str) -> None:
     """A4 less its margins, at the 96 pixels an inch that a printed page is laid out with."""
     page = browser.new_page(viewport={"width": 695, "height": 1017})
     page.goto(address)
     page.emulate_media(media="print")
-    bottom = page.evaluate("document.querySelector('#answer figure:last-of-type').getBoundingClientRect().bottom")
+    bottom = page.evaluate("document.querySelector('#figures').getBoundingClientRect().bottom")
     assert bottom <= 1017
     assert page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")

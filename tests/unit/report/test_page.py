@@ -86,7 +86,7 @@ def test_the_headline_stands_before_every_table(page: str) -> None:
 
 
 def test_it_has_every_part(page: str) -> None:
-    for part in ("answer", "limits", "environment", "ladders", "ledger", "path", "rounds", "record"):
+    for part in ("answer", "limits", "environment", "searches", "ledger", "path", "rounds", "record"):
         assert f'<section id="{part}"' in page
         assert f'href="#{part}"' in page
 
@@ -157,7 +157,7 @@ def test_a_gap_in_a_series_is_a_gap_in_its_line() -> None:
 
 def test_windows_are_shaded_and_the_one_that_counts_darker() -> None:
     panel = Panel(title="x", unit="", times_s=(0, 9), lines=(Line(label="a", values=(1.0, 1.0)),))
-    windows = [charts.Window(start_s=place, end_s=place + 2, clients=1, counted=place > 3) for place in (1, 5)]
+    windows = [charts.Window(start_s=place, end_s=place + 2, label="1", counted=place > 3) for place in (1, 5)]
     bands = re.findall(r'fill="var\(--band\)"[^>]*', charts.lines(panel, 9.0, windows))
     assert ["opacity" in band for band in bands] == [True, False]
 
@@ -167,7 +167,7 @@ def test_tables_of_series_are_short(page: str) -> None:
         r"<tbody>(.*?)</tbody>", page[page.index('id="rounds"') : page.index('id="record"')], re.DOTALL
     )
     assert bodies
-    assert max(body.count("<tr>") for body in bodies) <= TABLE_ROWS_MAX + PLAN.scenarios[0].method.clients_max
+    assert max(body.count("<tr>") for body in bodies) <= TABLE_ROWS_MAX + PLAN.scenarios[0].method.trials + 1
 
 
 def test_a_run_that_is_not_whole_is_told_as_far_as_it_went(cut: Told) -> None:

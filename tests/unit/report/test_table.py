@@ -101,7 +101,9 @@ def test_a_scenario_that_cannot_be_told_is_never_said_to_differ(whole: Told) -> 
 
 
 def test_one_repeat_is_not_enough_to_tell(tell: Tell) -> None:
-    text = table(tell(PLAN.model_copy(update={"repeats": 1})).summary)
+    method = PLAN.scenarios[0].method.model_copy(update={"trials": 4})
+    scenarios = tuple(each.model_copy(update={"method": method}) for each in PLAN.scenarios)
+    text = table(tell(PLAN.model_copy(update={"repeats": 1, "scenarios": scenarios})).summary)
     assert "cannot tell" in row_of(text, "What each setup carried", "istio-mtls")
     assert "carried less" not in text
 

@@ -1,0 +1,95 @@
+"""The recorded trials of a scenario -> its saturation search: what to offer next, and what all of them say. Pure.
+
+One search spans all rounds of a scenario: each round adds some trials of a new cluster. The conductor asks it for the
+next rate, a report asks it for the answer, and both build it from the same recorded trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, median
+
+from meshmark.analysis.saturation import Search, SearchConfig, TrialOutcome
+from meshmark.histogram import Histogram
+from meshmark.plan import Method, Plan, Scenario
+from meshmark.record import Latency, Trial
+
+_FOR_EVER_S = 86_400.0
+_TRIALS_LEAST = 6
+"""A plan may ask for fewer trials than an interval takes; then there is none."""
+_START_SECONDS = 4
+_START_SHARE = 0.95
+"""Where a search begins, of the rate at the end of the warm-up, which was in closed loop: near, and rather carried."""
+
+
+def start_msg_s(warmup_rates_msg_s: Sequence[float]) -> float:
+    """A first guess from a round's warm-up."""
+    return max(1.0, fmean(warmup_rates_msg_s[-_START_SECONDS:] or [1.0]) * _START_SHARE)
+
+
+def search(plan: Plan, scenario: Scenario, start: float, trials: Sequence[Trial]) -> Search:
+    """`start`: the first guess of the scenario's first round; `trials` in the order in which they were made."""
+    found = [trial for trial in trials if trial.purpose == "search"]
+    return Search.resume(config(plan, scenario, start), [outcome(trial, scenario.method) for trial in found])
+
+
+def config(plan: Plan, scenario: Scenario, start: float) -> SearchConfig:
+    method = scenario.method
+    trials = max(_TRIALS_LEAST, method.trials * plan.repeats)
+    return SearchConfig(
+        start_msg_s=start,
+        slos=method.slos,
+        trials_max=trials,
+        lives=plan.repeats,
+        trial_seconds=method.window_seconds,
+        settle_seconds=method.settle_seconds,
+        budget_seconds=_FOR_EVER_S,
+        width=method.width,
+        seed=plan.seed,
+    )
+
+
+def outcome(trial: Trial, method: Method) -> TrialOutcome:
+    """What the search is to know of a trial."""
+    return TrialOutcome(
+        rate_msg_s=trial.offered_msg_s,
+        life=trial.repeat,
+        phase=trial.phase,
+        target=trial.target,
+        started_s=trial.started_s,
+        ended_s=trial.ended_s,
+        time_s=tuple(point.time_s for point in trial.series),
+        offered=tuple(float(point.offered) for point in trial.series),
+        acknowledged=tuple(float(point.acknowledged) for point in trial.series),
+        outstanding=tuple(float(point.outstanding) for point in trial.series),
+        latency_s=tuple((slo.quantile, _quantile_s(trial.latency, slo.quantile)) for slo in method.slos),
+        errors=trial.errors,
+        late_share=trial.lateness.late_share if trial.lateness else 0.0,
+        invalid="; ".join(trial.faults),
+    )
+
+
+def lowest_msg_s(searches: Sequence[Search]) -> float | None:
+    """The lowest ceiling of all scenarios, from which equal loads are taken; None while one is not known. Where there
+    is no ceiling (the answer is `unstable`, say), what its trials carried stands for it."""
+    rates = [_believed_msg_s(found) for found in searches]
+    known = [rate for rate in rates if rate is not None]
+    return min(known) if known and len(known) == len(rates) else None
+
+
+def _believed_msg_s(found: Search) -> float | None:
+    middle = found.result().ceilings[0].middle_msg_s
+    if middle is not None:
+        return middle
+    carried = [
+        (each.acknowledged[-1] - each.acknowledged[0]) / (each.time_s[-1] - each.time_s[0])
+        for each in found.outcomes
+        if not each.invalid
+    ]
+    return median(carried) if carried else None
+
+
+def _quantile_s(latency: Latency | None, quantile: float) -> float:
+    """An empty histogram's: nothing was acknowledged in the window, so no service level was met."""
+    found = Histogram.decode(latency.histogram).quantile_s(quantile) if latency else None
+    return _FOR_EVER_S if found is None else found

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 
 from meshmark.analysis import stats
 from meshmark.analysis.figures import figures, mean_figures
+from meshmark.analysis.hops import RESIDUAL
 from meshmark.analysis.model import Change, EqualLoad, Interval, LatencyFigures
 from meshmark.plan import Scenario
-from meshmark.record import Latency, Trial
+from meshmark.record import HopTime, Latency, Trial
 from meshmark.store import Run
 
 
@@ -45,6 +46,7 @@ def _at(run: Run, scenario: Scenario, share: float) -> EqualLoad | None:
         added_p50=_added(own, against, "p50_s"),
         added_p99=_added(own, against, "p99_s"),
         added_p99_9=_added(own, against, "p99_9_s"),
+        hops=mean_hops([trial.hops for trial in trials if trial.hops]),
         cpu_s_per_gb=mean_figures([figures(trial, scenario, cpus) for trial in trials]).cpu_s_per_gb,
     )
 
@@ -63,6 +65,23 @@ def _trials(run: Run, name: str, share: float) -> dict[int, Trial]:
 def _mean(found: Sequence[LatencyFigures]) -> LatencyFigures:
     return LatencyFigures(
         **{name: stats.mean([getattr(each, name) for each in found]) for name in LatencyFigures.model_fields}
+    )
+
+
+def mean_hops(repeats: Sequence[Sequence[HopTime]]) -> tuple[HopTime, ...]:
+    """Of each hop the mean of the repeats, none where it is absent (its time is in the residual there), so that parts
+    still add up."""
+    by_hop: dict[str, list[HopTime]] = {}
+    for hop in sorted((hop for hops in repeats for hop in hops), key=lambda hop: hop.hop == RESIDUAL):
+        by_hop.setdefault(hop.hop, []).append(hop)
+    return tuple(
+        HopTime(
+            hop=name,
+            mean_s=sum(hop.mean_s for hop in found) / len(repeats),
+            count=sum(hop.count for hop in found),
+            source=found[0].source,
+        )
+        for name, found in by_hop.items()
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from meshmark.plan import DataPlane, Plan
-from meshmark.record import Finished, PathCheck, Proof, Purpose, Started
+from meshmark.record import Finished, HopTime, PathCheck, Proof, Purpose, Started
 
 SUMMARY_VERSION = 2
 
@@ -191,6 +191,7 @@ class EqualLoad(Value):
     added_p50: Change | None = Field(description="null for the baseline, and without a pair")
     added_p99: Change | None
     added_p99_9: Change | None
+    hops: tuple[HopTime, ...] = Field((), description="mean latency by hop, mean of the repeats; residual last")
     cpu_s_per_gb: CpuPerGb = Field(description="at this load")
 
 

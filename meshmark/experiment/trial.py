@@ -7,14 +7,15 @@ traffic took the path that the scenario says, which needs exact bytes).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from meshmark.analysis.path import check_path, unexplained
 from meshmark.analysis.warmup import flat
 from meshmark.clock import Clock
-from meshmark.cluster import Cluster, TopicLayout
+from meshmark.cluster import Cluster, TopicLayout, timing_paths
+from meshmark.experiment.hops import hops
 from meshmark.experiment.progress import Progress
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
 from meshmark.measure.sampler import Sampler
@@ -22,6 +23,7 @@ from meshmark.plan import Scenario, Slot
 from meshmark.record import BatchFill, Counters, LoadInterval, LoadTotals, Point, Purpose, Trial
 from meshmark.store import RoundWriter
 
+HOPS_FOR: Purpose = "equal-load"
 TICK_S = 0.25
 INTERVAL_S = 0.25
 """How often load workers report: a window of some seconds is judged by how its backlog grows from report to report."""
@@ -80,7 +82,7 @@ def measure(bench: Bench, offered: Offered) -> Trial:
     """One rate in open loop, and consumers where the workload has them."""
     method = bench.scenario.method
     with _topics(bench, f"trial-{offered.number}") as layout:
-        with _load(bench, layout, rate_msg_s=offered.rate_msg_s) as running:
+        with _timed(bench, offered), _load(bench, layout, rate_msg_s=offered.rate_msg_s) as running:
             quiet_start = bench.sampler.read_now()
             running.start()
             _watch(bench, running, method.settle_seconds)
@@ -127,8 +129,14 @@ def measure(bench: Bench, offered: Offered) -> Trial:
         quiet_start=quiet_start.values,
         quiet_end=quiet_end.values,
         path=path,
+        hops=hops(first, last, counters_start.values, counters_end.values) if offered.purpose == HOPS_FOR else (),
         faults=(*_faults(window.totals, end.totals, bench.scenario, settled), *unexplained(path)),
     )
+
+
+def _timed(bench: Bench, offered: Offered) -> AbstractContextManager[None]:
+    """Small requests of our own along the path, where latency is what is asked for; a search is not to bear them."""
+    return timing_paths(bench.cluster, bench.seed) if offered.purpose == HOPS_FOR else nullcontext()
 
 
 def _series(first: Mark, seen: Sequence[LoadInterval], last: Mark) -> tuple[Point, ...]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from meshmark.analysis.equal_load import mean_hops
 from meshmark.analysis.hops import RESIDUAL, latency_by_hop
-from meshmark.record import Counters
+from meshmark.record import Counters, HopTime
 
 WAYS = {"through": 0.009, "past": 0.006, "direct": 0.002, "refused": 0.001}
 PRODUCE = {"queue": 0.1, "local": 0.2, "remote": 0.6, "response_queue": 0.1, "response_send": 0.1, "total": 1.1}
@@ -82,3 +83,19 @@ def test_what_was_not_counted_is_in_the_residual() -> None:
     parts = found(queued=(0.0, 0))
     assert "client queue" not in parts
     assert parts[RESIDUAL] == pytest.approx(found()[RESIDUAL] + 0.005)
+
+
+def hop(name: str, mean_s: float) -> HopTime:
+    return HopTime(hop=name, mean_s=mean_s, count=10, source="test")
+
+
+def test_the_mean_over_repeats_still_adds_up_where_a_hop_is_absent_in_one() -> None:
+    whole = [hop("client queue", 0.004), hop("network", 0.002), hop(RESIDUAL, 0.002)]
+    lacking = [hop("client queue", 0.006), hop(RESIDUAL, 0.004)]
+    found = mean_hops([lacking, whole])
+    assert [(each.hop, each.count) for each in found] == [("client queue", 20), ("network", 10), (RESIDUAL, 20)]
+    assert [each.mean_s for each in found] == pytest.approx([0.005, 0.001, 0.003])
+
+
+def test_without_repeats_there_are_no_hops() -> None:
+    assert mean_hops([]) == ()

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
-from meshmark.errors import ComponentFailed
+from meshmark.backends.simulated import load as simulated_load
+from meshmark.errors import ComponentFailed, InstrumentFault
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.store import Run, load
+from tests.mutants.simulated import QUEUES
 
 METHOD = Method(
     warmup_seconds=8, warmup_max_seconds=30, settle_seconds=0.5, window_seconds=2, trials=2, arrivals="even"
@@ -139,7 +141,7 @@ def test_the_time_budget_leaves_rounds_out_and_says_so(tmp_path: Path) -> None:
 
 def test_a_dead_broker_ends_the_run_and_keeps_what_was_measured(tmp_path: Path) -> None:
     with pytest.raises(ComponentFailed, match="broker-2 died"):
-        run(tmp_path / "run", plan_of(DataPlane.PLAIN), Truth(broker_dies_after_s=26))
+        run(tmp_path / "run", plan_of(DataPlane.PLAIN), Truth(broker_dies_after_s=29.5))
     left = load(tmp_path / "run")
     assert left.finished is not None
     assert left.finished.outcome == "failed"
@@ -194,3 +196,21 @@ def test_a_rate_that_still_rises_after_the_longest_warm_up_is_told(tmp_path: Pat
     method = METHOD.model_copy(update={"warmup_max_seconds": 12})
     done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, repeats=1, method=method), Truth(warmup_s=20, noise=0))
     assert any("still rose after" in event.text and event.level == "warning" for event in done.events)
+
+
+def test_the_load_generator_is_tested_in_the_first_round_alone(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", plan_of(*DataPlane, repeats=1))
+    assert [len(each.self_tests) for each in done.rounds] == [1, 0, 0, 0]
+    assert all(tested.holds for each in done.rounds for tested in each.self_tests)
+
+
+def test_a_run_whose_load_generator_misreports_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated_load, "Queue", QUEUES["actual-send clock"])
+    with pytest.raises(InstrumentFault, match="self-test"):
+        run(tmp_path / "run", plan_of(DataPlane.PLAIN))
+    left = load(tmp_path / "run")
+    assert left.finished is not None
+    assert left.finished.outcome == "failed"
+    assert "self-test" in left.finished.error
+    assert not any(tested.holds for tested in left.rounds[0].self_tests)
+    assert left.rounds[0].trials == ()

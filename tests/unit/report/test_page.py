@@ -16,6 +16,7 @@ from meshmark import store
 from meshmark.analysis.summary import summarize
 from meshmark.record import Event, Proof, RoundStarted
 from meshmark.report import charts
+from meshmark.report.accounts import self_tests
 from meshmark.report.html import html
 from meshmark.report.panels import Line, Panel
 from meshmark.report.sections import LOG_LINES, TABLE_ROWS_MAX
@@ -257,3 +258,14 @@ def test_words_in_pictures_can_be_read(page: str, scheme: int) -> None:
         low, high = sorted((luminance(colours[name]), paper))
         contrasts[name] = round((high + 0.05) / (low + 0.05), 2)
     assert {name: contrast for name, contrast in contrasts.items() if contrast < 4.5} == {}
+
+
+def test_what_the_self_test_counted_stands_between_its_bounds(whole: Told, page: str) -> None:
+    assert "The instrument tested itself" in page
+    grid = self_tests(whole.run)
+    assert grid is not None
+    done = whole.run.rounds[0].self_tests[-1]
+    assert len(grid.rows) == len(done.checks) == 2
+    for row, check in zip(grid.rows, done.checks, strict=True):
+        assert {f"{check.low:,}", f"{check.counted:,}", f"{check.high:,}", "yes"} <= set(row)
+    assert grid.note == "2 of 2 counts are what arithmetic says."

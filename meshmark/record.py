@@ -4,12 +4,12 @@ Base units only: seconds, bytes, messages. Times named `*_at` are Unix seconds; 
 monotonic clock (`time_s`), and `Started.clock_offset_s` joins the two.
 
 A *counter key* is `HOST/COMPONENT/METRIC`, e.g. `broker-1/kafka/cpu_user_s`. `HOST` is a lab host
-(`broker-1`, `client-1`) or `machine`. METRICS lists every metric.
+(`broker-1`, `client-1`) or `machine`. `metrics.py` lists every metric.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import Field
 
@@ -22,149 +22,6 @@ LATE_SHARE_MAX = 0.01
 """Of records that the generator handed over more than 10 ms late although there was room: above, its own delays are a
 part of the 99th percentile. Below 10 ms a loop on a machine whose cores brokers share is late now and then."""
 
-
-class Metric(NamedTuple):
-    kind: Literal["counter", "gauge"]
-    unit: str
-    meaning: str
-
-
-METRICS: dict[str, Metric] = {
-    # of a process component: kafka, sidecar, client (all load workers of that host), meshmark; and of the machine's
-    # kernel (threads), others, others:NAME
-    "cpu_user_s": Metric("counter", "s", "user CPU time"),
-    "cpu_system_s": Metric("counter", "s", "system CPU time, softirq inside it where the kernel does not split it"),
-    "memory_rss_bytes": Metric("gauge", "bytes", "resident memory"),
-    "threads": Metric("gauge", "threads", "threads"),
-    "read_bytes": Metric("counter", "bytes", "bytes the component caused to be read from storage"),
-    "write_bytes": Metric("counter", "bytes", "bytes the component dirtied for storage (not yet on the device)"),
-    # of component kafka
-    "log_bytes": Metric("counter", "bytes", "size of the broker's log segments: bytes accepted to the log"),
-    "leader_log_bytes": Metric("counter", "bytes", "the same, of the partitions that this broker leads"),
-    # of component kafka, as the broker itself says; times are sums over requests, each rounded to whole milliseconds
-    "produce_requests": Metric("counter", "requests", "Produce requests answered"),
-    "produce_queue_s": Metric("counter", "s", "Produce requests, summed: waited for a request handler"),
-    "produce_local_s": Metric("counter", "s", "Produce requests, summed: handled by the broker itself"),
-    "produce_remote_s": Metric(
-        "counter", "s", "Produce requests, summed: waited for others: followers, or data to fetch"
-    ),
-    "produce_throttle_s": Metric(
-        "counter", "s", "Produce requests, summed: quota delay told to the client; not a part of the total"
-    ),
-    "produce_response_queue_s": Metric(
-        "counter", "s", "Produce requests, summed: answers waited for a network thread"
-    ),
-    "produce_response_send_s": Metric("counter", "s", "Produce requests, summed: answers were being sent"),
-    "produce_total_s": Metric(
-        "counter", "s", "Produce requests, summed: from the request having been read to its answer having been sent"
-    ),
-    "follower_fetch_requests": Metric("counter", "requests", "followers' Fetch requests answered"),
-    "follower_fetch_queue_s": Metric(
-        "counter", "s", "followers' Fetch requests, summed: waited for a request handler"
-    ),
-    "follower_fetch_local_s": Metric(
-        "counter", "s", "followers' Fetch requests, summed: handled by the broker itself"
-    ),
-    "follower_fetch_remote_s": Metric(
-        "counter", "s", "followers' Fetch requests, summed: waited for others: followers, or data to fetch"
-    ),
-    "follower_fetch_throttle_s": Metric(
-        "counter", "s", "followers' Fetch requests, summed: quota delay told to the client; not a part of the total"
-    ),
-    "follower_fetch_response_queue_s": Metric(
-        "counter", "s", "followers' Fetch requests, summed: answers waited for a network thread"
-    ),
-    "follower_fetch_response_send_s": Metric(
-        "counter", "s", "followers' Fetch requests, summed: answers were being sent"
-    ),
-    "follower_fetch_total_s": Metric(
-        "counter",
-        "s",
-        "followers' Fetch requests, summed: from the request having been read to its answer having been sent",
-    ),
-    "consumer_fetch_requests": Metric("counter", "requests", "consumers' Fetch requests answered"),
-    "consumer_fetch_queue_s": Metric(
-        "counter", "s", "consumers' Fetch requests, summed: waited for a request handler"
-    ),
-    "consumer_fetch_local_s": Metric(
-        "counter", "s", "consumers' Fetch requests, summed: handled by the broker itself"
-    ),
-    "consumer_fetch_remote_s": Metric(
-        "counter", "s", "consumers' Fetch requests, summed: waited for others: followers, or data to fetch"
-    ),
-    "consumer_fetch_throttle_s": Metric(
-        "counter", "s", "consumers' Fetch requests, summed: quota delay told to the client; not a part of the total"
-    ),
-    "consumer_fetch_response_queue_s": Metric(
-        "counter", "s", "consumers' Fetch requests, summed: answers waited for a network thread"
-    ),
-    "consumer_fetch_response_send_s": Metric(
-        "counter", "s", "consumers' Fetch requests, summed: answers were being sent"
-    ),
-    "consumer_fetch_total_s": Metric(
-        "counter",
-        "s",
-        "consumers' Fetch requests, summed: from the request having been read to its answer having been sent",
-    ),
-    "request_handler_idle_s": Metric("counter", "s", "idle time of the request handlers, mean of the threads"),
-    "network_thread_idle_s": Metric("counter", "s", "idle time of the clients' network threads, summed"),
-    "request_queue_size": Metric("gauge", "requests", "requests that wait for a handler"),
-    "response_queue_size": Metric("gauge", "answers", "answers that wait for a network thread"),
-    "under_replicated_partitions": Metric("gauge", "partitions", "led here, with a replica out of sync"),
-    "isr_shrinks": Metric("counter", "shrinks", "replicas that fell out of sync"),
-    # of component sidecar
-    "inbound_rx_bytes": Metric("counter", "bytes", "received from peers for the application behind the sidecar"),
-    "inbound_tx_bytes": Metric("counter", "bytes", "sent to peers for the application behind the sidecar"),
-    "outbound_rx_bytes": Metric("counter", "bytes", "received by the application's own connections, payload side"),
-    "outbound_tx_bytes": Metric("counter", "bytes", "sent by the application's own connections, payload side"),
-    "connections": Metric("gauge", "connections", "open downstream connections, inbound and outbound"),
-    # of component paths of a client host: small requests of meshmark's own, all brokers together, while they are sent
-    "through_s": Metric("counter", "s", "request and answer as an application's, through both sidecars, summed"),
-    "through_requests": Metric("counter", "requests", "answered on that way"),
-    "past_s": Metric("counter", "s", "the same past the client's sidecar, through the broker's, summed"),
-    "past_requests": Metric("counter", "requests", "answered on that way"),
-    "direct_s": Metric("counter", "s", "the same within the broker's host, past all sidecars, summed"),
-    "direct_requests": Metric("counter", "requests", "answered on that way"),
-    "refused_s": Metric("counter", "s", "a connection to the broker's host until its kernel refused it, summed"),
-    "refused_requests": Metric("counter", "requests", "connections refused"),
-    # of component net: the host's interface to the others (HOST), or the bridge
-    "rx_bytes": Metric("counter", "bytes", "received on the host's interface"),
-    "tx_bytes": Metric("counter", "bytes", "sent on the host's interface"),
-    "rx_packets": Metric("counter", "packets", "offload super-packets received, as the interface counts them"),
-    "tx_packets": Metric("counter", "packets", "offload super-packets sent, as the interface counts them"),
-    "tcp_out_segments": Metric("counter", "segments", "TCP segments sent by the host's kernel, loopback included"),
-    "tcp_in_segments": Metric("counter", "segments", "TCP segments received by the host's kernel, loopback included"),
-    "tcp_wire_out_segments": Metric(
-        "counter", "segments", "TCP segments sent over the host's interface, by its sockets"
-    ),
-    "tcp_wire_in_segments": Metric("counter", "segments", "TCP segments received over it, by its sockets"),
-    "tcp_retransmits": Metric("counter", "segments", "TCP segments retransmitted"),
-    # of machine/cpu; the parts add up to elapsed x CPUs
-    "user_s": Metric("counter", "s", "user time, niced included, guest not counted twice"),
-    "system_s": Metric("counter", "s", "system time"),
-    "softirq_s": Metric("counter", "s", "softirq time as the kernel books it: an 'of which' where it is not split"),
-    "irq_s": Metric("counter", "s", "hard interrupt time"),
-    "idle_s": Metric("counter", "s", "idle time"),
-    "iowait_s": Metric("counter", "s", "idle with I/O outstanding"),
-    "steal_s": Metric("counter", "s", "time the hypervisor gave to others"),
-    "elapsed_s": Metric("counter", "s", "monotonic clock at the moment the times above were read"),
-    "context_switches": Metric("counter", "switches", "context switches"),
-    # of machine/memory
-    "available_bytes": Metric("gauge", "bytes", "memory available without swapping"),
-    "cached_bytes": Metric("gauge", "bytes", "page cache"),
-    "dirty_bytes": Metric("gauge", "bytes", "dirty page cache"),
-    "writeback_bytes": Metric("gauge", "bytes", "page cache being written back"),
-    # of machine/disk: the device under the brokers' logs (read_bytes, write_bytes as above, but at the device)
-    "read_ops": Metric("counter", "operations", "reads completed by the device"),
-    "write_ops": Metric("counter", "operations", "writes completed by the device"),
-    "busy_s": Metric("counter", "s", "time with at least one operation in flight"),
-    "free_bytes": Metric("gauge", "bytes", "free space of the logs' file system"),
-    # of machine/psi, where the kernel has it
-    "cpu_some_s": Metric("counter", "s", "time some task waited for a CPU"),
-    "io_some_s": Metric("counter", "s", "time some task waited for I/O"),
-    "io_full_s": Metric("counter", "s", "time all tasks waited for I/O"),
-    "memory_some_s": Metric("counter", "s", "time some task waited for memory"),
-}
 
 Counters = dict[str, float]
 

@@ -1,4 +1,4 @@
-"""Text of Envoy's admin `/stats` -> a sidecar's bytes and connections, named as in `record.METRICS`.
+"""Text of Envoy's admin `/stats` -> a sidecar's bytes and connections, named as in `metrics.METRICS`.
 
 Pure. Counted are the TCP proxies' downstream sides: what peers exchange with the application (`inbound`), and what
 the application exchanges with peers on its own connections (`outbound`). Both are after decryption, so with mTLS or

@@ -1,4 +1,4 @@
-"""A broker's own metrics: which MBeans are asked for, and answers -> values named as in `record.METRICS`. Pure.
+"""A broker's own metrics: which MBeans are asked for, and answers -> values named as in `metrics.METRICS`. Pure.
 
 Kafka's request times are histograms over everything since the broker started. Their quantiles, from a reservoir that
 prefers the last five minutes, say nothing about a window, so they are not read; count and mean give a sum, and two

@@ -1,4 +1,4 @@
-"""Text of Linux' /proc files -> values in base units, named as in `record.METRICS`.
+"""Text of Linux' /proc files -> values in base units, named as in `metrics.METRICS`.
 
 Pure: no file is opened here. A text that is not what the kernel prints raises ValueError; a value that this kernel
 does not print is absent from the result, never 0. Formats: the kernel's Documentation/filesystems/proc.rst,

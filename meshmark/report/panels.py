@@ -14,7 +14,8 @@ from itertools import pairwise
 from statistics import median
 from typing import TypeVar
 
-from meshmark.record import METRICS, LoadInterval, Sample
+from meshmark.metrics import METRICS
+from meshmark.record import LoadInterval, Sample
 from meshmark.units import GB, MB
 
 POINTS_MAX = 300

@@ -30,8 +30,9 @@ from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
 from meshmark.kafka.distribution import envoy
 from meshmark.measure.sampler import sampling
+from meshmark.metrics import METRICS
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
-from meshmark.record import METRICS, Sample
+from meshmark.record import Sample
 from meshmark.store import load
 from tests.lab.ground import BOUND_S, python, run_on, wait_for
 

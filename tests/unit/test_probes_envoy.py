@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from meshmark.metrics import METRICS
 from meshmark.probes.envoy import STATS_PATH, traffic
-from meshmark.record import METRICS
 
 ISTIO_NAMES = (Path(__file__).parent / "texts" / "envoy-istio-names.txt").read_text(encoding="utf-8")
 NOTHING = {

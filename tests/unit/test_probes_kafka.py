@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from meshmark.metrics import METRICS
 from meshmark.probes import kafka
-from meshmark.record import METRICS
 
 REMOTE = "kafka.network:type=RequestMetrics,name=RemoteTimeMs,request=Produce"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from meshmark.metrics import METRICS
 from meshmark.probes import procfs
-from meshmark.record import METRICS
 
 TEXTS = Path(__file__).parent / "texts"
 

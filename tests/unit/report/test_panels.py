@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from meshmark.record import METRICS, LoadInterval, LoadTotals, Sample
+from meshmark.metrics import METRICS
+from meshmark.record import LoadInterval, LoadTotals, Sample
 from meshmark.report.panels import FORMS, POINTS_MAX, Panel, load_panel, panels
 
 NOT_SHOWN = {"elapsed_s"}

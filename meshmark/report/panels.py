@@ -209,6 +209,12 @@ FORMS: tuple[Form, ...] = (
         sources=_named("net", tcp_out_segments="sent", tcp_in_segments="received", tcp_retransmits="retransmitted"),
     ),
     Form(
+        title="TCP segments on the wire",
+        unit="per second",
+        scale=1,
+        sources=_named("net", tcp_wire_out_segments="sent", tcp_wire_in_segments="received"),
+    ),
+    Form(
         title="Payload through sidecars",
         unit="MB/s",
         scale=MB,

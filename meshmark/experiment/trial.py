@@ -123,6 +123,7 @@ def measure(bench: Bench, offered: Offered) -> Trial:
         latency=window.latency,
         end_to_end=window.end_to_end,
         lateness=window.lateness,
+        priority=window.priority,
         batch=batch,
         counters_start=counters_start.values,
         counters_end=counters_end.values,

@@ -32,9 +32,9 @@ _FULL_MARGIN = 1.25
 _REPEATS = {"quick": 2, "full": 10}
 _METHOD: dict[str, dict[str, Any]] = {
     "quick": {
-        "warmup_seconds": 5,
-        "warmup_max_seconds": 8,
-        "settle_seconds": 0.8,
+        "warmup_seconds": 6,
+        "warmup_max_seconds": 10,
+        "settle_seconds": 0.6,
         "window_seconds": 2,
         "trials": 3,
         "equal_load": (),
@@ -50,7 +50,7 @@ _METHOD: dict[str, dict[str, Any]] = {
     },
 }
 _ENVIRONMENT: dict[str, dict[str, Any]] = {
-    "quick": {"disk_seconds": 2, "network_seconds": 1, "repeats": 1},
+    "quick": {"disk_seconds": 1, "network_seconds": 1, "repeats": 1},
     "full": {"disk_seconds": 5, "network_seconds": 5, "repeats": 5},
 }
 

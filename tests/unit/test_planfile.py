@@ -303,7 +303,7 @@ def test_quick_and_full_win_over_the_plan_and_default_does_not() -> None:
     assert default == plan
     assert (quick.repeats, full.repeats) == (2, 10)
     warmups = [each.scenarios[0].method.warmup_seconds for each in (plan, quick, full)]
-    assert warmups == [1, 5, 20]
+    assert warmups == [1, 6, 20]
     assert {each.scenarios[0].method.width for each in (default, quick, full)} == {0.5}
     assert full.budget_seconds > planfile.estimate_seconds(full)
     assert quick.budget_seconds != 99

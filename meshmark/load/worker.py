@@ -189,6 +189,7 @@ def _line(report: WorkerReport) -> bytes:
 def main() -> int:
     # Ctrl-C in a terminal reaches every process of the group; the one who started this worker decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise_file_limit()
     channel = Channel(sys.stdin.fileno(), sys.stdout.fileno())
     try:
         Worker(_read_spec(channel), channel).run()
@@ -198,6 +199,12 @@ def main() -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def raise_file_limit() -> None:
+    """As many open files as may be: a connection needs several, and the soft limit of a shell is often 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _read_spec(channel: Channel) -> WorkerSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from meshmark.load import worker
 from meshmark.load.clients import ClientError
 from meshmark.load.recorder import Recorder
-from meshmark.load.worker import Channel, InputClosed, Worker
+from meshmark.load.worker import Channel, InputClosed, Worker, raise_file_limit
 from meshmark.record import LoadTotals
 from meshmark.worker_protocol import Batches, WorkerReport, WorkerSpec
 
@@ -183,3 +184,13 @@ def test_totals_add_subtract_and_close() -> None:
     assert window.closed
     assert one + window == two
     assert not one.model_copy(update={"offered": 11}).closed
+
+
+def test_a_worker_takes_as_many_open_files_as_it_may() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        raise_file_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -86,16 +86,18 @@ class LostHistogram(Tally):
 
 
 PLACES: dict[str, tuple[ModuleType, str, type]] = {
-    "actual-send clock": (worker, "OpenLoopProducer", ActualSendClock),
+    "actual-send clock": (open_loop, "OpenLoopProducer", ActualSendClock),
     "clock at send() return": (librdkafka, "Recorder", ClockAtSendReturn),
     "slipping schedule": (open_loop, "Agenda", SlippingSchedule),
     "dropped end-to-end values": (librdkafka, "Recorder", DroppedEndToEndValues),
-    "sends counted as acknowledged": (worker, "OpenLoopProducer", SendsCountedAsAcknowledged),
+    "sends counted as acknowledged": (open_loop, "OpenLoopProducer", SendsCountedAsAcknowledged),
     "lost histogram": (recorder, "Tally", LostHistogram),
 }
 """What is put where."""
 
 
 if __name__ == "__main__":
-    setattr(*PLACES[sys.argv[1]])
+    module, place, mutant = PLACES[sys.argv[1]]
+    assert issubclass(mutant, getattr(module, place)), f"nothing to break at {place}"
+    setattr(module, place, mutant)
     sys.exit(worker.main())

@@ -43,9 +43,11 @@ RATE_SHARE = 0.2
 """Of what the system carries: above half, a clock at the return of `send()` could pass."""
 RATE_MAX_MSG_S = 20_000.0
 """More records say no more."""
-CONNECTIONS_MAX = 3
-"""Few, so that each has room for whole batches in so small a queue: with 20 of them, requests of a few dozen records
-were all that a cluster carried."""
+CONNECTIONS_MAX = 2
+LINGER_MS = 20
+"""Few connections, one topic with a partition for each broker, and time to fill batches: the queue is worth a third of
+a second, so requests must be answered well within that, which they are not where a busy machine gets hundreds of small
+ones a second."""
 LAST_RATES = 4
 SECOND_SHARE = 0.25
 TICK_S = 0.02
@@ -99,7 +101,7 @@ def self_test(bench: Bench, rate_msg_s: float, *, worker: Sequence[str] = WORKER
 
 def _attempt(bench: Bench, rate_msg_s: float, name: str, worker: Sequence[str]) -> SelfTest:
     begun_s = bench.clock.now()
-    workload = with_small_queue(bench.scenario.workload, rate_msg_s)
+    workload = with_small_queue(bench.scenario.workload, rate_msg_s, bench.scenario.cluster.brokers)
     layout = bench.cluster.create_topics(workload, name)
     producer = producer_spec(
         workload, bench.cluster, layout, client=1, seed=bench.seed, rate_msg_s=rate_msg_s, arrivals="even"
@@ -129,12 +131,14 @@ def moderate_msg_s(warmup_rates_msg_s: Sequence[float]) -> float:
     return min(RATE_MAX_MSG_S, median(warmup_rates_msg_s[-LAST_RATES:]) * RATE_SHARE)
 
 
-def with_small_queue(workload: Workload, rate_msg_s: float) -> Workload:
-    """Few connections, with little room before the client."""
+def with_small_queue(workload: Workload, rate_msg_s: float, brokers: int) -> Workload:
+    """Little room before the client, and few requests."""
     connections = min(CONNECTIONS_MAX, workload.workers)
     room = max(1, int(QUEUE_SHARE * rate_msg_s * BROKER_STOP_S / connections))
-    config = {**workload.producer_config, "queue.buffering.max.messages": room}
-    return workload.model_copy(update={"workers": connections, "producer_config": config})
+    config = {**workload.producer_config, "queue.buffering.max.messages": room, "linger.ms": LINGER_MS}
+    return workload.model_copy(
+        update={"topics": 1, "partitions_per_topic": brokers, "workers": connections, "producer_config": config}
+    )
 
 
 def waiting_share(scenario: Scenario, led: float) -> float:

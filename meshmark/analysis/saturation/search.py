@@ -366,10 +366,10 @@ class Search:
         """A sentence for people."""
         met, missed = len(target.met), len(target.missed)
         if reason is None:
-            return f"{met} trials met it and {missed} missed it"
+            return f"{met} of {met + missed} trials met it"
         if reason == "unstable":
             return (
-                f"{met} trials met it and {missed} missed it, up to {_rate(max(target.met))} and from "
+                f"{met} of {met + missed} trials met it, up to {_rate(max(target.met))}; it was missed from "
                 f"{_rate(min(target.missed))} msg/s: what is carried differs too much from trial to trial"
             )
         if reason == "missed at every rate tried":

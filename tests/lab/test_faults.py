@@ -48,7 +48,7 @@ def _first(instance: str, word: str) -> int:
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("kafka.Kafka", "broker on broker-"),
+        ("meshmark.Broker", "broker on broker-"),
         ("envoy", "sidecar on "),
         ("meshmark.load.worker", "producer-1 on client-1"),
     ],

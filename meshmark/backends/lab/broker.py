@@ -61,7 +61,7 @@ def command(runtime: Runtime, spec: ClusterSpec, plan: BrokerPlan, archive: Path
         options = launch.training_options(runtime.java, plan.training)
     elif archive:
         options = launch.archive_options(runtime.java, archive)
-    return launch.broker_command(runtime, spec, plan.file, plan.data, options, plan.metrics_socket)
+    return launch.broker_command(runtime, spec, plan.file, plan.data, options, Path(plan.metrics_socket.name))
 
 
 @contextmanager

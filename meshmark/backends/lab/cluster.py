@@ -434,7 +434,7 @@ def _start_sidecars(parts: Parts, bed: LabTestbed, authority: Authority | None, 
                 services=services,
                 served_ports=(BROKER_PORT,) if serves else (),
                 identity=identity,
-                admin_socket=admin_socket(host),
+                admin_socket=Path(admin_socket(host).name),  # it runs in the host's directory
             )
         )
         plans.append(SidecarPlan(host=host, config=config, concurrency=bed.scenario.cluster.sidecar_concurrency))

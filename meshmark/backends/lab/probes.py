@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from meshmark.backends.lab.unix import connected
 from meshmark.probes import envoy, kafka, procfs
 from meshmark.record import Counters
 
@@ -289,7 +290,7 @@ class KafkaMetricsProbe(LabProbe):
 
     def _ask(self) -> tuple[str, ...]:
         if self._connection is None:
-            self._connection = _connected(self._path, self._timeout_s)
+            self._connection = connected(self._path, self._timeout_s)
         self._connection.sendall(self._question)
         answer = b""
         while answer.count(b"\n") < len(kafka.QUESTIONS):
@@ -312,19 +313,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self._timeout_s = timeout_s
 
     def connect(self) -> None:
-        self.sock = _connected(self._path, self._timeout_s)
-
-
-def _connected(path: Path, timeout_s: float) -> socket.socket:
-    """To a Unix socket."""
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        made.settimeout(timeout_s)
-        made.connect(str(path))
-    except OSError:
-        made.close()
-        raise
-    return made
+        self.sock = connected(self._path, self._timeout_s)
 
 
 class Storage(NamedTuple):

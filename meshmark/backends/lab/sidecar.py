@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from meshmark.backends.lab.link import Host
 from meshmark.backends.lab.process import LabProcess, running
+from meshmark.backends.lab.unix import connected
 from meshmark.dataplane.envoy import Config
 from meshmark.errors import ComponentFailed
 
@@ -98,13 +98,11 @@ def _wait(state: Callable[[], str], process: LabProcess) -> None:
 
 def _ready(admin: Path) -> str:
     """Envoy's own answer: LIVE, PRE_INITIALIZING and so on."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(5)
-        try:
-            connection.connect(str(admin))
+    try:
+        with connected(admin, 5) as connection:
             connection.sendall(b"GET /ready HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
             response = http.client.HTTPResponse(connection)
             response.begin()
             return response.read().decode().strip()
-        except (OSError, http.client.HTTPException) as error:
-            return f"no answer ({error})"
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer ({error})"

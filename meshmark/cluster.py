@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from meshmark.errors import MissingRequirement
 from meshmark.plan import Plan, Scenario, Workload
-from meshmark.record import Counters, HostFacts, Proof, Versions
+from meshmark.record import Counters, HostFacts, Limit, Proof, Versions
 
 
 class Process(Protocol):
@@ -150,6 +150,22 @@ class PathTimed(Protocol):
 def timing_paths(cluster: Cluster, seed: int) -> AbstractContextManager[None]:
     """Nothing happens where the cluster cannot do it."""
     return cluster.timing_paths(seed) if isinstance(cluster, PathTimed) else nullcontext()
+
+
+@runtime_checkable
+class Limitable(Protocol):
+    """The power to give one host less of one resource for a while; apart from Testbed, as above."""
+
+    def limit(self, limit: Limit) -> AbstractContextManager[None]:
+        """Holds until the context is left. Raises MissingRequirement for what cannot be limited here, before anything
+        is changed."""
+
+
+def limitable(testbed: Testbed) -> Limitable:
+    """Raises MissingRequirement where nothing can be limited."""
+    if not isinstance(testbed, Limitable):
+        raise MissingRequirement("hosts of this system cannot be limited", hint="Use the lab, as root.")
+    return testbed
 
 
 class Backend(Protocol):

@@ -19,6 +19,11 @@ METRICS: dict[str, Metric] = {
     # kernel (threads), others, others:NAME
     "cpu_user_s": Metric("counter", "s", "user CPU time"),
     "cpu_system_s": Metric("counter", "s", "system CPU time, softirq inside it where the kernel does not split it"),
+    "cpu_periods": Metric("counter", "periods", "of a CPU quota, in which the component wanted to run"),
+    "cpu_throttled_periods": Metric("counter", "periods", "of those, in which it had used up its quota"),
+    "cpu_throttled_s": Metric("counter", "s", "time that it could not run for that, summed over CPUs' run queues"),
+    "cpu_stalled_s": Metric("counter", "s", "time in which a thread of it waited for a CPU"),
+    "io_stalled_s": Metric("counter", "s", "time in which a thread of it waited for I/O"),
     "memory_rss_bytes": Metric("gauge", "bytes", "resident memory"),
     "threads": Metric("gauge", "threads", "threads"),
     "read_bytes": Metric("counter", "bytes", "bytes the component caused to be read from storage"),
@@ -124,6 +129,9 @@ METRICS: dict[str, Metric] = {
     ),
     "tcp_wire_in_segments": Metric("counter", "segments", "TCP segments received over it, by its sockets"),
     "tcp_retransmits": Metric("counter", "segments", "TCP segments retransmitted"),
+    "link_bytes_s": Metric("gauge", "bytes/s", "bandwidth of the host's link, each direction, where it has one"),
+    "queued_packets": Metric("counter", "packets", "that had to wait for the link, both directions"),
+    "dropped_packets": Metric("counter", "packets", "that found the link's queue full, both directions"),
     # of machine/cpu; the parts add up to elapsed x CPUs
     "user_s": Metric("counter", "s", "user time, niced included, guest not counted twice"),
     "system_s": Metric("counter", "s", "system time"),
@@ -139,7 +147,8 @@ METRICS: dict[str, Metric] = {
     "cached_bytes": Metric("gauge", "bytes", "page cache"),
     "dirty_bytes": Metric("gauge", "bytes", "dirty page cache"),
     "writeback_bytes": Metric("gauge", "bytes", "page cache being written back"),
-    # of machine/disk: the device under the brokers' logs (read_bytes, write_bytes as above, but at the device)
+    # of machine/disk, and of a broker's volume where it has a file system of its own: the device under the logs
+    # (read_bytes and write_bytes as above, but at the device)
     "read_ops": Metric("counter", "operations", "reads completed by the device"),
     "write_ops": Metric("counter", "operations", "writes completed by the device"),
     "busy_s": Metric("counter", "s", "time with at least one operation in flight"),

@@ -53,7 +53,9 @@ class ClusterSpec(Model):
     jvm_options: tuple[str, ...] = Field(("-XX:+UseG1GC",), description="further JVM options of each broker")
     broker_config: dict[str, ConfigValue] = Field(default_factory=dict, description="Kafka broker settings")
     sidecar_concurrency: int = Field(2, ge=1, le=64, description="Envoy worker threads (Istio's `concurrency`)")
-    storage: Literal["disk", "ram"] = Field("disk", description="where the logs are: a directory on disk, or tmpfs")
+    storage: Literal["disk", "ram", "image"] = Field(
+        "disk", description="where the logs are: a directory on disk, tmpfs, or a file system of each broker's own"
+    )
 
 
 class Workload(Model):

@@ -33,6 +33,15 @@ class Sample(Model):
     values: Counters
 
 
+class Limit(Model):
+    """A cap on one resource of one host, held for as long as a trial lasted."""
+
+    host: str
+    resource: Literal["cpu", "disk", "network"]
+    amount: float = Field(gt=0, description="cpu: CPUs; disk: bytes a second written; network: each direction's")
+    component: Literal["kafka", "sidecar"] = Field("kafka", description="of cpu: whose processes")
+
+
 class HostFacts(Model):
     """The machine that the lab ran on."""
 

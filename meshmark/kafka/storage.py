@@ -79,8 +79,8 @@ def _message(output: str) -> tuple[str, ...]:
 
 
 def write_storage(directory: Path, *, node_id: int, cluster_id: str, template: Path) -> None:
-    """What StorageTool would have written into `log/` and `metadata/`."""
-    shutil.copytree(template, directory)
+    """What StorageTool would have written into `log/` and `metadata/` of a directory, which may be there already."""
+    shutil.copytree(template, directory, dirs_exist_ok=True)
     for name in DIRECTORIES:
         text = f"version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={random_id()}\n"
         (directory / name / IDENTITY).write_text(text, encoding="utf-8")

@@ -102,6 +102,23 @@ def group_cpu(text: str) -> Values:
     return values
 
 
+def throttling(text: str) -> Values:
+    """cpu.stat of a control group with a quota (v1 or v2) -> cpu_periods, cpu_throttled_periods, cpu_throttled_s (of
+    all CPUs' run queues, summed)."""
+    names = {
+        "nr_periods": ("cpu_periods", 1.0),
+        "nr_throttled": ("cpu_throttled_periods", 1.0),
+        "throttled_time": ("cpu_throttled_s", 1e-9),
+        "throttled_usec": ("cpu_throttled_s", 1e-6),
+    }
+    values: Values = {}
+    for row in _rows(text):
+        if row[0] in names:
+            metric, scale = names[row[0]]
+            values[metric] = _integer(row[1:2], "cpu.stat") * scale
+    return values
+
+
 def process_io(text: str) -> Values:
     """/proc/PID/io -> read_bytes, write_bytes: what the process made storage deliver and what it dirtied."""
     values: Values = {}

@@ -243,6 +243,36 @@ FORMS: tuple[Form, ...] = (
         ),
     ),
     Form(
+        title="Waiting of brokers and sidecars",
+        unit="share of time",
+        scale=1,
+        sources=(
+            *_each("kafka", "cpu_stalled_s", suffix=" broker, for CPU"),
+            *_each("kafka", "io_stalled_s", suffix=" broker, for I/O"),
+            *_each("sidecar", "cpu_stalled_s", suffix=" sidecar, for CPU"),
+            *_each("sidecar", "io_stalled_s", suffix=" sidecar, for I/O"),
+        ),
+    ),
+    Form(
+        title="CPU quotas",
+        unit="per second",
+        scale=1,
+        sources=(
+            *_each("kafka", "cpu_throttled_s", suffix=" broker held back, s"),
+            *_each("sidecar", "cpu_throttled_s", suffix=" sidecar held back, s"),
+            *_each("kafka", "cpu_throttled_periods", suffix=" broker, periods used up"),
+            *_each("kafka", "cpu_periods", suffix=" broker, periods"),
+        ),
+    ),
+    Form(title="Written to disks of brokers' own", unit="MB/s", scale=MB, sources=_each("volume", "write_bytes")),
+    Form(title="Bandwidth of limited links", unit="MB/s", scale=MB, sources=_each("net", "link_bytes_s")),
+    Form(
+        title="Packets at limited links",
+        unit="per second",
+        scale=1,
+        sources=_named("net", queued_packets="waited", dropped_packets="dropped"),
+    ),
+    Form(
         title="Dirty pages",
         unit="MB",
         scale=MB,

@@ -19,6 +19,7 @@ from pathlib import Path
 from meshmark.backends.lab import cluster
 from meshmark.backends.lab.cgroups import make_group
 from meshmark.backends.lab.cluster import LabCluster, LabTestbed, Parts
+from meshmark.backends.lab.disk import require_images
 from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
 from meshmark.backends.lab.probes import storage_under
@@ -104,6 +105,8 @@ class LabBackend:
                 "; ".join(f"scenario {name}: brokerConfig sets {', '.join(keys)}" for name, keys in reserved.items()),
                 hint="The lab decides these itself (identities, addresses, directories, encryption); remove them.",
             )
+        if any(scenario.cluster.storage == "image" for scenario in plan.scenarios):
+            require_images()
         self._check_room(plan)
         self._log_budget_bytes = plan.log_budget_bytes
         distribution.envoy_version()  # runs it once, so that one that cannot run is known now
@@ -150,7 +153,7 @@ class LabBackend:
                 self._archives[key] = None
 
     def _check_room(self, plan: Plan) -> None:
-        disk = any(scenario.cluster.storage == "disk" for scenario in plan.scenarios)
+        disk = any(scenario.cluster.storage != "ram" for scenario in plan.scenarios)
         memory = any(scenario.cluster.storage == "ram" for scenario in plan.scenarios)
         for place in [*([self.instance.path] if disk else []), *([MEMORY_DIR] if memory else [])]:
             free = shutil.disk_usage(place).free

@@ -4,6 +4,9 @@ The groups lie below the group that meshmark itself is in, in the unified hierar
 controller: no limit is set and nothing is scheduled differently. Where that hierarchy is not mounted, not writable, or
 this is a user namespace, there are none, and processes are read one by one.
 
+Quotas of CPU are another matter: where the controller `cpu` belongs to a hierarchy of its own (v1), the groups that
+have them lie there; else (v2) they are the groups above, if the controller can be had for them.
+
 A group outlives the process that made it, so the instance's directory has a link to it, made first.
 """
 
@@ -19,6 +22,9 @@ from meshmark.errors import LabError
 from meshmark.probes import procfs
 
 LINK = "cgroup"
+QUOTA_LINK = "cgroup-cpu"
+QUOTA_V1 = "cpu.cfs_quota_us"
+THROTTLE_V1 = "blkio.throttle.write_bps_device"
 EMPTY_TIMEOUT_S = 5.0
 POLL_S = 0.01
 
@@ -28,38 +34,57 @@ def make_group(owner: Path) -> Path | None:
     parent = _own_group()
     if parent is None:
         return None
+    return _make(parent, owner, LINK, "cpu.stat")
+
+
+def make_quota_group(owner: Path) -> Path | None:
+    """The instance's group in the hierarchy (v1) of CPU quotas, for groups with a quota below it; None where the
+    controller has no hierarchy of its own or it cannot be written. The one that there is, the second time."""
+    link = owner / QUOTA_LINK
+    if link.is_symlink():
+        return link.readlink()
+    parent = _own_quota_group()
+    return None if parent is None else _make(parent, owner, QUOTA_LINK, QUOTA_V1)
+
+
+def _make(parent: Path, owner: Path, link: str, witness: str) -> Path | None:
     path = parent / f"meshmark-{owner.name}"
-    (owner / LINK).symlink_to(path)
+    (owner / link).symlink_to(path)
     try:
         path.mkdir()
-        (path / "cpu.stat").read_text(encoding="ascii")
+        (path / witness).read_text(encoding="ascii")
     except OSError:
-        remove_group(owner)
+        _remove_linked(owner, link)
         return None
     return path
 
 
 def remove_group(owner: Path) -> None:
-    """Removes what `make_group` made for this directory, by whichever process; its processes must have ended."""
-    link = owner / LINK
+    """Removes all groups that were made for this directory, by whichever process; its processes must have ended."""
+    for link in (LINK, QUOTA_LINK):
+        _remove_linked(owner, link)
+
+
+def _remove_linked(owner: Path, name: str) -> None:
+    link = owner / name
     if not link.is_symlink():
         return
     group = link.readlink()
     if group.name == f"meshmark-{owner.name}":  # what a broken link names is not removed
         with suppress(FileNotFoundError, NotADirectoryError):
             remove_groups(group)
-            _remove_empty(group)
+            remove_empty(group)
     link.unlink()
 
 
 def remove_groups(directory: Path) -> None:
     """Those below a group; their processes must have ended."""
     for child in [entry for entry in directory.iterdir() if entry.is_dir()]:
-        _remove_empty(child)
+        remove_empty(child)
 
 
-def _remove_empty(group: Path) -> None:
-    """A process that was waited for may be in its group for a moment longer."""
+def remove_empty(group: Path) -> None:
+    """Removes a group without processes. A process that was waited for may be in its group for a moment longer."""
     deadline = time.monotonic() + EMPTY_TIMEOUT_S
     while True:
         try:
@@ -75,13 +100,44 @@ def _remove_empty(group: Path) -> None:
 
 def _own_group() -> Path | None:
     """Of this process, in the unified hierarchy; None where that cannot be written."""
+    mount = next((mount for mount in reversed(_mounts()) if mount.file_system == "cgroup2"), None)
+    own = next((line.removeprefix("0::") for line in _memberships() if line.startswith("0::")), None)
+    return _writable(mount, own)
+
+
+def blkio_root() -> Path | None:
+    """The root group of the block controller in cgroup v1, in which the kernel's own write-back is; None without."""
+    for mount in _mounts():
+        witness = Path(mount.point) / THROTTLE_V1
+        if mount.file_system == "cgroup" and mount.root == "/" and os.access(witness, os.W_OK):
+            return Path(mount.point)
+    return None
+
+
+def _own_quota_group() -> Path | None:
+    """Of this process, in the hierarchy of the controller `cpu`, if that is a v1 one."""
+    hierarchies = (mount for mount in reversed(_mounts()) if mount.file_system == "cgroup")
+    mount = next((mount for mount in hierarchies if (Path(mount.point) / QUOTA_V1).is_file()), None)
+    named = (line.split(":", 2) for line in _memberships())
+    own = next((path for _, controllers, path in named if "cpu" in controllers.split(",")), None)
+    return _writable(mount, own)
+
+
+def _mounts() -> list[procfs.Mount]:
     try:
-        mounts = procfs.mounts(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        return procfs.mounts(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
     except (OSError, ValueError):
-        return None
-    mount = next((mount for mount in reversed(mounts) if mount.file_system == "cgroup2"), None)
-    own = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
+        return []
+
+
+def _memberships() -> list[str]:
+    try:
+        return Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def _writable(mount: procfs.Mount | None, own: str | None) -> Path | None:
     if mount is None or own is None:
         return None
     path = Path(mount.point) / Path(own).relative_to(mount.root) if Path(own).is_relative_to(mount.root) else None

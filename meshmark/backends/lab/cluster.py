@@ -20,10 +20,13 @@ from typing import Any
 import meshmark
 from meshmark.backends.lab import broker, paths, proofs
 from meshmark.backends.lab.cgroups import remove_groups
+from meshmark.backends.lab.disk import Disk, image_disk, require_images
 from meshmark.backends.lab.instance import Instance
 from meshmark.backends.lab.intercept import intercept
-from meshmark.backends.lab.link import HOST_INTERFACE, Host, Network, network
+from meshmark.backends.lab.limits import Ground, limiting
+from meshmark.backends.lab.link import HOST_INTERFACE, Host, network
 from meshmark.backends.lab.probes import (
+    DiskProbe,
     KafkaLogProbe,
     KafkaMetricsProbe,
     MachineProbe,
@@ -50,13 +53,16 @@ from meshmark.kafka.properties import (
     with_plaintext,
 )
 from meshmark.plan import DataPlane, Scenario, Workload
-from meshmark.record import Proof
+from meshmark.record import Limit, Proof
 
 NETWORK_PROBE_PORT = 5201
 """What the environment's network probe listens on; a service of the mesh like Kafka's port."""
 
 BROKER_ACCOUNT = "broker"
 CLIENT_ACCOUNT = "client"
+IMAGE_ROOM = 1.1
+IMAGE_FIXED_BYTES = 400_000_000
+"""A broker's own file system holds its part of the logs, the metadata log, and ext4's journal and tables."""
 START_TIMEOUT_S = 90.0
 TOPIC_TIMEOUT_S = 60.0
 FULL_BYTES = 16_000_000
@@ -92,20 +98,23 @@ class LabLayout:
 class LabTestbed:
     """Implements `meshmark.cluster.Testbed`; made by `testbed` alone."""
 
-    def __init__(self, scenario: Scenario, net: Network, data: Path, stack: ExitStack) -> None:
+    def __init__(self, scenario: Scenario, ground: Ground, stack: ExitStack) -> None:
         self.scenario = scenario
-        self.network = net
-        self._data = data
+        self.network = net = ground.network
+        self.ground = ground
+        self._data = ground.data
         self._stack = stack
         self._components: dict[str, LabProcess] = {}
         self._configurations: dict[str, str] = {}
         self._logs: dict[str, Path] = {}
         self._process_probes: dict[tuple[str, str], ProcessProbe] = {}
-        self._probes: list[Probe] = [TasksProbe(os.getpid()), stack.enter_context(MachineProbe(data))]
+        self._probes: list[Probe] = [TasksProbe(os.getpid()), stack.enter_context(MachineProbe(ground.data))]
         for host in net.hosts.values():
             self._probes.append(stack.enter_context(NetProbe(host.name, HOST_INTERFACE, host.call)))
             self._probes.append(stack.enter_context(SegmentsProbe(host.name, _wire(scenario, host), host.call)))
             self._process_probe(host.name, "client")
+        for name, disk in ground.disks.items():
+            self._probes.append(stack.enter_context(DiskProbe(name, disk.mount)))
 
     @property
     def broker_hosts(self) -> tuple[str, ...]:
@@ -117,7 +126,8 @@ class LabTestbed:
 
     @property
     def log_dir(self) -> Path:
-        return self._data
+        """With images, the first broker's: what is measured there is what each of them has."""
+        return next((disk.mount for disk in self.ground.disks.values()), self._data)
 
     def address(self, host: str) -> str:
         return self.network.hosts[host].address
@@ -145,9 +155,11 @@ class LabTestbed:
             for process in self._components.values():
                 process.check()
         except ComponentFailed as error:
-            if shutil.disk_usage(self._data).free < FULL_BYTES:
+            places = [self._data, *(disk.mount for disk in self.ground.disks.values())]
+            full = next((place for place in places if shutil.disk_usage(place).free < FULL_BYTES), None)
+            if full:
                 raise NoSpace(
-                    f"the disk under {self._data} is full; {error}",
+                    f"the disk under {full} is full; {error}",
                     hint="Free some, set MESHMARK_WORK_DIR to another disk, or lower logBudgetBytes in the plan.",
                 ) from error
             raise
@@ -169,6 +181,18 @@ class LabTestbed:
         self._logs[f"{process.host}-{process.name}.log"] = process.log
         self._process_probe(process.host, process.component).add(process.pid)
 
+    @contextmanager
+    def limit(self, limit: Limit) -> Iterator[None]:
+        """As `meshmark.cluster.Limitable` has it; what it needs is in `limits.py`, `disk.py` and `link.py`."""
+        with limiting(limit, self.ground, self.processes) as probe:
+            if probe:
+                self._probes.append(probe)
+            try:
+                yield
+            finally:
+                if probe:
+                    self._probes.remove(probe)
+
     def add_probe(self, probe: Probe) -> None:
         self._probes.append(probe)
 
@@ -188,10 +212,8 @@ class LabTestbed:
 class LabCluster(LabTestbed):
     """Implements `meshmark.cluster.Cluster`; made by `cluster` alone."""
 
-    def __init__(
-        self, scenario: Scenario, net: Network, data: Path, stack: ExitStack, authority: Authority | None
-    ) -> None:
-        super().__init__(scenario, net, data, stack)
+    def __init__(self, scenario: Scenario, ground: Ground, stack: ExitStack, authority: Authority | None) -> None:
+        super().__init__(scenario, ground, stack)
         self._authority = authority
         self._layouts: dict[str, LabLayout] = {}
         self._admin: Process
@@ -352,8 +374,7 @@ def _topic(directory: str) -> str:
 def testbed(parts: Parts, scenario: Scenario) -> Iterator[LabTestbed]:
     """Hosts and, where the data plane has them, sidecars."""
     with ExitStack() as stack:
-        net, data = _hosts(parts, scenario, stack)
-        bed = LabTestbed(scenario, net, data, stack)
+        bed = LabTestbed(scenario, _ground(parts, scenario, stack), stack)
         _start_sidecars(parts, bed, _authority(parts, scenario, stack), stack)
         yield bed
 
@@ -362,9 +383,9 @@ def testbed(parts: Parts, scenario: Scenario) -> Iterator[LabTestbed]:
 def cluster(parts: Parts, scenario: Scenario) -> Iterator[LabCluster]:
     """A testbed with Kafka serving through the data plane."""
     with ExitStack() as stack:
-        net, data = _hosts(parts, scenario, stack)
+        ground = _ground(parts, scenario, stack)
         authority = _authority(parts, scenario, stack)
-        made = LabCluster(scenario, net, data, stack, authority)
+        made = LabCluster(scenario, ground, stack, authority)
         made.start_admin()  # it takes as long to start as a sidecar does
         _start_sidecars(parts, made, authority, stack)
         plans = _broker_plans(parts, made, authority)
@@ -390,7 +411,7 @@ def _wire(scenario: Scenario, host: Host) -> Wire:
     return Wire(host.address, mark=MARK, port=INBOUND_PORT, exempt=(CONTROLLER_PORT,))
 
 
-def _hosts(parts: Parts, scenario: Scenario, stack: ExitStack) -> tuple[Network, Path]:
+def _ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
     """Leaving the stack removes what hosts wrote, so that one round's bytes are not on the next one's disk."""
     spec = scenario.cluster
     root = parts.instance.memory_directory() if spec.storage == "ram" else parts.instance.path
@@ -402,7 +423,14 @@ def _hosts(parts: Parts, scenario: Scenario, stack: ExitStack) -> tuple[Network,
     net = stack.enter_context(network(parts.instance, brokers=spec.brokers, clients=spec.clients, groups=parts.groups))
     for host in net.hosts.values():
         stack.callback(shutil.rmtree, host.directory)
-    return net, data
+    disks: dict[str, Disk] = {}
+    if spec.storage == "image":
+        require_images()
+        each = round(parts.log_budget_bytes / spec.brokers * IMAGE_ROOM) + IMAGE_FIXED_BYTES
+        for host in net.broker_hosts:
+            image = image_disk(data / host.name, parts.instance.path / f"{host.name}.img", each)
+            disks[host.name] = stack.enter_context(image)
+    return Ground(instance=parts.instance.path, network=net, data=data, disks=disks)
 
 
 def _authority(parts: Parts, scenario: Scenario, stack: ExitStack) -> Authority | None:
@@ -459,7 +487,7 @@ def _broker_plans(parts: Parts, bed: LabCluster, authority: Authority | None) ->
         if bed.scenario.data_plane is DataPlane.KAFKA_TLS and authority:
             identity = authority.server_identity(host.name, host.address)
             tls = TlsStores(keystore=identity.keystore, truststore=identity.authority)
-        data = bed.log_dir / host.name
+        data = bed.ground.data / host.name
         settings = broker_properties(
             bed.scenario, nodes, node, directory=data, log_budget_bytes=parts.log_budget_bytes, tls=tls
         )

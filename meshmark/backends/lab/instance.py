@@ -6,9 +6,9 @@ all users, but only within one network namespace, so two containers do not see e
 An instance is a directory `WORK_DIR/meshmark-UID/ID` (0700) whose file `lock` its owner holds by flock, and, where
 logs are kept in memory, a directory in /dev/shm that links to it. The kernel frees the lock as well, so a directory
 whose lock is free is stale: the next start and `meshmark clean` end what processes it left and remove it, with the
-control groups that it links to. A tmpfs of our own would vanish by itself but needs a mount namespace, which the
-threads and helpers of a run would all have to share; /dev/shm is there everywhere, and no mount is left behind because
-none is made.
+control groups that it links to and the file systems that are mounted in it (storage `image`; see `disk`). For logs in
+memory there is no mount: a tmpfs of our own would vanish by itself but needs a mount namespace, which the threads and
+helpers of a run would all have to share; /dev/shm is there everywhere.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshmark.backends.lab.cgroups import remove_group
+from meshmark.backends.lab.disk import release_disks
 from meshmark.backends.lab.namespace import outside_uid
 from meshmark.backends.lab.process import INSTANCE_VARIABLE
 from meshmark.errors import Busy, LabError, MissingRequirement
@@ -172,6 +173,7 @@ def _remove(path: Path) -> str:
     """Ends the processes of an instance and removes its directories; says what was there."""
     killed = _kill_processes_of(path.name)
     remove_group(path)
+    release_disks(path)
     try:
         # The lock goes last: a removal that is cut short leaves a directory that the next one recognises.
         entries = path.iterdir() if path.exists() else ()  # somebody may have removed it by hand

@@ -4,7 +4,10 @@ Nothing of the machine's own network is touched: interfaces are born inside the 
 have no route but to each other, so nothing that runs on them can reach beyond the lab. Kernel settings of the new
 namespaces (socket buffers, congestion control, MTU 1500) are left as the kernel gives them.
 
-Limits: one switch, no delay and no bandwidth limit; veth carries offloaded super-packets, as its counters show.
+A host's link can be given a bandwidth, each direction by itself, with a token bucket (tbf) at either end of its veth
+pair; what does not pass at once waits in a short queue, as at a real interface, and what finds that full is dropped.
+
+Limits: one switch, no delay; veth carries offloaded super-packets, as its counters show.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import TC_H_ROOT
 
 from meshmark.backends.lab.namespace import NetworkNamespace, network_namespace
 from meshmark.errors import LabError
+from meshmark.record import Counters
 
 if TYPE_CHECKING:
     from meshmark.backends.lab.instance import Instance
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
 HOST_INTERFACE = "eth0"
 BRIDGE = "bridge"
 PREFIX_LENGTH = 24
+BURST_BYTES = 131_072
+"""Two super-packets of 64 KB: a smaller bucket would have to cut them up."""
+QUEUE_S = 0.02
+QUEUE_BYTES_MIN = 524_288
 LOOPBACK_INDEX = 1  # the kernel's, in every network namespace
 
 T = TypeVar("T")
@@ -130,3 +139,63 @@ def _configure(host: Host) -> None:
         netlink.addr("add", index=interface, address=host.address, prefixlen=PREFIX_LENGTH)
         for index in (LOOPBACK_INDEX, interface):
             netlink.link("set", index=index, state="up")
+
+
+@contextmanager
+def bandwidth(network: Network, host: Host, bytes_s: float) -> Iterator[None]:
+    """At most so many bytes a second (of Ethernet frames) from and to a host, for each direction."""
+    ends = [(host.namespace, HOST_INTERFACE), (network.switch, host.name)]
+    try:
+        with ExitStack() as stack:
+            for namespace, interface in ends:
+                namespace.call(partial(_shape, interface, round(bytes_s)))
+                stack.callback(namespace.call, partial(_unshape, interface))
+            yield
+    except NetlinkError as error:
+        raise LabError(
+            f"the kernel refused a token bucket for {host.name}: {error}",
+            hint="It needs the scheduler tbf (CONFIG_NET_SCH_TBF).",
+        ) from error
+
+
+def _shape(interface: str, bytes_s: int) -> None:
+    queue = max(QUEUE_BYTES_MIN, round(bytes_s * QUEUE_S))
+    with IPRoute() as netlink:
+        index = netlink.link_lookup(ifname=interface)[0]
+        netlink.tc("add", "tbf", index=index, rate=bytes_s, burst=BURST_BYTES, limit=queue)
+
+
+def _unshape(interface: str) -> None:
+    with IPRoute() as netlink:
+        netlink.tc("del", index=netlink.link_lookup(ifname=interface)[0], parent=TC_H_ROOT)
+
+
+class LinkProbe:
+    """What waited for a host's limited link and what was dropped there, and the limit itself, as an interface tells
+    its speed. Asking the kernel takes some milliseconds, so only at the edges of windows."""
+
+    edges_only = True
+
+    def __init__(self, network: Network, host: Host, bytes_s: float) -> None:
+        self._prefix = f"{host.name}/net/"
+        self._ends = [(host.namespace, HOST_INTERFACE), (network.switch, host.name)]
+        self._bytes_s = bytes_s
+
+    def read(self) -> Counters:
+        try:
+            told = [namespace.call(partial(_queue, interface)) for namespace, interface in self._ends]
+        except (NetlinkError, OSError, LookupError):
+            return {}
+        values = {"queued_packets": sum(each[0] for each in told), "dropped_packets": sum(each[1] for each in told)}
+        return {self._prefix + name: float(value) for name, value in values.items()} | {
+            f"{self._prefix}link_bytes_s": self._bytes_s
+        }
+
+
+def _queue(interface: str) -> tuple[int, int]:
+    """Packets that had to wait, packets that were dropped, since the bucket is there."""
+    with IPRoute() as netlink:
+        index = netlink.link_lookup(ifname=interface)[0]
+        (bucket,) = (each for each in netlink.get_qdiscs(index=index) if each.get_attr("TCA_KIND") == "tbf")
+        queue = bucket.get_attr("TCA_STATS2").get_attr("TCA_STATS_QUEUE")
+        return queue["overlimits"], queue["drops"]

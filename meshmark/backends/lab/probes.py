@@ -5,8 +5,8 @@ reading, stays bound to its process (a later process of the same id is never mis
 namespace, to that namespace. It also keeps the namespace alive: close the probes (they are context managers) before
 expecting it to vanish. Reading never raises: what cannot be read now is absent.
 
-Keys: HOST/kafka, HOST/sidecar, HOST/client, HOST/meshmark (processes), HOST/net, machine/{cpu,memory,disk,psi} and
-machine/meshmark, which is the process that reads.
+Keys: HOST/kafka, HOST/sidecar, HOST/client, HOST/meshmark (processes), HOST/net, HOST/volume,
+machine/{cpu,memory,disk,psi} and machine/meshmark, which is the process that reads.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ProcessProbe(LabProbe):
 
     A process that ended keeps its last counters in the sum, so that no counter goes backwards; between the last
     reading and its end at most one sampling interval of it is lost. CPU is the group's where there is one, which
-    loses nothing.
+    loses nothing; the group also tells for how long a thread of it could not go on for want of CPU or I/O.
     """
 
     def __init__(self, host: str, component: str, group: Path | None = None) -> None:
@@ -77,11 +77,13 @@ class ProcessProbe(LabProbe):
         self._processes: list[_Process] = []
         self._group = group
         self._group_cpu: int | None = None
+        self._stalls: dict[str, int | None] = {}
 
     def add(self, pid: int) -> None:
         """Books a process; one that is gone already counts nothing. The first one has made the group."""
         if self._group and self._group_cpu is None:
             self._group_cpu = self._open(str(self._group / "cpu.stat"))
+            self._stalls = {kind: self._open(str(self._group / f"{kind}.pressure")) for kind in ("cpu", "io")}
         self._processes.append(_Process(self._open(f"/proc/{pid}/stat"), self._open(f"/proc/{pid}/io")))
 
     def read(self) -> Counters:
@@ -90,6 +92,9 @@ class ProcessProbe(LabProbe):
             process.update()
             for metric, value in process.values.items():
                 total[self._prefix + metric] = total.get(self._prefix + metric, 0.0) + value
+        for kind, descriptor in self._stalls.items():
+            if (stalled := _values(descriptor, procfs.pressure).get("some")) is not None:
+                total[f"{self._prefix}{kind}_stalled_s"] = stalled
         return total | _keyed(self._prefix, _values(self._group_cpu, procfs.group_cpu))
 
 
@@ -175,6 +180,22 @@ class MachineProbe(LabProbe):
         except OSError:
             return values
         return {**values, "free_bytes": float(room.f_bavail * room.f_frsize)}
+
+
+class DiskProbe(LabProbe):
+    """The device of a broker's own file system. Operations that a throttle holds back are not yet in flight there:
+    `busy_s` of a limited disk is low."""
+
+    def __init__(self, host: str, mount: Path) -> None:
+        super().__init__()
+        self._prefix = f"{host}/volume/"
+        self._device = storage_under(mount).device
+        self._diskstats = self._open("/proc/diskstats") if self._device else None
+
+    def read(self) -> Counters:
+        device = self._device
+        values = _values(self._diskstats, lambda text: procfs.device(text, *device)) if device else {}
+        return _keyed(self._prefix, values)
 
 
 class KafkaLogProbe(LabProbe):

@@ -1,0 +1,144 @@
+"""Less of one resource for one host, for a while; the lab's `Limitable`. Disk and network are in `disk` and `link`.
+
+CPU is a quota for the processes of one component: the scheduler's bandwidth control (CFS), as Kubernetes sets it for
+a container's CPU limit, with the same period of 0.1 s. Processes run at full speed until it is used up and then not at
+all until the period ends. With cgroup v1 the processes move to a group in the hierarchy of `cpu` for as long as the
+limit lasts; with v2 their group gets `cpu.max`.
+
+Limits: only processes that run already are limited, so only components that live as long as the cluster can be; v2
+was tested on files alone. Needs root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshmark.backends.lab.cgroups import QUOTA_V1, make_quota_group, remove_empty
+from meshmark.backends.lab.disk import Disk, write_limit
+from meshmark.backends.lab.link import Host, LinkProbe, Network, bandwidth
+from meshmark.backends.lab.process import LabProcess
+from meshmark.cluster import Probe
+from meshmark.errors import LabError, MissingRequirement
+from meshmark.probes import procfs
+from meshmark.record import Counters, Limit
+
+PERIOD_US = 100_000
+QUOTA_MIN_US = 1_000
+"""The kernel's own least."""
+V2_LIMIT = "cpu.max"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ground:
+    """What a testbed's hosts have: network, directories and, with storage `image`, a disk by host name."""
+
+    instance: Path
+    network: Network
+    data: Path
+    disks: Mapping[str, Disk]
+
+
+@contextmanager
+def limiting(limit: Limit, ground: Ground, processes: Sequence[LabProcess]) -> Iterator[Probe | None]:
+    """Holds a limit; yields the probe of what it shows of itself, if it shows anything."""
+    host = ground.network.hosts[limit.host]
+    if limit.resource == "cpu":
+        pids = [each.pid for each in processes if (each.host, each.component) == (limit.host, limit.component)]
+        if not pids:
+            raise MissingRequirement(f"there is no {limit.component} on {limit.host} whose CPU could be limited")
+        with cpu_quota(host, limit.component, pids, limit.amount, ground.instance) as quota:
+            yield quota
+    elif limit.resource == "network":
+        with bandwidth(ground.network, host, limit.amount):
+            yield LinkProbe(ground.network, host, limit.amount)
+    else:
+        if limit.host not in ground.disks:
+            raise MissingRequirement(
+                f"the disk of {limit.host} cannot be limited: it has none of its own",
+                hint="Set storage `image` in the plan, and name a broker's host.",
+            )
+        with write_limit(ground.disks[limit.host], host, limit.amount, ground.instance):
+            yield None
+
+
+@contextmanager
+def cpu_quota(host: Host, component: str, pids: Iterable[int], cpus: float, instance: Path) -> Iterator[QuotaProbe]:
+    """`cpus` CPUs' time for all of `pids` together; yields the probe of how often they ran into it."""
+    quota_us = max(QUOTA_MIN_US, round(cpus * PERIOD_US))
+    try:
+        if (parent := make_quota_group(instance)) is not None:
+            with _moved(parent / f"{host.name}-{component}", pids, quota_us) as group:
+                yield QuotaProbe(host.name, component, group)
+        else:
+            with _bounded(_unified(host, component), quota_us) as group:
+                yield QuotaProbe(host.name, component, group)
+    except PermissionError as error:
+        raise LabError(f"the kernel refused a CPU quota: {error}") from error
+
+
+@contextmanager
+def _moved(group: Path, pids: Iterable[int], quota_us: int) -> Iterator[Path]:
+    """v1: a group of its own, left again at the end."""
+    group.mkdir()
+    try:
+        (group / "cpu.cfs_period_us").write_text(str(PERIOD_US), encoding="ascii")
+        (group / QUOTA_V1).write_text(str(quota_us), encoding="ascii")
+        for pid in pids:
+            _move(pid, group)
+        yield group
+    finally:
+        for member in (group / "cgroup.procs").read_text(encoding="ascii").split():
+            _move(int(member), group.parent)
+        remove_empty(group)
+
+
+def _move(pid: int, group: Path) -> None:
+    with suppress(ProcessLookupError):  # it ended; whoever watches over it will say so
+        (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+
+
+def _unified(host: Host, component: str) -> Path:
+    """The component's group in v2, with the controller if it can be had."""
+    group = host.group(component)
+    if group is not None:
+        for above in (group.parent.parent, group.parent):
+            with suppress(OSError):  # where it cannot be had, the file below is not there
+                (above / "cgroup.subtree_control").write_text("+cpu", encoding="ascii")
+    if group is None or not (group / V2_LIMIT).is_file():
+        raise MissingRequirement(
+            "CPU cannot be limited here: there is no cgroup with the controller `cpu` that meshmark may write",
+            hint="Run as root, with cgroup v1, or with v2 in a group that has the controller delegated.",
+        )
+    return group
+
+
+@contextmanager
+def _bounded(group: Path, quota_us: int) -> Iterator[Path]:
+    limit = group / V2_LIMIT
+    limit.write_text(f"{quota_us} {PERIOD_US}", encoding="ascii")
+    try:
+        yield group
+    finally:
+        with suppress(FileNotFoundError):
+            limit.write_text(f"max {PERIOD_US}", encoding="ascii")
+
+
+class QuotaProbe:
+    """How often, and for how long, a component had used up its quota. Reads nothing once the limit is gone."""
+
+    edges_only = False
+
+    def __init__(self, host: str, component: str, group: Path) -> None:
+        self._prefix = f"{host}/{component}/"
+        self._stat = os.fspath(group / "cpu.stat")
+
+    def read(self) -> Counters:
+        try:
+            values = procfs.throttling(Path(self._stat).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return {}
+        return {self._prefix + metric: value for metric, value in values.items()}

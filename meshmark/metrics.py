@@ -96,6 +96,7 @@ METRICS: dict[str, Metric] = {
         "s",
         "consumers' Fetch requests, summed: from the request having been read to its answer having been sent",
     ),
+    "compile_s": Metric("counter", "s", "time in which the JVM's compilers worked, all their threads added"),
     "request_handler_idle_s": Metric("counter", "s", "idle time of the request handlers, mean of the threads"),
     "network_thread_idle_s": Metric("counter", "s", "idle time of the clients' network threads, summed"),
     "request_queue_size": Metric("gauge", "requests", "requests that wait for a handler"),

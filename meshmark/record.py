@@ -383,7 +383,10 @@ class RoundFinished(Model):
     finished_at: float
     time_s: float
     startup_s: float
-    warmup_rates_msg_s: tuple[float, ...] = ()
+    warmup_rates_msg_s: tuple[float, ...] = Field((), description="of each second")
+    warmup_compiling: tuple[float, ...] = Field(
+        (), description="of each second: time in which JVM compilers worked, as a share of the brokers' CPU time"
+    )
     encrypted_hops: tuple[str, ...]
     plain_hops: tuple[str, ...]
 

@@ -17,7 +17,6 @@ from typing import Literal
 
 from meshmark.analysis import ceilings
 from meshmark.analysis.saturation import Search
-from meshmark.analysis.warmup import flat
 from meshmark.clock import Clock
 from meshmark.cluster import Backend, Cluster
 from meshmark.errors import MeshmarkError
@@ -157,9 +156,10 @@ class _Conductor:
                 clock=self._clock,
             )
             self._tell("info", name, "warming up")
-            rates = warm_up(bench)
-            if not flat(rates):
-                self._tell("warning", name, f"the rate still rose after {len(rates)} s of warm-up")
+            warmup = warm_up(bench)
+            rates = warmup.rates_msg_s
+            if not warmup.warm:
+                self._tell("warning", name, f"still not warm after {len(rates)} s: the rate rose or brokers compiled")
             self._starts.setdefault(scenario.name, ceilings.start_msg_s(rates))
             if slot.index == 1:
                 self._test_generator(bench, rates, name)
@@ -172,6 +172,7 @@ class _Conductor:
                     time_s=self._clock.now(),
                     startup_s=startup_s,
                     warmup_rates_msg_s=rates,
+                    warmup_compiling=warmup.compiling,
                     encrypted_hops=cluster.encrypted_hops,
                     plain_hops=cluster.plain_hops,
                 )

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from meshmark.analysis.path import check_path, unexplained
-from meshmark.analysis.warmup import flat
+from meshmark.analysis.warmup import warm
 from meshmark.clock import Clock
-from meshmark.cluster import Cluster, TopicLayout, timing_paths
+from meshmark.cluster import Cluster, TopicLayout, timing_paths, warming
 from meshmark.experiment.hops import hops
 from meshmark.experiment.progress import Progress
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
@@ -23,6 +23,8 @@ from meshmark.plan import Scenario, Slot
 from meshmark.record import BatchFill, Counters, LoadInterval, LoadTotals, Point, Purpose, Trial
 from meshmark.store import RoundWriter
 
+COMPILE_S = "/kafka/compile_s"
+CPU_S = ("/kafka/cpu_user_s", "/kafka/cpu_system_s")
 HOPS_FOR: Purpose = "equal-load"
 TICK_S = 0.25
 INTERVAL_S = 0.25
@@ -46,24 +48,45 @@ class Bench:
     clock: Clock
 
 
-def warm_up(bench: Bench) -> tuple[float, ...]:
-    """Load in closed loop until the rate is flat, within the method's bounds; the rate of each second, so that the
-    record shows how flat it was in the end. The topics are deleted afterwards."""
+class Warmup(NamedTuple):
+    """Of each second, so that the record shows how warm the system was in the end; see `analysis.warmup`."""
+
+    rates_msg_s: tuple[float, ...]
+    compiling: tuple[float, ...]
+
+    @property
+    def warm(self) -> bool:
+        return warm(self.rates_msg_s, self.compiling)
+
+
+def warm_up(bench: Bench) -> Warmup:
+    """Load in closed loop until the system is warm, within the method's bounds. The topics are deleted afterwards."""
     method = bench.scenario.method
-    rates: list[float] = []
-    with _topics(bench, "warmup") as layout, _load(bench, layout) as running:
+    so_far = Warmup((), ())
+    with warming(bench.cluster), _topics(bench, "warmup") as layout, _load(bench, layout) as running:
         running.start()
         begun = bench.clock.now()
-        last = running.mark()
+        last, before = running.mark(), bench.sampler.read_now().values
         while (warm_s := bench.clock.now() - begun) < method.warmup_max_seconds:
-            if warm_s >= method.warmup_seconds and flat(rates):
+            if warm_s >= method.warmup_seconds and so_far.warm:
                 break
             _watch(bench, running, 1.0)
-            now = running.mark()
-            rates.append((now.totals.acknowledged - last.totals.acknowledged) / (now.time_s - last.time_s))
-            last = now
+            now, after = running.mark(), bench.sampler.read_now().values
+            rate = (now.totals.acknowledged - last.totals.acknowledged) / (now.time_s - last.time_s)
+            so_far = Warmup((*so_far.rates_msg_s, rate), (*so_far.compiling, *_compiling(before, after)))
+            last, before = now, after
         running.stop()
-    return tuple(rates)
+    return so_far
+
+
+def _compiling(start: Counters, end: Counters) -> tuple[float, ...]:
+    """Compilers' work as a share of the brokers' CPU time in between; nothing where it is not told."""
+    if not any(key.endswith(COMPILE_S) for key in end):
+        return ()
+    compiled, used = (
+        sum(_sum(end, ending) - _sum(start, ending) for ending in endings) for endings in ((COMPILE_S,), CPU_S)
+    )
+    return (compiled / used if used > 0 else 1.0,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,7 +52,8 @@ def broker_command(
         *spec.jvm_options,
         *archive,
         "-XX:+ExitOnOutOfMemoryError",
-        "-XX:-UsePerfData",  # its file in /tmp would outlive a killed broker
+        "-XX:+UsePerfData",  # without it the JVM does not say how long it compiled
+        "-XX:+PerfDisableSharedMem",  # its file in /tmp would outlive a killed broker
         "-Djava.awt.headless=true",
         f"-Djava.io.tmpdir={temporary}",
         f"-Dlog4j2.configurationFile={LOGGING}",

@@ -46,6 +46,7 @@ SINGLE: dict[str, Asked] = {
     "request_queue_size": Asked("kafka.network:type=RequestChannel,name=RequestQueueSize Value"),
     "response_queue_size": Asked("kafka.network:type=RequestChannel,name=ResponseQueueSize Value"),
     "under_replicated_partitions": Asked("kafka.server:type=ReplicaManager,name=UnderReplicatedPartitions Value"),
+    "compile_s": Asked("java.lang:type=Compilation TotalCompilationTime", 1e-3),
     "isr_shrinks": Asked("kafka.server:type=ReplicaManager,name=IsrShrinksPerSec Count"),
 }
 

@@ -160,6 +160,7 @@ FORMS: tuple[Form, ...] = (
     _inside_brokers("Produce requests in brokers", "produce"),
     _inside_brokers("Followers' Fetch requests in brokers", "follower_fetch"),
     _inside_brokers("Consumers' Fetch requests in brokers", "consumer_fetch"),
+    Form(title="JVM compilers at work", unit="threads", scale=1, sources=_each("kafka", "compile_s")),
     Form(title="Idle request handlers", unit="share", scale=1, sources=_each("kafka", "request_handler_idle_s")),
     Form(title="Idle network threads", unit="threads", scale=1, sources=_each("kafka", "network_thread_idle_s")),
     Form(

@@ -386,10 +386,12 @@ def _facts(data: RoundData) -> tuple[tuple[str, str], ...]:
         if (end.warmup_rates_msg_s)
         else UNKNOWN
     )
+    share = percent(end.warmup_compiling[-1]) if end.warmup_compiling else UNKNOWN
     return (
         ("trials", str(len(data.trials))),
         ("cluster start", f"{number(end.startup_s, 2)} s"),
         ("warm-up, first and last second", f"{warm} messages/s"),
+        ("JVM compilers in its last second", f"{share} of the brokers' CPU time"),
     )
 
 

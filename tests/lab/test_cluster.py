@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabCluster
+from meshmark.backends.lab.compilers import NICE, compiler_threads
 from meshmark.errors import LoadError
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
 from meshmark.record import Counters
@@ -155,3 +157,17 @@ def test_a_broker_that_is_not_the_active_controller_can_be_paused_and_goes_on_wh
         interrupted()
     wait_for(lambda: state() != "T", "the broker never went on")
     assert cluster.active_controller() == controller
+
+
+def test_compilers_go_first_while_brokers_warm_up_and_not_afterwards(cluster: LabCluster) -> None:
+    def priorities() -> set[int]:
+        brokers = [process.pid for process in cluster.processes if process.component == "kafka"]
+        return {os.getpriority(os.PRIO_PROCESS, thread) for pid in brokers for thread in compiler_threads(pid)}
+
+    assert priorities() == {0}
+    with cluster.warming():
+        assert priorities() == {NICE}
+    assert priorities() == {0}
+    compiled = [value for key, value in counters(cluster).items() if key.endswith("/kafka/compile_s")]
+    assert len(compiled) == len(cluster.broker_hosts)
+    assert min(compiled) > 0

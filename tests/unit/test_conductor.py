@@ -195,7 +195,7 @@ def test_a_round_warms_up_until_the_rate_is_flat(tmp_path: Path) -> None:
 def test_a_rate_that_still_rises_after_the_longest_warm_up_is_told(tmp_path: Path) -> None:
     method = METHOD.model_copy(update={"warmup_max_seconds": 12})
     done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, repeats=1, method=method), Truth(warmup_s=20, noise=0))
-    assert any("still rose after" in event.text and event.level == "warning" for event in done.events)
+    assert any("still not warm after" in event.text and event.level == "warning" for event in done.events)
 
 
 def test_the_load_generator_is_tested_in_the_first_round_alone(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from meshmark.analysis.warmup import flat
+from meshmark.analysis.warmup import flat, warm
 from meshmark.backends.simulated_open import OpenBench, random_system
 
 SYSTEMS = 40
@@ -60,3 +60,18 @@ def test_flat_is_when_a_rise_can_be_ruled_out(rates: list[float], is_flat: bool)
 def test_too_few_readings_or_none_at_all_are_not_flat(rates: list[float]) -> None:
     assert not flat(rates)
     assert flat([*rates, *[100.0] * 8])
+
+
+@pytest.mark.parametrize(
+    ("compiling", "is_warm"),
+    [
+        ([], True),  # not told: the rate alone tells
+        ([0.6] * 8, False),
+        ([0.6] * 4 + [0.2] * 4, True),
+        ([0.2] * 6 + [0.6] * 2, False),
+        ([0.1] * 7 + [0.4], True),
+    ],
+)
+def test_a_flat_rate_is_warm_only_when_compilers_have_done(compiling: list[float], is_warm: bool) -> None:
+    assert warm([100.0] * 8, compiling) is is_warm
+    assert not warm([10.0, 20, 30, 40, 50, 60, 70, 80], compiling)

@@ -5,6 +5,7 @@ Their data goes with them: they are killed, not shut down, and their directories
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -89,6 +90,16 @@ def brokers(
         stack.callback(lambda: stop_all(started.values(), grace_s=0))  # all at once, not one after the other
         yield started
         stop_all([started[plan.host.name] for plan in plans if plan.training], grace_s=ARCHIVE_TIMEOUT_S)
+
+
+@contextmanager
+def paused(process: LabProcess) -> Iterator[None]:
+    """It stands still inside, and goes on however that is left."""
+    process.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.signal(signal.SIGCONT)
 
 
 def wait_until_started(processes: Collection[LabProcess], timeout_s: float) -> None:

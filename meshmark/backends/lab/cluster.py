@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import meshmark
 from meshmark.backends.lab import broker, paths, proofs
 from meshmark.backends.lab.cgroups import remove_groups
+from meshmark.backends.lab.compilers import compilers_first
 from meshmark.backends.lab.disk import Disk, image_disk, require_images
 from meshmark.backends.lab.instance import Instance
 from meshmark.backends.lab.intercept import intercept
@@ -291,14 +291,12 @@ class LabCluster(LabTestbed):
         # One that has not heard of its election yet knows no leader (-1) of that epoch.
         return self.broker_hosts[max(elections)[1] - 1]
 
-    @contextmanager
-    def paused(self, host: str) -> Iterator[None]:
+    def paused(self, host: str) -> AbstractContextManager[None]:
         [process] = [each for each in self.processes if each.component == "kafka" and each.host == host]
-        process.signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            process.signal(signal.SIGCONT)
+        return broker.paused(process)
+
+    def warming(self) -> AbstractContextManager[None]:
+        return compilers_first(process.pid for process in self.processes if process.component == "kafka")
 
     @contextmanager
     def timing_paths(self, seed: int) -> Iterator[None]:

@@ -152,6 +152,7 @@ METRICS: dict[str, Metric] = {
     # (read_bytes and write_bytes as above, but at the device)
     "read_ops": Metric("counter", "operations", "reads completed by the device"),
     "write_ops": Metric("counter", "operations", "writes completed by the device"),
+    "limit_bytes_s": Metric("gauge", "bytes/s", "that a broker's volume may take, where it is limited"),
     "busy_s": Metric("counter", "s", "time with at least one operation in flight"),
     "free_bytes": Metric("gauge", "bytes", "free space of the logs' file system"),
     # of machine/psi, where the kernel has it

@@ -72,10 +72,14 @@ class Traffic(Value):
 class Evidence(Value):
     """How much of one resource was used in the window."""
 
-    resource: str = Field(description="machine CPU, disk, CPU of broker-1/kafka, ...")
+    resource: str = Field(description="machine CPU, disk, broker-1/kafka CPU quota, broker-1 request handlers, ...")
+    host: str = Field("machine", description="whose resource, or `machine`: of all hosts together")
     share: float = Field(description="0 idle .. 1 all of it")
     limit: float | None = Field(description="from this share on the resource is said to limit; null: never by itself")
     text: str = Field(description="what it is a share of")
+    may_wait: bool = Field(
+        False, description="busy also while it waits for other resources: named only where none of these limits"
+    )
 
 
 class Figures(Value):

@@ -185,13 +185,11 @@ class LabTestbed:
     def limit(self, limit: Limit) -> Iterator[None]:
         """As `meshmark.cluster.Limitable` has it; what it needs is in `limits.py`, `disk.py` and `link.py`."""
         with limiting(limit, self.ground, self.processes) as probe:
-            if probe:
-                self._probes.append(probe)
+            self._probes.append(probe)
             try:
                 yield
             finally:
-                if probe:
-                    self._probes.remove(probe)
+                self._probes.remove(probe)
 
     def add_probe(self, probe: Probe) -> None:
         self._probes.append(probe)

@@ -43,8 +43,8 @@ class Ground:
 
 
 @contextmanager
-def limiting(limit: Limit, ground: Ground, processes: Sequence[LabProcess]) -> Iterator[Probe | None]:
-    """Holds a limit; yields the probe of what it shows of itself, if it shows anything."""
+def limiting(limit: Limit, ground: Ground, processes: Sequence[LabProcess]) -> Iterator[Probe]:
+    """Holds a limit; yields the probe of what it shows of itself."""
     host = ground.network.hosts[limit.host]
     if limit.resource == "cpu":
         pids = [each.pid for each in processes if (each.host, each.component) == (limit.host, limit.component)]
@@ -62,7 +62,7 @@ def limiting(limit: Limit, ground: Ground, processes: Sequence[LabProcess]) -> I
                 hint="Set storage `image` in the plan, and name a broker's host.",
             )
         with write_limit(ground.disks[limit.host], host, limit.amount, ground.instance):
-            yield None
+            yield VolumeProbe(limit.host, limit.amount)
 
 
 @contextmanager
@@ -142,3 +142,15 @@ class QuotaProbe:
         except (OSError, ValueError):
             return {}
         return {self._prefix + metric: value for metric, value in values.items()}
+
+
+class VolumeProbe:
+    """What a broker's disk may take, as a provisioned one tells its throughput."""
+
+    edges_only = True
+
+    def __init__(self, host: str, bytes_s: float) -> None:
+        self._values = {f"{host}/volume/limit_bytes_s": bytes_s}
+
+    def read(self) -> Counters:
+        return dict(self._values)

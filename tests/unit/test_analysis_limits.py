@@ -1,0 +1,132 @@
+"""What limited, as a table: counters of one window, and the resource and host to be named."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshmark.analysis.limits import UNKNOWN, evidence, limiting
+from meshmark.plan import ClusterSpec, DataPlane, Scenario
+from meshmark.record import BatchFill, Counters, LoadTotals, Trial
+
+CPUS = 2
+SECONDS = 4.0
+SCENARIO = Scenario(name="plain", data_plane=DataPlane.PLAIN)
+BROKERS = ("broker-1", "broker-2", "broker-3")
+TOTALS = LoadTotals(offered=400_000, acknowledged=400_000, acknowledged_bytes=200_000_000)
+LINK_BYTES_S, DISK_BYTES_S = 100e6, 50e6
+GAUGES = {f"{host}/net/link_bytes_s": LINK_BYTES_S for host in BROKERS} | {
+    f"{host}/volume/limit_bytes_s": DISK_BYTES_S for host in BROKERS
+}
+QUEUES = {f"{host}/kafka/request_queue_size": 50.0 for host in BROKERS}
+
+
+def growth() -> Counters:
+    """Half of the machine is busy, and so is everything else that each broker has."""
+    grown = {"machine/cpu/idle_s": 4.0, "machine/cpu/iowait_s": 0.0, "machine/cpu/steal_s": 0.0}
+    grown |= {"machine/cpu/elapsed_s": SECONDS}
+    for host in BROKERS:
+        grown |= {f"{host}/kafka/request_handler_idle_s": 2.0, f"{host}/kafka/network_thread_idle_s": 6.0}
+        grown |= {f"{host}/kafka/cpu_periods": 40.0, f"{host}/kafka/cpu_throttled_periods": 4.0}
+        grown |= {f"{host}/kafka/cpu_stalled_s": 1.0, f"{host}/kafka/io_stalled_s": 0.1}
+        grown |= {f"{host}/net/rx_bytes": 200e6, f"{host}/net/tx_bytes": 100e6, f"{host}/volume/write_bytes": 100e6}
+    return grown
+
+
+def trial(changes: Counters) -> Trial:
+    end = {**growth(), **changes}
+    return Trial(
+        round_index=1,
+        scenario="plain",
+        repeat=1,
+        number=1,
+        purpose="search",
+        clients=1,
+        connections=20,
+        offered_msg_s=100_000,
+        started_s=0,
+        ended_s=9,
+        window_start_s=2,
+        window_end_s=2 + SECONDS,
+        window=TOTALS,
+        total=TOTALS,
+        series=(),
+        batch=BatchFill(records_per_batch=100, bytes_per_batch=51_200, requests=4_000, request_bytes=210_000_000),
+        counters_start={**dict.fromkeys(end, 0.0), **GAUGES, **QUEUES},
+        counters_end={**end, **GAUGES, **QUEUES},
+        quiet_start={},
+        quiet_end={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        pytest.param({}, (UNKNOWN,), id="half of everything"),
+        pytest.param({"machine/cpu/idle_s": 0.2}, ("machine CPU",), id="the machine, clients included"),
+        pytest.param({"broker-2/kafka/cpu_throttled_periods": 39.0}, ("broker-2/kafka CPU quota",), id="a quota"),
+        pytest.param({"broker-3/net/rx_bytes": 380e6}, ("broker-3 network",), id="a link, inwards"),
+        pytest.param({"broker-1/net/tx_bytes": 380e6}, ("broker-1 network",), id="a link, outwards"),
+        pytest.param({"broker-2/volume/write_bytes": 196e6}, ("broker-2 disk",), id="a disk"),
+        pytest.param(
+            {"broker-1/kafka/request_handler_idle_s": 0.1}, ("broker-1 request handlers",), id="request handlers"
+        ),
+        pytest.param(
+            {"broker-1/kafka/network_thread_idle_s": 0.3}, ("broker-1 network threads",), id="network threads"
+        ),
+        pytest.param(
+            {"broker-1/kafka/request_handler_idle_s": 0.1, "broker-1/volume/write_bytes": 199e6},
+            ("broker-1 disk",),
+            id="handlers that wait for their disk",
+        ),
+        pytest.param(
+            {"broker-1/kafka/request_handler_idle_s": 0.1, "broker-1/kafka/cpu_stalled_s": 3.0},
+            (UNKNOWN,),
+            id="handlers that wait for a CPU",
+        ),
+        pytest.param(
+            {"broker-1/kafka/request_handler_idle_s": 0.1, "broker-1/kafka/io_stalled_s": 3.0},
+            (UNKNOWN,),
+            id="handlers that wait for I/O which nobody bounds",
+        ),
+        pytest.param({"broker-1/kafka/cpu_stalled_s": 4.0}, (UNKNOWN,), id="waiting alone"),
+    ],
+)
+def test_what_is_used_up_is_named_with_its_host(changes: Counters, named: tuple[str, ...]) -> None:
+    assert limiting(evidence(trial(changes), SCENARIO, CPUS)) == named
+
+
+def test_each_piece_of_evidence_says_whose_it_is_and_how_much() -> None:
+    found = {item.resource: item for item in evidence(trial({}), SCENARIO, CPUS)}
+    shares = {
+        "machine CPU": 0.5,
+        "broker-1 request handlers": 0.5,
+        "broker-1 network threads": 0.5,
+        "broker-1 request queue": 0.1,
+        "broker-1/kafka CPU quota": 0.1,
+        "broker-1/kafka CPU wait": 0.25,
+        "broker-1 network": 0.5,
+        "broker-1 disk": 0.5,
+    }
+    assert {name: found[name].share for name in shares} == pytest.approx(shares)
+    assert found["machine CPU"].host == "machine"
+    assert {item.host for name, item in found.items() if name.startswith("broker-2")} == {"broker-2"}
+
+
+def test_brokers_with_more_threads_are_judged_by_theirs() -> None:
+    more = SCENARIO.model_copy(update={"cluster": ClusterSpec(broker_config={"num.network.threads": 6})})
+    found = {item.resource: item.share for item in evidence(trial({}), more, CPUS)}
+    assert found["broker-1 network threads"] == pytest.approx(0.75)
+
+
+def test_what_was_not_read_is_no_evidence() -> None:
+    silent = trial({}).model_copy(update={"counters_start": {}, "counters_end": {}})
+    assert evidence(silent, SCENARIO, CPUS) == ()
+    assert limiting(()) == (UNKNOWN,)
+
+
+def test_a_disk_without_a_limit_is_judged_by_its_busy_time() -> None:
+    busy = trial({"broker-1/volume/busy_s": 3.9})
+    unlimited = {key: value for key, value in busy.counters_end.items() if not key.endswith("limit_bytes_s")}
+    assert limiting(evidence(busy.model_copy(update={"counters_end": unlimited}), SCENARIO, CPUS)) == (
+        "broker-1 disk",
+    )

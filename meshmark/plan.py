@@ -100,7 +100,7 @@ class Method(Model):
     """How a scenario's ceiling is found: rates in open loop, chosen by a search that goes on over all repeats."""
 
     warmup_seconds: Seconds = Field(8, description="load before the first trial, at least: a cold JVM carries half")
-    warmup_max_seconds: Seconds = Field(30, description="and at most, if the rate still rises")
+    warmup_max_seconds: Seconds = Field(20, description="and at most, if it is not warm by then")
     settle_seconds: float = Field(1, ge=0, le=600, description="load of a trial before its window")
     window_seconds: Seconds = Field(3.5, description="length of a trial's measured window")
     trials: int = Field(3, ge=1, le=100, description="trials of the search in each round")

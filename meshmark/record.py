@@ -289,7 +289,7 @@ class Trial(Model):
     latency: Latency | None = Field(None, description="of the records acknowledged in the window")
     end_to_end: Latency | None = Field(None, description="of the records consumed in the window")
     lateness: Lateness | None = Field(None, description="of the generator in the window")
-    priority: str = Field("", description="of the threads that paced an open loop: SCHED_RR 1, nice -10 or normal")
+    priority: str = Field("", description="of the load workers' threads, and of those that paced an open loop")
     batch: BatchFill
     counters_start: Counters
     counters_end: Counters

@@ -119,7 +119,7 @@ class WorkerReport(Model):
     latency: str = Field("", description="encoded histogram, cumulative: intended send to acknowledgement")
     end_to_end: str = Field("", description="encoded histogram, cumulative: intended send to consumer")
     lateness: str = Field("", description="encoded histogram, cumulative: the worker's own delay")
-    priority: str = Field("", description="of the thread that paces an open loop")
+    priority: str = Field("", description="of the worker's threads, and of the one that paces an open loop")
     held_s: float = Field(0, description="cumulative, of all records: intended send to being handed to the client")
     error: str = ""
     text: str = ""

@@ -26,6 +26,7 @@ from meshmark.experiment.selftest import moderate_msg_s, self_test
 from meshmark.experiment.trial import Bench, Offered, measure, warm_up
 from meshmark.measure.sampler import sampling
 from meshmark.plan import Plan, Scenario, Slot
+from meshmark.planfile.effort import trial_seconds
 from meshmark.record import Event, Finished, Proof, RoundFinished, RoundStarted, Started, Trial
 from meshmark.store import RoundWriter, RunWriter
 from meshmark.units import percent, rate_msg_s
@@ -90,7 +91,7 @@ class _Conductor:
         environment.measure(self._plan, self._backend, self._writer, self._progress)
         for slot in self._order:
             begun = self._clock.now()
-            if self._durations and begun + max(self._durations) > deadline:
+            if self._durations and begun + min(self._durations) > deadline:
                 self._tell(
                     "warning",
                     "rounds",
@@ -99,7 +100,7 @@ class _Conductor:
                 )
                 return
             self._progress.round(slot.index, len(self._order), slot.scenario, slot.repeat, self._seconds_left(slot))
-            self._round(slot)
+            self._round(slot, begun + (deadline - begun) / (len(self._order) - len(self._durations)))
             self._durations.append(self._clock.now() - begun)
 
     def finished(self, outcome: Literal["complete", "interrupted", "failed"], error: str) -> Finished:
@@ -123,7 +124,8 @@ class _Conductor:
         else:
             self._progress.warn(text)
 
-    def _round(self, slot: Slot) -> None:
+    def _round(self, slot: Slot, until_s: float) -> None:
+        """Which is to end at an instant; trials of the search that do not fit any more are left out."""
         scenario = self._plan.scenario(slot.scenario)
         begun = self._clock.now()
         writer = self._writer.round(
@@ -163,7 +165,7 @@ class _Conductor:
             self._starts.setdefault(scenario.name, ceilings.start_msg_s(rates))
             if slot.index == 1:
                 self._test_generator(bench, rates, name)
-            for offered in self._offers(scenario, slot):
+            for offered in self._offers(scenario, slot, until_s):
                 self._try(bench, offered, name, broken)
             writer.finish(
                 RoundFinished(
@@ -198,10 +200,15 @@ class _Conductor:
         name = scenario.name
         return ceilings.search(self._plan, scenario, self._starts[name], self._trials[name])
 
-    def _offers(self, scenario: Scenario, slot: Slot) -> Iterator[Offered]:
+    def _offers(self, scenario: Scenario, slot: Slot, until_s: float) -> Iterator[Offered]:
         """The trials of one round, each chosen when those before it are known."""
+        method, equal_loads = scenario.method, len(scenario.method.equal_load) if slot.repeat > 1 else 0
         number = 0
-        for number in range(1, scenario.method.trials + 1):
+        for number in range(1, method.trials + 1):
+            if number > 1 and self._clock.now() + (1 + equal_loads) * trial_seconds(method) > until_s:
+                text = f"{number - 1} of {method.trials} trials of the search, so that all rounds fit into the budget"
+                self._tell("warning", f"{slot.scenario}, repeat {slot.repeat}", text)
+                break
             offer = self._search(scenario).next(slot.repeat)
             if offer is None:
                 break
@@ -212,7 +219,7 @@ class _Conductor:
             return
         # Fixed once: a load is equal only if it is the same in every round.
         self._lowest_msg_s = self._lowest_msg_s or self._lowest()
-        for place, share in enumerate(scenario.method.equal_load, start=1):
+        for place, share in enumerate(method.equal_load, start=1):
             if self._lowest_msg_s is not None:
                 yield Offered(
                     number=number + place,

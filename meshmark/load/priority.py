@@ -1,7 +1,8 @@
-"""The priority of the thread that paces an open loop: due records wait for it, so it goes before brokers and sidecars.
+"""The priority of a load worker, which goes before the brokers and sidecars that it shares a machine with.
 
-It sleeps nearly all of the time, and takes little from them. Only the calling thread is meant: threads that it starts
-afterwards, the client library's, begin with normal priority, as in any client.
+Due records wait for the thread that paces an open loop, so it gets real-time priority; it sleeps nearly all of the
+time. It also waits for locks that the client library's threads hold. One of those that was pushed aside while it held
+one, by a dozen busy threads of brokers, kept the pacer for up to 0.7 s; so they too go first, by a nice value.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from contextlib import suppress
 NICE = -10
 
 
-def raise_priority() -> str:
-    """The best that this process is allowed, in words for the record: real-time, a negative nice value, or normal."""
+def raise_process() -> str:
+    """Of the calling thread and of all that it, and they, start from now on; in words for the record."""
     with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-        return "SCHED_RR 1"
-    with suppress(OSError):
-        # Threads inherit a nice value, unless this flag is set.
-        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
         return f"nice {NICE}"
     return "normal"
+
+
+def raise_pacer() -> str | None:
+    """Of the calling thread alone; None where that is not allowed. A thread that it starts later is an ordinary one,
+    without the nice value: call it when the client has its threads."""
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        return "SCHED_RR 1"
+    return None

@@ -24,7 +24,7 @@ from typing import Literal
 
 from meshmark.errors import MeshmarkError
 from meshmark.load.clients import Client, ClientError
-from meshmark.load.priority import raise_priority
+from meshmark.load.priority import raise_pacer, raise_process
 from meshmark.worker_protocol import WorkerCommand, WorkerReport, WorkerSpec
 
 CONNECT_POLL_S = 0.005
@@ -86,8 +86,7 @@ class Worker:
     def __init__(self, spec: WorkerSpec, channel: Channel) -> None:
         self._spec = spec
         self._channel = channel
-        # Before the client exists: its own threads keep normal priority.
-        self._priority = raise_priority() if spec.schedule else ""
+        self._priority = raise_process()
         self._client = _client(spec)
         self._next_report_s = math.inf
         self._stopping = False
@@ -96,6 +95,8 @@ class Worker:
         try:
             with self._client:
                 self._connect()
+                if self._spec.schedule and (pacer := raise_pacer()):
+                    self._priority = f"{pacer}, the client's threads {self._priority}"
                 self._load()
         except ClientError as error:
             self._channel.send(self._report("error", error=error.kind, text=error.text))

@@ -105,11 +105,12 @@ def _round_seconds(scenario: Scenario, repeats: int) -> float:
     """On average: equal loads are measured from the second repeat on."""
     method = scenario.method
     trials = method.trials + len(method.equal_load) * (repeats - 1) / repeats
-    return (
-        _ROUND_SECONDS
-        + _warmup_seconds(method)
-        + trials * (method.settle_seconds + method.window_seconds + _TRIAL_SECONDS)
-    )
+    return _ROUND_SECONDS + _warmup_seconds(method) + trials * trial_seconds(method)
+
+
+def trial_seconds(method: Method) -> float:
+    """Of one trial, with what comes before and after its load."""
+    return method.settle_seconds + method.window_seconds + _TRIAL_SECONDS
 
 
 def _warmup_seconds(method: Method) -> float:

@@ -116,11 +116,15 @@ def test_the_bound_of_a_records_life_follows_from_the_settings(config: dict[str,
     assert message_timeout_s(config) == bound_s
 
 
-def statistics_text(time_us: int, requests: int, batches: list[int]) -> bytes:
+def statistics_text(time_us: int, requests: int, batches: list[int], state: str = "UP") -> bytes:
     window = {"batchcnt": {"cnt": len(batches), "sum": sum(batches)}, "batchsize": {"sum": 10 * sum(batches)}}
     times = {name: {"sum": 1_000 * len(batches), "cnt": 2} for name in ("int_latency", "outbuf_latency", "rtt")}
-    read = {"ts": time_us, "tx": requests, "tx_bytes": 100 * requests, "topics": {"t": window, "u": window}}
-    return json.dumps({**read, "brokers": {"one": times, "other": times}}).encode()
+    topic = {**window, "partitions": {"-1": {"leader": -1}, "0": {"leader": 1}, "1": {"leader": 2}}}
+    # Requests that were written in two parts each count twice in `tx`.
+    read = {"ts": time_us, "tx": 2 * requests, "tx_bytes": 100 * requests, "topics": {"t": topic, "u": topic}}
+    one = {"nodeid": 1, "state": "UP", "req": {"Produce": requests - 1}, **times}
+    other = {"nodeid": 2, "state": state, "req": {"Metadata": 1}, **times}
+    return json.dumps({**read, "brokers": {"one": one, "other": other}}).encode()
 
 
 def test_batches_are_windows_and_requests_are_cumulative() -> None:
@@ -132,6 +136,18 @@ def test_batches_are_windows_and_requests_are_cumulative() -> None:
     times = {f"{name}_s": 0.006 for name in ("queued", "sending", "answering")}
     counts = {"queued": 8, "sending": 8, "answering": 8}
     assert statistics.batches() == counted.model_copy(update={**times, **counts})
+
+
+def test_a_client_is_connected_when_it_reaches_the_leader_of_every_partition() -> None:
+    statistics, told = Statistics(), []
+    for text in (
+        json.dumps({"ts": 1, "tx_bytes": 0, "topics": {}, "brokers": {}}).encode(),
+        statistics_text(2, 1, [1], state="SSL_HANDSHAKE"),
+        statistics_text(3, 1, [1]),
+    ):
+        statistics.add(text)
+        told.append(statistics.connected)
+    assert told == [False, False, True]
 
 
 def test_batches_of_connections_add_up() -> None:

@@ -1,4 +1,4 @@
-"""The pacing thread's priority: what root gets, what is tried next, and that being refused is no error."""
+"""A load worker's priority: what root gets, and that being refused is no error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from meshmark.load.priority import NICE, raise_priority
+from meshmark.load.priority import NICE, raise_pacer, raise_process
 
 
 def alone(call: Callable[[], Any]) -> Any:
@@ -23,33 +23,24 @@ def refused(*_: Any) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_root_gets_real_time_for_the_pacing_thread_alone() -> None:
-    def look() -> tuple[str, int, int]:
-        told = raise_priority()
-        return told, os.sched_getscheduler(0), alone(lambda: os.sched_getscheduler(0))
+def test_root_gets_a_nice_value_for_all_threads_and_real_time_for_the_pacing_one_alone() -> None:
+    def look() -> tuple[str, str | None, int, list[int]]:
+        told, before = raise_process(), alone(lambda: os.getpriority(os.PRIO_PROCESS, 0))
+        paced, own = raise_pacer(), os.sched_getscheduler(0)
+        return told, paced, own, [before, alone(lambda: os.sched_getscheduler(0))]
 
-    told, own, of_a_thread_after_it = alone(look)
-    if told != "SCHED_RR 1":
-        pytest.skip(f"this kernel or container allows only {told}")
+    told, paced, own, (nice_of_a_thread, policy_of_a_later_one) = alone(look)
+    assert told == f"nice {NICE}"
+    assert nice_of_a_thread == NICE
+    if paced is None:
+        pytest.skip("this kernel or container allows no real-time priority")
+    assert paced == "SCHED_RR 1"
     assert own == os.SCHED_RR | os.SCHED_RESET_ON_FORK
-    assert of_a_thread_after_it == os.SCHED_OTHER
-
-
-def test_without_real_time_it_is_a_nice_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-
-    def only_normal(_: int, policy: int, __: os.sched_param) -> None:
-        if policy & os.SCHED_RR:
-            raise PermissionError
-        asked.append(policy)
-
-    monkeypatch.setattr(os, "sched_setscheduler", only_normal)
-    monkeypatch.setattr(os, "setpriority", lambda *given: asked.append(given[-1]))
-    assert raise_priority() == f"nice {NICE}"
-    assert asked == [os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, NICE]
+    assert policy_of_a_later_one == os.SCHED_OTHER
 
 
 def test_being_refused_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_setscheduler", refused)
     monkeypatch.setattr(os, "setpriority", refused)
-    assert raise_priority() == "normal"
+    assert raise_process() == "normal"
+    assert raise_pacer() is None

@@ -15,7 +15,9 @@ from meshmark.load.clients import ClientError, native
 from meshmark.plan import ConfigValue
 
 # Set by the worker itself, from the rest of its specification.
-RESERVED = frozenset({"bootstrap.servers", "client.id", "group.id", "statistics.interval.ms"})
+RESERVED = frozenset(
+    {"bootstrap.servers", "client.id", "group.id", "statistics.interval.ms", "enable.sparse.connections"}
+)
 # Waiting does not help against these; against a broker that is away it may.
 _HOPELESS = frozenset({"_AUTHENTICATION", "_SSL", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"})
 _METADATA_TIMEOUT_MS = 250

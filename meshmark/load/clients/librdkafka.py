@@ -101,6 +101,7 @@ class Producer:
         self._reader = native.MessageReader(READ_AT_ONCE)
         self._stack = ExitStack()
         self._connections: list[ProducerConnection] = []
+        self._source = random.Random(spec.seed)
         self._offering = False
         self._drained_at = 0.0
         self._offered = self._acknowledged = self._acknowledged_bytes = self._failed = self._unknown = 0
@@ -116,6 +117,8 @@ class Producer:
             "bootstrap.servers": spec.bootstrap_servers,
             "client.id": spec.name,
             "statistics.interval.ms": STATISTICS_INTERVAL_MS,
+            # Connections are made before there is something to send.
+            "enable.sparse.connections": False,
         }
         settings = merged(defaults, given, own)
         with ExitStack() as stack:
@@ -137,16 +140,15 @@ class Producer:
         self._stack.close()
 
     def ready(self) -> bool:
-        """All connections know all topics."""
-        source = random.Random(self._spec.seed)
+        """All connections know all topics, and reach all leaders: a TLS handshake is not to be in the load."""
         self._take_events()
         for place, connection in enumerate(self._connections):
-            topics = self._spec.topics_of(place)
-            if not (connection.known or connection.check_topics(topics, self._spec.partitions_per_topic)):
+            if connection.known:
+                continue
+            if not connection.check_topics(self._spec.topics_of(place), self._spec.partitions_per_topic):
                 return False
-        for connection in self._connections:
-            connection.set_route(source)
-        return True
+            connection.set_route(self._source)
+        return all(connection.statistics.connected for connection in self._connections)
 
     def last_error(self) -> ClientError | None:
         return next((c.last_error for c in self._connections if c.last_error), None)

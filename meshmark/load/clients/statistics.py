@@ -36,13 +36,24 @@ class Statistics:
 
     def __init__(self) -> None:
         self.as_of_s = 0.0  # machine's monotonic clock
+        self.connected = False  # to the leaders of all partitions that are known, of which there are some
         self._batches = self._records = self._batch_bytes = self._requests = self._request_bytes = 0
         self._queued, self._sending, self._answering = _Time("int_latency"), _Time("outbuf_latency"), _Time("rtt")
 
     def add(self, text: bytes) -> None:
         read = json.loads(text)
         self.as_of_s = read["ts"] / 1e6
-        self._requests, self._request_bytes = read["tx"], read["tx_bytes"]
+        self._request_bytes = read["tx_bytes"]
+        # Not `tx`, which counts a request once for each part in which it was written to the socket.
+        self._requests = sum(sum(broker["req"].values()) for broker in read["brokers"].values())
+        up = {broker["nodeid"] for broker in read["brokers"].values() if broker["state"] == "UP"}
+        leaders = {
+            partition["leader"]
+            for topic in read["topics"].values()
+            for number, partition in topic["partitions"].items()
+            if int(number) >= 0  # the one below is for records that have no partition yet
+        }
+        self.connected = bool(leaders) and leaders <= up
         for topic in read["topics"].values():
             self._batches += topic["batchcnt"]["cnt"]
             self._records += topic["batchcnt"]["sum"]

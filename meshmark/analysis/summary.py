@@ -18,6 +18,8 @@ from meshmark.analysis.model import (
     Interval,
     RepeatSummary,
     ScenarioSummary,
+    SelfTestSummary,
+    StopSummary,
     Summary,
     TrialSummary,
     Verdict,
@@ -54,8 +56,25 @@ def summarize(run: Run) -> Summary:
         rounds_planned=len(run.plan.order()),
         baseline=run.plan.baseline,
         environment=environment.ceilings(run.disk_probes, run.network_probes),
+        self_test=_self_test(run),
         scenarios=scenarios,
         warnings=warnings.of_run(run, scenarios),
+    )
+
+
+def _self_test(run: Run) -> SelfTestSummary | None:
+    tests = [data.self_tests[-1] for data in run.rounds if data.self_tests]
+    if not tests:
+        return None
+    last = tests[-1]
+    return SelfTestSummary(
+        round_index=last.round_index,
+        scenario=last.scenario,
+        rate_msg_s=last.rate_msg_s,
+        holds=last.holds,
+        conclusive=last.conclusive,
+        stops=tuple(StopSummary(**check.model_dump(by_alias=False), holds=check.holds) for check in last.checks),
+        contradictions=last.contradictions,
     )
 
 

@@ -127,6 +127,15 @@ def test_json_has_the_keys_that_were_promised_and_reads_back(whole: Path) -> Non
     assert Summary.model_validate(printed) == summary
 
 
+def test_the_self_test_of_the_generator_is_told_stop_by_stop(whole: Path) -> None:
+    told = summarize(load(whole)).self_test
+    assert told is not None
+    assert (told.round_index, told.holds, told.contradictions) == (1, True, ())
+    assert {stop.target for stop in told.stops} == {"load worker", "broker"}
+    for stop in told.stops:
+        assert stop.holds is (stop.low <= stop.counted <= stop.high)
+
+
 def test_the_environment_tells_what_sidecars_and_mtls_cost_plain_tcp(whole: Path) -> None:
     network = {(ceiling.path, ceiling.flows): ceiling for ceiling in summarize(load(whole)).environment.network}
     direct, mtls = network["direct", 1], network["sidecars-mtls", 1]

@@ -110,7 +110,11 @@ class Method(Model):
     equal_load: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.5,),
         max_length=16,
-        description="shares of the lowest scenario's ceiling at which all scenarios are measured from repeat 2 on",
+        description="shares of the lowest ceiling of all scenarios that share a baseline, at which all of them are "
+        "measured from repeat 2 on",
+    )
+    load_bytes_s: float | None = Field(
+        None, gt=0, le=1e11, description="payload bytes a second that one more trial of every round offers; null: none"
     )
 
 
@@ -128,6 +132,7 @@ class Scenario(Model):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
     data_plane: DataPlane
+    baseline: str = Field("", description="the scenario that its losses are relative to; empty: the plan's baseline")
     cluster: ClusterSpec = ClusterSpec()
     workload: Workload = Workload()
     method: Method = Method()
@@ -184,6 +189,15 @@ class Plan(Model):
 
     def scenario(self, name: str) -> Scenario:
         return next(scenario for scenario in self.scenarios if scenario.name == name)
+
+    def baseline_of(self, scenario: Scenario) -> str:
+        """The name of the scenario that it is compared with; its own where it is a baseline itself."""
+        return scenario.baseline or self.baseline
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Each once, in the order of the scenarios; they need not be among these."""
+        return tuple(dict.fromkeys(self.baseline_of(scenario) for scenario in self.scenarios))
 
     def order(self) -> tuple[Slot, ...]:
         """Rounds in the order they run: each repeat holds every scenario once, shuffled by the seed,

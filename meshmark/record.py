@@ -261,7 +261,7 @@ class Point(Model):
     outstanding: int
 
 
-Purpose = Literal["search", "equal-load"]
+Purpose = Literal["search", "equal-load", "fixed-load"]
 
 
 class Trial(Model):
@@ -273,7 +273,7 @@ class Trial(Model):
     repeat: int
     number: int = Field(description="from 1, within the round")
     purpose: Purpose
-    share: float | None = Field(None, description="of equal-load: of the lowest scenario's ceiling")
+    share: float | None = Field(None, description="of equal-load: of the lowest ceiling of its baseline's scenarios")
     phase: str = Field("", description="of search: bracket, refine or confirm")
     target: str = Field("", description="of search: the ceiling that it is to tell about")
     clients: int

@@ -31,10 +31,10 @@ def equal_loads(run: Run, scenario: Scenario) -> tuple[EqualLoad, ...]:
 
 
 def _at(run: Run, scenario: Scenario, share: float) -> EqualLoad | None:
-    own, baseline = _trials(run, scenario.name, share), _trials(run, run.plan.baseline, share)
+    own, base = _trials(run, scenario.name, share), run.plan.baseline_of(scenario)
     if not own:
         return None
-    against = {} if scenario.name == run.plan.baseline else baseline
+    against = {} if scenario.name == base else _trials(run, base, share)
     trials = list(own.values())
     cpus = run.started.host.cpus
     return EqualLoad(

@@ -185,9 +185,9 @@ class Change(Value):
 
 
 class EqualLoad(Value):
-    """Latency while all scenarios are offered the same rate."""
+    """Latency while all scenarios with the same baseline are offered the same rate."""
 
-    share: float = Field(description="of the lowest scenario's ceiling")
+    share: float = Field(description="of the lowest ceiling of all scenarios with the same baseline")
     offered_msg_s: float
     repeats_valid: int
     latency: LatencyFigures = Field(description="mean of the repeats' quantiles")
@@ -204,6 +204,7 @@ class ScenarioSummary(Figures):
 
     name: str
     data_plane: DataPlane
+    baseline: str = Field(description="the scenario that it is compared with; its own name: it is one")
     repeats_planned: int
     repeats_valid: int
     rate_interval: Interval | None = Field(description="of the ceiling, from the search over all repeats")
@@ -214,9 +215,7 @@ class ScenarioSummary(Figures):
     rate_spread: float | None = Field(
         description="(largest - smallest) / mean of the repeats' own ceilings; null below two"
     )
-    loss_vs_plain: float | None = Field(
-        description="1 - rate / rate of plan.baseline, paired by repeat; null: unknown"
-    )
+    loss_vs_plain: float | None = Field(description="1 - rate / rate of `baseline`, paired by repeat; null: unknown")
     loss_interval: Interval | None
     verdict: Verdict
     verdict_text: str
@@ -226,6 +225,60 @@ class ScenarioSummary(Figures):
     evidence: tuple[Evidence, ...] = Field(description="of every resource looked at, the mean of the repeats")
     ledger: tuple[LedgerLine, ...] = Field((), description="CPU by host, the mean of the repeats")
     repeats: tuple[RepeatSummary, ...]
+
+
+class Mean(Value):
+    """A mean over repeats."""
+
+    mean: float
+    interval: Interval | None = Field(description="null with fewer than two repeats")
+    repeats: int
+
+
+class AddedCpu(Value):
+    """CPU seconds per GB more than the baseline, paired by repeat; null without a pair."""
+
+    brokers: Mean | None
+    sidecars: Mean | None = Field(description="all of theirs, where the baseline has none")
+    clients: Mean | None
+    together: Mean | None = Field(description="of these three")
+
+
+class SensitivityPoint(Value):
+    """One value of a factor: a scenario against its baseline, both with the same workload. All but the loss is of the
+    trials at the fixed load."""
+
+    value: str = Field(description="of the factor, as a person would say it")
+    scenario: str
+    baseline: str
+    client: str = Field(description="of the producers: librdkafka or raw")
+    load_bytes_s: float | None = Field(description="payload that both were offered; null: the plan says none")
+    repeats: int = Field(description="in which both carried the load")
+    left_out: tuple[str, ...] = Field(description="trials at the load that do not count, and why")
+    loss: float | None = Field(description="1 - ceiling / ceiling of the baseline; null: unknown")
+    loss_interval: Interval | None
+    cpu_s_per_gb: CpuPerGb
+    baseline_cpu_s_per_gb: CpuPerGb
+    added_cpu_s_per_gb: AddedCpu
+    packets_per_mb: float | None
+    baseline_packets_per_mb: float | None
+    records_per_batch: float | None = Field(description="that resulted, with the data plane")
+    baseline_records_per_batch: float | None = Field(description="and with the baseline's")
+    bytes_per_batch: float | None = Field(description="with the data plane, compressed where that was asked for")
+    sidecar_memory_bytes: float | None = Field(description="resident, all sidecars, at the end of the window")
+    sidecar_connections: float | None = Field(description="open then, as all sidecars count those that come to them")
+
+
+class Sensitivity(Value):
+    """A sweep: what a data plane costs, by the value of one factor, all else the same."""
+
+    factor: str = Field(description="record size, batch fill, compression, connections")
+    data_plane: DataPlane
+    baseline_data_plane: DataPlane
+    points: tuple[SensitivityPoint, ...] = Field(description="from the least value to the largest")
+    memory_bytes_per_connection: Mean | None = Field(
+        description="of sidecars, from the fewest connections to the most; null where their number is not varied"
+    )
 
 
 class DiskCeiling(Value):
@@ -300,8 +353,9 @@ class Summary(Value):
     seconds: float | None
     rounds_done: int
     rounds_planned: int
-    baseline: str
+    baseline: str = Field(description="of the plan; scenarios may have their own")
     environment: Environment
     self_test: SelfTestSummary | None = Field(description="of the load generator, before the first trial")
     scenarios: tuple[ScenarioSummary, ...]
+    sensitivity: tuple[Sensitivity, ...] = Field(description="one for each factor that the plan varies; mostly none")
     warnings: tuple[str, ...]

@@ -25,8 +25,9 @@ from meshmark.analysis.model import (
     Verdict,
 )
 from meshmark.analysis.saturation import Ceiling, Saturation, TrialView
+from meshmark.analysis.sensitivity import sensitivities
 from meshmark.analysis.traffic import traffic
-from meshmark.plan import Plan, Scenario
+from meshmark.plan import Scenario
 from meshmark.record import Trial
 from meshmark.store import RoundData, Run
 from meshmark.units import percent
@@ -39,9 +40,9 @@ def summarize(run: Run) -> Summary:
     """Everything that can be said about a run, complete or not."""
     found = {scenario.name: _saturation(run, scenario) for scenario in run.plan.scenarios}
     repeats = {scenario.name: _repeats(run, scenario, found[scenario.name]) for scenario in run.plan.scenarios}
-    baseline = _rates(repeats.get(run.plan.baseline, ()))
+    rates = {name: _rates(repeats.get(name, ())) for name in run.plan.baselines}
     scenarios = tuple(
-        _scenario(run, scenario, repeats[scenario.name], found[scenario.name], baseline)
+        _scenario(run, scenario, repeats[scenario.name], found[scenario.name], rates[run.plan.baseline_of(scenario)])
         for scenario in run.plan.scenarios
     )
     done = sum(data.finished is not None for data in run.rounds)
@@ -58,6 +59,7 @@ def summarize(run: Run) -> Summary:
         environment=environment.ceilings(run.disk_probes, run.network_probes),
         self_test=_self_test(run),
         scenarios=scenarios,
+        sensitivity=sensitivities(run, scenarios),
         warnings=warnings.of_run(run, scenarios),
     )
 
@@ -184,8 +186,9 @@ def _scenario(
     valid = [repeat for repeat in repeats if repeat.valid]
     rates = _rates(valid)
     ceiling = _ceiling(found.ceilings[0])
-    ratio = None if scenario.name == run.plan.baseline else stats.ratio(rates, baseline)
-    verdict, text = _verdict(run.plan, scenario.name, rates, baseline, ratio)
+    base = run.plan.baseline_of(scenario)
+    ratio = None if scenario.name == base else stats.ratio(rates, baseline)
+    verdict, text = _verdict(base, scenario.name, rates, baseline, ratio)
     if ceiling.reason not in (None, _TOO_FEW) and valid and verdict != "baseline":
         verdict, text = "no ceiling", f"{ceiling.reason}: {ceiling.explained}"
     finished = next((data.finished for data in _of(run, scenario) if data.finished), None)
@@ -194,6 +197,7 @@ def _scenario(
     return ScenarioSummary(
         name=scenario.name,
         data_plane=scenario.data_plane,
+        baseline=base,
         repeats_planned=run.plan.repeats,
         repeats_valid=len(valid),
         rate_interval=ceiling.interval,
@@ -237,15 +241,15 @@ def _loss_interval(ratio: stats.Estimate | None) -> Interval | None:
 
 
 def _verdict(
-    plan: Plan, name: str, rates: dict[int, float], baseline: dict[int, float], ratio: stats.Estimate | None
+    base: str, name: str, rates: dict[int, float], baseline: dict[int, float], ratio: stats.Estimate | None
 ) -> tuple[Verdict, str]:
-    if name == plan.baseline:
+    if name == base:
         return "baseline", "what the others are compared with"
     if not rates:
         return "no data", "no valid trial"
     if ratio is None:
-        return "no data", f"nothing of {plan.baseline} in the same repeats to compare with" if baseline else (
-            f"nothing of {plan.baseline} to compare with"
+        return "no data", f"nothing of {base} in the same repeats to compare with" if baseline else (
+            f"nothing of {base} to compare with"
         )
     seen = _words(1 - ratio.mean)
     if ratio.low is None or ratio.high is None:

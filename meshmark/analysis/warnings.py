@@ -26,8 +26,9 @@ def _ending(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[str]:
     planned, begun = len(run.plan.order()), len(run.rounds)
     if begun < planned:
         yield f"{begun} of {planned} rounds were run; scenarios without enough repeats say 'cannot tell'"
-    if run.plan.baseline not in {scenario.name for scenario in scenarios}:
-        yield f"the baseline {run.plan.baseline} is not among the scenarios: losses cannot be given"
+    for name in run.plan.baselines:
+        if name not in {scenario.name for scenario in scenarios}:
+            yield f"the baseline {name} is not among the scenarios: losses cannot be given"
     if any(data.self_tests and not data.self_tests[-1].conclusive for data in run.rounds):
         yield "the self-test of the load generator is not conclusive: the load did not get over its stops in time"
     if not run.disk_probes and not run.network_probes:

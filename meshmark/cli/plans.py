@@ -93,8 +93,12 @@ def remarks(plan: Plan) -> list[str]:
     from meshmark.units import duration
 
     found = []
-    if plan.baseline not in [scenario.name for scenario in plan.scenarios]:
-        found.append(f"without the baseline scenario {plan.baseline} the loss of the others stays unknown")
+    names = [scenario.name for scenario in plan.scenarios]
+    found += [
+        f"without the baseline scenario {name} the loss of the others stays unknown"
+        for name in plan.baselines
+        if name not in names
+    ]
     if plan.repeats == 1:
         found.append("one repeat shows no spread, so no difference can be told from noise")
     needed = estimate_seconds(plan)

@@ -38,7 +38,8 @@ def run(
         bool, typer.Option("--full", help="10 long repeats; overrides the plan's durations and repeats.")
     ] = False,
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="SCENARIO", help="Run only this scenario; repeatable.")
+        list[str] | None,
+        typer.Option("--only", metavar="SCENARIO", help="Run only this scenario (* stands for anything); repeatable."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help=f"Where the record goes  [default: {RUNS}/PLAN-TIME]")

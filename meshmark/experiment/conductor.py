@@ -84,7 +84,7 @@ class _Conductor:
         self._durations: list[float] = []
         self._starts: dict[str, float] = {}
         self._trials: dict[str, list[Trial]] = {scenario.name: [] for scenario in plan.scenarios}
-        self._lowest_msg_s: float | None = None
+        self._lowest_msg_s: dict[str, float | None] = {}
 
     def play(self) -> None:
         deadline = self._clock.now() + self._plan.budget_seconds
@@ -202,10 +202,11 @@ class _Conductor:
 
     def _offers(self, scenario: Scenario, slot: Slot, until_s: float) -> Iterator[Offered]:
         """The trials of one round, each chosen when those before it are known."""
-        method, equal_loads = scenario.method, len(scenario.method.equal_load) if slot.repeat > 1 else 0
+        method = scenario.method
+        rest = (len(method.equal_load) if slot.repeat > 1 else 0) + (method.load_bytes_s is not None)
         number = 0
         for number in range(1, method.trials + 1):
-            if number > 1 and self._clock.now() + (1 + equal_loads) * trial_seconds(method) > until_s:
+            if number > 1 and self._clock.now() + (1 + rest) * trial_seconds(method) > until_s:
                 text = f"{number - 1} of {method.trials} trials of the search, so that all rounds fit into the budget"
                 self._tell("warning", f"{slot.scenario}, repeat {slot.repeat}", text)
                 break
@@ -215,29 +216,31 @@ class _Conductor:
             yield Offered(
                 number=number, purpose="search", rate_msg_s=offer.rate_msg_s, phase=offer.phase, target=offer.target
             )
-        if slot.repeat == 1:
+        if method.load_bytes_s is not None:
+            number += 1
+            rate_msg_s = method.load_bytes_s / scenario.workload.message_size
+            yield Offered(number=number, purpose="fixed-load", rate_msg_s=rate_msg_s)
+        if slot.repeat == 1 or not method.equal_load:
             return
         # Fixed once: a load is equal only if it is the same in every round.
-        self._lowest_msg_s = self._lowest_msg_s or self._lowest()
+        baseline = self._plan.baseline_of(scenario)
+        lowest_msg_s = self._lowest_msg_s[baseline] = self._lowest_msg_s.get(baseline) or self._lowest(baseline)
         for place, share in enumerate(method.equal_load, start=1):
-            if self._lowest_msg_s is not None:
+            if lowest_msg_s is not None:
                 yield Offered(
-                    number=number + place,
-                    purpose="equal-load",
-                    rate_msg_s=share * self._lowest_msg_s,
-                    share=share,
+                    number=number + place, purpose="equal-load", rate_msg_s=share * lowest_msg_s, share=share
                 )
 
-    def _lowest(self) -> float | None:
-        lowest = ceilings.lowest_msg_s(
-            [self._search(scenario) for scenario in self._plan.scenarios if scenario.name in self._starts]
-        )
+    def _lowest(self, baseline: str) -> float | None:
+        alike = [scenario for scenario in self._plan.scenarios if self._plan.baseline_of(scenario) == baseline]
+        lowest = ceilings.lowest_msg_s([self._search(scenario) for scenario in alike if scenario.name in self._starts])
         if lowest is None:
             self._tell("warning", "equal load", "not measured: a scenario has no valid trial yet")
         return lowest
 
     def _try(self, bench: Bench, offered: Offered, name: str, broken: tuple[Proof, ...]) -> None:
-        what = f"search, {offered.phase}" if offered.share is None else f"equal load, {percent(offered.share)}"
+        what = f"search, {offered.phase}" if offered.purpose == "search" else offered.purpose.replace("-", " ")
+        what += f", {percent(offered.share)}" if offered.share is not None else ""
         self._tell("info", name, f"{what}: {rate_msg_s(offered.rate_msg_s)} msg/s offered")
         trial = measure(bench, offered)
         if broken:

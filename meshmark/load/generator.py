@@ -29,7 +29,7 @@ from meshmark.clock import Clock
 from meshmark.cluster import Cluster, Process, TopicLayout
 from meshmark.errors import ComponentFailed, InstrumentFault, LoadError
 from meshmark.load.mark import Mark, summed
-from meshmark.load.settings import DRAIN_S, message_timeout_s
+from meshmark.load.settings import DRAIN_S, connect_timeout_s, message_timeout_s
 from meshmark.pacer import Arrivals, Constant, PacerSpec
 from meshmark.plan import Workload
 from meshmark.record import LoadInterval
@@ -38,7 +38,8 @@ from meshmark.worker_protocol import Payload, Schedule, WorkerCommand, WorkerRep
 __all__ = ["Load", "Mark", "Spawner", "consumer_specs", "load", "producer_spec"]
 
 WORKER_ARGV = ("python", "-m", "meshmark.load.worker")
-READY_TIMEOUT_S = 60.0
+# Beyond what a worker takes to say itself that it cannot connect.
+READY_MARGIN_S = 30.0
 ANSWER_TIMEOUT_S = 15.0
 # Beyond the bound that the client settings give: the last statistics, and closing the connections.
 FINISH_MARGIN_S = 20.0
@@ -182,7 +183,7 @@ class Load:
     """The workers of one load; made by `load`."""
 
     def __init__(
-        self, testbed: Spawner, clock: Clock, stack: ExitStack, ready_timeout_s: float, argv: Sequence[str]
+        self, testbed: Spawner, clock: Clock, stack: ExitStack, ready_timeout_s: float | None, argv: Sequence[str]
     ) -> None:
         self._testbed = testbed
         self._clock = clock
@@ -199,7 +200,7 @@ class Load:
         """More workers, placed on the client hosts in turn; returns when they are ready. Load that has started
         is joined at once."""
         added = [self._spawn(spec, len(self._workers) + place) for place, spec in enumerate(specs)]
-        self._await(added, "ready", 0, lambda worker: self._ready_timeout_s)
+        self._await(added, "ready", 0, self._ready_s)
         self._workers += added
         if self._started:
             self._begin(added)
@@ -254,6 +255,10 @@ class Load:
                 worker.tell(WorkerCommand(command="stop", until_s=until_s))
             self._await(running, "finished", 0, _finish_timeout_s)
         return self._sum([(worker.spec, worker.latest) for worker in self._workers])
+
+    def _ready_s(self, worker: _Worker) -> float:
+        bound_s = connect_timeout_s(worker.spec.connections) + READY_MARGIN_S
+        return bound_s if self._ready_timeout_s is None else self._ready_timeout_s
 
     def _of(self, role: str) -> list[_Worker]:
         return [worker for worker in self._workers if worker.spec.role == role]
@@ -319,7 +324,7 @@ def load(
     specs: Sequence[WorkerSpec],
     clock: Clock,
     *,
-    ready_timeout_s: float = READY_TIMEOUT_S,
+    ready_timeout_s: float | None = None,
     argv: Sequence[str] = WORKER_ARGV,
 ) -> Iterator[Load]:
     """Workers for `specs`, connected and ready, nothing offered yet. `argv` starts one.

@@ -17,12 +17,20 @@ TICK_S = 0.005
 OPEN_LOOP_TICK_S = 0.002
 # librdkafka's own default, five minutes, would let a run with a dead broker hang for that long at its end.
 MESSAGE_TIMEOUT_MS = 30_000
+# Until a worker is connected, and what each of its connections may take: three TLS handshakes on two cores that
+# brokers share (measured: 1,000 producers through sidecars with mTLS to three brokers, 15 to 45 s).
+_CONNECT_S, _CONNECT_EACH_S = 30.0, 0.06
 # How long a consumer goes on after `stop` to reach the end offsets of that moment.
 DRAIN_S = 30.0
 # A batch takes at most one in so many of a connection's places, so that several partitions are in flight.
 QUEUE_SHARE = 8
 # Aliases of one setting; the first one that is given counts.
 _MESSAGE_TIMEOUT_KEYS = ("message.timeout.ms", "delivery.timeout.ms")
+
+
+def connect_timeout_s(connections: int) -> float:
+    """After this time a worker with so many of them gives up."""
+    return _CONNECT_S + _CONNECT_EACH_S * connections
 
 
 def message_timeout_key(config: Mapping[str, ConfigValue]) -> str | None:

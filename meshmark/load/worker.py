@@ -25,10 +25,11 @@ from typing import Literal
 from meshmark.errors import MeshmarkError
 from meshmark.load.clients import Client, ClientError
 from meshmark.load.priority import raise_pacer, raise_process
+from meshmark.load.settings import connect_timeout_s
 from meshmark.worker_protocol import WorkerCommand, WorkerReport, WorkerSpec
 
 CONNECT_POLL_S = 0.005
-CONNECT_TIMEOUT_S = 30.0
+SPEC_TIMEOUT_S = 30.0
 
 
 class InputClosed(Exception):
@@ -103,12 +104,12 @@ class Worker:
             raise
 
     def _connect(self) -> None:
-        begun = monotonic()
+        begun, most_s = monotonic(), connect_timeout_s(self._spec.connections)
         while not self._client.ready():
             self._channel.wait(CONNECT_POLL_S)
-            if monotonic() > begun + CONNECT_TIMEOUT_S:
+            if monotonic() > begun + most_s:
                 last = self._client.last_error()
-                text = f"not connected to {self._spec.bootstrap_servers} within {CONNECT_TIMEOUT_S:.0f} s"
+                text = f"not connected to {self._spec.bootstrap_servers} within {most_s:.0f} s"
                 raise ClientError(last.kind if last else "_TIMED_OUT", f"{text}: {last.text}" if last else text)
         self._channel.send(self._report("ready"))
 
@@ -210,7 +211,7 @@ def raise_file_limit() -> None:
 
 def _read_spec(channel: Channel) -> WorkerSpec:
     while (line := channel.line()) is None:
-        channel.wait(CONNECT_TIMEOUT_S)
+        channel.wait(SPEC_TIMEOUT_S)
     return WorkerSpec.model_validate_json(line)
 
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -79,7 +81,7 @@ def _budget(plan: Plan, level: Effort) -> float:
     if level == "full":
         return min(float(round(estimate_seconds(plan) * _FULL_MARGIN)), 86_400.0)
     least, per_scenario = _BUDGET_SECONDS[level]
-    return max(least, per_scenario * len(plan.scenarios))
+    return max(least, per_scenario * len(plan.scenarios), float(math.ceil(estimate_seconds(plan))))
 
 
 def _hurried(scenario: Scenario, values: dict[str, Any]) -> Scenario:
@@ -104,7 +106,7 @@ def _environment_seconds(plan: Plan) -> float:
 def _round_seconds(scenario: Scenario, repeats: int) -> float:
     """On average: equal loads are measured from the second repeat on."""
     method = scenario.method
-    trials = method.trials + len(method.equal_load) * (repeats - 1) / repeats
+    trials = method.trials + len(method.equal_load) * (repeats - 1) / repeats + (method.load_bytes_s is not None)
     return _ROUND_SECONDS + _warmup_seconds(method) + trials * trial_seconds(method)
 
 
@@ -119,10 +121,10 @@ def _warmup_seconds(method: Method) -> float:
 
 
 def select(plan: Plan, only: Sequence[str]) -> Plan:
-    """The plan with only these scenarios, in its own order; all of them if none is named. Without the baseline
-    among them, losses stay unknown."""
+    """The plan with only these scenarios, in its own order; all of them if none is named. `*` stands for anything.
+    A baseline that a scenario itself names comes with it; without the plan's among them, losses stay unknown."""
     names = [scenario.name for scenario in plan.scenarios]
-    unknown = [name for name in only if name not in names]
+    unknown = [name for name in only if not fnmatch.filter(names, name)]
     if unknown:
         guesses = ", ".join(f"{name}{did_you_mean(name, names)}" for name in unknown)
         raise UsageError(
@@ -130,6 +132,8 @@ def select(plan: Plan, only: Sequence[str]) -> Plan:
         )
     if not only:
         return plan
+    named = {name for each in only for name in fnmatch.filter(names, each)}
+    kept = named | {scenario.baseline for scenario in plan.scenarios if scenario.name in named}
     return plan.model_copy(
-        update={"scenarios": tuple(scenario for scenario in plan.scenarios if scenario.name in only)}
+        update={"scenarios": tuple(scenario for scenario in plan.scenarios if scenario.name in kept)}
     )

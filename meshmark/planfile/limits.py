@@ -165,11 +165,16 @@ def _twice(scenarios: Sequence[Node]) -> list[Problem]:
 
 def _baseline(plan: Node, scenarios: Sequence[Node], bad: set[str]) -> list[Problem]:
     """A baseline that is named must exist; one that is only the default may be absent, and losses are then unknown."""
-    node = plan.items().get("baseline")
     names = list(dict.fromkeys(str(name) for name, _ in _names(scenarios)))
-    if node is None or not names or node.key in bad or node.value in names:
-        return []
-    text = (
-        f"no scenario is named {node.value}{did_you_mean(str(node.value), names)}; must be one of {', '.join(names)}"
-    )
-    return [Problem(node.at or START, node.key, text)]
+    said = [each.items().get("baseline") for each in (plan, *scenarios)]
+    wrong = [node for node in said if node is not None and node.key not in bad and node.value not in ("", *names)]
+    return [
+        Problem(
+            node.at or START,
+            node.key,
+            f"no scenario is named {node.value}{did_you_mean(str(node.value), names)}; must be one of "
+            f"{', '.join(names)}",
+        )
+        for node in wrong
+        if names
+    ]

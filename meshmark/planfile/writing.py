@@ -20,6 +20,9 @@ def dump(plan: Plan) -> str:
     """The plan as a YAML file."""
     values: dict[str, Any] = plan.model_dump(mode="json")
     scenarios: list[dict[str, Any]] = values.pop("scenarios")
+    for scenario in scenarios:
+        if not scenario["baseline"]:
+            del scenario["baseline"]
     for key in _SHARED:
         if all(scenario[key] == scenarios[0][key] for scenario in scenarios):
             values[key] = scenarios[0][key]

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, hops, sections, view
+from meshmark.report import accounts, hops, sections, sensitivity, view
 from meshmark.store import Run
 
 _TEMPLATES = jinja2.Environment(
@@ -35,6 +35,7 @@ def html(run: Run, summary: Summary) -> str:
         answer=[view.carried(summary), view.cost(summary)],
         latency=[grid for grid in (view.service_levels(summary), view.equal_load(summary)) if grid],
         hops=hops.hops(summary),
+        sensitivity=sensitivity.figures(summary),
         figures=sections.answer_figures(summary),
         environment=sections.environment(summary),
         evidence=sections.evidence(summary),

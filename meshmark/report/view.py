@@ -110,28 +110,47 @@ def status(summary: Summary) -> str:
 
 def headline(summary: Summary) -> str:
     """The answer in one or two sentences."""
-    base = summary.baseline
-    others = [each for each in summary.scenarios if each.name != base]
+    bases = list(dict.fromkeys(each.baseline for each in summary.scenarios))
+    others = [each for each in summary.scenarios if each.name != each.baseline]
+    if len(bases) > 1:
+        return _headline_of_several(others)
+    base = bases[0] if bases else summary.baseline
     if not any(each.repeats_valid for each in summary.scenarios):
         return "No scenario has a valid measurement: this run answers nothing."
     if not any(each.name == base and each.repeats_valid for each in summary.scenarios):
         return f"{base} has no valid measurement, so nothing can be compared with it."
     if not others:
         return f"Only {base} was measured: there is nothing to compare it with."
-    said: list[tuple[Verdict, str]] = [
-        ("slower", "{} carried less than {base}"),
-        ("faster", "{} carried more than {base}"),
-        ("cannot tell", "for {} this run cannot tell a difference from {base}"),
-        ("no ceiling", "{} has no ceiling that this run could tell"),
-        ("no data", "{} gave no valid measurement"),
-    ]
     parts = [
         sentence.format(listing(names), base=base)
-        for verdict, sentence in said
+        for verdict, sentence in _SAID
         if (names := [_with_loss(each, verdict) for each in others if each.verdict == verdict])
     ]
     text = "; ".join(parts) + "."
     return text[:1].upper() + text[1:] if text.startswith("for ") else text
+
+
+_SAID: list[tuple[Verdict, str]] = [
+    ("slower", "{} carried less than {base}"),
+    ("faster", "{} carried more than {base}"),
+    ("cannot tell", "for {} this run cannot tell a difference from {base}"),
+    ("no ceiling", "{} has no ceiling that this run could tell"),
+    ("no data", "{} gave no valid measurement"),
+]
+
+
+def _headline_of_several(others: Sequence[ScenarioSummary]) -> str:
+    """Of setups that are compared with different ones: how many, and between which losses."""
+    parts = []
+    for verdict, sentence in _SAID:
+        losses = [abs(each.loss_vs_plain or 0.0) for each in others if each.verdict == verdict]
+        if losses:
+            parts.append(sentence.format(len(losses), base="their baselines"))
+        if losses and verdict in ("slower", "faster"):
+            parts[-1] += f" (by {percent(min(losses))} to {percent(max(losses))})"
+    if not parts:
+        return "Only baselines were measured: there is nothing to compare them with."
+    return f"Of {count(others, 'setup')} with baselines of their own, {'; '.join(parts)}."
 
 
 def _with_loss(scenario: ScenarioSummary, verdict: Verdict) -> str:
@@ -167,7 +186,7 @@ def carried(summary: Summary) -> Grid:
     """The source document's table: what each scenario carried, and what that is against the baseline."""
     rows = summary.scenarios
     per_broker = "MB/s per broker"
-    against = f"loss against {summary.baseline if len(summary.baseline) < 20 else 'baseline'}"
+    against = f"loss against {_baseline(summary)}"
     return Grid(
         title="What each setup carried",
         columns=(
@@ -191,6 +210,13 @@ def carried(summary: Summary) -> Grid:
         note="Messages/s: the highest rate that most trials carry without a growing backlog. The loss compares "
         "ceilings of the same repeat, so it need not be the quotient of two rows.",
     )
+
+
+def _baseline(summary: Summary) -> str:
+    """Its name, where all scenarios have the same one and a heading has room for it."""
+    names = {row.baseline for row in summary.scenarios} or {summary.baseline}
+    name = names.pop()
+    return "baseline" if names or len(name) >= 20 else name
 
 
 def ceiling(row: ScenarioSummary) -> str:
@@ -226,7 +252,7 @@ def equal_load(summary: Summary) -> Grid | None:
     rows = [(row, each) for row in summary.scenarios for each in row.equal_loads]
     if not rows:
         return None
-    added = f"added to {summary.baseline}, ms"
+    added = f"added to {_baseline(summary)}, ms"
     rates = sorted({(each.share, each.offered_msg_s) for _, each in rows})
     said = listing([f"{rate_msg_s(rate)} msg/s ({percent(share)} of the lowest ceiling)" for share, rate in rates])
     return Grid(
@@ -377,13 +403,12 @@ def verdicts(summary: Summary) -> list[str]:
 
 def unlike(summary: Summary) -> list[str]:
     """What differs between scenarios besides the data plane, so that they are not compared like for like."""
-    base = next((each for each in summary.scenarios if each.name == summary.baseline), None)
-    if base is None:
-        return []
+    measured = {each.name: each for each in summary.scenarios}
     asked = {each.name: each for each in summary.plan.scenarios}
     found: list[str] = []
     for row in summary.scenarios:
-        if row is base or not row.repeats_valid or not base.repeats_valid:
+        base = measured.get(row.baseline)
+        if base is None or row is base or not row.repeats_valid or not base.repeats_valid:
             continue
         if row.name in asked and base.name in asked:
             found += settings_apart(asked[base.name], asked[row.name])

@@ -23,6 +23,7 @@ from kio.static.primitive import i32, i64
 
 from meshmark.histogram import Histogram
 from meshmark.load.clients import ClientError, raw
+from meshmark.load.clients.raw_lane import Lane
 from meshmark.load.clients.raw_wire import Address, Layout
 from meshmark.load.recorder import Recorder
 from meshmark.load.settings import OPEN_LOOP_TICK_S
@@ -302,6 +303,31 @@ def test_lanes_have_even_shares(brokers: Brokers) -> None:
         shares = [lane.outstanding for lane in made._lanes]
     assert sum(shares) == 295
     assert max(shares) - min(shares) <= 1
+
+
+def test_a_pass_looks_only_at_connections_that_have_something_to_send(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[object] = []
+    send = raw.RawProducer._send
+
+    def counted(made: raw.RawProducer, lane: Lane, now_ns: int, now_ms: int) -> None:
+        looked.append(lane)
+        send(made, lane, now_ns, now_ms)
+
+    monkeypatch.setattr(raw.RawProducer, "_send", counted)
+    clock = Clock()
+    with producer(clock, connections=300) as made:
+        for step in range(1, 101):
+            at(clock, made, step)
+        assert made.totals().outstanding == 101
+        assert len(looked) <= 100 * 10, "one new lane a pass, each for 5 ms of linger"
+        made.stop(0.0)
+        settle(clock, made, brokers)
+        assert made.totals().acknowledged == 101
+        looked.clear()
+        made.serve()
+        assert looked == []
 
 
 @pytest.mark.parametrize(

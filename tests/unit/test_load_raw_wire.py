@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import socket
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from kio.static.primitive import i32, i64
 from meshmark.load.clients import ClientError
 from meshmark.load.clients.raw_batch import Batches, records_within
 from meshmark.load.clients.raw_settings import read_settings
-from meshmark.load.clients.raw_wire import NO_ERROR, Target, error_name, surely_not_stored
+from meshmark.load.clients.raw_wire import NO_ERROR, Access, Target, connect, error_name, surely_not_stored
 from meshmark.worker_protocol import WorkerSpec
 
 STAMP = 77
@@ -206,3 +208,20 @@ def test_a_setting_that_cannot_be_is_named(config: dict[str, Any], said: str) ->
     with pytest.raises(ClientError, match=said) as caught:
         read_settings(spec(**config))
     assert caught.value.kind == "configuration"
+
+
+def test_a_connection_counts_once_the_broker_has_answered_on_it() -> None:
+    """A proxy takes connections before it has any to the broker."""
+    access = Access("c", tls=None, credentials=None, timeout_s=0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TimeoutError):
+        connect(silent.getsockname()[:2], access)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        made = pool.submit(connect, server.getsockname()[:2], access)
+        peer, _ = server.accept()
+        with peer:
+            (size,) = struct.unpack(">i", peer.recv(4))
+            asked = peer.recv(size)
+            assert struct.unpack_from(">hh", asked) == (18, 0), "ApiVersions 0"
+            answer = asked[4:8] + struct.pack(">hi", 0, 0)
+            peer.sendall(struct.pack(">i", len(answer)) + answer)
+            made.result().close()

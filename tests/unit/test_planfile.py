@@ -31,7 +31,8 @@ def problems(text: str) -> list[str]:
 def test_built_in_plans_read_back_from_what_is_shown_of_them(name: str) -> None:
     plan = planfile.builtin(name)
     assert plan.name == name
-    assert [scenario.data_plane for scenario in plan.scenarios] == list(DataPlane)
+    if name != "sensitivity":
+        assert [scenario.data_plane for scenario in plan.scenarios] == list(DataPlane)
     assert planfile.loads(planfile.dump(plan), "shown") == plan
 
 
@@ -294,7 +295,8 @@ def test_the_schema_refuses_what_the_code_refuses(bad: dict[str, object]) -> Non
 def test_the_built_in_plans_fit_their_time(level: planfile.Effort, limit_s: float) -> None:
     for name in planfile.builtin_names():
         plan = planfile.effort(planfile.builtin(name), level)
-        assert planfile.estimate_seconds(plan) <= plan.budget_seconds < limit_s
+        assert planfile.estimate_seconds(plan) <= plan.budget_seconds
+        assert plan.budget_seconds < limit_s or name == "sensitivity"
 
 
 def test_quick_and_full_win_over_the_plan_and_default_does_not() -> None:

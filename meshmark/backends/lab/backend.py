@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -32,6 +33,8 @@ from meshmark.kafka.properties import Node, broker_properties, reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
 from meshmark.record import HostFacts, Versions
 
+SPARE_FILES = 500
+RDKAFKA_FILES = 4
 LOG_BUDGET_BYTES = 30_000_000_000
 """Of a cluster without a plan (`up`); a plan says its own."""
 
@@ -107,6 +110,8 @@ class LabBackend:
             )
         if any(scenario.cluster.storage == "image" for scenario in plan.scenarios):
             require_images()
+        for scenario in plan.scenarios:
+            _check_open_files(scenario)
         self._check_room(plan)
         self._log_budget_bytes = plan.log_budget_bytes
         distribution.envoy_version()  # runs it once, so that one that cannot run is known now
@@ -171,6 +176,21 @@ class LabBackend:
                 "are available",
                 hint="Lower heapBytes or the number of brokers in the plan, or end what else uses memory.",
             )
+
+
+def _check_open_files(scenario: Scenario) -> None:
+    """Of the process that needs most of them: the load worker, or the client's sidecar, which has two sockets for each
+    connection. librdkafka has a few files for each connection besides (measured: 4)."""
+    work, brokers = scenario.workload, scenario.cluster.brokers
+    connections = work.workers * brokers
+    needed = SPARE_FILES + max(2 * connections, (RDKAFKA_FILES if work.client == "librdkafka" else 1) * connections)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and needed > most:
+        raise MissingRequirement(
+            f"scenario {scenario.name}: {work.workers:,} producers with {brokers} brokers need up to {needed:,} open "
+            f"files in one process; {most:,} are allowed",
+            hint="Raise the hard limit (`ulimit -Hn`, as root), or lower workers in the plan.",
+        )
 
 
 def _archive_key(spec: ClusterSpec) -> str:

@@ -7,6 +7,7 @@ and locks would matter; the standard library only, for a quick start.
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -30,6 +31,9 @@ def main() -> None:
     # Python ignores these; an ignored signal stays ignored across exec, and the command expects the default.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
+    # A sidecar needs two open files for each connection; Envoy, unlike a JVM, does not raise its own limit.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         os.execvp(command[0], command)
     except OSError as error:

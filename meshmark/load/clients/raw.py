@@ -62,6 +62,10 @@ class RawProducer:
         self._spec = spec
         self._targets: list[Target] = []
         self._lanes: list[Lane] = []
+        self._active: dict[Lane, None] = {}
+        """Those with anything to send: of a thousand connections few, and a pass costs as many."""
+        self._outstanding = 0
+        """Of all lanes together."""
         self._nodes: dict[int, Address] = {}
         self._by_descriptor: dict[int, tuple[Lane, int]] = {}
         self._attempts: dict[tuple[int, Address], Attempt[socket.socket]] = {}
@@ -122,7 +126,7 @@ class RawProducer:
             self._agenda.close(self._until_ns)
 
     def serve(self) -> None:
-        self._receive(_IDLE_S if self._agenda is None and self._outstanding() else 0)
+        self._receive(_IDLE_S if self._agenda is None and self._outstanding else 0)
         now_ns = self.recorder.now_ns()
         looked_ns, self._looked_ns = self._looked_ns, now_ns
         if self._agenda:
@@ -130,8 +134,10 @@ class RawProducer:
         elif self._offering:
             self._fill(now_ns)
         now_ms = round(time() * 1e3)
-        for lane in self._lanes:
+        for lane in list(self._active):
             self._send(lane, now_ns, now_ms)
+            if not lane.busy and not any(link.unsent for link in lane.links.values()):
+                del self._active[lane]
         if now_ns - self._kept_ns >= _UPKEEP_NS:
             self._kept_ns = now_ns
             self._keep_up(now_ns)
@@ -139,14 +145,14 @@ class RawProducer:
     def pause_s(self) -> float:
         """Until the next pass: a tick after the last one began, or when a record comes due if nothing is under way."""
         now_ns = self.recorder.now_ns()
-        if self._held() or self._outstanding():
+        if self._held() or self._outstanding:
             return (self._looked_ns + _TICK_NS - now_ns) / 1e9
         due_ns = self._agenda.next_ns() if self._agenda else None
         return TICK_S if due_ns is None else min(TICK_S, (due_ns - now_ns) / 1e9)
 
     def done(self) -> bool:
         to_come = self._agenda is not None and self._agenda.next_ns() is not None
-        return not (to_come or self._held() or self._outstanding())
+        return not (to_come or self._held() or self._outstanding)
 
     def notes(self) -> str:
         return f"{self._backwards} batches were stored at offsets given before" if self._backwards else ""
@@ -160,7 +166,7 @@ class RawProducer:
             acknowledged=self._acknowledged,
             failed=self._failed,
             unknown=self._unknown,
-            outstanding=self._outstanding() + self._held(),
+            outstanding=self._outstanding + self._held(),
             acknowledged_bytes=self._acknowledged * self._spec.message_size,
             negative=self.recorder.negative,
             errors=dict(self._errors),
@@ -179,13 +185,11 @@ class RawProducer:
     def _held(self) -> int:
         return self._agenda.held if self._agenda else 0
 
-    def _outstanding(self) -> int:
-        return sum(lane.outstanding for lane in self._lanes)
-
     def _fill(self, now_ns: int) -> None:
         for lane in self._lanes:
             while lane.room >= self._most:
                 lane.accept(self._closed_loop, now_ns)
+                self._take_up(lane, self._most)
                 self._offered += self._most
 
     def _hand_over(self, agenda: Agenda, looked_ns: int, now_ns: int) -> None:
@@ -196,10 +200,20 @@ class RawProducer:
             if lane is None:
                 break
             lane.accept(intended_ns, now_ns)
+            self._take_up(lane, len(intended_ns))
             agenda.take(len(intended_ns))
             self.recorder.handed_over(intended_ns, looked_ns, now_ns)
         if agenda.held and self._until_ns is not None and now_ns >= self._until_ns:
             self._fail(NOT_ACCEPTED, agenda.drop())
+
+    def _take_up(self, lane: Lane, count: int) -> None:
+        self._active[lane] = None
+        self._outstanding += count
+
+    def _let_go(self, lane: Lane, count: int) -> None:
+        """Records that were under way are resolved, whatever became of them."""
+        lane.outstanding -= count
+        self._outstanding -= count
 
     def _next_with_room(self, count: int) -> Lane | None:
         lanes = self._lanes
@@ -266,7 +280,7 @@ class RawProducer:
     def _resolve(self, lane: Lane, link: Link, request: Request, frame: bytes) -> None:
         code, offset = request.target.answer(frame)
         count = request.count
-        lane.outstanding -= count
+        self._let_go(lane, count)
         if code == NO_ERROR:
             self._acknowledge(request, count)
             self._backwards += offset < link.stored.get(request.number, 0)
@@ -302,7 +316,7 @@ class RawProducer:
         del self._by_descriptor[link.fileno()]
         link.close()
         lost = sum(request.count for request in link.under_way)
-        lane.outstanding -= lost
+        self._let_go(lane, lost)
         self._lose("_TRANSPORT", lost)
         self._note(ClientError("_TRANSPORT", f"connection to node {node}: {error}"))
 
@@ -319,12 +333,14 @@ class RawProducer:
     def _keep_up(self, now_ns: int) -> None:
         """What need not be done in every pass: time-outs, metadata, connections."""
         before_ns = now_ns - self._settings.message_timeout_ns
-        for lane in self._lanes:
-            self._fail(TIMED_OUT, lane.give_up(before_ns))
+        for lane in [lane for lane in self._lanes if lane.outstanding]:
+            dropped = lane.give_up(before_ns)
+            self._outstanding -= dropped
+            self._fail(TIMED_OUT, dropped)
             for link in lane.links.values():
                 for request in link.under_way:
                     if request.count and request.taken_ns < before_ns:
-                        lane.outstanding -= request.count
+                        self._let_go(lane, request.count)
                         self._lose(TIMED_OUT, request.count)
                         request.count = 0
                         self._stale = True

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from kio.schema.api_versions.v0 import ApiVersionsRequest
 from kio.schema.errors import ErrorCode
 from kio.schema.metadata.v7 import MetadataRequest, MetadataResponse
 from kio.schema.metadata.v7.request import MetadataRequestTopic
@@ -113,7 +114,8 @@ class Access:
 
 
 def connect(address: Address, access: Access) -> socket.socket:
-    """Blocking, authenticated. Raises OSError or ClientError."""
+    """Blocking, authenticated, and answered once: a connection through a proxy is open before it has reached the
+    broker. Raises OSError or ClientError."""
     made = socket.create_connection(address, timeout=access.timeout_s)
     try:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -121,6 +123,7 @@ def connect(address: Address, access: Access) -> socket.socket:
             made = access.tls.wrap_socket(made, server_hostname=address[0])
         if access.credentials is not None:
             _authenticate(made, access)
+        _ask(made, access.client_id, ApiVersionsRequest())
     except ssl.SSLError as error:
         made.close()
         raise ClientError("_SSL", str(error)) from None
@@ -169,7 +172,12 @@ def _authenticate(made: socket.socket, access: Access) -> None:
 
 
 def _exchange(made: socket.socket, client_id: str, request: Any, answer: Any) -> Any:
-    """One request and its answer, of versions without tagged fields."""
+    entity, _ = entity_reader(answer)(_ask(made, client_id, request), _LENGTH.size)
+    return entity
+
+
+def _ask(made: socket.socket, client_id: str, request: Any) -> bytes:
+    """One request and its answer, correlation first, of versions without tagged fields."""
     said = io.BytesIO()
     header = RequestHeader(
         request_api_key=request.__api_key__,
@@ -182,8 +190,7 @@ def _exchange(made: socket.socket, client_id: str, request: Any, answer: Any) ->
     body = said.getvalue()
     made.sendall(_LENGTH.pack(len(body)) + body)
     (size,) = _LENGTH.unpack(_exactly(made, _LENGTH.size))
-    entity, _ = entity_reader(answer)(_exactly(made, size), _LENGTH.size)
-    return entity
+    return _exactly(made, size)
 
 
 def _exactly(made: socket.socket, count: int) -> bytes:

@@ -1,0 +1,149 @@
+"""How the price depends on the workload: a table for each sweep, and its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meshmark.analysis.model import CpuPerGb, Mean, Sensitivity, SensitivityPoint, Summary
+from meshmark.report import charts, view
+from meshmark.report.sections import Figure
+from meshmark.report.view import Column, Grid, number_column, text_column
+from meshmark.units import MB, UNKNOWN, column, number
+
+CANNOT_TELL = "cannot tell"
+
+
+def figures(summary: Summary) -> list[Figure]:
+    """One for each sweep: bars of what CPU a GB takes without the data plane, and what it adds."""
+    return [
+        Figure(
+            title=_title(each),
+            picture=charts.bars([point.value for point in each.points], _bars(each)),
+            caption="CPU seconds per GB acknowledged at the same load: of the baseline, and what comes on top.",
+            grid=grid(each),
+        )
+        for each in summary.sensitivity
+    ]
+
+
+def grid(sweep: Sensitivity, *, wide: bool = True) -> Grid:
+    """A row for each value. A terminal has no room for the clients' part, which `added` holds too."""
+    points = sweep.points
+    cpu, packets = "CPU seconds per GB", "packets per MB"
+    added = _added(points)
+    if not wide:
+        del added["+clients"]
+    return Grid(
+        title=_title(sweep),
+        columns=(
+            text_column(sweep.factor, (each.value for each in points)),
+            Column(head="loss", cells=tuple(view.loss(each.loss) for each in points), group="ceiling"),
+            Column(
+                head="95 % interval",
+                cells=tuple(_loss_told(each) for each in points),
+                group="ceiling",
+            ),
+            number_column("base", (base_cpu(each.baseline_cpu_s_per_gb) for each in points), cpu),
+            *(Column(head=name, cells=cells, group=cpu) for name, cells in added.items()),
+            Column(
+                head="95 % interval", cells=tuple(told(each.added_cpu_s_per_gb.together) for each in points), group=cpu
+            ),
+            number_column("base", (each.baseline_packets_per_mb for each in points), packets),
+            number_column("mesh", (each.packets_per_mb for each in points), packets),
+            number_column("records", (each.records_per_batch for each in points), "a batch"),
+            number_column("MB", (_mb(each) for each in points), "sidecars"),
+        ),
+        note=" ".join(_notes(sweep)),
+    )
+
+
+def _added(points: Sequence[SensitivityPoint]) -> dict[str, tuple[str, ...]]:
+    """By component and all of them together, with as many decimals in all as the largest needs."""
+    names = {"sidecars": "+sidecars", "brokers": "+brokers", "clients": "+clients", "together": "added"}
+    values = [_mean(getattr(each.added_cpu_s_per_gb, name)) for name in names for each in points]
+    flat, height = column(values), len(points)
+    return {head: tuple(flat[place * height : (place + 1) * height]) for place, head in enumerate(names.values())}
+
+
+def told(found: Mean | None) -> str:
+    """The interval of a difference, or that none can be told from it."""
+    if found is None:
+        return UNKNOWN
+    if found.interval is None:
+        return "one repeat"
+    low, high = found.interval.low, found.interval.high
+    return CANNOT_TELL if low <= 0 <= high else f"{number(low)} … {number(high)}".replace("-", "−")
+
+
+def _loss_told(point: SensitivityPoint) -> str:
+    interval = point.loss_interval
+    if interval is not None and interval.low <= 0 <= interval.high:
+        return CANNOT_TELL
+    return view.loss_interval(interval)
+
+
+def base_cpu(cpu: CpuPerGb) -> float | None:
+    """Of brokers and clients, and of sidecars where there are some."""
+    parts = (cpu.brokers, cpu.clients)
+    known = [part for part in parts if part is not None]
+    return sum(known) + (cpu.sidecars or 0.0) if len(known) == len(parts) else None
+
+
+def _title(sweep: Sensitivity) -> str:
+    return f"What {sweep.data_plane.value} costs, by {sweep.factor}"
+
+
+def _bars(sweep: Sensitivity) -> dict[str, list[float | None]]:
+    return {
+        f"{sweep.baseline_data_plane.value}, all": [base_cpu(each.baseline_cpu_s_per_gb) for each in sweep.points],
+        "+ sidecars": [_bar(each.added_cpu_s_per_gb.sidecars) for each in sweep.points],
+        "+ brokers": [_bar(each.added_cpu_s_per_gb.brokers) for each in sweep.points],
+        "+ clients": [_bar(each.added_cpu_s_per_gb.clients) for each in sweep.points],
+    }
+
+
+def _bar(found: Mean | None) -> float | None:
+    """No bar for less than nothing; the table has the number."""
+    return None if found is None else max(0.0, round(found.mean, 3))
+
+
+def _notes(sweep: Sensitivity) -> list[str]:
+    said = [_load(sweep)]
+    memory = sweep.memory_bytes_per_connection
+    if memory is not None:
+        counted = [each.sidecar_connections for each in sweep.points]
+        ends = " to ".join(f"{count:,.0f}" for count in (counted[0], counted[-1]) if count is not None)
+        bounds = ""
+        if memory.interval is not None:
+            bounds = f" ({number(memory.interval.low / 1e3)} … {number(memory.interval.high / 1e3)})"
+        said.append(
+            f"A connection to a sidecar takes {number(memory.mean / 1e3)} kB of its memory{bounds}, from {ends} "
+            "connections, all sidecars together."
+        )
+    left_out = [text for each in sweep.points for text in each.left_out]
+    if left_out:
+        said.append(f"Left out: {'; '.join(left_out)}.")
+    return said
+
+
+def _load(sweep: Sensitivity) -> str:
+    """What was offered, and by which client."""
+    loads = sorted({each.load_bytes_s for each in sweep.points if each.load_bytes_s is not None})
+    clients = view.listing(sorted({each.client for each in sweep.points}))
+    if not loads:
+        return f"CPU, packets and memory are unknown: the plan offers no fixed load. Client: {clients}."
+    repeats = sorted({each.repeats for each in sweep.points})
+    pairs = f"{repeats[0]} to {repeats[-1]}" if len(repeats) > 1 else str(repeats[0])
+    said = view.listing([f"{number(load / MB)} MB/s" for load in loads])
+    return (
+        f"CPU, packets, batches and memory at {said} for both sides, {pairs} repeats; differences are paired by "
+        f"repeat. Ceilings are those of the search. Client: {clients}."
+    )
+
+
+def _mean(found: Mean | None) -> float | None:
+    return None if found is None else found.mean
+
+
+def _mb(point: SensitivityPoint) -> float | None:
+    return None if point.sidecar_memory_bytes is None else point.sidecar_memory_bytes / MB

@@ -62,16 +62,27 @@ def test_too_few_readings_or_none_at_all_are_not_flat(rates: list[float]) -> Non
     assert flat([*rates, *[100.0] * 8])
 
 
+RISING = [10.0, 20, 30, 40, 50, 60, 70, 80]
+NOISY = [100.0, 100, 60, 100, 100, 130, 100, 110]
+
+
 @pytest.mark.parametrize(
-    ("compiling", "is_warm"),
+    ("rates", "compiling", "is_warm"),
     [
-        ([], True),  # not told: the rate alone tells
-        ([0.6] * 8, False),
-        ([0.6] * 4 + [0.2] * 4, True),
-        ([0.2] * 6 + [0.6] * 2, False),
-        ([0.1] * 7 + [0.4], True),
+        ([100.0] * 8, [], True),  # not told: the rate alone tells
+        (RISING, [], False),
+        (NOISY, [], False),
+        ([100.0] * 8, [0.6] * 8, False),
+        ([100.0] * 8, [0.6] * 4 + [0.2] * 4, True),
+        ([100.0] * 8, [0.2] * 6 + [0.8] * 2, False),
+        ([100.0] * 8, [0.1] * 7 + [0.4], True),
+        ([100.0] * 7, [0.1] * 7, False),
+        (RISING, [0.1] * 8, False),
+        ([100.0, 100, 100, 100, 110, 130, 100, 100], [0.1] * 8, True),
+        ([100.0] * 7 + [0.0], [0.1] * 8, False),
     ],
 )
-def test_a_flat_rate_is_warm_only_when_compilers_have_done(compiling: list[float], is_warm: bool) -> None:
-    assert warm([100.0] * 8, compiling) is is_warm
-    assert not warm([10.0, 20, 30, 40, 50, 60, 70, 80], compiling)
+def test_a_system_is_warm_when_its_compilers_have_done_and_no_rise_is_seen(
+    rates: list[float], compiling: list[float], is_warm: bool
+) -> None:
+    assert warm(rates, compiling) is is_warm

@@ -17,7 +17,7 @@ import ctypes
 import random
 from collections import Counter, deque
 from contextlib import AbstractContextManager, ExitStack, closing
-from time import monotonic
+from time import monotonic, thread_time_ns
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ from meshmark.worker_protocol import Batches, WorkerSpec
 # Enough that records do not repeat within a batch, small enough for a CPU's cache.
 POOL_BYTES = 4 * 1024 * 1024
 # One event costs some tens of microseconds per client; the end of a load waits for one more of them.
-STATISTICS_INTERVAL_MS = 1_000
+STATISTICS_INTERVAL_MS = 500
 READ_AT_ONCE = 16_384
 _QUERY_TIMEOUT_MS = 10_000
 _STAMPED_BYTES = 16
@@ -104,6 +104,8 @@ class Producer:
         self._source = random.Random(spec.seed)
         self._offering = False
         self._drained_at = 0.0
+        self._blocked_ns = 0
+        """In calls of the client library, apart from the CPU time that they took."""
         self._offered = self._acknowledged = self._acknowledged_bytes = self._failed = self._unknown = 0
         self._errors: Counter[str] = Counter()
 
@@ -189,7 +191,7 @@ class Producer:
         )
 
     def batches(self) -> Batches:
-        """Up to each connection's last statistics: a second old at most, complete once `done`."""
+        """Up to each connection's last statistics: half a second old at most, complete once `done`."""
         return sum_batches(connection.statistics.batches() for connection in self._connections)
 
     def _fill(self, connection: ProducerConnection) -> None:
@@ -213,7 +215,9 @@ class Producer:
         """How many of these rows of the pool the connection's queue has taken; fewer only when it is full."""
         messages = self._messages
         address = self._address + first * messages.itemsize
+        called_ns, worked_ns = self.recorder.now_ns(), thread_time_ns()
         accepted: int = self._lib.rd_kafka_produce_batch(topic, partition, flags, address, count)
+        self._blocked_ns += self.recorder.now_ns() - called_ns - (thread_time_ns() - worked_ns)
         connection.outstanding += accepted
         if accepted < count:
             codes = set(messages["err"][first : first + count].tolist()) - {native.NO_ERROR}

@@ -103,7 +103,9 @@ class OpenLoopProducer(Producer):
 
     def _hand_over(self, agenda: Agenda) -> None:
         now_ns = self.recorder.now_ns()
-        looked_ns, self._looked_ns = self._looked_ns, now_ns
+        # A call that waited for locks of the client's own threads held records back like a full queue.
+        looked_ns, self._looked_ns = self._looked_ns + self._blocked_ns, now_ns
+        self._blocked_ns = 0
         agenda.look(now_ns)
         while agenda.held:
             intended_ns = agenda.upcoming(self._chunk)

@@ -175,6 +175,13 @@ class Plan(Model):
     log_budget_bytes: int = Field(
         30_000_000_000, ge=100_000_000, description="bytes that the logs of all brokers together may take at once"
     )
+    explain_blocks: int = Field(
+        0,
+        ge=0,
+        le=50,
+        description="so often each resource is tightened at the end of a scenario's last round, to see what that "
+        "costs; 2 or more for an answer, 0: not at all; needs root",
+    )
     environment: EnvironmentSpec = EnvironmentSpec()
     baseline: str = Field("plain", description="the scenario that losses are relative to")
     scenarios: tuple[Scenario, ...] = Field(min_length=1, max_length=64)

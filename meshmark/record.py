@@ -36,10 +36,23 @@ class Sample(Model):
 class Limit(Model):
     """A cap on one resource of one host, held for as long as a trial lasted."""
 
-    host: str
+    host: str = Field(description="`machine`, of cpu: brokers, sidecars and load workers together")
     resource: Literal["cpu", "disk", "network"]
     amount: float = Field(gt=0, description="cpu: CPUs; disk: bytes a second written; network: each direction's")
     component: Literal["kafka", "sidecar"] = Field("kafka", description="of cpu: whose processes")
+
+
+class Tightened(Model):
+    """What there was less of in a trial. Trials of one block stand beside each other; one of them had everything."""
+
+    block: int
+    limit: Limit | None = Field(None, description="null: nothing was taken away")
+    available: float | None = Field(None, description="how much there is otherwise, in the limit's unit")
+
+    @property
+    def share(self) -> float:
+        """By which part of what there is."""
+        return 1 - self.limit.amount / self.available if self.limit and self.available else 0.0
 
 
 class HostFacts(Model):
@@ -261,7 +274,7 @@ class Point(Model):
     outstanding: int
 
 
-Purpose = Literal["search", "equal-load", "fixed-load"]
+Purpose = Literal["search", "equal-load", "fixed-load", "explain"]
 
 
 class Trial(Model):
@@ -276,6 +289,7 @@ class Trial(Model):
     share: float | None = Field(None, description="of equal-load: of the lowest ceiling of its baseline's scenarios")
     phase: str = Field("", description="of search: bracket, refine or confirm")
     target: str = Field("", description="of search: the ceiling that it is to tell about")
+    tightened: Tightened | None = Field(None, description="of explain")
     clients: int
     connections: int
     offered_msg_s: float = Field(description="the schedule's mean rate")

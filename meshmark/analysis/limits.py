@@ -3,8 +3,9 @@
 A resource that was used nearly all the time is named, with the share as evidence; if none was, the answer is
 'unknown', which is a valid one: locks, round trips and queue sizes limit too and use nothing. Threads of a broker that
 are busy may only be waiting for its disk or for a CPU, so they are named where no resource is at its limit, and not on
-a host that waits for either. Utilisation is a hint, no proof of cause. On a machine that brokers, sidecars and clients
-share, 'machine CPU' means the ceiling of that machine, clients included.
+a host that waits for either; likewise the machine's CPU, where it is busy with other work. Utilisation is a hint, no
+proof of cause. On a machine that brokers, sidecars and clients share, 'machine CPU' means the ceiling of that machine,
+clients included.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def evidence(trial: Trial, scenario: Scenario, cpus: int) -> tuple[Evidence, ...
     """The share of every resource that was measured in the window, those that limit first."""
     book = ledger(trial, scenario, cpus)
     found = [
-        _share("machine CPU", book.share(book.busy_s), CPU_LIMIT, f"of all {cpus} CPUs' time was busy"),
+        _machine_cpu(book),
         _share("steal", book.share(book.steal_s), STEAL_LIMIT, "of all CPUs' time went to other machines of the host"),
         *_stalls(trial, book.elapsed_s),
         *_components(trial, scenario, book),
@@ -59,7 +60,7 @@ def evidence(trial: Trial, scenario: Scenario, cpus: int) -> tuple[Evidence, ...
 
 
 def limiting(evidences: Iterable[Evidence]) -> tuple[str, ...]:
-    """The resources at their limit, those that may only wait for others where there are no others; or `unknown`."""
+    """The resources at their limit; those that may be busy for another reason where there are no others; `unknown`."""
     found = [item for item in evidences if _limits(item)]
     causes = [item for item in found if not item.may_wait] or found
     return tuple(item.resource for item in causes) or (UNKNOWN,)
@@ -94,6 +95,17 @@ def _share(
     if share is None:
         return None
     return Evidence(resource=resource, host=host, share=share, limit=limit, text=text, may_wait=may_wait)
+
+
+def _machine_cpu(book: Ledger) -> Evidence | None:
+    """Other work on the machine fills what a limit elsewhere leaves idle: a machine that is busy only with it is no
+    evidence beside that limit."""
+    own_s = None if book.busy_s is None or book.others is None else book.busy_s - book.others.total_s
+    own = book.share(own_s)
+    text = f"of all {book.cpus} CPUs' time was busy"
+    return _share(
+        "machine CPU", book.share(book.busy_s), CPU_LIMIT, text, may_wait=own is not None and own < CPU_LIMIT
+    )
 
 
 def _hosts(scenario: Scenario) -> tuple[str, ...]:

@@ -78,8 +78,32 @@ class Evidence(Value):
     limit: float | None = Field(description="from this share on the resource is said to limit; null: never by itself")
     text: str = Field(description="what it is a share of")
     may_wait: bool = Field(
-        False, description="busy also while it waits for other resources: named only where none of these limits"
+        False, description="may be busy because of another resource's limit: named only where no other is at its limit"
     )
+
+
+class Elasticity(Value):
+    """What taking a part of one resource away did to what was carried."""
+
+    resource: str = Field(description="machine CPU, broker-1/kafka CPU, broker-1 disk, client-1 network, ...")
+    host: str = Field(description="whose, or `machine`: of brokers, sidecars and load workers together")
+    available: float = Field(description="how much there is: CPUs, or bytes a second")
+    amount: float = Field(description="how much was left")
+    lost: float = Field(description="share of what was carried, mean of the blocks")
+    elasticity: float = Field(description="lost / share taken away: 1 goes with the resource, 0 there is enough")
+    interval: Interval | None = Field(description="over the blocks; null with fewer than two")
+    blocks: int
+    limits: bool
+
+
+class Explanation(Value):
+    """What limits, by experiment: short overloaded trials in blocks, one resource tightened in each."""
+
+    limited_by: tuple[str, ...] = Field(description="several: they cannot be told apart; or 'unknown'")
+    text: str
+    blocks: int = Field(description="that have a trial with nothing taken away which counts")
+    carried_msg_s: float | None = Field(description="mean of these trials")
+    elasticities: tuple[Elasticity, ...] = Field(description="largest first")
 
 
 class Figures(Value):
@@ -154,7 +178,7 @@ class RepeatSummary(Figures):
     chosen: str = Field(description="which trial stands for the repeat, or why there is none")
     clients: int | None = None
     connections: int | None = None
-    trials: tuple[TrialSummary, ...]
+    trials: tuple[TrialSummary, ...] = Field(description="but for those that explain, which `explanation` sums up")
     path: tuple[PathCheck, ...] = Field((), description="of the trial that stands for the repeat")
     traffic: tuple[Traffic, ...] = Field((), description="of the trial that stands for it, from its start to its end")
     ledger: tuple[LedgerLine, ...] = Field((), description="of the trial that stands for it: CPU by host")
@@ -223,6 +247,7 @@ class ScenarioSummary(Figures):
     plain_hops: tuple[str, ...]
     limited_by: tuple[str, ...] = Field(description="resources near their limit in most repeats, or 'unknown'")
     evidence: tuple[Evidence, ...] = Field(description="of every resource looked at, the mean of the repeats")
+    explanation: Explanation | None = Field(None, description="by experiment; null: not asked for, or not reached")
     ledger: tuple[LedgerLine, ...] = Field((), description="CPU by host, the mean of the repeats")
     repeats: tuple[RepeatSummary, ...]
 

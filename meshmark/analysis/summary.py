@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from meshmark.analysis import ceilings, environment, limits, stats, warnings
 from meshmark.analysis.equal_load import equal_loads, latency_figures
+from meshmark.analysis.explain import explanation
 from meshmark.analysis.figures import at_ceiling, figures, mean_figures
 from meshmark.analysis.ledger import ledger, lines, mean_lines
 from meshmark.analysis.model import (
@@ -122,7 +123,9 @@ def _repeat(
         chosen=_chosen(data, standing, ceiling_msg_s),
         clients=standing.clients if standing else None,
         connections=standing.connections if standing else None,
-        trials=tuple(_trial(trial, standing, views.get(trial.number)) for trial in data.trials),
+        trials=tuple(
+            _trial(trial, standing, views.get(trial.number)) for trial in data.trials if trial.purpose != "explain"
+        ),
         path=standing.path if standing else (),
         traffic=traffic(standing, scenario) if standing else (),
         ledger=lines(standing, ledger(standing, scenario, cpus)) if standing else (),
@@ -214,6 +217,7 @@ def _scenario(
         plain_hops=finished.plain_hops if finished else (),
         limited_by=(limits.LOAD_GENERATOR,) if ceiling.reason == _CLIENT else limited_by,
         evidence=limits.average([repeat.evidence for repeat in valid]),
+        explanation=explanation([trial for data in _of(run, scenario) for trial in data.trials]),
         ledger=mean_lines([repeat.ledger for repeat in valid]),
         repeats=repeats,
         **measured,

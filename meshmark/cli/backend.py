@@ -79,6 +79,10 @@ def _make_ready(plan: Plan, *, kafka: str, offline: bool) -> None:
     from meshmark.live.progress import counter
 
     distribution.read_lock(kafka)
+    if plan.explain_blocks:
+        from meshmark.backends.lab.limits import require_limits
+
+        require_limits()
     require(plan, offline=offline and kafka == distribution.KAFKA)
     with counter(sys.stderr, "jars of Kafka") as told:
         distribution.fetch(kafka, offline=offline, progress=told)

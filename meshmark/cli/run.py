@@ -47,6 +47,13 @@ def run(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the order of rounds.")
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Tell what limits by taking resources away, at the end; takes longer by what is printed; needs root.",
+        ),
+    ] = False,
     kafka: Kafka = KAFKA,
     offline: Offline = False,
     backend: Annotated[
@@ -60,6 +67,8 @@ def run(
     asked = planfile.effort(planfile.select(find(plan), only or []), level)
     if seed is not None:
         asked = asked.model_copy(update={"seed": seed})
+    if explain:
+        asked = planfile.explained(asked)
     directory = _directory(out, asked)
     try:
         with opened(backend, asked, kafka=kafka, offline=offline) as (system, clock):
@@ -99,13 +108,16 @@ def _directory(out: Path | None, plan: Plan) -> Path:
 
 
 def _announce(plan: Plan, level: Effort, directory: Path) -> None:
-    from meshmark.planfile import CERTAINTY, estimate_seconds
+    from meshmark.planfile import CERTAINTY, estimate_seconds, explain_seconds, explain_trials
     from meshmark.units import duration
 
     rounds = len(plan.order())
     most = min(estimate_seconds(plan), plan.budget_seconds)
     note(f"{plan.name}: {rounds} rounds, {plan.repeats} of each of {', '.join(s.name for s in plan.scenarios)}")
     note(f"takes about {duration(most)}, at most {duration(plan.budget_seconds)} after set-up; record: {directory}")
+    if plan.explain_blocks:
+        trials = plan.explain_blocks * sum(explain_trials(scenario) for scenario in plan.scenarios)
+        note(f"of that {duration(explain_seconds(plan))} to tell what limits: {trials} trials in the last rounds")
     note(f"{CERTAINTY[level]}{'' if level == 'full' else ' (--full says more)'}")
     for text in remarks(plan):
         note(f"warning: {text}")

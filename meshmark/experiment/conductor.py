@@ -4,7 +4,8 @@
 
 Whatever ends it (success, a component's failure, Ctrl-C), what was measured is on the disk and the machine is left
 as it was. A round is one life of a cluster: start, prove the path, warm up, some trials of the scenario's search for
-saturation, and, once every scenario has had a round, trials at loads that are equal for all scenarios.
+saturation, and, once every scenario has had a round, trials at loads that are equal for all scenarios. At the end of
+its last round, where the plan asks for it, each scenario is shown less of one resource after another.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Literal
 
 from meshmark.analysis import ceilings
+from meshmark.analysis.explain import Ceilings, probed
 from meshmark.analysis.saturation import Search
 from meshmark.clock import Clock
 from meshmark.cluster import Backend, Cluster
 from meshmark.errors import MeshmarkError
 from meshmark.experiment import environment
+from meshmark.experiment.explain import explain
 from meshmark.experiment.progress import Progress
 from meshmark.experiment.selftest import moderate_msg_s, self_test
 from meshmark.experiment.trial import Bench, Offered, measure, warm_up
@@ -85,10 +88,12 @@ class _Conductor:
         self._starts: dict[str, float] = {}
         self._trials: dict[str, list[Trial]] = {scenario.name: [] for scenario in plan.scenarios}
         self._lowest_msg_s: dict[str, float | None] = {}
+        self._there_is = Ceilings(cpus=backend.facts().cpus, link_bytes_s=None, disk_bytes_s=None)
 
     def play(self) -> None:
         deadline = self._clock.now() + self._plan.budget_seconds
-        environment.measure(self._plan, self._backend, self._writer, self._progress)
+        probes = environment.measure(self._plan, self._backend, self._writer, self._progress)
+        self._there_is = probed(self._there_is.cpus, probes)
         for slot in self._order:
             begun = self._clock.now()
             if self._durations and begun + min(self._durations) > deadline:
@@ -167,6 +172,8 @@ class _Conductor:
                 self._test_generator(bench, rates, name)
             for offered in self._offers(scenario, slot, until_s):
                 self._try(bench, offered, name, broken)
+            if self._plan.explain_blocks and slot.repeat == self._plan.repeats:
+                self._explain(bench, name)
             writer.finish(
                 RoundFinished(
                     index=slot.index,
@@ -180,6 +187,20 @@ class _Conductor:
                 )
             )
             self._tell("info", name, "stopping the cluster")
+
+    def _explain(self, bench: Bench, name: str) -> None:
+        ceiling = ceilings.lowest_msg_s([self._search(bench.scenario)])
+        trials = self._trials[bench.scenario.name]
+        here = [trial for trial in trials if trial.round_index == bench.slot.index]
+        if ceiling is None or not here:
+            self._tell("warning", name, "what limits is not looked for: no valid trial yet")
+            return
+        self._tell("info", name, "telling what limits")
+        blocks = self._plan.explain_blocks
+        for trial in explain(bench, ceiling, here[-1], self._there_is, blocks=blocks, number=here[-1].number):
+            trials.append(trial)
+            for fault in trial.faults:
+                self._tell("warning", name, f"trial {trial.number} is invalid: {fault}")
 
     def _test_generator(self, bench: Bench, rates: Sequence[float], name: str) -> None:
         """With a load generator that misreports the run ends here."""

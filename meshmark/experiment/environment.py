@@ -33,8 +33,16 @@ def network_path(data_plane: DataPlane) -> NetworkPath:
     return "sidecars-mtls" if data_plane.mtls else "sidecars"
 
 
-def measure(plan: Plan, backend: Backend, writer: RunWriter, progress: Progress) -> None:
+def measure(
+    plan: Plan, backend: Backend, writer: RunWriter, progress: Progress
+) -> tuple[DiskProbe | NetworkProbe, ...]:
     """Probes each distinct network path of the plan (and always the direct one) and the brokers' disk, repeated."""
+    found: list[DiskProbe | NetworkProbe] = []
+
+    def keep(probe: DiskProbe | NetworkProbe) -> None:
+        writer.probe(probe)
+        found.append(probe)
+
     spec = plan.environment
     first = plan.scenarios[0]
     scenarios: dict[NetworkPath, Scenario] = {"direct": first.model_copy(update={"data_plane": DataPlane.PLAIN})}
@@ -46,11 +54,12 @@ def measure(plan: Plan, backend: Backend, writer: RunWriter, progress: Progress)
                 if path == "direct" and spec.disk_seconds:
                     progress.phase(f"environment {repeat}/{spec.repeats}: disk")
                     for probe in _disk(testbed, spec, repeat):
-                        writer.probe(probe)
+                        keep(probe)
                 if spec.network_seconds:
                     progress.phase(f"environment {repeat}/{spec.repeats}: network, {path}")
                     for flows in (1, spec.flows):
-                        writer.probe(_network(testbed, spec, path, flows, repeat))
+                        keep(_network(testbed, spec, path, flows, repeat))
+    return tuple(found)
 
 
 def _disk(testbed: Testbed, spec: EnvironmentSpec, repeat: int) -> list[DiskProbe]:

@@ -7,20 +7,20 @@ traffic took the path that the scenario says, which needs exact bytes).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from meshmark.analysis.path import check_path, unexplained
 from meshmark.analysis.warmup import warm
 from meshmark.clock import Clock
-from meshmark.cluster import Cluster, TopicLayout, timing_paths, warming
+from meshmark.cluster import Cluster, TopicLayout, limitable, timing_paths, warming
 from meshmark.experiment.hops import hops
 from meshmark.experiment.progress import Progress
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
 from meshmark.measure.sampler import Sampler
 from meshmark.plan import Scenario, Slot
-from meshmark.record import BatchFill, Counters, LoadInterval, LoadTotals, Point, Purpose, Trial
+from meshmark.record import BatchFill, Counters, Limit, LoadInterval, LoadTotals, Point, Purpose, Trial
 from meshmark.store import RoundWriter
 
 COMPILE_S = "/kafka/compile_s"
@@ -101,17 +101,19 @@ class Offered:
     target: str = ""
 
 
-def measure(bench: Bench, offered: Offered) -> Trial:
-    """One rate in open loop, and consumers where the workload has them."""
+def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Trial:
+    """One rate in open loop, and consumers where the workload has them. Limits hold until the window ends: what is
+    left is drained without."""
     method = bench.scenario.method
     with _topics(bench, f"trial-{offered.number}") as layout:
         with _timed(bench, offered), _load(bench, layout, rate_msg_s=offered.rate_msg_s) as running:
             quiet_start = bench.sampler.read_now()
-            running.start()
-            _watch(bench, running, method.settle_seconds)
-            first, counters_start = running.mark(), bench.sampler.read_now()
-            seen = _watch(bench, running, method.window_seconds)
-            last, counters_end = running.mark(), bench.sampler.read_now()
+            with _limited(bench.cluster, limits):
+                running.start()
+                _watch(bench, running, method.settle_seconds)
+                first, counters_start = running.mark(), bench.sampler.read_now()
+                seen = _watch(bench, running, method.window_seconds)
+                last, counters_end = running.mark(), bench.sampler.read_now()
             end = running.stop()
             settled = _until_quiet(bench, quiet_start.values)
         quiet_end = bench.sampler.read_now()
@@ -161,6 +163,14 @@ def measure(bench: Bench, offered: Offered) -> Trial:
 def _timed(bench: Bench, offered: Offered) -> AbstractContextManager[None]:
     """Small requests of our own along the path, where latency is what is asked for; a search is not to bear them."""
     return timing_paths(bench.cluster, bench.seed) if offered.purpose == HOPS_FOR else nullcontext()
+
+
+@contextmanager
+def _limited(cluster: Cluster, limits: Sequence[Limit]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for limit in limits:
+            stack.enter_context(limitable(cluster).limit(limit))
+        yield
 
 
 def _series(first: Mark, seen: Sequence[LoadInterval], last: Mark) -> tuple[Point, ...]:

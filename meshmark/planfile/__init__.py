@@ -1,6 +1,15 @@
 """Plan files: YAML -> Plan with every mistake placed at its line, Plan -> YAML, and how much effort a run is worth."""
 
-from meshmark.planfile.effort import CERTAINTY, Effort, effort, estimate_seconds, select
+from meshmark.planfile.effort import (
+    CERTAINTY,
+    Effort,
+    effort,
+    estimate_seconds,
+    explain_seconds,
+    explain_trials,
+    explained,
+    select,
+)
 from meshmark.planfile.reading import builtin, builtin_names, load, loads
 from meshmark.planfile.schema import schema, schema_text
 from meshmark.planfile.writing import dump
@@ -13,6 +22,9 @@ __all__ = [
     "dump",
     "effort",
     "estimate_seconds",
+    "explain_seconds",
+    "explain_trials",
+    "explained",
     "load",
     "loads",
     "schema",

@@ -27,9 +27,15 @@ _TESTBED_SECONDS = 1.5
 _DISK_MODES = 2
 _FLOW_KINDS = 2
 
+EXPLAIN_BLOCKS = 4
+"""Of `--explain`: an interval of four differences is some four times as wide as their standard error."""
+_TIGHTENED = 4
+"""Trials of a block: CPU of the machine and of a broker, network of a broker and of a client; further ones for a
+sidecar's CPU and a disk of a broker's own, and one with nothing taken away."""
+
 # Budgets: a quick run of four scenarios ends within 5 minutes, a default one within 12; more scenarios get more.
 _BUDGET_SECONDS = {"quick": (290.0, 72.0), "default": (715.0, 178.0)}
-_FULL_MARGIN = 1.25
+_MARGIN = 1.25
 
 _REPEATS = {"quick": 2, "full": 10}
 _METHOD: dict[str, dict[str, Any]] = {
@@ -79,7 +85,7 @@ def effort(plan: Plan, level: Effort) -> Plan:
 
 def _budget(plan: Plan, level: Effort) -> float:
     if level == "full":
-        return min(float(round(estimate_seconds(plan) * _FULL_MARGIN)), 86_400.0)
+        return min(float(round(estimate_seconds(plan) * _MARGIN)), 86_400.0)
     least, per_scenario = _BUDGET_SECONDS[level]
     return max(least, per_scenario * len(plan.scenarios), float(math.ceil(estimate_seconds(plan))))
 
@@ -89,10 +95,30 @@ def _hurried(scenario: Scenario, values: dict[str, Any]) -> Scenario:
     return scenario.model_copy(update={"method": method})
 
 
+def explained(plan: Plan) -> Plan:
+    """The plan with an explanation of each scenario's limit at its end, and the time for it."""
+    asked = plan.model_copy(update={"explain_blocks": EXPLAIN_BLOCKS})
+    # The last rounds are the longest ones, and none starts that might not end in time.
+    budget = min(plan.budget_seconds + round(explain_seconds(asked) * _MARGIN), 86_400.0)
+    return asked.model_copy(update={"budget_seconds": budget})
+
+
+def explain_trials(scenario: Scenario) -> int:
+    """Of one block."""
+    return 1 + _TIGHTENED + scenario.data_plane.sidecars + (scenario.cluster.storage == "image")
+
+
+def explain_seconds(plan: Plan) -> float:
+    """What telling what limits takes of a run."""
+    return plan.explain_blocks * sum(
+        explain_trials(scenario) * trial_seconds(scenario.method) for scenario in plan.scenarios
+    )
+
+
 def estimate_seconds(plan: Plan) -> float:
     """What the whole plan takes on an idle machine, its budget aside; set-up on a cold cache comes on top."""
     rounds = sum(_round_seconds(scenario, plan.repeats) for scenario in plan.scenarios)
-    return _environment_seconds(plan) + _SELF_TEST_SECONDS + plan.repeats * rounds
+    return _environment_seconds(plan) + _SELF_TEST_SECONDS + plan.repeats * rounds + explain_seconds(plan)
 
 
 def _environment_seconds(plan: Plan) -> float:

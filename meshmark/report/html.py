@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, hops, sections, sensitivity, view
+from meshmark.report import accounts, hops, limits, sections, sensitivity, view
 from meshmark.store import Run
 
 _TEMPLATES = jinja2.Environment(
@@ -39,6 +39,7 @@ def html(run: Run, summary: Summary) -> str:
         figures=sections.answer_figures(summary),
         environment=sections.environment(summary),
         evidence=sections.evidence(summary),
+        explanations=limits.explanations(summary),
         searches=sections.searches(summary),
         repeats=sections.repeats(summary),
         ledgers=sections.ledgers(summary),

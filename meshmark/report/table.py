@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import sensitivity, view
+from meshmark.report import limits, sensitivity, view
 from meshmark.report.view import Column, Grid
 
 WIDTH = 120
@@ -25,6 +25,8 @@ def table(summary: Summary) -> str:
         parts += [text(view.carried(summary)), text(view.cost(summary))]
     parts += [text(grid) for grid in (view.service_levels(summary), view.equal_load(summary)) if grid]
     parts += [text(sensitivity.grid(each, wide=False)) for each in summary.sensitivity]
+    if explained := limits.explanations(summary):
+        parts.append(text(explained))
     if summary.environment.disk:
         parts.append(text(view.disk(summary)))
     if summary.environment.network:

@@ -19,6 +19,8 @@ GAUGES = {f"{host}/net/link_bytes_s": LINK_BYTES_S for host in BROKERS} | {
 }
 QUEUES = {f"{host}/kafka/request_queue_size": 50.0 for host in BROKERS}
 
+OTHER_WORK = {"machine/others/cpu_user_s": 2.0, "machine/others/cpu_system_s": 0.5}
+
 
 def growth() -> Counters:
     """Half of the machine is busy, and so is everything else that each broker has."""
@@ -87,6 +89,19 @@ def trial(changes: Counters) -> Trial:
             {"broker-1/kafka/request_handler_idle_s": 0.1, "broker-1/kafka/io_stalled_s": 3.0},
             (UNKNOWN,),
             id="handlers that wait for I/O which nobody bounds",
+        ),
+        pytest.param(
+            {"machine/cpu/idle_s": 0.2, "broker-2/kafka/cpu_throttled_periods": 38.0},
+            ("machine CPU", "broker-2/kafka CPU quota"),
+            id="a quota, and a machine busy with the system itself",
+        ),
+        pytest.param(
+            {"machine/cpu/idle_s": 0.2, "broker-2/kafka/cpu_throttled_periods": 39.0, **OTHER_WORK},
+            ("broker-2/kafka CPU quota",),
+            id="a quota, and a machine busy with other work",
+        ),
+        pytest.param(
+            {"machine/cpu/idle_s": 0.2, **OTHER_WORK}, ("machine CPU",), id="a machine busy with other work alone"
         ),
         pytest.param({"broker-1/kafka/cpu_stalled_s": 4.0}, (UNKNOWN,), id="waiting alone"),
     ],

@@ -22,6 +22,7 @@ from meshmark.backends.lab.cgroups import make_group
 from meshmark.backends.lab.cluster import LabCluster, LabTestbed, Parts
 from meshmark.backends.lab.disk import require_images
 from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
+from meshmark.backends.lab.limits import require_limits
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
 from meshmark.backends.lab.probes import storage_under
 from meshmark.backends.lab.training import train
@@ -112,6 +113,8 @@ class LabBackend:
             require_images()
         for scenario in plan.scenarios:
             _check_open_files(scenario)
+        if plan.explain_blocks:
+            require_limits()
         self._check_room(plan)
         self._log_budget_bytes = plan.log_budget_bytes
         distribution.envoy_version()  # runs it once, so that one that cannot run is known now

@@ -47,6 +47,17 @@ def make_quota_group(owner: Path) -> Path | None:
     return None if parent is None else _make(parent, owner, QUOTA_LINK, QUOTA_V1)
 
 
+def quotas_possible() -> bool:
+    """Whether there is a group that may have groups with a quota of CPU below it."""
+    if _own_quota_group() is not None:
+        return True
+    unified = _own_group()
+    try:
+        return unified is not None and "cpu" in (unified / "cgroup.controllers").read_text(encoding="ascii").split()
+    except OSError:
+        return False
+
+
 def _make(parent: Path, owner: Path, link: str, witness: str) -> Path | None:
     path = parent / f"meshmark-{owner.name}"
     (owner / link).symlink_to(path)

@@ -105,6 +105,7 @@ class LabTestbed:
         self._data = ground.data
         self._stack = stack
         self._components: dict[str, LabProcess] = {}
+        self._spawned: list[LabProcess] = []
         self._configurations: dict[str, str] = {}
         self._logs: dict[str, Path] = {}
         self._process_probes: dict[tuple[str, str], ProcessProbe] = {}
@@ -143,6 +144,7 @@ class LabTestbed:
         with running(place, words, name=name, component=component, log=log, env=packages, lines=True) as process:
             self._logs[f"{host}-{name}.log"] = log
             self._process_probe(host, component).add(process.pid)
+            self._spawned.append(process)
             yield process
 
     def probes(self) -> Sequence[Probe]:
@@ -184,7 +186,7 @@ class LabTestbed:
     @contextmanager
     def limit(self, limit: Limit) -> Iterator[None]:
         """As `meshmark.cluster.Limitable` has it; what it needs is in `limits.py`, `disk.py` and `link.py`."""
-        with limiting(limit, self.ground, self.processes) as probe:
+        with limiting(limit, self.ground, [*self.processes, *self._spawned]) as probe:
             self._probes.append(probe)
             try:
                 yield

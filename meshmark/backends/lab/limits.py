@@ -1,25 +1,28 @@
 """Less of one resource for one host, for a while; the lab's `Limitable`. Disk and network are in `disk` and `link`.
 
 CPU is a quota for the processes of one component: the scheduler's bandwidth control (CFS), as Kubernetes sets it for
-a container's CPU limit, with the same period of 0.1 s. Processes run at full speed until it is used up and then not at
-all until the period ends. With cgroup v1 the processes move to a group in the hierarchy of `cpu` for as long as the
-limit lasts; with v2 their group gets `cpu.max`.
+a container's CPU limit, with the same period of 0.1 s; or for all brokers, sidecars and load workers together, which
+is a machine with fewer CPUs. Processes run at full speed until it is used up and then not at all until the period
+ends. With cgroup v1 the processes move to a group in the hierarchy of `cpu` for as long as the limit lasts; with v2
+their group gets `cpu.max`.
 
-Limits: only processes that run already are limited, so only components that live as long as the cluster can be; v2
-was tested on files alone. Needs root.
+Limits: only processes that run already are limited, and one process has one quota at a time; a thread that paces load
+with real-time priority is not bound by it; v2 was tested on files alone. Needs root.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshmark.backends.lab.cgroups import QUOTA_V1, make_quota_group, remove_empty
+from meshmark.backends.lab.cgroups import QUOTA_V1, make_quota_group, quotas_possible, remove_empty
 from meshmark.backends.lab.disk import Disk, write_limit
 from meshmark.backends.lab.link import Host, LinkProbe, Network, bandwidth
+from meshmark.backends.lab.namespace import outside_uid
 from meshmark.backends.lab.process import LabProcess
 from meshmark.cluster import Probe
 from meshmark.errors import LabError, MissingRequirement
@@ -30,6 +33,9 @@ PERIOD_US = 100_000
 QUOTA_MIN_US = 1_000
 """The kernel's own least."""
 V2_LIMIT = "cpu.max"
+MACHINE = "machine"
+CARRYING = ("kafka", "sidecar", "client")
+"""Components without which no record goes through."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +51,14 @@ class Ground:
 @contextmanager
 def limiting(limit: Limit, ground: Ground, processes: Sequence[LabProcess]) -> Iterator[Probe]:
     """Holds a limit; yields the probe of what it shows of itself."""
+    running = [each for each in processes if each.returncode is None]
+    if limit.host == MACHINE:
+        with machine_quota(limit, ground, running) as quota:
+            yield quota
+        return
     host = ground.network.hosts[limit.host]
     if limit.resource == "cpu":
-        pids = [each.pid for each in processes if (each.host, each.component) == (limit.host, limit.component)]
+        pids = [each.pid for each in running if (each.host, each.component) == (limit.host, limit.component)]
         if not pids:
             raise MissingRequirement(f"there is no {limit.component} on {limit.host} whose CPU could be limited")
         with cpu_quota(host, limit.component, pids, limit.amount, ground.instance) as quota:
@@ -81,6 +92,38 @@ def cpu_quota(host: Host, component: str, pids: Iterable[int], cpus: float, inst
 
 
 @contextmanager
+def machine_quota(limit: Limit, ground: Ground, processes: Sequence[LabProcess]) -> Iterator[QuotaProbe]:
+    """CPUs' time for all that carries records, clients included. Meshmark itself, and others, have theirs still."""
+    if limit.resource != "cpu":
+        raise MissingRequirement(f"of the machine, {limit.resource} cannot be limited", hint="Name a host.")
+    pids = [each.pid for each in processes if each.component in CARRYING]
+    quota_us = max(QUOTA_MIN_US, round(limit.amount * PERIOD_US))
+    try:
+        if (parent := make_quota_group(ground.instance)) is not None:
+            with _moved(parent / MACHINE, pids, quota_us) as group:
+                yield QuotaProbe(MACHINE, "quota", group)
+        else:
+            first = next(iter(ground.network.hosts.values()))
+            with _bounded(_unified(first, "kafka").parent, quota_us) as group:
+                yield QuotaProbe(MACHINE, "quota", group)
+    except PermissionError as error:
+        raise LabError(f"the kernel refused a CPU quota: {error}") from error
+
+
+def require_limits() -> None:
+    """Raises MissingRequirement where hosts cannot be limited; nothing has been changed then."""
+    if outside_uid() != 0:
+        raise MissingRequirement(
+            "taking resources away from hosts needs root", hint="Run as root, or without an explanation of the limits."
+        )
+    if not quotas_possible():
+        raise MissingRequirement(
+            "taking CPU away needs the cgroup controller `cpu`, which meshmark may not write here",
+            hint="Use cgroup v1, or v2 in a group that has the controller delegated; or leave the explanation out.",
+        )
+
+
+@contextmanager
 def _moved(group: Path, pids: Iterable[int], quota_us: int) -> Iterator[Path]:
     """v1: a group of its own, left again at the end."""
     group.mkdir()
@@ -98,7 +141,23 @@ def _moved(group: Path, pids: Iterable[int], quota_us: int) -> Iterator[Path]:
 
 def _move(pid: int, group: Path) -> None:
     with suppress(ProcessLookupError):  # it ended; whoever watches over it will say so
-        (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        try:
+            (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            _move_threads(pid, group)
+
+
+def _move_threads(pid: int, group: Path) -> None:
+    """A process with a thread of real-time priority is refused as a whole where groups need a share of real time of
+    their own (RT_GROUP_SCHED). That thread stays outside, where a quota of CFS would not bind it either."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            (group / "tasks").write_text(thread.name, encoding="ascii")
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ESRCH):
+                raise
 
 
 def _unified(host: Host, component: str) -> Path:

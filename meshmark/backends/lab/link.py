@@ -36,6 +36,8 @@ BRIDGE = "bridge"
 PREFIX_LENGTH = 24
 BURST_BYTES = 131_072
 """Two super-packets of 64 KB: a smaller bucket would have to cut them up."""
+BURST_S = 0.001
+"""And what comes due until a late timer looks again: a fast link would not reach its rate by two packets a look."""
 QUEUE_S = 0.02
 QUEUE_BYTES_MIN = 524_288
 LOOPBACK_INDEX = 1  # the kernel's, in every network namespace
@@ -160,9 +162,10 @@ def bandwidth(network: Network, host: Host, bytes_s: float) -> Iterator[None]:
 
 def _shape(interface: str, bytes_s: int) -> None:
     queue = max(QUEUE_BYTES_MIN, round(bytes_s * QUEUE_S))
+    burst = max(BURST_BYTES, round(bytes_s * BURST_S))
     with IPRoute() as netlink:
         index = netlink.link_lookup(ifname=interface)[0]
-        netlink.tc("add", "tbf", index=index, rate=bytes_s, burst=BURST_BYTES, limit=queue)
+        netlink.tc("add", "tbf", index=index, rate=bytes_s, burst=burst, limit=queue)
 
 
 def _unshape(interface: str) -> None:

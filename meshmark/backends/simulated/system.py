@@ -20,7 +20,7 @@ from meshmark.backends.simulated.load import SimulatedWorker, request_bytes, sto
 from meshmark.cluster import Cluster, Probe, Process, Testbed, TopicLayout
 from meshmark.errors import ComponentFailed
 from meshmark.plan import DataPlane, Plan, Scenario, Workload
-from meshmark.record import Counters, HostFacts, Proof, Versions
+from meshmark.record import Counters, HostFacts, Limit, Proof, Versions
 
 CPUS = 4
 PACKETS_PER_MB = {
@@ -83,6 +83,8 @@ class Truth:
     proxied_share: float = 1.0
     """Part of the bytes that the sidecars see; below 1 some traffic goes past them."""
     broker_dies_after_s: float | None = None
+    limited_by: tuple[str, str] = ("machine", "cpu")
+    """Host and resource: with less of this, it carries less in proportion."""
 
 
 class _System:
@@ -103,6 +105,7 @@ class _System:
         self.noise = math.exp(source.gauss(0, truth.noise))
         self.workers: list[SimulatedWorker] = []
         self.paused: set[str] = set()
+        self.limits: list[Limit] = []
 
     def advance(self) -> None:
         elapsed = self.clock.now() - self.at_s
@@ -112,6 +115,7 @@ class _System:
             return
         self.busy_s += elapsed
         speed = 0.0 if self.paused else self.noise * (1 - 0.6 * math.exp(-self.busy_s / self.truth.warmup_s))
+        speed *= math.prod(self._left(limit) for limit in self.limits)
         share = self.truth.ceilings_msg_s[self.scenario.data_plane] / len(producing)
         closed = min(share, self.truth.per_client_msg_s)
         records = sum(
@@ -119,6 +123,13 @@ class _System:
         )
         self.acknowledged += records
         self.live_acknowledged += records
+
+    def _left(self, limit: Limit) -> float:
+        """Of the speed, under a limit."""
+        if (limit.host, limit.resource) != self.truth.limited_by:
+            return 1.0
+        there_is = {"cpu": CPUS, "disk": DISK_BYTES_S, "network": NETWORK_BYTES_S[DataPlane.PLAIN]}
+        return min(1.0, limit.amount / there_is[limit.resource])
 
     def check(self) -> None:
         death = self.truth.broker_dies_after_s
@@ -335,6 +346,16 @@ class SimulatedCluster:
         finally:
             self._system.advance()
             self._system.paused.remove(host)
+
+    @contextmanager
+    def limit(self, limit: Limit) -> Iterator[None]:
+        self._system.advance()
+        self._system.limits.append(limit)
+        try:
+            yield
+        finally:
+            self._system.advance()
+            self._system.limits.remove(limit)
 
     def prove(self) -> Sequence[Proof]:
         if not self._scenario.data_plane.mtls:

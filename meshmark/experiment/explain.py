@@ -1,0 +1,34 @@
+"""What limits, played: blocks of short overloaded trials, each with one resource tightened or with nothing taken away.
+
+What to take away and what to make of it is `analysis/explain.py`. The order within a block is drawn, so that whatever
+a machine does to each next trial falls on all alike.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from meshmark.analysis.explain import OVERLOAD, Ceilings, candidates, title
+from meshmark.experiment.trial import Bench, Offered, measure
+from meshmark.record import Tightened, Trial
+
+
+def explain(
+    bench: Bench, ceiling_msg_s: float, before: Trial, there_is: Ceilings, *, blocks: int, number: int
+) -> Iterator[Trial]:
+    """Trials, recorded as they end; `before` is one that tells which hosts use most, `number` the last one's."""
+    less = candidates(before, bench.scenario, there_is)
+    source = random.Random(f"{bench.seed}/{bench.scenario.name}/explain")
+    for block in range(1, blocks + 1):
+        order = [Tightened(block=block), *(each.model_copy(update={"block": block}) for each in less)]
+        source.shuffle(order)
+        for each in order:
+            number += 1
+            what = f"less {title(each.limit)}" if each.limit else "nothing less"
+            bench.progress.phase(f"what limits, {block} of {blocks}: {what}")
+            offered = Offered(number=number, purpose="explain", rate_msg_s=ceiling_msg_s * OVERLOAD)
+            trial = measure(bench, offered, [each.limit] if each.limit else [])
+            trial = trial.model_copy(update={"tightened": each})
+            bench.writer.trial(trial)
+            yield trial

@@ -1,0 +1,88 @@
+"""Overloaded trials on real Kafka with less CPU: who has less is in the record, and the verdict names it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from meshmark.analysis.limits import evidence, limiting
+from meshmark.backends.lab.backend import lab
+from meshmark.backends.lab.limits import require_limits
+from meshmark.errors import MissingRequirement
+from meshmark.experiment.progress import Silent
+from meshmark.experiment.trial import Bench, Offered, measure
+from meshmark.measure.sampler import sampling
+from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Slot, Workload
+from meshmark.record import Limit, RoundStarted, Trial
+from meshmark.store import RoundWriter
+from tests.lab.load_ground import CLOCK
+
+pytestmark = pytest.mark.lab
+
+RATE_MSG_S = 60_000.0
+TIGHT = Limit(host="broker-2", resource="cpu", amount=0.1)
+LOOSE = Limit(host="broker-1", resource="cpu", amount=2.0)
+MACHINE = Limit(host="machine", resource="cpu", amount=0.5)
+SCENARIO = Scenario(
+    name="plain",
+    data_plane=DataPlane.PLAIN,
+    cluster=ClusterSpec(brokers=2, heap_bytes=268_435_456),
+    workload=Workload(topics=1, partitions_per_topic=4, replication_factor=2, workers=4),
+    method=Method(settle_seconds=1, window_seconds=3),
+)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    try:
+        require_limits()
+    except MissingRequirement as error:
+        pytest.skip(f"root: {error.message}")
+    plan = Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=(SCENARIO,))
+    with lab("test") as backend:
+        backend.prepare(plan)
+        with backend.cluster(SCENARIO) as cluster:
+            writer = _writer(tmp_path_factory.mktemp("round"))
+            with sampling(cluster.probes, 1.0, writer.sample, CLOCK) as sampler:
+                slot = Slot(index=1, scenario=SCENARIO.name, repeat=1)
+                yield Bench(
+                    cluster=cluster,
+                    scenario=SCENARIO,
+                    slot=slot,
+                    seed=1,
+                    sampler=sampler,
+                    writer=writer,
+                    progress=Silent(),
+                    clock=CLOCK,
+                )
+
+
+def _writer(directory: Path) -> RoundWriter:
+    plane = SCENARIO.data_plane
+    started = RoundStarted(index=1, scenario="plain", repeat=1, data_plane=plane, started_at=0.0, time_s=0.0)
+    return RoundWriter(directory / "round", started)
+
+
+def overloaded(bench: Bench, number: int, limits: Sequence[Limit]) -> Trial:
+    return measure(bench, Offered(number=number, purpose="explain", rate_msg_s=RATE_MSG_S), limits)
+
+
+def test_a_broker_with_less_cpu_is_named_and_one_with_plenty_is_not(bench: Bench) -> None:
+    named = limiting(evidence(overloaded(bench, 1, [TIGHT, LOOSE]), SCENARIO, os.cpu_count() or 1))
+    # What the machine does besides is its own business.
+    assert [name for name in named if name != "machine CPU"] == ["broker-2/kafka CPU quota"]
+
+
+def test_a_machine_with_less_cpu_holds_back_brokers_and_load_together(bench: Bench) -> None:
+    trial = overloaded(bench, 2, [MACHINE])
+    periods, throttled = (trial.delta(f"machine/quota/cpu_{name}") or 0 for name in ("periods", "throttled_periods"))
+    assert periods > 0
+    assert throttled > periods / 2
+    parts = ("broker-1/kafka", "broker-2/kafka", "client-1/client")
+    used_s = sum(trial.delta(f"{part}/cpu_{kind}_s") or 0 for part in parts for kind in ("user", "system"))
+    # The thread that paces the load is outside.
+    assert used_s < 2 * MACHINE.amount * (trial.delta("machine/cpu/elapsed_s") or 0)
+    assert not any(key.startswith("machine/quota") for key in trial.quiet_end)

@@ -7,6 +7,8 @@ everything; differences are taken within a block, so that a machine that slows d
 the unit of the interval (Student's t). A resource limits if its elasticity is above zero and above every other one's,
 both beyond chance, and costs more than the means of taking it away might by themselves.
 
+A block whose trial with everything carried all that was offered does not count.
+
 Limits: amounts are of what a host could use at most: on a machine shared by all, a broker that uses half a CPU of two
 is not limited by its CPU, but by the machine's. Taking a third away finds what binds at once, not what would next.
 """
@@ -31,7 +33,8 @@ ELASTICITY_MIN = 0.25
 """A limit has a cost of its own: packets pass a token bucket, periods end with a stop. Less than this is not told from
 that."""
 OVERLOAD = 1.2
-"""More is offered than the ceiling, so that what is carried is what the system can."""
+"""More is offered than the most that is known to have been carried, so that what is carried is what the system can."""
+FULL = 0.98
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +108,12 @@ def explanation(trials: Sequence[Trial]) -> Explanation | None:
     counted = [(trial.tightened, trial) for trial in trials if trial.tightened and not trial.faults]
     if not any(trial.tightened for trial in trials):
         return None
-    whole = {each.block: trial.rate_msg_s for each, trial in counted if each.limit is None}
+    # Who carried all that was offered might have carried more.
+    whole = {
+        each.block: trial.rate_msg_s
+        for each, trial in counted
+        if each.limit is None and trial.rate_msg_s < FULL * trial.offered_msg_s
+    }
     lost: dict[str, dict[int, float]] = {}
     less: dict[str, Tightened] = {}
     for each, trial in counted:

@@ -29,7 +29,7 @@ from meshmark.experiment.selftest import moderate_msg_s, self_test
 from meshmark.experiment.trial import Bench, Offered, measure, warm_up
 from meshmark.measure.sampler import sampling
 from meshmark.plan import Plan, Scenario, Slot
-from meshmark.planfile.effort import trial_seconds
+from meshmark.planfile.effort import explain_seconds, trial_seconds
 from meshmark.record import Event, Finished, Proof, RoundFinished, RoundStarted, Started, Trial
 from meshmark.store import RoundWriter, RunWriter
 from meshmark.units import percent, rate_msg_s
@@ -105,8 +105,14 @@ class _Conductor:
                 )
                 return
             self._progress.round(slot.index, len(self._order), slot.scenario, slot.repeat, self._seconds_left(slot))
-            self._round(slot, begun + (deadline - begun) / (len(self._order) - len(self._durations)))
+            left = self._order[len(self._durations) :]
+            self._round(slot, begun + (deadline - self._explaining_s(left) - begun) / len(left))
             self._durations.append(self._clock.now() - begun)
+
+    def _explaining_s(self, slots: Sequence[Slot]) -> float:
+        """Of the time of these rounds, what is not the search's."""
+        last = [self._plan.scenario(slot.scenario) for slot in slots if slot.repeat == self._plan.repeats]
+        return explain_seconds(self._plan, last)
 
     def finished(self, outcome: Literal["complete", "interrupted", "failed"], error: str) -> Finished:
         return Finished(
@@ -173,7 +179,7 @@ class _Conductor:
             for offered in self._offers(scenario, slot, until_s):
                 self._try(bench, offered, name, broken)
             if self._plan.explain_blocks and slot.repeat == self._plan.repeats:
-                self._explain(bench, name)
+                self._explain(bench, rates, name)
             writer.finish(
                 RoundFinished(
                     index=slot.index,
@@ -188,7 +194,7 @@ class _Conductor:
             )
             self._tell("info", name, "stopping the cluster")
 
-    def _explain(self, bench: Bench, name: str) -> None:
+    def _explain(self, bench: Bench, rates: Sequence[float], name: str) -> None:
         ceiling = ceilings.lowest_msg_s([self._search(bench.scenario)])
         trials = self._trials[bench.scenario.name]
         here = [trial for trial in trials if trial.round_index == bench.slot.index]
@@ -196,8 +202,8 @@ class _Conductor:
             self._tell("warning", name, "what limits is not looked for: no valid trial yet")
             return
         self._tell("info", name, "telling what limits")
-        blocks = self._plan.explain_blocks
-        for trial in explain(bench, ceiling, here[-1], self._there_is, blocks=blocks, number=here[-1].number):
+        most = max(ceiling, ceilings.start_msg_s(rates), *(trial.rate_msg_s for trial in here))
+        for trial in explain(bench, most, here[-1], self._there_is, blocks=self._plan.explain_blocks):
             trials.append(trial)
             for fault in trial.faults:
                 self._tell("warning", name, f"trial {trial.number} is invalid: {fault}")

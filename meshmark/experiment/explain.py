@@ -14,12 +14,12 @@ from meshmark.experiment.trial import Bench, Offered, measure
 from meshmark.record import Tightened, Trial
 
 
-def explain(
-    bench: Bench, ceiling_msg_s: float, before: Trial, there_is: Ceilings, *, blocks: int, number: int
-) -> Iterator[Trial]:
-    """Trials, recorded as they end; `before` is one that tells which hosts use most, `number` the last one's."""
+def explain(bench: Bench, most_msg_s: float, before: Trial, there_is: Ceilings, *, blocks: int) -> Iterator[Trial]:
+    """Trials, recorded as they end. `most_msg_s` can be carried, as far as is known; `before` is the trial that came
+    last, and tells which hosts use most."""
     less = candidates(before, bench.scenario, there_is)
     source = random.Random(f"{bench.seed}/{bench.scenario.name}/explain")
+    number = before.number
     for block in range(1, blocks + 1):
         order = [Tightened(block=block), *(each.model_copy(update={"block": block}) for each in less)]
         source.shuffle(order)
@@ -27,7 +27,7 @@ def explain(
             number += 1
             what = f"less {title(each.limit)}" if each.limit else "nothing less"
             bench.progress.phase(f"what limits, {block} of {blocks}: {what}")
-            offered = Offered(number=number, purpose="explain", rate_msg_s=ceiling_msg_s * OVERLOAD)
+            offered = Offered(number=number, purpose="explain", rate_msg_s=most_msg_s * OVERLOAD)
             trial = measure(bench, offered, [each.limit] if each.limit else [])
             trial = trial.model_copy(update={"tightened": each})
             bench.writer.trial(trial)

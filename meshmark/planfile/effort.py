@@ -98,7 +98,6 @@ def _hurried(scenario: Scenario, values: dict[str, Any]) -> Scenario:
 def explained(plan: Plan) -> Plan:
     """The plan with an explanation of each scenario's limit at its end, and the time for it."""
     asked = plan.model_copy(update={"explain_blocks": EXPLAIN_BLOCKS})
-    # The last rounds are the longest ones, and none starts that might not end in time.
     budget = min(plan.budget_seconds + round(explain_seconds(asked) * _MARGIN), 86_400.0)
     return asked.model_copy(update={"budget_seconds": budget})
 
@@ -108,11 +107,10 @@ def explain_trials(scenario: Scenario) -> int:
     return 1 + _TIGHTENED + scenario.data_plane.sidecars + (scenario.cluster.storage == "image")
 
 
-def explain_seconds(plan: Plan) -> float:
-    """What telling what limits takes of a run."""
-    return plan.explain_blocks * sum(
-        explain_trials(scenario) * trial_seconds(scenario.method) for scenario in plan.scenarios
-    )
+def explain_seconds(plan: Plan, scenarios: Sequence[Scenario] | None = None) -> float:
+    """What telling what limits takes; of all scenarios, if these are not given."""
+    asked = plan.scenarios if scenarios is None else scenarios
+    return plan.explain_blocks * sum(explain_trials(scenario) * trial_seconds(scenario.method) for scenario in asked)
 
 
 def estimate_seconds(plan: Plan) -> float:

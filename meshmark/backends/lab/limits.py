@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,10 @@ PERIOD_US = 100_000
 QUOTA_MIN_US = 1_000
 """The kernel's own least."""
 V2_LIMIT = "cpu.max"
+SHARES_V1 = "cpu.shares"
+SHARES = 1_024
+"""A thread's weight outside all groups."""
+CPUS = os.cpu_count() or 1
 MACHINE = "machine"
 CARRYING = ("kafka", "sidecar", "client")
 """Components without which no record goes through."""
@@ -77,7 +81,7 @@ def limiting(limit: Limit, ground: Ground, processes: Sequence[LabProcess]) -> I
 
 
 @contextmanager
-def cpu_quota(host: Host, component: str, pids: Iterable[int], cpus: float, instance: Path) -> Iterator[QuotaProbe]:
+def cpu_quota(host: Host, component: str, pids: Sequence[int], cpus: float, instance: Path) -> Iterator[QuotaProbe]:
     """`cpus` CPUs' time for all of `pids` together; yields the probe of how often they ran into it."""
     quota_us = max(QUOTA_MIN_US, round(cpus * PERIOD_US))
     try:
@@ -124,10 +128,13 @@ def require_limits() -> None:
 
 
 @contextmanager
-def _moved(group: Path, pids: Iterable[int], quota_us: int) -> Iterator[Path]:
-    """v1: a group of its own, left again at the end."""
+def _moved(group: Path, pids: Sequence[int], quota_us: int) -> Iterator[Path]:
+    """v1: a group of its own, left again at the end for where they came from: processes that share a group share its
+    weight, too. While they are in it, it weighs as much as they did, a thread for each CPU and process."""
     group.mkdir()
     try:
+        (group / SHARES_V1).write_text(str(SHARES * CPUS * len(pids)), encoding="ascii")
+        _weigh(group.parent)
         (group / "cpu.cfs_period_us").write_text(str(PERIOD_US), encoding="ascii")
         (group / QUOTA_V1).write_text(str(quota_us), encoding="ascii")
         for pid in pids:
@@ -135,8 +142,15 @@ def _moved(group: Path, pids: Iterable[int], quota_us: int) -> Iterator[Path]:
         yield group
     finally:
         for member in (group / "cgroup.procs").read_text(encoding="ascii").split():
-            _move(int(member), group.parent)
+            _move(int(member), group.parent.parent)
         remove_empty(group)
+        _weigh(group.parent)
+
+
+def _weigh(parent: Path) -> None:
+    """As much as the groups in it."""
+    weights = [int(path.read_text(encoding="ascii")) for path in parent.glob(f"*/{SHARES_V1}")]
+    (parent / SHARES_V1).write_text(str(max(SHARES, sum(weights))), encoding="ascii")
 
 
 def _move(pid: int, group: Path) -> None:

@@ -183,7 +183,7 @@ class LabBackend:
 
 def _check_open_files(scenario: Scenario) -> None:
     """Of the process that needs most of them: the load worker, or the client's sidecar, which has two sockets for each
-    connection. librdkafka has a few files for each connection besides (measured: 4)."""
+    connection. librdkafka has a few files for each connection besides (4 are allowed for)."""
     work, brokers = scenario.workload, scenario.cluster.brokers
     connections = work.workers * brokers
     needed = SPARE_FILES + max(2 * connections, (RDKAFKA_FILES if work.client == "librdkafka" else 1) * connections)

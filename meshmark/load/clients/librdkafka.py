@@ -17,7 +17,7 @@ import ctypes
 import random
 from collections import Counter, deque
 from contextlib import AbstractContextManager, ExitStack, closing
-from time import monotonic, thread_time_ns
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -104,8 +104,6 @@ class Producer:
         self._source = random.Random(spec.seed)
         self._offering = False
         self._drained_at = 0.0
-        self._blocked_ns = 0
-        """In calls of the client library, apart from the CPU time that they took."""
         self._offered = self._acknowledged = self._acknowledged_bytes = self._failed = self._unknown = 0
         self._errors: Counter[str] = Counter()
 
@@ -215,9 +213,7 @@ class Producer:
         """How many of these rows of the pool the connection's queue has taken; fewer only when it is full."""
         messages = self._messages
         address = self._address + first * messages.itemsize
-        called_ns, worked_ns = self.recorder.now_ns(), thread_time_ns()
         accepted: int = self._lib.rd_kafka_produce_batch(topic, partition, flags, address, count)
-        self._blocked_ns += self.recorder.now_ns() - called_ns - (thread_time_ns() - worked_ns)
         connection.outstanding += accepted
         if accepted < count:
             codes = set(messages["err"][first : first + count].tolist()) - {native.NO_ERROR}

@@ -16,10 +16,14 @@ in the first bytes of its value, followed by the load's stamp.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
 
 from meshmark.load.agenda import Agenda
+from meshmark.load.asleep import SleepClock
 from meshmark.load.clients import native
 from meshmark.load.clients.librdkafka import Producer, ProducerConnection, Selection
 from meshmark.load.recorder import Recorder
@@ -28,6 +32,7 @@ from meshmark.record import NOT_ACCEPTED, LoadTotals
 from meshmark.worker_protocol import Schedule, WorkerSpec
 
 _TICK_NS = round(OPEN_LOOP_TICK_S * 1e9)
+_SLEPT_LEAST_NS = 1_000_000
 
 
 class OpenLoopProducer(Producer):
@@ -39,12 +44,14 @@ class OpenLoopProducer(Producer):
             self.recorder = recorder
         self._schedule = schedule
         self._agenda: Agenda | None = None
-        self._looked_ns = 0
+        self._looked_ns = self._blocked_ns = 0
         self._until_ns: int | None = None
         self._turn = 0
 
     def __enter__(self) -> OpenLoopProducer:
         super().__enter__()
+        self._sleep = SleepClock()
+        self._stack.callback(self._sleep.close)
         if self._spec.stamp:
             self._pool[:, 8:16] = np.frombuffer(self._spec.stamp.to_bytes(8, "little"), dtype=np.uint8)
         # The first eight bytes of each row as a number; rows need not begin at a multiple of eight.
@@ -61,9 +68,11 @@ class OpenLoopProducer(Producer):
             self._agenda.close(self._until_ns)
 
     def serve(self) -> None:
-        self._take_events()
+        with self._blocked():
+            self._take_events()
         if self._agenda:
-            self._hand_over(self._agenda)
+            with self._blocked():
+                self._hand_over(self._agenda)
 
     def pause_s(self) -> float:
         """Until the next pass: a tick after the last one began, or when a record comes due if nothing is under way."""
@@ -103,7 +112,7 @@ class OpenLoopProducer(Producer):
 
     def _hand_over(self, agenda: Agenda) -> None:
         now_ns = self.recorder.now_ns()
-        # A call that waited for locks of the client's own threads held records back like a full queue.
+        # What calls of the client library waited, for locks of its threads, held records back like a full queue.
         looked_ns, self._looked_ns = self._looked_ns + self._blocked_ns, now_ns
         self._blocked_ns = 0
         agenda.look(now_ns)
@@ -118,6 +127,14 @@ class OpenLoopProducer(Producer):
             dropped = agenda.drop()
             self._failed += dropped
             self._errors[NOT_ACCEPTED] += dropped
+
+    @contextmanager
+    def _blocked(self) -> Iterator[None]:
+        """Counts the time that the thread sleeps inside; what is short is the error of its clocks."""
+        before_ns = self._sleep.slept_ns()
+        yield
+        slept_ns = self._sleep.slept_ns() - before_ns
+        self._blocked_ns += slept_ns if slept_ns >= _SLEPT_LEAST_NS else 0
 
     def _deal(self, intended_ns: NDArray[np.int64], now_ns: int) -> int:
         """Gives the records, a batch at most, to the next connection with room for all of them. How many it took."""

@@ -376,10 +376,9 @@ class Search:
             return f"{missed} of {met + missed} trials missed it, down to {_rate(min(target.missed))} msg/s"
         if reason == "not enough trials":
             return f"{met + missed} trials counted: {met} met it and {missed} missed it"
-        return (
-            f"{met} of {met + missed} trials met it, up to {_rate(max(target.met))} msg/s; the generator was late at "
-            f"{_rate(self._client_log_rate)} msg/s"
-        )
+        highest = f", up to {_rate(max(target.met))} msg/s" if met else ""
+        late = f"the generator was late at {_rate(self._client_log_rate)} msg/s"
+        return f"{met} of {met + missed} trials met it{highest}; {late}"
 
     def _no_interval(self, target: _Target, first: _Target) -> Reason | None:
         if target.belief.quantile(0.5) > self._client_top:

@@ -187,7 +187,7 @@ def test_an_explanation_takes_time_of_its_own_on_top_of_the_plans() -> None:
     asked = planfile.explained(plan)
     trials = 2 * 5 + 2 * 6
     assert asked.explain_blocks * sum(map(planfile.explain_trials, asked.scenarios)) == 4 * trials
-    assert planfile.explain_seconds(asked) == pytest.approx(4 * trials * 7.0)
+    assert planfile.explain_seconds(asked) == pytest.approx(4 * trials * 7.5)
     assert asked.budget_seconds > plan.budget_seconds + planfile.explain_seconds(asked)
     assert planfile.estimate_seconds(asked) == planfile.estimate_seconds(plan) + planfile.explain_seconds(asked)
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import process_time_ns, thread_time_ns
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from meshmark.worker_protocol import Schedule, WorkerSpec
 
 _TICK_NS = round(OPEN_LOOP_TICK_S * 1e9)
 _SLEPT_LEAST_NS = 1_000_000
+_OTHERS_LEAST = 0.02
 
 
 class OpenLoopProducer(Producer):
@@ -130,11 +132,14 @@ class OpenLoopProducer(Producer):
 
     @contextmanager
     def _blocked(self) -> Iterator[None]:
-        """Counts the time that the thread sleeps inside; what is short is the error of its clocks."""
-        before_ns = self._sleep.slept_ns()
+        """Counts the time that the thread sleeps inside; what is short is the error of its clocks, and while no other
+        thread of the process works either the process was stopped and waited for nobody."""
+        before_ns, others_ns = self._sleep.slept_ns(), process_time_ns() - thread_time_ns()
         yield
         slept_ns = self._sleep.slept_ns() - before_ns
-        self._blocked_ns += slept_ns if slept_ns >= _SLEPT_LEAST_NS else 0
+        worked_ns = process_time_ns() - thread_time_ns() - others_ns
+        if slept_ns >= _SLEPT_LEAST_NS and worked_ns >= _OTHERS_LEAST * slept_ns:
+            self._blocked_ns += slept_ns
 
     def _deal(self, intended_ns: NDArray[np.int64], now_ns: int) -> int:
         """Gives the records, a batch at most, to the next connection with room for all of them. How many it took."""

@@ -21,8 +21,6 @@ SCHEMA_VERSION = 2
 LATE_SHARE_MAX = 0.01
 """Of records that the generator handed over more than 10 ms late although there was room: above, its own delays are a
 part of the 99th percentile. Below 10 ms a loop on a machine whose cores brokers share is late now and then."""
-LATE_PART_MAX = 0.05
-"""Of a window: if no record is later than that, what is acknowledged within it is off by no more than that."""
 
 
 Counters = dict[str, float]
@@ -213,14 +211,9 @@ class Lateness(Model):
         """Of records handed over more than 10 ms late."""
         return self.late_10ms / self.records if self.records else 0.0
 
-    def rate_fault(self, seconds: float) -> str:
-        """Why a window of so many seconds does not even tell what rate was carried; empty when it does. Records that
-        are late by a small part of it change by as small a part what is acknowledged within it."""
-        return self.fault if (self.max_s or 0) > LATE_PART_MAX * seconds else ""
-
     @property
     def fault(self) -> str:
-        """Why a window with this lateness says nothing about latencies; empty when it does."""
+        """Why a window with this lateness says nothing about the system; empty when it does."""
         if self.late_share <= LATE_SHARE_MAX:
             return ""
         return (
@@ -322,15 +315,9 @@ class Trial(Model):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it is invalid, for what it was made for."""
-        late = self.late_fault(latencies=self.purpose == "equal-load")
+        """Why it is invalid."""
+        late = self.lateness.fault if self.lateness else ""
         return (*self.faults, late) if late else self.faults
-
-    def late_fault(self, *, latencies: bool) -> str:
-        """What the generator's own delays spoil: latencies sooner than rates. Empty for nothing."""
-        if self.lateness is None:
-            return ""
-        return self.lateness.fault if latencies else self.lateness.rate_fault(self.seconds)
 
     @property
     def valid(self) -> bool:

@@ -51,8 +51,6 @@ def config(plan: Plan, scenario: Scenario, start: float) -> SearchConfig:
 
 def outcome(trial: Trial, method: Method) -> TrialOutcome:
     """What the search is to know of a trial."""
-    late = trial.late_fault(latencies=bool(method.slos))
-    late_share = trial.lateness.late_share if trial.lateness and late else 0.0
     return TrialOutcome(
         rate_msg_s=trial.offered_msg_s,
         life=trial.repeat,
@@ -66,7 +64,7 @@ def outcome(trial: Trial, method: Method) -> TrialOutcome:
         outstanding=tuple(float(point.outstanding) for point in trial.series),
         latency_s=tuple((slo.quantile, _quantile_s(trial.latency, slo.quantile)) for slo in method.slos),
         errors=trial.errors,
-        late_share=late_share,
+        late_share=trial.lateness.late_share if trial.lateness else 0.0,
         invalid="; ".join(trial.faults),
     )
 

@@ -227,7 +227,7 @@ def test_a_run_with_nothing_but_its_plan_is_summed_up(copy: Path) -> None:
 
 def test_a_generator_that_is_late_is_the_limit_and_there_is_no_ceiling(tmp_path: Path) -> None:
     plan = plan_of(repeats=2, planes=(DataPlane.PLAIN,))
-    summary = summarize(load(conducted(tmp_path / "run", plan, Truth(generator_delay_s=0.5))))
+    summary = summarize(load(conducted(tmp_path / "run", plan, Truth(generator_delay_s=0.05))))
     (found,) = summary.scenarios
     assert found.rate_msg_s is None
     assert found.ceilings[0].reason == "not reached: the client was the limit"

@@ -424,19 +424,3 @@ def test_whatever_happens_inside_all_workers_are_ended(bed: Bed) -> None:
     with pytest.raises(ZeroDivisionError), started(bed, 2):
         raise ZeroDivisionError
     assert bed.journal[-2:] == ["producer-2 ended", "producer-1 ended"]
-
-
-@pytest.mark.parametrize(
-    ("late", "late_us", "seconds", "is_fault"),
-    [
-        (1, 500_000, 4, False),  # few are late
-        (50, 150_000, 4, False),  # many, by little of the window
-        (50, 250_000, 4, True),
-        (50, 150_000, 2, True),
-    ],
-)
-def test_a_rate_bears_more_lateness_than_a_latency(late: int, late_us: int, seconds: float, is_fault: bool) -> None:
-    said = lateness(of(*[500] * (100 - late), *[late_us] * late))
-    assert said is not None
-    assert bool(said.rate_fault(seconds)) is is_fault
-    assert bool(said.fault) is (late > 1)

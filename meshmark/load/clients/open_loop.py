@@ -16,15 +16,10 @@ in the first bytes of its value, followed by the load's stamp.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import process_time_ns, thread_time_ns
-
 import numpy as np
 from numpy.typing import NDArray
 
 from meshmark.load.agenda import Agenda
-from meshmark.load.asleep import SleepClock
 from meshmark.load.clients import native
 from meshmark.load.clients.librdkafka import Producer, ProducerConnection, Selection
 from meshmark.load.recorder import Recorder
@@ -33,8 +28,6 @@ from meshmark.record import NOT_ACCEPTED, LoadTotals
 from meshmark.worker_protocol import Schedule, WorkerSpec
 
 _TICK_NS = round(OPEN_LOOP_TICK_S * 1e9)
-_SLEPT_LEAST_NS = 1_000_000
-_OTHERS_LEAST = 0.02
 
 
 class OpenLoopProducer(Producer):
@@ -46,14 +39,12 @@ class OpenLoopProducer(Producer):
             self.recorder = recorder
         self._schedule = schedule
         self._agenda: Agenda | None = None
-        self._looked_ns = self._blocked_ns = 0
+        self._looked_ns = 0
         self._until_ns: int | None = None
         self._turn = 0
 
     def __enter__(self) -> OpenLoopProducer:
         super().__enter__()
-        self._sleep = SleepClock()
-        self._stack.callback(self._sleep.close)
         if self._spec.stamp:
             self._pool[:, 8:16] = np.frombuffer(self._spec.stamp.to_bytes(8, "little"), dtype=np.uint8)
         # The first eight bytes of each row as a number; rows need not begin at a multiple of eight.
@@ -70,11 +61,9 @@ class OpenLoopProducer(Producer):
             self._agenda.close(self._until_ns)
 
     def serve(self) -> None:
-        with self._blocked():
-            self._take_events()
+        self._take_events()
         if self._agenda:
-            with self._blocked():
-                self._hand_over(self._agenda)
+            self._hand_over(self._agenda)
 
     def pause_s(self) -> float:
         """Until the next pass: a tick after the last one began, or when a record comes due if nothing is under way."""
@@ -114,9 +103,7 @@ class OpenLoopProducer(Producer):
 
     def _hand_over(self, agenda: Agenda) -> None:
         now_ns = self.recorder.now_ns()
-        # What calls of the client library waited, for locks of its threads, held records back like a full queue.
-        looked_ns, self._looked_ns = self._looked_ns + self._blocked_ns, now_ns
-        self._blocked_ns = 0
+        looked_ns, self._looked_ns = self._looked_ns, now_ns
         agenda.look(now_ns)
         while agenda.held:
             intended_ns = agenda.upcoming(self._chunk)
@@ -129,17 +116,6 @@ class OpenLoopProducer(Producer):
             dropped = agenda.drop()
             self._failed += dropped
             self._errors[NOT_ACCEPTED] += dropped
-
-    @contextmanager
-    def _blocked(self) -> Iterator[None]:
-        """Counts the time that the thread sleeps inside; what is short is the error of its clocks, and while no other
-        thread of the process works either the process was stopped and waited for nobody."""
-        before_ns, others_ns = self._sleep.slept_ns(), process_time_ns() - thread_time_ns()
-        yield
-        slept_ns = self._sleep.slept_ns() - before_ns
-        worked_ns = process_time_ns() - thread_time_ns() - others_ns
-        if slept_ns >= _SLEPT_LEAST_NS and worked_ns >= _OTHERS_LEAST * slept_ns:
-            self._blocked_ns += slept_ns
 
     def _deal(self, intended_ns: NDArray[np.int64], now_ns: int) -> int:
         """Gives the records, a batch at most, to the next connection with room for all of them. How many it took."""

@@ -95,7 +95,4 @@ def _added(own: Mapping[int, Trial], baseline: Mapping[int, Trial], name: str) -
     found = stats.estimate(differences)
     if found is None:
         return None
-    interval = None
-    if found.low is not None and found.high is not None:
-        interval = Interval(low=found.low, high=found.high)
-    return Change(mean_s=found.mean, interval=interval, pairs=found.count)
+    return Change(mean_s=found.mean, interval=Interval.of(found), pairs=found.count)

@@ -160,9 +160,6 @@ def _row(
     estimate = stats.estimate(list(elasticities.values()))
     assert estimate is not None
     assert less.limit is not None
-    interval = None
-    if estimate.low is not None and estimate.high is not None:
-        interval = Interval(low=estimate.low, high=estimate.high)
     return Elasticity(
         resource=name,
         host=less.limit.host,
@@ -170,7 +167,7 @@ def _row(
         amount=less.limit.amount,
         lost=fmean(lost.values()),
         elasticity=estimate.mean,
-        interval=interval,
+        interval=Interval.of(estimate),
         blocks=estimate.count,
         limits=limits,
     )

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from meshmark.analysis.stats import Estimate
 from meshmark.plan import DataPlane, Plan
 from meshmark.record import Finished, HopTime, PathCheck, Proof, Purpose, Started
 
@@ -30,6 +31,13 @@ class Interval(Value):
 
     low: float
     high: float
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Interval | None:
+        """None where there are too few values for one."""
+        if estimate.low is None or estimate.high is None:
+            return None
+        return cls(low=estimate.low, high=estimate.high)
 
 
 class CpuPerGb(Value):

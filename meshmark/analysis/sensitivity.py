@@ -242,10 +242,7 @@ def mean_of(values: Sequence[float]) -> Mean | None:
     found = stats.estimate(values)
     if found is None:
         return None
-    interval = None
-    if found.low is not None and found.high is not None:
-        interval = Interval(low=found.low, high=found.high)
-    return Mean(mean=found.mean, interval=interval, repeats=found.count)
+    return Mean(mean=found.mean, interval=Interval.of(found), repeats=found.count)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

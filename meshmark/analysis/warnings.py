@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from meshmark.analysis.ledger import UNUSABLE_SHARE
 from meshmark.analysis.model import RepeatSummary, ScenarioSummary
 from meshmark.analysis.traffic import amiss
+from meshmark.analysis.warmup import warm
 from meshmark.store import Run
 from meshmark.units import percent
 
@@ -29,6 +30,14 @@ def _ending(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[str]:
     for name in run.plan.baselines:
         if name not in {scenario.name for scenario in scenarios}:
             yield f"the baseline {name} is not among the scenarios: losses cannot be given"
+    ended = [(data.started, data.finished) for data in run.rounds if data.finished]
+    cold = [
+        f"{started.scenario}, repeat {started.repeat}"
+        for started, finished in ended
+        if finished.warmup_rates_msg_s and not warm(finished.warmup_rates_msg_s, finished.warmup_compiling)
+    ]
+    if cold:
+        yield f"not warm when measured (the rate may have risen, or brokers compiled): {'; '.join(cold)}"
     if any(data.self_tests and not data.self_tests[-1].conclusive for data in run.rounds):
         yield "the self-test of the load generator is not conclusive: the load did not get over its stops in time"
     if not run.disk_probes and not run.network_probes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -12,12 +11,10 @@ from meshmark.analysis.limits import evidence, limiting
 from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.limits import require_limits
 from meshmark.errors import MissingRequirement
-from meshmark.experiment.progress import Silent
 from meshmark.experiment.trial import Bench, Offered, measure
-from meshmark.measure.sampler import sampling
-from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Slot, Workload
-from meshmark.record import Limit, RoundStarted, Trial
-from meshmark.store import RoundWriter
+from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
+from meshmark.record import Limit, Trial
+from tests.benches import bench
 from tests.lab.load_ground import CLOCK
 
 pytestmark = pytest.mark.lab
@@ -36,7 +33,7 @@ SCENARIO = Scenario(
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def overload(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     try:
         require_limits()
     except MissingRequirement as error:
@@ -44,40 +41,23 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     plan = Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=(SCENARIO,))
     with lab("test") as backend:
         backend.prepare(plan)
-        with backend.cluster(SCENARIO) as cluster:
-            writer = _writer(tmp_path_factory.mktemp("round"))
-            with sampling(cluster.probes, 1.0, writer.sample, CLOCK) as sampler:
-                slot = Slot(index=1, scenario=SCENARIO.name, repeat=1)
-                yield Bench(
-                    cluster=cluster,
-                    scenario=SCENARIO,
-                    slot=slot,
-                    seed=1,
-                    sampler=sampler,
-                    writer=writer,
-                    progress=Silent(),
-                    clock=CLOCK,
-                )
-
-
-def _writer(directory: Path) -> RoundWriter:
-    plane = SCENARIO.data_plane
-    started = RoundStarted(index=1, scenario="plain", repeat=1, data_plane=plane, started_at=0.0, time_s=0.0)
-    return RoundWriter(directory / "round", started)
+        directory = tmp_path_factory.mktemp("round")
+        with backend.cluster(SCENARIO) as cluster, bench(cluster, SCENARIO, directory, CLOCK) as made:
+            yield made
 
 
 def overloaded(bench: Bench, number: int, limits: Sequence[Limit]) -> Trial:
     return measure(bench, Offered(number=number, purpose="explain", rate_msg_s=RATE_MSG_S), limits)
 
 
-def test_a_broker_with_less_cpu_is_named_and_one_with_plenty_is_not(bench: Bench) -> None:
-    named = limiting(evidence(overloaded(bench, 1, [TIGHT, LOOSE]), SCENARIO, os.cpu_count() or 1))
+def test_a_broker_with_less_cpu_is_named_and_one_with_plenty_is_not(overload: Bench) -> None:
+    named = limiting(evidence(overloaded(overload, 1, [TIGHT, LOOSE]), SCENARIO, os.cpu_count() or 1))
     # What the machine does besides is its own business.
     assert [name for name in named if name != "machine CPU"] == ["broker-2/kafka CPU quota"]
 
 
-def test_a_machine_with_less_cpu_holds_back_brokers_and_load_together(bench: Bench) -> None:
-    trial = overloaded(bench, 2, [MACHINE])
+def test_a_machine_with_less_cpu_holds_back_brokers_and_load_together(overload: Bench) -> None:
+    trial = overloaded(overload, 2, [MACHINE])
     periods, throttled = (trial.delta(f"machine/quota/cpu_{name}") or 0 for name in ("periods", "throttled_periods"))
     assert periods > 0
     assert throttled > periods / 2

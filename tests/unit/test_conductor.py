@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.backends.simulated import load as simulated_load
 from meshmark.errors import ComponentFailed, InstrumentFault
@@ -196,6 +197,9 @@ def test_a_rate_that_still_rises_after_the_longest_warm_up_is_told(tmp_path: Pat
     method = METHOD.model_copy(update={"warmup_max_seconds": 12})
     done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, repeats=1, method=method), Truth(warmup_s=20, noise=0))
     assert any("still not warm after" in event.text and event.level == "warning" for event in done.events)
+    assert any(
+        "not warm when measured" in warning and "plain, repeat 1" in warning for warning in summarize(done).warnings
+    )
 
 
 def test_the_load_generator_is_tested_in_the_first_round_alone(tmp_path: Path) -> None:

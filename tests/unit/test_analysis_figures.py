@@ -10,6 +10,7 @@ from meshmark.analysis.limits import UNKNOWN, average, evidence, limiting, mostl
 from meshmark.analysis.model import Evidence, Figures, LedgerLine
 from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
 from meshmark.record import BatchFill, Counters, LoadTotals, Trial
+from tests import trials
 
 CPUS = 4
 SECONDS = 10.0
@@ -60,27 +61,13 @@ def growth() -> Counters:
 
 def trial(grown: Counters, *, seconds: float = SECONDS) -> Trial:
     window = LoadTotals(offered=4_000_000, acknowledged=4_000_000, acknowledged_bytes=PAYLOAD, consumed=8_000_000)
-    return Trial(
-        round_index=1,
-        scenario="mesh",
-        repeat=1,
-        number=1,
-        purpose="search",
-        clients=1,
-        connections=20,
+    return trials.trial(
         offered_msg_s=400_000,
-        started_s=0,
-        ended_s=20,
-        window_start_s=5,
         window_end_s=5 + seconds,
         window=window,
-        total=window,
-        series=(),
         batch=BatchFill(records_per_batch=100, bytes_per_batch=51_200, requests=40_000, request_bytes=2_100_000_000),
         counters_start=dict.fromkeys(grown, 100.0),
         counters_end={key: value + 100.0 for key, value in grown.items()},
-        quiet_start={},
-        quiet_end={},
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 from meshmark.analysis.limits import UNKNOWN, evidence, limiting
 from meshmark.plan import ClusterSpec, DataPlane, Scenario
 from meshmark.record import BatchFill, Counters, LoadTotals, Trial
+from tests import trials
 
 CPUS = 2
 SECONDS = 4.0
@@ -36,27 +37,12 @@ def growth() -> Counters:
 
 def trial(changes: Counters) -> Trial:
     end = {**growth(), **changes}
-    return Trial(
-        round_index=1,
-        scenario="plain",
-        repeat=1,
-        number=1,
-        purpose="search",
-        clients=1,
-        connections=20,
-        offered_msg_s=100_000,
-        started_s=0,
-        ended_s=9,
-        window_start_s=2,
-        window_end_s=2 + SECONDS,
+    return trials.trial(
+        window_end_s=5 + SECONDS,
         window=TOTALS,
-        total=TOTALS,
-        series=(),
         batch=BatchFill(records_per_batch=100, bytes_per_batch=51_200, requests=4_000, request_bytes=210_000_000),
         counters_start={**dict.fromkeys(end, 0.0), **GAUGES, **QUEUES},
         counters_end={**end, **GAUGES, **QUEUES},
-        quiet_start={},
-        quiet_end={},
     )
 
 

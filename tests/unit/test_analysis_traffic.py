@@ -7,6 +7,7 @@ import pytest
 from meshmark.analysis.traffic import amiss, stored_bytes, traffic
 from meshmark.plan import DataPlane, Scenario, Workload
 from meshmark.record import BatchFill, Counters, LoadTotals, Trial
+from tests import trials
 
 RECORDS = 1_000_000
 PER_BATCH = 100.0
@@ -42,25 +43,9 @@ def moved(groups: int = 0, tls: float = 1.0) -> Counters:
 
 def trial(grown: Counters, per_batch: float | None = PER_BATCH) -> Trial:
     total = LoadTotals(offered=RECORDS, acknowledged=RECORDS, acknowledged_bytes=512 * RECORDS)
-    return Trial(
-        round_index=1,
-        scenario="it",
-        repeat=1,
-        number=1,
-        purpose="search",
-        clients=1,
-        connections=20,
-        offered_msg_s=100_000,
-        started_s=0,
-        ended_s=20,
-        window_start_s=5,
-        window_end_s=15,
+    return trials.trial(
         window=total,
-        total=total,
-        series=(),
         batch=BatchFill(records_per_batch=per_batch, bytes_per_batch=52_000, requests=10_000, request_bytes=0),
-        counters_start={},
-        counters_end={},
         quiet_start=dict.fromkeys(grown, 7.0),
         quiet_end={key: value + 7.0 for key, value in grown.items()},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
@@ -252,3 +253,32 @@ def test_two_searches_meet_the_same_noise() -> None:
     assert search(system, setting) == search(system, setting)
     assert ladder(system) == ladder(system)
     assert feedback(system) == feedback(system)
+
+
+def test_a_late_trial_above_others_that_all_missed_is_told_in_words() -> None:
+    """So noisy that the ceiling may be above what the generator could offer, although nothing was met."""
+    source = random.Random(2)
+
+    def trial(rate_msg_s: float, life: int, carried: float, noise: float, late_share: float) -> TrialOutcome:
+        times = [0.25 * step for step in range(16)]
+        drawn = [carried * rate_msg_s * time + source.gauss(0, noise * rate_msg_s * 0.25) for time in times]
+        acknowledged = tuple(max(0.0, *drawn[: step + 1]) for step in range(len(times)))
+        offered = tuple(rate_msg_s * time for time in times)
+        return TrialOutcome(
+            life=life,
+            phase="bracket",
+            target="any latency",
+            rate_msg_s=rate_msg_s,
+            started_s=0.0,
+            ended_s=8.5,
+            time_s=tuple(times),
+            offered=offered,
+            acknowledged=acknowledged,
+            outstanding=tuple(max(0.0, due - done) for due, done in zip(offered, acknowledged, strict=True)),
+            late_share=late_share,
+        )
+
+    outcomes = [trial(77_000, 1, 0.863, 0.1, 0.046), trial(63_850, 1, 0.97, 0.6, 0), trial(59_740, 2, 0.97, 0.6, 0)]
+    [ceiling] = Search.resume(config(start=80_000.0, slos=(), lives=3), outcomes).result().ceilings
+    assert ceiling.reason == CLIENT
+    assert ceiling.explained == "0 of 2 trials met it; the generator was late at 77,000 msg/s"

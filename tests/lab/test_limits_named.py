@@ -41,7 +41,7 @@ def overload(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     plan = Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=(SCENARIO,))
     with lab("test") as backend:
         backend.prepare(plan)
-        directory = tmp_path_factory.mktemp("round")
+        directory = tmp_path_factory.mktemp("run") / "round"
         with backend.cluster(SCENARIO) as cluster, bench(cluster, SCENARIO, directory, CLOCK) as made:
             yield made
 

@@ -83,9 +83,8 @@ def _compiling(start: Counters, end: Counters) -> tuple[float, ...]:
     """Compilers' work as a share of the brokers' CPU time in between; nothing where it is not told."""
     if not any(key.endswith(COMPILE_S) for key in end):
         return ()
-    compiled, used = (
-        sum(_sum(end, ending) - _sum(start, ending) for ending in endings) for endings in ((COMPILE_S,), CPU_S)
-    )
+    compiled = _sum(end, COMPILE_S) - _sum(start, COMPILE_S)
+    used = sum(_sum(end, ending) - _sum(start, ending) for ending in CPU_S)
     return (compiled / used if used > 0 else 1.0,)
 
 

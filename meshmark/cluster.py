@@ -7,7 +7,7 @@ simulated system and later Kubernetes implement these; experiments know no more 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -77,9 +77,6 @@ class Testbed(Protocol):
 
     def configurations(self) -> Mapping[str, str]:
         """File name -> text of every component's configuration, without secrets."""
-
-    def logs(self) -> Mapping[str, Path]:
-        """File name -> log file of every component, spawned processes included."""
 
     @property
     def log_dir(self) -> Path:
@@ -181,6 +178,14 @@ def limitable(testbed: Testbed) -> Limitable:
     return testbed
 
 
+KeepLogs = Callable[[Mapping[str, Path]], None]
+"""Is given log files by the name that each is to have."""
+
+
+def discard_logs(files: Mapping[str, Path]) -> None:
+    """Keeps none."""
+
+
 class Backend(Protocol):
     """Where systems under test come from."""
 
@@ -197,4 +202,6 @@ class Backend(Protocol):
 
     def testbed(self, scenario: Scenario) -> AbstractContextManager[Testbed]: ...
 
-    def cluster(self, scenario: Scenario) -> AbstractContextManager[Cluster]: ...
+    def cluster(self, scenario: Scenario, keep_logs: KeepLogs = discard_logs) -> AbstractContextManager[Cluster]:
+        """`keep_logs` is given the logs of every component, spawned processes included, before they are removed: when
+        the cluster has ended, or could not start."""

@@ -152,8 +152,7 @@ class _Conductor:
         name = f"{scenario.name}, repeat {slot.repeat}"
         self._tell("info", name, "starting the cluster")
         with ExitStack() as stack:
-            cluster = stack.enter_context(self._backend.cluster(scenario))
-            stack.callback(lambda: writer.logs(cluster.logs()))
+            cluster = stack.enter_context(self._backend.cluster(scenario, writer.logs))
             startup_s = self._clock.now() - begun
             writer.configurations(cluster.configurations())
             broken = self._prove(cluster, writer, name)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 
 from meshmark import store
+from meshmark.backends.lab import broker
 from meshmark.backends.lab import cluster as lab_cluster
 from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, stored_instances
+from meshmark.backends.lab.process import LabProcess
 from meshmark.errors import ComponentFailed, NoSpace
 from meshmark.kafka.properties import BROKER_PORT
 from meshmark.plan import ClusterSpec, DataPlane, Scenario
@@ -118,4 +121,33 @@ def test_a_port_that_is_taken_is_told_in_the_brokers_words(monkeypatch: pytest.M
     assert any("already in use" in line for line in failed.value.log_tail)
     for server in taken:
         server.close()
+    assert stored_instances() == []
+
+
+def test_brokers_that_are_not_reached_leave_the_end_of_every_log_and_the_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = broker.wait_until_started
+
+    def start_and_stand_still(brokers: list[LabProcess], timeout_s: float) -> None:
+        started(brokers, timeout_s)
+        monkeypatch.setattr(lab_cluster, "START_TIMEOUT_S", 3)
+        for process in brokers:
+            process.signal(signal.SIGSTOP)
+
+    monkeypatch.setattr(broker, "wait_until_started", start_and_stand_still)
+    scenario = Scenario(name="istio", data_plane=DataPlane.ISTIO, cluster=ClusterSpec(heap_bytes=268_435_456))
+    kept: dict[str, str] = {}
+
+    def keep(files: Mapping[str, Path]) -> None:
+        kept.update((name, file.read_text()) for name, file in files.items())
+
+    with (
+        pytest.raises(ComponentFailed, match="client-1 does not reach all of them") as failed,
+        lab("test") as backend,
+        backend.cluster(scenario, keep),
+    ):
+        pass
+    told = {line.partition(":")[0] for line in failed.value.log_tail}
+    assert {"broker-1 broker", "broker-2 broker", "broker-3 broker"} <= told  # a sidecar may have had nothing to say
+    assert "Kafka Server started" in kept["broker-3-broker.log"]
+    assert "client-1-sidecar.log" in kept
     assert stored_instances() == []

@@ -13,6 +13,7 @@ from meshmark.analysis.explain import Ceilings, candidates, explanation, limitin
 from meshmark.analysis.limits import UNKNOWN
 from meshmark.analysis.summary import summarize
 from meshmark.backends.lab import limits as lab_limits
+from meshmark.backends.lab.ground import Ground
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.errors import MissingRequirement
 from meshmark.experiment.conductor import conduct
@@ -206,7 +207,7 @@ def test_without_a_controller_for_cpu_an_explanation_is_refused(monkeypatch: pyt
 
 
 def test_nothing_of_the_machine_but_its_cpu_can_be_taken_away() -> None:
-    ground = lab_limits.Ground(instance=Path("none"), network=None, data=Path("none"), disks={})  # type: ignore[arg-type]
+    ground = Ground(instance=Path("none"), network=None, data=Path("none"), disks={})  # type: ignore[arg-type]
     whole = lab_limits.limiting(Limit(host="machine", resource="disk", amount=1e6), ground, [])
     with pytest.raises(MissingRequirement, match="disk cannot be limited"), whole:
         pass

@@ -142,9 +142,6 @@ class Bed:
     def configurations(self) -> Mapping[str, str]:
         return {}
 
-    def logs(self) -> Mapping[str, Path]:
-        return {}
-
     def create_topics(self, workload: Workload, prefix: str) -> Bed:
         return self
 

@@ -19,13 +19,15 @@ from pathlib import Path
 
 from meshmark.backends.lab import cluster
 from meshmark.backends.lab.cgroups import make_group
-from meshmark.backends.lab.cluster import LabCluster, LabTestbed, Parts
+from meshmark.backends.lab.cluster import LabCluster, LabTestbed
 from meshmark.backends.lab.disk import require_images
+from meshmark.backends.lab.ground import Parts
 from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
 from meshmark.backends.lab.limits import require_limits
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
 from meshmark.backends.lab.probes import storage_under
 from meshmark.backends.lab.training import train
+from meshmark.cluster import KeepLogs, discard_logs
 from meshmark.errors import ComponentFailed, MissingRequirement, NoSpace, UsageError
 from meshmark.kafka import distribution, storage
 from meshmark.kafka.companion import companion
@@ -124,8 +126,8 @@ class LabBackend:
     def testbed(self, scenario: Scenario) -> AbstractContextManager[LabTestbed]:
         return cluster.testbed(self._parts(scenario), scenario)
 
-    def cluster(self, scenario: Scenario) -> AbstractContextManager[LabCluster]:
-        return cluster.cluster(self._parts(scenario), scenario)
+    def cluster(self, scenario: Scenario, keep_logs: KeepLogs = discard_logs) -> AbstractContextManager[LabCluster]:
+        return cluster.cluster(self._parts(scenario), scenario, keep_logs)
 
     @cached_property
     def _runtime(self) -> Runtime:

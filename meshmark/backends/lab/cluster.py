@@ -18,13 +18,11 @@ from typing import Any
 
 import meshmark
 from meshmark.backends.lab import broker, paths, proofs
-from meshmark.backends.lab.cgroups import remove_groups
 from meshmark.backends.lab.compilers import compilers_first
-from meshmark.backends.lab.disk import Disk, image_disk, require_images
-from meshmark.backends.lab.instance import Instance
+from meshmark.backends.lab.ground import Ground, Parts, lay_ground
 from meshmark.backends.lab.intercept import intercept
-from meshmark.backends.lab.limits import Ground, limiting
-from meshmark.backends.lab.link import HOST_INTERFACE, Host, network
+from meshmark.backends.lab.limits import limiting
+from meshmark.backends.lab.link import HOST_INTERFACE, Host
 from meshmark.backends.lab.probes import (
     DiskProbe,
     KafkaLogProbe,
@@ -38,12 +36,11 @@ from meshmark.backends.lab.process import LabProcess, running
 from meshmark.backends.lab.sidecar import SidecarPlan, admin_socket, sidecars
 from meshmark.backends.lab.sockets import SegmentsProbe, Wire
 from meshmark.backends.lab.tasks import TasksProbe
-from meshmark.cluster import Probe, Process, TopicLayout
+from meshmark.cluster import KeepLogs, Probe, Process, TopicLayout
 from meshmark.dataplane.envoy import INBOUND_PORT, MARK, Service, Sidecar, bootstrap
 from meshmark.dataplane.identity import Authority, Identity
 from meshmark.errors import ComponentFailed, LoadError, NoSpace
 from meshmark.kafka import admin
-from meshmark.kafka.launch import Runtime
 from meshmark.kafka.properties import (
     BROKER_PORT,
     CONTROLLER_PORT,
@@ -60,31 +57,15 @@ NETWORK_PROBE_PORT = 5201
 
 BROKER_ACCOUNT = "broker"
 CLIENT_ACCOUNT = "client"
-IMAGE_ROOM = 1.1
-IMAGE_FIXED_BYTES = 400_000_000
-"""A broker's own file system holds its part of the logs, the metadata log, and ext4's journal and tables."""
 START_TIMEOUT_S = 90.0
 TOPIC_TIMEOUT_S = 60.0
 FULL_BYTES = 16_000_000
 """A broker that cannot append shuts down; with less than this left, a full disk is why."""
 POLL_S = 0.05
+LINES_OF_EACH = 3
+"""Of each component's log, when none of them is known to be the culprit."""
 QUORUM_STATE = "__cluster_metadata-0/quorum-state"
 CPU_PROBES = (TasksProbe, MachineProbe, ProcessProbe)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
-    """What testbeds and clusters are made of, found or fetched before."""
-
-    instance: Instance
-    groups: Path | None = None
-    """Where the hosts' control groups are made."""
-    runtime: Runtime
-    envoy: Path
-    archive: Path | None
-    training: Path | None = None
-    """Where the first broker writes an archive at its end, in a training run."""
-    log_budget_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -321,7 +302,19 @@ class LabCluster(LabTestbed):
     def wait_until_serving(self) -> None:
         """Until the brokers have started, and the first client host sees all of them through the data plane."""
         broker.wait_until_started([p for p in self.processes if p.component == "kafka"], START_TIMEOUT_S)
-        self._administer("wait", START_TIMEOUT_S, brokers=len(self.broker_hosts))
+        try:
+            self._administer("wait", START_TIMEOUT_S, brokers=len(self.broker_hosts))
+        except LoadError as error:
+            raise ComponentFailed(
+                f"the brokers have started, and {self.client_hosts[0]} does not reach all of them: {error.message}",
+                component="kafka",
+                log_tail=tuple(
+                    f"{each.host} {each.name}: {line}"
+                    for each in self.processes
+                    for line in each.log_tail(LINES_OF_EACH)
+                ),
+                hint="The logs of brokers and sidecars tell more.",
+            ) from error
 
     def start_admin(self) -> None:
         argv = ["python", "-m", "meshmark.kafka.admin"]
@@ -372,18 +365,19 @@ def _topic(directory: str) -> str:
 def testbed(parts: Parts, scenario: Scenario) -> Iterator[LabTestbed]:
     """Hosts and, where the data plane has them, sidecars."""
     with ExitStack() as stack:
-        bed = LabTestbed(scenario, _ground(parts, scenario, stack), stack)
+        bed = LabTestbed(scenario, lay_ground(parts, scenario, stack), stack)
         _start_sidecars(parts, bed, _authority(parts, scenario, stack), stack)
         yield bed
 
 
 @contextmanager
-def cluster(parts: Parts, scenario: Scenario) -> Iterator[LabCluster]:
+def cluster(parts: Parts, scenario: Scenario, keep_logs: KeepLogs) -> Iterator[LabCluster]:
     """A testbed with Kafka serving through the data plane."""
     with ExitStack() as stack:
-        ground = _ground(parts, scenario, stack)
+        ground = lay_ground(parts, scenario, stack)
         authority = _authority(parts, scenario, stack)
         made = LabCluster(scenario, ground, stack, authority)
+        stack.callback(lambda: keep_logs(made.logs()))
         made.start_admin()  # it takes as long to start as a sidecar does
         _start_sidecars(parts, made, authority, stack)
         plans = _broker_plans(parts, made, authority)
@@ -407,28 +401,6 @@ def _wire(scenario: Scenario, host: Host) -> Wire:
     if not scenario.data_plane.sidecars:
         return Wire(host.address)
     return Wire(host.address, mark=MARK, port=INBOUND_PORT, exempt=(CONTROLLER_PORT,))
-
-
-def _ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
-    """Leaving the stack removes what hosts wrote, so that one round's bytes are not on the next one's disk."""
-    spec = scenario.cluster
-    root = parts.instance.memory_directory() if spec.storage == "ram" else parts.instance.path
-    data = root / "data"
-    data.mkdir()
-    stack.callback(shutil.rmtree, data)
-    if parts.groups:
-        stack.callback(remove_groups, parts.groups)
-    net = stack.enter_context(network(parts.instance, brokers=spec.brokers, clients=spec.clients, groups=parts.groups))
-    for host in net.hosts.values():
-        stack.callback(shutil.rmtree, host.directory)
-    disks: dict[str, Disk] = {}
-    if spec.storage == "image":
-        require_images()
-        each = round(parts.log_budget_bytes / spec.brokers * IMAGE_ROOM) + IMAGE_FIXED_BYTES
-        for host in net.broker_hosts:
-            image = image_disk(data / host.name, parts.instance.path / f"{host.name}.img", each)
-            disks[host.name] = stack.enter_context(image)
-    return Ground(instance=parts.instance.path, network=net, data=data, disks=disks)
 
 
 def _authority(parts: Parts, scenario: Scenario, stack: ExitStack) -> Authority | None:

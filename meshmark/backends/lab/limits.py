@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from meshmark.backends.lab.cgroups import QUOTA_V1, make_quota_group, quotas_possible, remove_empty
-from meshmark.backends.lab.disk import Disk, write_limit
-from meshmark.backends.lab.link import Host, LinkProbe, Network, bandwidth
+from meshmark.backends.lab.disk import write_limit
+from meshmark.backends.lab.ground import Ground
+from meshmark.backends.lab.link import Host, LinkProbe, bandwidth
 from meshmark.backends.lab.namespace import outside_uid
 from meshmark.backends.lab.process import LabProcess
 from meshmark.cluster import Probe
@@ -40,16 +40,6 @@ CPUS = os.cpu_count() or 1
 MACHINE = "machine"
 CARRYING = ("kafka", "sidecar", "client")
 """Components without which no record goes through."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ground:
-    """What a testbed's hosts have: network, directories and, with storage `image`, a disk by host name."""
-
-    instance: Path
-    network: Network
-    data: Path
-    disks: Mapping[str, Disk]
 
 
 @contextmanager

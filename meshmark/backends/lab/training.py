@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from meshmark.backends.lab.cluster import LabCluster, Parts, cluster
-from meshmark.cluster import Process, TopicLayout
+from meshmark.backends.lab.cluster import LabCluster, cluster
+from meshmark.backends.lab.ground import Parts
+from meshmark.cluster import Process, TopicLayout, discard_logs
 from meshmark.errors import ComponentFailed
 from meshmark.kafka import launch
 from meshmark.kafka.properties import TRAINING_PORT
@@ -45,7 +46,7 @@ def train(parts: Parts, spec: ClusterSpec) -> Path:
         workload=Workload(replication_factor=min(3, spec.brokers), topic_config={}),
     )
     try:
-        with cluster(replace(parts, archive=None, training=made), scenario) as trained:
+        with cluster(replace(parts, archive=None, training=made), scenario, discard_logs) as trained:
             layout = trained.create_topics(scenario.workload, "training")
             _carry(trained, layout, "tls", trained.bootstrap_servers, trained.client_config)
             plain = ",".join(f"{trained.address(host)}:{TRAINING_PORT}" for host in trained.broker_hosts)

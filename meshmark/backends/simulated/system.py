@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meshmark.backends.simulated.load import SimulatedWorker, request_bytes, stored_bytes
-from meshmark.cluster import Cluster, Probe, Process, Testbed, TopicLayout
+from meshmark.cluster import Cluster, KeepLogs, Probe, Process, Testbed, TopicLayout, discard_logs
 from meshmark.errors import ComponentFailed
 from meshmark.plan import DataPlane, Plan, Scenario, Workload
 from meshmark.record import Counters, HostFacts, Limit, Proof, Versions
@@ -313,9 +313,6 @@ class SimulatedCluster:
     def configurations(self) -> Mapping[str, str]:
         return {f"{host}.properties": f"node.id={number}\n" for number, host in enumerate(self.broker_hosts, start=1)}
 
-    def logs(self) -> Mapping[str, Path]:
-        return {}
-
     def create_topics(self, workload: Workload, prefix: str) -> TopicLayout:
         self._system.clock.sleep(0.3)
         self._system.live_acknowledged = 0.0
@@ -404,7 +401,7 @@ class SimulatedBackend:
         yield SimulatedCluster(scenario, _System(scenario, self._truth, self._clock, self._source))
 
     @contextmanager
-    def cluster(self, scenario: Scenario) -> Iterator[Cluster]:
+    def cluster(self, scenario: Scenario, keep_logs: KeepLogs = discard_logs) -> Iterator[Cluster]:
         self._clock.sleep(7.0)
         yield SimulatedCluster(scenario, _System(scenario, self._truth, self._clock, self._source))
         self._clock.sleep(2.0)

@@ -1,0 +1,67 @@
+"""What a testbed stands on: its hosts' network, directories and disks, made anew for each and gone after it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshmark.backends.lab.cgroups import remove_groups
+from meshmark.backends.lab.disk import Disk, image_disk, require_images
+from meshmark.backends.lab.instance import Instance
+from meshmark.backends.lab.link import Network, network
+from meshmark.kafka.launch import Runtime
+from meshmark.plan import Scenario
+
+IMAGE_ROOM = 1.1
+IMAGE_FIXED_BYTES = 400_000_000
+"""A broker's own file system holds its part of the logs, the metadata log, and ext4's journal and tables."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What testbeds and clusters are made of, found or fetched before."""
+
+    instance: Instance
+    groups: Path | None = None
+    """Where the hosts' control groups are made."""
+    runtime: Runtime
+    envoy: Path
+    archive: Path | None
+    training: Path | None = None
+    """Where the first broker writes an archive at its end, in a training run."""
+    log_budget_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ground:
+    """What a testbed's hosts have: network, directories and, with storage `image`, a disk by host name."""
+
+    instance: Path
+    network: Network
+    data: Path
+    disks: Mapping[str, Disk]
+
+
+def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
+    """Leaving the stack removes what hosts wrote, so that one round's bytes are not on the next one's disk."""
+    spec = scenario.cluster
+    root = parts.instance.memory_directory() if spec.storage == "ram" else parts.instance.path
+    data = root / "data"
+    data.mkdir()
+    stack.callback(shutil.rmtree, data)
+    if parts.groups:
+        stack.callback(remove_groups, parts.groups)
+    net = stack.enter_context(network(parts.instance, brokers=spec.brokers, clients=spec.clients, groups=parts.groups))
+    for host in net.hosts.values():
+        stack.callback(shutil.rmtree, host.directory)
+    disks: dict[str, Disk] = {}
+    if spec.storage == "image":
+        require_images()
+        each = round(parts.log_budget_bytes / spec.brokers * IMAGE_ROOM) + IMAGE_FIXED_BYTES
+        for host in net.broker_hosts:
+            image = image_disk(data / host.name, parts.instance.path / f"{host.name}.img", each)
+            disks[host.name] = stack.enter_context(image)
+    return Ground(instance=parts.instance.path, network=net, data=data, disks=disks)

@@ -1,10 +1,9 @@
 """A producer in open loop: every record has an intended send time, whatever the system makes of the ones before it.
 
-What has come due since the last pass of the worker's loop goes to one connection, up to a batch (as much as it gives
-to a partition at once); the rest, and what comes due next, to the connections after it in turn. So each has its share
-of the schedule, as a burst now and then: a few records for every connection at every pass would be as many calls, and
-wake-ups of as many threads. A connection stays at a partition until it has given it a batch, or until `linger.ms` has
-sent what it had.
+What comes due goes to one connection, and to one of its partitions, until that has a batch or `linger.ms` has sent
+what it had; then to the next (`turns.py`). So each connection has its share of the schedule, as a burst now and then:
+a few records for every connection at every pass would be as many calls, wake-ups of as many threads, and small
+requests.
 
 Records for which no connection has room are held back and stay due: they count as offered and outstanding, and
 their latency goes on. At `stop` nothing new comes due, and what is held back is given up: it has failed as
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 
 from meshmark.load.agenda import Agenda
 from meshmark.load.clients import native
-from meshmark.load.clients.librdkafka import Producer, ProducerConnection, Selection
+from meshmark.load.clients.librdkafka import Producer, Selection
+from meshmark.load.clients.turns import Turns
 from meshmark.load.recorder import Recorder
 from meshmark.load.settings import OPEN_LOOP_TICK_S
 from meshmark.record import NOT_ACCEPTED, LoadTotals
@@ -41,10 +41,11 @@ class OpenLoopProducer(Producer):
         self._agenda: Agenda | None = None
         self._looked_ns = 0
         self._until_ns: int | None = None
-        self._turn = 0
 
     def __enter__(self) -> OpenLoopProducer:
         super().__enter__()
+        connections = self._connections
+        self._turns = Turns(len(connections), batch=self._chunk, linger_ns=connections[0].linger_ns)
         if self._spec.stamp:
             self._pool[:, 8:16] = np.frombuffer(self._spec.stamp.to_bytes(8, "little"), dtype=np.uint8)
         # The first eight bytes of each row as a number; rows need not begin at a multiple of eight.
@@ -118,11 +119,12 @@ class OpenLoopProducer(Producer):
             self._errors[NOT_ACCEPTED] += dropped
 
     def _deal(self, intended_ns: NDArray[np.int64], now_ns: int) -> int:
-        """Gives the records, a batch at most, to the next connection with room for all of them. How many it took."""
+        """Gives the records, a batch at most, to the connection whose turn it is. How many it took."""
         count = len(intended_ns)
-        connection = self._next_with_room(count)
-        if connection is None:
+        place = self._turns.take(count, now_ns, self._room)
+        if place is None:
             return 0
+        connection = self._connections[place]
         first = self._rows(count)
         self._messages["opaque"][first : first + count] = intended_ns
         if self._spec.stamp:
@@ -133,11 +135,6 @@ class OpenLoopProducer(Producer):
         # Fewer when its queue is full by bytes before it is full by records.
         return self._produce(connection, topic, partition, first, count, flags)
 
-    def _next_with_room(self, count: int) -> ProducerConnection | None:
-        connections = self._connections
-        for place in range(self._turn, self._turn + len(connections)):
-            connection = connections[place % len(connections)]
-            if connection.capacity - connection.outstanding >= count:
-                self._turn = (place + 1) % len(connections)
-                return connection
-        return None
+    def _room(self, place: int) -> int:
+        connection = self._connections[place]
+        return connection.capacity - connection.outstanding

@@ -33,6 +33,7 @@ from meshmark.load.clients.raw_lane import Lane
 from meshmark.load.clients.raw_link import Link, Request
 from meshmark.load.clients.raw_settings import read_settings
 from meshmark.load.clients.raw_wire import NO_ERROR, Access, Address, Layout, Target, error_name, surely_not_stored
+from meshmark.load.clients.turns import Turns
 from meshmark.load.recorder import Recorder
 from meshmark.load.settings import OPEN_LOOP_TICK_S, QUEUE_SHARE, TICK_S
 from meshmark.record import NOT_ACCEPTED, LoadTotals
@@ -71,7 +72,7 @@ class RawProducer:
         self._attempts: dict[tuple[int, Address], Attempt[socket.socket]] = {}
         self._agenda: Agenda | None = None
         self._offering = self._known = self._stale = False
-        self._looked_ns = self._kept_ns = self._turn = 0
+        self._looked_ns = self._kept_ns = 0
         self._until_ns: int | None = None
         self._offered = self._acknowledged = self._failed = self._unknown = self._backwards = 0
         self._errors: Counter[str] = Counter()
@@ -85,6 +86,7 @@ class RawProducer:
         self._settings = settings = read_settings(spec)
         batch = min(records_within(spec.message_size, settings.batch_bytes), settings.batch_records)
         self._most = max(1, min(batch, settings.capacity // QUEUE_SHARE))
+        self._turns = Turns(spec.connections, batch=self._most, linger_ns=settings.linger_ns)
         self._encoded = Encoded(size=spec.message_size, most=self._most, seed=spec.seed, stamp=spec.stamp)
         self._closed_loop = np.zeros(self._most, dtype=np.int64)
         access = Access(spec.name, settings.tls, settings.credentials, _CONNECT_TIMEOUT_S)
@@ -196,9 +198,10 @@ class RawProducer:
         agenda.look(now_ns)
         while agenda.held:
             intended_ns = agenda.upcoming(self._most)
-            lane = self._next_with_room(len(intended_ns))
-            if lane is None:
+            place = self._turns.take(len(intended_ns), now_ns, lambda place: self._lanes[place].room)
+            if place is None:
                 break
+            lane = self._lanes[place]
             lane.accept(intended_ns, now_ns)
             self._take_up(lane, len(intended_ns))
             agenda.take(len(intended_ns))
@@ -214,15 +217,6 @@ class RawProducer:
         """Records that were under way are resolved, whatever became of them."""
         lane.outstanding -= count
         self._outstanding -= count
-
-    def _next_with_room(self, count: int) -> Lane | None:
-        lanes = self._lanes
-        for place in range(self._turn, self._turn + len(lanes)):
-            lane = lanes[place % len(lanes)]
-            if lane.room >= count:
-                self._turn = (place + 1) % len(lanes)
-                return lane
-        return None
 
     def _send(self, lane: Lane, now_ns: int, now_ms: int) -> None:
         """Every batch that is due and for which there is room under way."""

@@ -15,7 +15,7 @@ from meshmark.plan import Method, Plan, Scenario
 from meshmark.record import Latency, Trial
 
 _FOR_EVER_S = 86_400.0
-_TRIALS_LEAST = 6
+_TRIALS_LEAST = 3
 """A plan may ask for fewer trials than an interval takes; then there is none."""
 _START_SECONDS = 4
 _START_SHARE = 0.95
@@ -28,7 +28,7 @@ def start_msg_s(warmup_rates_msg_s: Sequence[float]) -> float:
 
 
 def search(plan: Plan, scenario: Scenario, start: float, trials: Sequence[Trial]) -> Search:
-    """`start`: the first guess of the scenario's first round; `trials` in the order in which they were made."""
+    """`start`: the highest guess from a round's warm-up so far; `trials` in the order in which they were made."""
     found = [trial for trial in trials if trial.purpose == "search"]
     return Search.resume(config(plan, scenario, start), [outcome(trial, scenario.method) for trial in found])
 

@@ -11,6 +11,8 @@ from meshmark.analysis.warmup import warm
 from meshmark.store import Run
 from meshmark.units import percent
 
+FEW_TRIALS = 6
+"""Of unstable systems a search knew 5 of 30 by 3 trials, and 12 of 30 by so many (`bench/saturation.py`)."""
 STEAL_SHARE = 0.05
 """From here on the machine's neighbours are part of what was measured."""
 
@@ -60,6 +62,8 @@ def _of_scenario(scenario: ScenarioSummary) -> Iterator[str]:
         )
     if scenario.steal_share is not None and scenario.steal_share > STEAL_SHARE:
         yield f"{scenario.name}: the hypervisor gave {percent(scenario.steal_share)} of the CPU time to others"
+    if scenario.rate_msg_s is not None and scenario.trials_counted < FEW_TRIALS:
+        yield f"{scenario.name}: {scenario.trials_counted} trials do not show whether its ceiling is stable"
     for ceiling in scenario.ceilings:
         if ceiling.reason:
             yield f"{scenario.name}: no ceiling for {ceiling.target} ({ceiling.reason}): {ceiling.explained}"

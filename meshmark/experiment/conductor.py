@@ -172,7 +172,7 @@ class _Conductor:
             rates = warmup.rates_msg_s
             if not warmup.warm:
                 self._tell("warning", name, f"still not warm after {len(rates)} s: the rate rose or brokers compiled")
-            self._starts.setdefault(scenario.name, ceilings.start_msg_s(rates))
+            self._starts[scenario.name] = max(self._starts.get(scenario.name, 0.0), ceilings.start_msg_s(rates))
             if slot.index == 1:
                 self._test_generator(bench, rates, name)
             for offered in self._offers(scenario, slot, until_s):

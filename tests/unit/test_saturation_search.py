@@ -65,6 +65,13 @@ def test_a_quiet_ceiling_is_found_from_any_first_guess(start: float) -> None:
         assert ceiling.low_msg_s * 0.97 < truth < ceiling.high_msg_s * 1.03
 
 
+def test_a_later_life_that_began_better_moves_the_search_up_at_once() -> None:
+    first = played(config(start=3_000, lives=1, trials_max=3), plain).outcomes[:1]
+    offer = Search.resume(config(start=8_000, lives=2), first).next(2)
+    assert offer is not None
+    assert (offer.rate_msg_s, offer.phase) == (8_000, "bracket")
+
+
 def test_it_brackets_first_then_refines_then_confirms() -> None:
     phases = [trial.phase for trial in played(config(start=3_000), plain).result().trials]
     assert phases[0] == "bracket"
@@ -96,7 +103,7 @@ def test_time_and_trials_are_bounded() -> None:
     assert len(played(config(width=0.0001), plain).outcomes) == config().trials == 20
     cut = played(config(width=0.0001, budget_seconds=60.0), plain)
     assert len(cut.outcomes) == 7
-    short = played(config(width=0.0001, budget_seconds=40.0), plain)
+    short = played(config(width=0.0001, budget_seconds=20.0), plain)
     assert {ceiling.reason for ceiling in short.result().ceilings} == {"not enough trials"}
     # Trials that take longer than foreseen end the search sooner.
     slow = played(
@@ -205,7 +212,7 @@ def test_the_plan_is_told_before_it_starts() -> None:
     [
         {"start_msg_s": 0},
         {"start_msg_s": math.inf},
-        {"trials_max": 5},
+        {"trials_max": 2},
         {"slos": ({"latency_s": 0.05}, {"latency_s": 0.05})},
         {"slos": ({"latency_s": 0.05, "quantile": 1.0},)},
         {"confidence": 1.0},

@@ -23,15 +23,15 @@ ANY_LATENCY = "any latency"
 class SearchConfig(Model):
     """How a search is done. The defaults are what its coverage and width are stated for."""
 
-    start_msg_s: float = Field(gt=0, allow_inf_nan=False, description="first guess, e.g. the rate at warm-up's end")
+    start_msg_s: float = Field(gt=0, allow_inf_nan=False, description="a guess, e.g. the rate at warm-up's end")
     slos: tuple[Slo, ...] = Field((), max_length=8)
     trials_max: int | None = Field(
         None,
-        ge=4,
+        ge=3,
         le=1_000,
         description="trials at most, those that do not count included; null: 18, and 2 for each SLO",
     )
-    trials_min: int = Field(6, ge=4, le=200, description="no interval is given from fewer trials that count")
+    trials_min: int = Field(3, ge=3, le=200, description="no interval is given from fewer trials that count")
     lives: int = Field(
         1,
         ge=1,

@@ -322,7 +322,9 @@ class Search:
 
     def _bracket(self, target: _Target) -> float:
         if not target.missed:
-            return max(target.met) + math.log(_UP[min(len(target.met), len(_UP)) - 1])
+            higher = max(target.met) + math.log(_UP[min(len(target.met), len(_UP)) - 1])
+            # A later life may have begun better than the first guess was.
+            return max(higher, math.log(self.config.start_msg_s))
         # What an overloaded system acknowledged is where to look, a little lower each time.
         seen = [reading.acknowledged_msg_s for reading in self._counting if not reading.met(0)]
         lowest = min(min(target.missed), math.log(max(min(seen), 1e-3)))

@@ -135,7 +135,7 @@ _SAID: list[tuple[Verdict, str]] = [
     ("faster", "{} carried more than {base}"),
     ("cannot tell", "for {} this run cannot tell a difference from {base}"),
     ("no ceiling", "{} has no ceiling that this run could tell"),
-    ("no data", "{} gave no valid measurement"),
+    ("no data", "{} gave too little to compare"),
 ]
 
 

@@ -105,6 +105,7 @@ def test_time_and_trials_are_bounded() -> None:
     assert len(cut.outcomes) == 7
     short = played(config(width=0.0001, budget_seconds=20.0), plain)
     assert {ceiling.reason for ceiling in short.result().ceilings} == {"not enough trials"}
+    assert short.result().ceilings[0].explained.endswith("0 missed it; it is above 10,080 msg/s")
     # Trials that take longer than foreseen end the search sooner.
     slow = played(
         config(width=0.0001, budget_seconds=60.0), lambda offer: plain(offer).model_copy(update={"ended_s": 25.0})

@@ -377,7 +377,8 @@ class Search:
         if reason == "missed at every rate tried":
             return f"{missed} of {met + missed} trials missed it, down to {_rate(min(target.missed))} msg/s"
         if reason == "not enough trials":
-            return f"{met + missed} trials counted: {met} met it and {missed} missed it"
+            counted = f"{met + missed} trials counted: {met} met it and {missed} missed it"
+            return f"{counted}; it is above {_rate(max(target.met))} msg/s" if met and not missed else counted
         highest = f", up to {_rate(max(target.met))} msg/s" if met else ""
         late = f"the generator was late at {_rate(self._client_log_rate)} msg/s"
         return f"{met} of {met + missed} trials met it{highest}; {late}"

@@ -83,7 +83,7 @@ def test_columns_keep_their_decimals() -> None:
         ({}, "carried less than plain"),
         ({"istio_mtls": {"verdict": "cannot tell"}}, "for istio-mtls this run cannot tell a difference from plain"),
         ({"istio_mtls": {"verdict": "faster", "loss_vs_plain": -0.2}}, "istio-mtls (20 %) carried more than plain"),
-        ({"istio_mtls": {"verdict": "no data"}}, "istio-mtls gave no valid measurement"),
+        ({"istio_mtls": {"verdict": "no data"}}, "istio-mtls gave too little to compare"),
         ({"plain": {"repeats_valid": 0}}, "plain has no valid measurement, so nothing can be compared"),
     ],
 )

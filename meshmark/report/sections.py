@@ -52,7 +52,7 @@ class Configuration:
 
 
 def answer_figures(summary: Summary) -> list[Figure]:
-    rows = [row for row in summary.scenarios if row.rate_msg_s is not None]
+    rows = [row for row in summary.scenarios if row.repeats_valid]
     if not rows:
         return []
     names = [row.name for row in rows]

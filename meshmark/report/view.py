@@ -21,7 +21,7 @@ from meshmark.analysis.model import (
     Verdict,
 )
 from meshmark.plan import Model, Scenario
-from meshmark.units import MB, UNKNOWN, column, duration, percent, rate_msg_s
+from meshmark.units import MB, UNKNOWN, column, duration, number, percent, rate_msg_s
 
 CAVEAT = (
     "Brokers, sidecars and clients shared one machine, without a network card between them: ratios and CPU per GB "
@@ -281,11 +281,14 @@ def change(found: Change | None) -> str:
     """Milliseconds with their interval; blank where there is nothing to compare with."""
     if found is None:
         return ""
-    text = f"{found.mean_s * 1e3:+.3g}".replace("-", "−")
+    text = ("+" if found.mean_s > 0 else "") + _signed_ms(found.mean_s)
     if found.interval is None:
         return f"{text} (one pair)"
-    low, high = (f"{bound * 1e3:.3g}".replace("-", "−") for bound in (found.interval.low, found.interval.high))
-    return f"{text} ({low} … {high})"
+    return f"{text} ({_signed_ms(found.interval.low)} … {_signed_ms(found.interval.high)})"
+
+
+def _signed_ms(seconds: float) -> str:
+    return number(seconds * 1e3).replace("-", "−")
 
 
 def _base(row: ScenarioSummary) -> bool:

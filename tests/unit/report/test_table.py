@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from meshmark.analysis.model import Figures, Interval, ScenarioSummary, Summary
+from meshmark.analysis.model import Change, Figures, Interval, ScenarioSummary, Summary
 from meshmark.plan import DataPlane, Workload
-from meshmark.report import view
+from meshmark.report import sections, view
 from meshmark.report.table import WIDTH, table
 from meshmark.units import column, rate_msg_s
 
@@ -144,6 +144,19 @@ def test_a_gain_is_a_negative_loss() -> None:
     assert view.loss(-0.031) == "−3 %"
     assert view.loss(-0.001) == "0 %"
     assert view.loss_interval(Interval(low=-0.08, high=0.04)) == "−8 … 4 %"
+
+
+def test_added_latency_is_written_out_however_long() -> None:
+    assert (
+        view.change(Change(mean_s=0.285, interval=Interval(low=-1.49, high=2.06), pairs=2)) == "+285 (−1,490 … 2,060)"
+    )
+    assert view.change(Change(mean_s=-0.0123, interval=None, pairs=1)) == "−12.3 (one pair)"
+
+
+def test_what_a_scenario_without_a_ceiling_took_is_drawn_all_the_same(whole: Told) -> None:
+    rates, cpu, packets = sections.answer_figures(changed(whole.summary, istio={"rate_msg_s": None}))
+    for figure in (rates, cpu, packets):
+        assert "istio" in figure.grid.columns[0].cells
 
 
 def test_like_scenarios_have_nothing_to_tell_apart(tell: Tell) -> None:

@@ -22,7 +22,7 @@ def raise_process() -> str:
     """Of the calling thread and of all that it, and they, start from now on; in words for the record."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
-        if AUTOGROUP.exists():
+        with suppress(OSError):  # a kernel without autogroups
             AUTOGROUP.write_text(f"{NICE}\n", encoding="ascii")
         return f"nice {NICE}"
     return "normal"

@@ -21,7 +21,7 @@ import typer
 from typer.exceptions import TyperException
 
 from meshmark import __version__
-from meshmark.cli import doctor, lab, load, plans, reports, run
+from meshmark.cli import doctor, lab, load, plans, profiles, reports, run
 from meshmark.cli.output import complain, emit, note, silence_stdout, stdout_is_gone
 from meshmark.errors import MeshmarkError, MissingRequirement, PlanError
 
@@ -57,6 +57,7 @@ app = typer.Typer(
 )
 app.command("run", epilog=run.EXAMPLES)(run.run)
 app.add_typer(plans.app, name="plan")
+app.add_typer(profiles.app, name="profile")
 app.command("load", epilog=load.EXAMPLES)(load.load)
 app.command("report", epilog=reports.EXAMPLES)(reports.report)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)

@@ -10,6 +10,7 @@ from meshmark.planfile.effort import (
     explained,
     select,
 )
+from meshmark.planfile.profiles import dump_profile, find_profile, profile_names, profile_schema_text
 from meshmark.planfile.reading import builtin, builtin_names, load, loads
 from meshmark.planfile.schema import schema, schema_text
 from meshmark.planfile.writing import dump
@@ -20,13 +21,17 @@ __all__ = [
     "builtin",
     "builtin_names",
     "dump",
+    "dump_profile",
     "effort",
     "estimate_seconds",
     "explain_seconds",
     "explain_trials",
     "explained",
+    "find_profile",
     "load",
     "loads",
+    "profile_names",
+    "profile_schema_text",
     "schema",
     "schema_text",
     "select",

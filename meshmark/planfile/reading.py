@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -25,6 +25,7 @@ from meshmark.planfile.tree import START, Node, Problem, default, merge, parse
 
 FILE_BYTES_MAX = 1_000_000
 SECTIONS: dict[str, type[Model]] = {"cluster": ClusterSpec, "workload": Workload, "method": Method}
+M = TypeVar("M", bound=Model)
 DATA_PLANES = [plane.value for plane in DataPlane]
 
 
@@ -107,7 +108,7 @@ def _plan(root: Node, known_bad: set[str]) -> tuple[Plan | None, list[Problem]]:
     if bad or problems:
         return None, problems
     try:
-        return _validate(Plan, whole), []
+        return validate(Plan, whole), []
     except ValidationError as error:  # a limit of the models that `limits` does not know
         return None, [Problem(whole.at or START, "", str(item["msg"])) for item in error.errors()]
 
@@ -143,7 +144,8 @@ def _scenario(item: Node, defaults: dict[str, Node]) -> Node:
     return Node(value=written, key=item.key, at=item.at, key_at=item.key_at)
 
 
-def _validate(model: type[Model], node: Node) -> Any:
+def validate(model: type[M], node: Node) -> M:
+    """The model of a tree's values; raises pydantic's ValidationError."""
     # By way of JSON: strict there still takes lists and names, but no "3" and no true for a number.
     return model.model_validate_json(json.dumps(node.plain()), strict=True, by_alias=True, by_name=False)
 
@@ -151,7 +153,7 @@ def _validate(model: type[Model], node: Node) -> Any:
 def check(model: type[Model], node: Node, known_bad: set[str], within: str = "") -> list[Problem]:
     """Problems of each value on its own."""
     try:
-        _validate(model, node)
+        validate(model, node)
     except ValidationError as error:
         schema = model.model_json_schema()
         found = (_problem(item, node, schema, within) for item in error.errors())

@@ -40,10 +40,15 @@ def schema_text() -> str:
 
 
 def resolve(part: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    """Follows a reference into the schema's definitions."""
-    while "$ref" in part:
-        part = root["$defs"][part["$ref"].rpartition("/")[2]]
-    return part
+    """Follows references into the schema's definitions; of a value that may be null, what it is else."""
+    while True:
+        kinds = [each for each in part.get("anyOf", ()) if each.get("type") != "null"]
+        if "$ref" in part:
+            part = root["$defs"][part["$ref"].rpartition("/")[2]]
+        elif len(kinds) == 1:
+            part = kinds[0]
+        else:
+            return part
 
 
 def describe(part: dict[str, Any], root: dict[str, Any]) -> str:

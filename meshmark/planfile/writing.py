@@ -29,6 +29,11 @@ def dump(plan: Plan) -> str:
             for scenario in scenarios:
                 del scenario[key]
     values["scenarios"] = [_short(scenario) for scenario in scenarios]
+    return yaml_text(values)
+
+
+def yaml_text(values: dict[str, Any]) -> str:
+    """In the style of all YAML that meshmark writes."""
     yaml = YAML(typ="rt", pure=True)
     yaml.default_flow_style = False
     yaml.width = 119

@@ -69,6 +69,11 @@ def outcome(trial: Trial, method: Method) -> TrialOutcome:
     )
 
 
+def is_none(reason: str | None) -> bool:
+    """Does this reason say that there is no ceiling to compare, however many repeats there may be?"""
+    return reason not in (None, "not enough trials")
+
+
 def lowest_msg_s(searches: Sequence[Search]) -> float | None:
     """The lowest ceiling of all scenarios, from which equal loads are taken; None while one is not known. Where there
     is no ceiling (the answer is `unstable`, say), what its trials carried stands for it."""

@@ -2,7 +2,8 @@
 
 The unit is the repeat (one life of a cluster), never a second within one: those are autocorrelated. With one repeat
 there is no interval. Limits: Student's t supposes that repeats scatter about normally (ratios: their logarithms);
-with two repeats the interval is wide, which is the truth about two repeats.
+with two repeats the interval is wide, which is the truth about two repeats. From ten pairs on there is enough to let
+the pairs themselves say how their mean scatters.
 """
 
 from __future__ import annotations
@@ -12,6 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean, stdev
+from typing import Literal
+
+import numpy as np
+
+BOOTSTRAP_FROM = 10
+"""Pairs. Below, so few values say less about the shape of their distribution than the normal one does."""
+RESAMPLES = 5_000
+SEED = 20190821
+"""Of all resampling, so that the same record always gives the same figures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +32,15 @@ class Estimate:
     low: float | None
     high: float | None
     count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratio(Estimate):
+    """A geometric mean of ratios. `detectable`: the least change, as a share, that so many pairs with this scatter
+    would tell from none in four of five such comparisons; None below two pairs."""
+
+    method: Literal["one pair", "t", "bootstrap"]
+    detectable: float | None
 
 
 def mean(values: Sequence[float | None]) -> float | None:
@@ -48,20 +67,59 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     return Estimate(mean=middle, low=middle - half, high=middle + half, count=len(values))
 
 
-def ratio(contender: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:
+def ratio(contender: Mapping[int, float], baseline: Mapping[int, float]) -> Ratio | None:
     """contender / baseline as the geometric mean over the repeats that both have, keyed by repeat; None if none.
 
     Pairing takes out what changes from repeat to repeat for both alike (the machine's neighbours, its heat)."""
-    logs = [
-        math.log(contender[repeat] / baseline[repeat])
-        for repeat in sorted(contender.keys() & baseline.keys())
-        if contender[repeat] > 0 and baseline[repeat] > 0
-    ]
+    return ratio_of_pairs(
+        [(contender[repeat], baseline[repeat]) for repeat in sorted(contender.keys() & baseline.keys())]
+    )
+
+
+def ratio_of_pairs(pairs: Sequence[tuple[float, float]]) -> Ratio | None:
+    """Of (contender, baseline); a pair with a value that is not above zero has no ratio.
+
+    The interval is Student's t on the log ratios, and from `BOOTSTRAP_FROM` pairs on the studentized bootstrap (Efron
+    and Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5): percentiles of resampled means alone would
+    hold the truth in 90 rather than 95 of 100 cases with ten pairs. The least detectable change is
+    (t of 97.5 % + t of 80 %) standard errors (Bloom, Evaluation Review 19, 1995)."""
+    logs = [math.log(ours / theirs) for ours, theirs in pairs if ours > 0 and theirs > 0]
     found = estimate(logs)
     if found is None:
         return None
-    low, high = (None if bound is None else _exp(bound) for bound in (found.low, found.high))
-    return Estimate(mean=math.exp(found.mean), low=low, high=high, count=found.count)
+    if found.low is None or found.high is None:
+        return Ratio(mean=_exp(found.mean), low=None, high=None, count=1, method="one pair", detectable=None)
+    resampled = found.count >= BOOTSTRAP_FROM
+    low, high = _studentized(logs) if resampled else (found.low, found.high)
+    error = stdev(logs) / math.sqrt(found.count)
+    detectable = (t_quantile(found.count - 1) + t_quantile(found.count - 1, 0.6)) * error
+    return Ratio(
+        mean=_exp(found.mean),
+        low=_exp(low),
+        high=_exp(high),
+        count=found.count,
+        method="bootstrap" if resampled else "t",
+        detectable=_exp(detectable) - 1,
+    )
+
+
+def geometric_mean(values: Sequence[float]) -> float | None:
+    """None for no values, and where one is not above zero."""
+    return math.exp(fmean(map(math.log, values))) if values and min(values) > 0 else None
+
+
+def _studentized(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of a mean by the bootstrap of (mean of the resample - mean) / its standard error."""
+    known = np.asarray(values, dtype=np.float64)
+    middle, root = float(known.mean()), math.sqrt(len(known))
+    drawn = known[np.random.default_rng(SEED).integers(0, len(known), (RESAMPLES, len(known)))]
+    errors = drawn.std(axis=1, ddof=1) / root
+    varied = errors > 0
+    if not varied.any():
+        return middle, middle
+    low, high = np.quantile((drawn.mean(axis=1)[varied] - middle) / errors[varied], (0.025, 0.975))
+    error = float(known.std(ddof=1)) / root
+    return middle - float(high) * error, middle - float(low) * error
 
 
 def _exp(value: float) -> float:
@@ -70,14 +128,15 @@ def _exp(value: float) -> float:
 
 
 @cache
-def t_quantile(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t, so that plus and minus it hold 95 %. By bisection of `_inside`."""
+def t_quantile(degrees: int, inside: float = 0.95) -> float:
+    """So that plus and minus it hold this share of Student's t: its 97.5 % quantile for 0.95, its 80 % quantile for
+    0.6. By bisection of `_inside`."""
     if degrees < 1:
         raise ValueError(f"Student's t needs at least one degree of freedom, not {degrees}")
-    low, high = 1.0, 13.0  # 1.96 for many degrees of freedom, 12.71 for one
+    low, high = 0.0, 13.0  # of 95 %: 1.96 for many degrees of freedom, 12.71 for one
     while high - low > 1e-9:
         middle = (low + high) / 2
-        low, high = (middle, high) if _inside(middle, degrees) < 0.95 else (low, middle)
+        low, high = (middle, high) if _inside(middle, degrees) < inside else (low, middle)
     return (low + high) / 2
 
 

@@ -34,7 +34,6 @@ from meshmark.store import RoundData, Run
 from meshmark.units import percent
 
 _CLIENT = "not reached: the client was the limit"
-_TOO_FEW = "not enough trials"
 
 
 def summarize(run: Run) -> Summary:
@@ -192,7 +191,7 @@ def _scenario(
     base = run.plan.baseline_of(scenario)
     ratio = None if scenario.name == base else stats.ratio(rates, baseline)
     verdict, text = _verdict(base, scenario.name, rates, baseline, ratio)
-    if ceiling.reason not in (None, _TOO_FEW) and valid and verdict != "baseline":
+    if ceilings.is_none(ceiling.reason) and valid and verdict != "baseline":
         verdict, text = "no ceiling", f"{ceiling.reason}: {ceiling.explained}"
     finished = next((data.finished for data in _of(run, scenario) if data.finished), None)
     limited_by = limits.mostly([repeat.limited_by for repeat in valid])

@@ -31,8 +31,8 @@ def table(summary: Summary) -> str:
         parts.append(text(view.disk(summary)))
     if summary.environment.network:
         parts.append(text(view.network(summary)))
-    parts.append(_list("Not like for like", view.unlike(summary)))
-    parts.append(_list("Warnings", summary.warnings))
+    parts.append(listed("Not like for like", view.unlike(summary)))
+    parts.append(listed("Warnings", summary.warnings))
     parts.append(_paragraph(f"{view.UNITS} {view.CAVEAT}"))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -96,7 +96,8 @@ def _paragraph(value: str) -> str:
     return textwrap.fill(value, WIDTH, break_on_hyphens=False)
 
 
-def _list(title: str, items: Sequence[str]) -> str:
+def listed(title: str, items: Sequence[str]) -> str:
+    """A heading and a line for each item; empty for none."""
     if not items:
         return ""
     lines = [

@@ -48,12 +48,25 @@ def simulated(plan: Path, *more: str) -> list[str]:
 def test_the_verbs_are_listed_with_the_exit_codes(capsys: Capture) -> None:
     assert app.main(["--help"]) == 0
     out = capsys.readouterr().out
-    for verb in ("run", "plan", "report", "doctor", "fetch", "up", "status", "exec", "down", "clean", "version"):
+    for verb in (
+        "run",
+        "plan",
+        "report",
+        "compare",
+        "doctor",
+        "fetch",
+        "up",
+        "status",
+        "exec",
+        "down",
+        "clean",
+        "version",
+    ):
         assert re.search(rf"^  {verb} ", out, re.MULTILINE), verb
     assert "130 interrupted" in out
 
 
-@pytest.mark.parametrize("verb", ["run", "report", "doctor", "up", "exec"])
+@pytest.mark.parametrize("verb", ["run", "report", "compare", "doctor", "up", "exec"])
 def test_help_shows_examples(verb: str, capsys: Capture) -> None:
     assert app.main([verb, "--help"]) == 0
     assert f"meshmark {verb}" in capsys.readouterr().out.partition("Examples:")[2]

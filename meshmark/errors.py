@@ -27,6 +27,12 @@ class MissingRequirement(MeshmarkError):
     exit_code = 1
 
 
+class ThresholdBroken(MeshmarkError):
+    """It ran, and a threshold of the plan is broken for sure."""
+
+    exit_code = 1
+
+
 class UsageError(MeshmarkError):
     """The command line or a plan cannot be meant as written."""
 

@@ -8,6 +8,7 @@ lines is `planfile.py`; here are only the models and the limits that hold whatev
 from __future__ import annotations
 
 import random
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -118,6 +119,61 @@ class Method(Model):
     )
 
 
+ThresholdQuantile = Literal["p50", "p90", "p99", "p99_9"]
+THRESHOLD_NAME = r"^(saturation_loss|latency_ms_(p50|p90|p99|p99_9)@\d{1,2}(\.\d{1,3})?%)$"
+THRESHOLD_LIMIT = r"^< ?\d{1,9}(\.\d{1,9})?%?$"
+
+
+class Threshold(Model):
+    """What is to hold of one scenario: less than `limit`, which is a share of the baseline for `saturation_loss`, and
+    else milliseconds at an equal load."""
+
+    name: str
+    limit: float
+    quantile: ThresholdQuantile | None = None
+    share: float | None = Field(None, description="of the equal load")
+
+    @classmethod
+    def parse(cls, name: str, limit: str) -> Threshold:
+        """Of `saturation_loss` and `<15%`, or `latency_ms_p99@50%` and `<50`; ValueError says what is allowed."""
+        if not re.fullmatch(THRESHOLD_NAME, name):
+            raise ValueError(
+                f"there is no threshold {name}; must be saturation_loss, or latency_ms_p99@50% (p50, p90, p99 or "
+                "p99_9, at a share of method.equalLoad)"
+            )
+        is_loss = name == "saturation_loss"
+        if not re.fullmatch(THRESHOLD_LIMIT, limit) or limit.endswith("%") != is_loss:
+            raise ValueError(
+                f"{limit} is not allowed; must be "
+                + ("a share of the baseline like <15%" if is_loss else "milliseconds like <50")
+            )
+        value = float(limit.strip("<% "))
+        if is_loss:
+            return cls(name=name, limit=value / 100)
+        quantile, _, share = name.removeprefix("latency_ms_").removesuffix("%").partition("@")
+        return cls.model_validate({"name": name, "limit": value, "quantile": quantile, "share": float(share) / 100})
+
+    def is_at(self, share: float | None) -> bool:
+        """Is it about this equal load, however the share was written?"""
+        return share is not None and self.share is not None and abs(share - self.share) < 1e-6
+
+
+class Thresholds(Model):
+    """Limits by name, e.g. `saturation_loss: <15%` (against the baseline) or `latency_ms_p99@50%: <50` (milliseconds
+    at that equal load); `meshmark run` ends with exit code 1 where one is broken, and 3 where that cannot be told."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"propertyNames": {"pattern": THRESHOLD_NAME}})
+    __pydantic_extra__: dict[str, Annotated[str, Field(pattern=THRESHOLD_LIMIT)]]
+
+    @model_validator(mode="after")
+    def _understood(self) -> Thresholds:
+        self.parsed()
+        return self
+
+    def parsed(self) -> tuple[Threshold, ...]:
+        return tuple(Threshold.parse(name, limit) for name, limit in self.__pydantic_extra__.items())
+
+
 class EnvironmentSpec(Model):
     """The environment benchmark before the first round; 0 seconds skips a probe."""
 
@@ -136,6 +192,7 @@ class Scenario(Model):
     cluster: ClusterSpec = ClusterSpec()
     workload: Workload = Workload()
     method: Method = Method()
+    thresholds: Thresholds = Thresholds()
 
     @model_validator(mode="after")
     def _possible(self) -> Scenario:
@@ -205,6 +262,15 @@ class Plan(Model):
     def baselines(self) -> tuple[str, ...]:
         """Each once, in the order of the scenarios; they need not be among these."""
         return tuple(dict.fromkeys(self.baseline_of(scenario) for scenario in self.scenarios))
+
+    def thresholds(self) -> tuple[tuple[Scenario, Threshold], ...]:
+        """Of all scenarios; a baseline has no loss, so what is said of all losses does not hold for it."""
+        return tuple(
+            (scenario, threshold)
+            for scenario in self.scenarios
+            for threshold in scenario.thresholds.parsed()
+            if threshold.share is not None or self.baseline_of(scenario) != scenario.name
+        )
 
     def order(self) -> tuple[Slot, ...]:
         """Rounds in the order they run: each repeat holds every scenario once, shuffled by the seed,

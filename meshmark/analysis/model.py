@@ -372,6 +372,23 @@ class SelfTestSummary(Value):
     contradictions: tuple[str, ...] = Field(description="of its accounts at the end")
 
 
+ThresholdVerdict = Literal["held", "broken", "cannot tell"]
+
+
+class ThresholdSummary(Value):
+    """A limit of the plan against what was measured."""
+
+    scenario: str
+    name: str
+    limit: float = Field(description="the value is to be below: a share for `saturation_loss`, else milliseconds")
+    value: float | None
+    interval: Interval | None = Field(description="null with fewer than two repeats")
+    repeats_counted: int = Field(description="of `saturation_loss`: pairs")
+    repeats_planned: int
+    verdict: ThresholdVerdict = Field(description="held, broken: the whole interval is below, or not below, the limit")
+    why: str = Field(description="why it cannot be told; else empty")
+
+
 class Summary(Value):
     """A run in numbers."""
 
@@ -390,5 +407,6 @@ class Summary(Value):
     environment: Environment
     self_test: SelfTestSummary | None = Field(description="of the load generator, before the first trial")
     scenarios: tuple[ScenarioSummary, ...]
+    thresholds: tuple[ThresholdSummary, ...] = Field(description="one for each that the plan names")
     sensitivity: tuple[Sensitivity, ...] = Field(description="one for each factor that the plan varies; mostly none")
     warnings: tuple[str, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from meshmark.analysis import ceilings, environment, limits, stats, warnings
+from meshmark.analysis import ceilings, environment, limits, stats, thresholds, warnings
 from meshmark.analysis.equal_load import equal_loads, latency_figures
 from meshmark.analysis.explain import explanation
 from meshmark.analysis.figures import at_ceiling, figures, mean_figures
@@ -59,6 +59,7 @@ def summarize(run: Run) -> Summary:
         environment=environment.ceilings(run.disk_probes, run.network_probes),
         self_test=_self_test(run),
         scenarios=scenarios,
+        thresholds=thresholds.judged(run.plan, scenarios),
         sensitivity=sensitivities(run, scenarios),
         warnings=warnings.of_run(run, scenarios),
     )

@@ -99,6 +99,11 @@ def remarks(plan: Plan) -> list[str]:
         for name in plan.baselines
         if name not in names
     ]
+    found += [
+        f"{scenario.name}: {threshold.name} cannot be told: no load of that share is measured"
+        for scenario, threshold in plan.thresholds()
+        if threshold.share is not None and not any(map(threshold.is_at, scenario.method.equal_load))
+    ]
     if plan.repeats == 1:
         found.append("one repeat shows no spread, so no difference can be told from noise")
     needed = estimate_seconds(plan)

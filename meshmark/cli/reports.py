@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from meshmark.cli.gate import require_held
 from meshmark.cli.output import emit
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "\b\nExamples:\n  meshmark report meshmark-runs/banzai-2019-20260101T120000Z\n"
-    "  meshmark report DIR -o json | jq '.scenarios[].rate_msg_s'\n  meshmark report DIR -o html --out report.html"
+    "  meshmark report DIR -o json | jq '.scenarios[].rate_msg_s'\n  meshmark report DIR -o html --out report.html\n"
+    "  meshmark report DIR --gate"
 )
 
 
@@ -26,6 +28,10 @@ def report(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write there; html goes to DIR/report.html without it."),
     ] = None,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="End with 1 if a threshold of the plan is broken, 3 if that cannot be told."),
+    ] = False,
 ) -> None:
     """Tell again what a run measured; needs no cluster."""
     from meshmark import store
@@ -35,15 +41,19 @@ def report(
     if output not in ("table", "json", "html"):
         raise UsageError(f"there is no form {output}", hint="-o takes table, json or html")
     record = store.load(directory)
+    if gate and not record.plan.thresholds():
+        raise UsageError(
+            "--gate has nothing to judge: the plan of this run has no thresholds",
+            hint="name some in the plan (`thresholds:`); docs/how-to/ci-gate.md shows how",
+        )
     summary = summarize(record)
     if output == "html":
         emit(str(write_html(record, summary, out or directory / "report.html")))
-        return
-    text = table_text(summary) if output == "table" else json_text(summary)
-    if out is None:
-        emit(text)
     else:
-        emit(str(_write(out, text)))
+        text = table_text(summary) if output == "table" else json_text(summary)
+        emit(text if out is None else str(_write(out, text)))
+    if gate:
+        require_held(summary)
 
 
 def table_text(summary: Summary) -> str:

@@ -6,11 +6,12 @@ A value that is already known to be wrong is left out of these comparisons.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshmark.kafka.properties import reserved_keys
-from meshmark.plan import ClusterSpec, Workload
+from meshmark.plan import THRESHOLD_NAME, ClusterSpec, Method, Plan, Threshold, Workload
 from meshmark.planfile.schema import did_you_mean
 from meshmark.planfile.tree import START, Node, Position, Problem, Scalar
 
@@ -71,6 +72,7 @@ def problems(plan: Node, scenarios: Sequence[Node], bad: set[str]) -> list[Probl
         found += _replication(scenario)
         found += _message_size(scenario)
         found += _owned_settings(scenario)
+        found += _thresholds(plan, scenario)
     found += _twice(scenarios)
     found += _baseline(plan, scenarios, bad)
     return found
@@ -146,6 +148,48 @@ def _owned_settings(scenario: _Scenario) -> list[Problem]:
 def _settings(scenario: _Scenario, path: tuple[str, ...]) -> list[str]:
     node = scenario.node_at(*path)
     return list(node.items()) if node is not None else []
+
+
+def _thresholds(plan: Node, scenario: _Scenario) -> list[Problem]:
+    """What a scenario is held to, its own or the plan's for all scenarios."""
+    node = scenario.node_at("thresholds")
+    found = []
+    for name, limit in node.items().items() if node is not None else ():
+        if limit.key in scenario.bad or not isinstance(limit.value, str):
+            continue
+        try:
+            threshold = Threshold.parse(name, limit.value)
+        except ValueError as error:
+            at = limit.at if re.fullmatch(THRESHOLD_NAME, name) else limit.key_at
+            found.append(Problem(at or START, limit.key, str(error)))
+            continue
+        found += [
+            Problem(limit.key_at or START, limit.key, text)
+            for text in (_not_measured(threshold, scenario), _without_loss(threshold, limit, plan, scenario))
+            if text
+        ]
+    return found
+
+
+def _not_measured(threshold: Threshold, scenario: _Scenario) -> str:
+    node = scenario.node_at("method", "equalLoad")
+    shares = node.plain() if node is not None else list(Method().equal_load)
+    known = [share for share in shares if isinstance(share, float)] if isinstance(shares, list) else []
+    if threshold.share is None or any(map(threshold.is_at, known)):
+        return ""
+    there = ", ".join(f"{share * 100:g} %" for share in known) or "none"
+    return f"no load of {threshold.share * 100:g} % is measured; method.equalLoad has {there}"
+
+
+def _without_loss(threshold: Threshold, limit: Node, plan: Node, scenario: _Scenario) -> str:
+    """A baseline has no loss; one that only the plan says for all scenarios is left out for it."""
+    own = limit.key.startswith("scenarios")
+    names = {key: node.value for key, node in scenario.node.items().items() if key in ("name", "baseline")}
+    top = plan.items().get("baseline")
+    base = names.get("baseline") or (top.value if top is not None else Plan.model_fields["baseline"].default)
+    if threshold.share is None and own and base == names.get("name"):
+        return "this scenario is the baseline, which has no loss; leave it out"
+    return ""
 
 
 def _names(scenarios: Sequence[Node]) -> list[tuple[Scalar, Node]]:

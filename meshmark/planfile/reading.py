@@ -1,8 +1,8 @@
 """A plan file -> Plan, with every mistake of the file at once.
 
 Three passes over one tree of positioned values: the YAML itself (`tree`), each value against the plan's schema
-(here), values against each other (`limits`). Top-level `cluster`, `workload` and `method` are what each scenario
-starts from; a scenario overrides them key by key. `topicConfig` and `producerConfig` add to the plan's own
+(here), values against each other (`limits`). Top-level `cluster`, `workload`, `method` and `thresholds` are what each
+scenario starts from; a scenario overrides them key by key. `topicConfig` and `producerConfig` add to the plan's own
 defaults in the same way.
 """
 
@@ -18,13 +18,18 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from meshmark.errors import PlanError, UsageError
-from meshmark.plan import ClusterSpec, DataPlane, Method, Model, Plan, Workload
+from meshmark.plan import ClusterSpec, DataPlane, Method, Model, Plan, Thresholds, Workload
 from meshmark.planfile import limits
 from meshmark.planfile.schema import describe, did_you_mean, resolve, sections_with
 from meshmark.planfile.tree import START, Node, Problem, default, merge, parse
 
 FILE_BYTES_MAX = 1_000_000
-SECTIONS: dict[str, type[Model]] = {"cluster": ClusterSpec, "workload": Workload, "method": Method}
+SECTIONS: dict[str, type[Model]] = {
+    "cluster": ClusterSpec,
+    "workload": Workload,
+    "method": Method,
+    "thresholds": Thresholds,
+}
 M = TypeVar("M", bound=Model)
 DATA_PLANES = [plane.value for plane in DataPlane]
 

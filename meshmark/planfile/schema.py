@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from meshmark.plan import ClusterSpec, EnvironmentSpec, Method, Model, Plan, Workload
+from meshmark.plan import THRESHOLD_LIMIT, ClusterSpec, EnvironmentSpec, Method, Model, Plan, Workload
 
 _NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,47}$"
 
@@ -24,7 +24,13 @@ def schema() -> dict[str, Any]:
     scenario["required"] = []
     scenario["anyOf"] = [{"required": ["name"]}, {"required": ["dataPlane"]}]
     scenario["description"] = "One scenario; what it does not say comes from the plan's top level."
-    for key, model in (("cluster", "ClusterSpec"), ("workload", "Workload"), ("method", "Method")):
+    sections = (
+        ("cluster", "ClusterSpec"),
+        ("workload", "Workload"),
+        ("method", "Method"),
+        ("thresholds", "Thresholds"),
+    )
+    for key, model in sections:
         for holder in (scenario["properties"], result["properties"]):
             holder[key] = {"$ref": f"#/$defs/{model}"}
     result["properties"]["scenarios"]["items"] = {
@@ -106,6 +112,8 @@ def _bounds(part: dict[str, Any]) -> str:
 def _text(part: dict[str, Any]) -> str:
     if part.get("pattern") == _NAME_PATTERN:
         return "1 to 48 lower-case letters, digits and hyphens, not beginning with a hyphen"
+    if part.get("pattern") == THRESHOLD_LIMIT:
+        return "a limit like <15% or <50"
     return f"text that matches {part['pattern']}" if "pattern" in part else "text"
 
 

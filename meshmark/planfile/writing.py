@@ -13,7 +13,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from meshmark.plan import Plan
 
-_SHARED = ("cluster", "workload", "method")
+_SHARED = ("cluster", "workload", "method", "thresholds")
 
 
 def dump(plan: Plan) -> str:
@@ -28,6 +28,9 @@ def dump(plan: Plan) -> str:
             values[key] = scenarios[0][key]
             for scenario in scenarios:
                 del scenario[key]
+    for scenario in scenarios:
+        if not scenario.get("thresholds", True):
+            del scenario["thresholds"]
     values["scenarios"] = [_short(scenario) for scenario in scenarios]
     return yaml_text(values)
 

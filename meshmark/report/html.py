@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, hops, limits, sections, sensitivity, view
+from meshmark.report import accounts, hops, limits, sections, sensitivity, thresholds, view
 from meshmark.store import Run
 
 _TEMPLATES = jinja2.Environment(
@@ -32,7 +32,7 @@ def html(run: Run, summary: Summary) -> str:
         status=view.status(summary),
         headline=view.headline(summary),
         unlike=view.unlike(summary),
-        answer=[view.carried(summary), view.cost(summary)],
+        answer=[grid for grid in (thresholds.grid(summary), view.carried(summary), view.cost(summary)) if grid],
         latency=[grid for grid in (view.service_levels(summary), view.equal_load(summary)) if grid],
         hops=hops.hops(summary),
         sensitivity=sensitivity.figures(summary),

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import limits, sensitivity, view
+from meshmark.report import limits, sensitivity, thresholds, view
 from meshmark.report.view import Column, Grid
 
 WIDTH = 120
@@ -21,6 +21,8 @@ def table(summary: Summary) -> str:
     if note := view.status(summary):
         parts.append(_paragraph(note))
     parts.append(_paragraph(view.headline(summary)))
+    if told := thresholds.grid(summary):
+        parts.append(text(told))
     if summary.scenarios:
         parts += [text(view.carried(summary)), text(view.cost(summary))]
     parts += [text(grid) for grid in (view.service_levels(summary), view.equal_load(summary)) if grid]

@@ -1,0 +1,171 @@
+"""How often `compare` is wrong where nothing differs, and how many pairs a change takes, by the noise of a repeat.
+
+    python -m bench.compare                    pairs that are drawn, some minutes
+    python -m bench.compare --runs 60          whole simulated runs with two like scenarios, some minutes more
+
+Each case goes through the code that `compare` runs. A repeat's rate is log-normal with the noise given as its
+coefficient of variation; what changes from repeat to repeat for both sides alike (`DRIFT`) is drawn as well. Bounds
+are the exact two-sided 95 % ones of Clopper and Pearson. Limits: repeats are independent here; on a machine they may
+drift within a run, which turns take out, or between runs, which nothing does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.saturation import binomial_lower_bound
+from meshmark.analysis.comparable import metrics
+from meshmark.analysis.compare import MARGIN, Comparison, Pair, Subject, compare, compared
+from meshmark.analysis.summary import summarize
+from meshmark.backends.simulated import SimulatedBackend, SimulatedClock
+from meshmark.experiment.conductor import conduct
+from meshmark.experiment.progress import Silent
+from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario
+from meshmark.store import load
+
+NOISES = (0.05, 0.10, 0.15)
+DRIFT = 0.20
+NULL_PAIRS = (3, 5, 9, 10, 20)
+CHANGE = -0.05
+POWER_PAIRS = (3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100, 130, 160, 200)
+POWER = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """So many of so many."""
+
+    hits: int
+    count: int
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Two-sided 95 %, Clopper-Pearson."""
+        low = binomial_lower_bound(self.hits, self.count, 0.975)
+        return low, 1 - binomial_lower_bound(self.count - self.hits, self.count, 0.975)
+
+    def __str__(self) -> str:
+        low, high = self.bounds
+        return f"{self.hits / self.count:.1%} ({low:.1%} … {high:.1%})"
+
+
+def drawn(pairs: int, noise: float, change: float, source: random.Random) -> Comparison:
+    """One comparison of messages/s, contender (1 + change) times the baseline."""
+    spread = math.sqrt(math.log1p(noise**2))
+    found = []
+    for repeat in range(1, pairs + 1):
+        shared = 1e5 * source.lognormvariate(0, DRIFT)
+        ours, theirs = (shared * source.lognormvariate(0, spread) for _ in range(2))
+        found.append(Pair(run=1, repeat=repeat, contender=ours * (1 + change), baseline=theirs, missing=""))
+    return compared(next(metrics([Method()])), ("a", "b"), found, margin=MARGIN)
+
+
+def told(found: Comparison) -> bool:
+    """Does its interval exclude that nothing differs?"""
+    return found.interval is not None and not found.interval.low <= 1 <= found.interval.high
+
+
+def false_alarms(cases: int, pairs: int, noise: float, seed: int) -> tuple[Share, Share]:
+    """Where nothing differs: how often the interval excludes 1, and how often the verdict is `same`."""
+    source = random.Random(f"{seed} null {pairs} {noise}")
+    found = [drawn(pairs, noise, 0.0, source) for _ in range(cases)]
+    same = sum(each.verdict == "same" for each in found)
+    return Share(hits=sum(map(told, found)), count=cases), Share(hits=same, count=cases)
+
+
+def power(cases: int, pairs: int, noise: float, seed: int) -> Share:
+    """How often a change of `CHANGE` is told, in its direction."""
+    source = random.Random(f"{seed} change {pairs} {noise}")
+    found = [drawn(pairs, noise, CHANGE, source) for _ in range(cases)]
+    return Share(hits=sum(each.interval is not None and each.interval.high < 1 for each in found), count=cases)
+
+
+def null_table(cases: int, seed: int) -> str:
+    lines = [
+        f"Nothing differs; {cases} comparisons each.",
+        "",
+        "| noise of a repeat | pairs | interval excludes 1 | same within 5 % |",
+        "|---|---|---|---|",
+    ]
+    for noise in NOISES:
+        for pairs in NULL_PAIRS:
+            alarms, same = false_alarms(cases, pairs, noise, seed)
+            lines.append(f"| {noise:.0%} | {pairs} | {alarms} | {same} |")
+    return "\n".join(lines)
+
+
+def power_table(cases: int, seed: int) -> str:
+    """Up to the number of pairs that is enough."""
+    lines = [
+        f"One side carries {-CHANGE:.0%} less; {cases} comparisons each.",
+        "",
+        "| noise of a repeat | pairs | told |",
+        "|---|---|---|",
+    ]
+    for noise in NOISES:
+        for pairs in POWER_PAIRS:
+            share = power(cases, pairs, noise, seed)
+            enough = share.hits >= POWER * cases
+            lines.append(f"| {noise:.0%} | {pairs} | {share}{', enough' if enough else ''} |")
+            if enough:
+                break
+    return "\n".join(lines)
+
+
+def simulated(seed: int, repeats: int = 5) -> Comparison:
+    """A whole run of two scenarios that are the same but for their names: messages/s of one against the other."""
+    method = Method(warmup_seconds=8, settle_seconds=0.5, window_seconds=2, trials=3, equal_load=())
+    plan = Plan(
+        name="like",
+        seed=seed,
+        repeats=repeats,
+        budget_seconds=80_000,
+        environment=EnvironmentSpec(disk_seconds=0, network_seconds=0),
+        baseline="one",
+        scenarios=tuple(Scenario(name=name, data_plane=DataPlane.PLAIN, method=method) for name in ("one", "other")),
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        clock = SimulatedClock()
+        place = Path(directory) / "run"
+        conduct(
+            plan,
+            SimulatedBackend(clock, seed=seed),
+            place,
+            command=(),
+            effort="default",
+            progress=Silent(),
+            clock=clock,
+        )
+        summary = summarize(load(place))
+    one, other = (Subject(name=name, summary=summary, scenario=name) for name in ("one", "other"))
+    return compare([other], [one]).comparisons[0]
+
+
+def runs_line(found: Sequence[Comparison]) -> str:
+    known = [each for each in found if each.interval is not None]
+    alarms = Share(hits=sum(map(told, known)), count=len(known))
+    return f"Whole simulated runs with two like scenarios: of {len(known)} intervals, {alarms} exclude 1."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.compare", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--cases", type=int, default=2_000)
+    parser.add_argument("--runs", type=int, default=0, help="whole simulated runs")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    print(null_table(options.cases, options.seed), flush=True)
+    print("\n" + power_table(options.cases, options.seed), flush=True)
+    if options.runs:
+        print("\n" + runs_line([simulated(options.seed + each) for each in range(options.runs)]))
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main()

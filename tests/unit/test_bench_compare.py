@@ -1,0 +1,33 @@
+"""What the comparison's own benchmark counts, on few cases."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from bench.compare import Share, drawn, false_alarms, null_table, power
+
+
+def test_bounds_are_the_exact_ones() -> None:
+    assert Share(hits=0, count=10).bounds == pytest.approx((0, 1 - 0.025**0.1), abs=1e-6)
+    assert Share(hits=10, count=10).bounds == pytest.approx((0.025**0.1, 1), abs=1e-6)
+
+
+def test_where_nothing_differs_few_intervals_say_otherwise() -> None:
+    """Of 200 some 10: fewer than 30 even where chance is unkind."""
+    alarms, same = false_alarms(200, 5, 0.10, seed=1)
+    assert 0 < alarms.hits < 30
+    assert same.hits < 20, "5 pairs with this noise cannot show that nothing differs"
+
+
+def test_more_pairs_and_less_noise_tell_a_change_more_often() -> None:
+    few, many = power(60, 3, 0.05, seed=1), power(60, 40, 0.05, seed=1)
+    assert few.hits + 20 < many.hits
+    assert power(60, 9, 0.15, seed=1).hits + 10 < power(60, 9, 0.03, seed=1).hits
+
+
+def test_cases_are_drawn_from_the_seed() -> None:
+    assert false_alarms(20, 3, 0.1, seed=1) == false_alarms(20, 3, 0.1, seed=1)
+    assert null_table(2, seed=1).count("\n") == 3 + 15
+    assert drawn(4, 0.1, -0.05, random.Random(1)).pairs_counted == 4

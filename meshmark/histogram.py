@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import ctypes
 import math
+import zlib
 from collections.abc import Iterable
 
 import numpy as np
+from hdrh.codec import HdrCookieException, HdrHistogramSettingsException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
@@ -28,6 +30,15 @@ DIGITS = 3
 HIGHEST_US = 86_400_000_000
 """Longer ones are counted as this long."""
 _HALF_BITS = 10  # 2**10 buckets for each doubling hold three digits, as HdrHistogram reckons
+_NO_HISTOGRAM = (
+    HdrCookieException,
+    HdrHistogramSettingsException,
+    HdrLengthException,
+    IndexError,
+    RuntimeError,
+    TypeError,
+    zlib.error,
+)
 _BUCKETS: int = HdrHistogram(1, HIGHEST_US, DIGITS).counts_len
 
 
@@ -93,9 +104,13 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> Histogram:
+        """What `encode` gave. Raises ValueError where that cannot be."""
         if not text:
             return cls()
-        source = HdrHistogram.decode(text)
+        try:
+            source = HdrHistogram.decode(text)
+        except _NO_HISTOGRAM as error:
+            raise ValueError(f"not a histogram: {error}") from error
         if source.counts_len != _BUCKETS:
             raise ValueError("a histogram with other buckets")
         return cls(np.frombuffer(source.counts, dtype=np.int64).copy())

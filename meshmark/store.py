@@ -1,11 +1,12 @@
 """The run directory: the evidence. Written as things happen, read by everything that comes after.
 
-    plan.json  started.json  events.jsonl  environment.jsonl  finished.json
+    plan.json  started.json  events.jsonl  environment.jsonl  finished.json  digests.jsonl
     rounds/001-plain/  started.json proofs.jsonl selftests.jsonl trials.jsonl series.jsonl intervals.jsonl
                        finished.json config/ logs/
 
 A file that ends in .jsonl only grows, one record a line; a trial is on the disk (fsync) before the next begins.
 After a crash the last line of such a file may be cut; it is left out and told, everything before it counts.
+`digests.jsonl` seals what is there when a round ends, and the run (`seal.py`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from meshmark.record import (
     Started,
     Trial,
 )
+from meshmark.seal import Chain
 
 LOG_BYTES_KEPT = 2_000_000
 """Of each component's log the last part is kept in the record."""
@@ -145,6 +147,7 @@ class RunWriter:
         self.directory = directory
         self._events = _Appender(directory / "events.jsonl", durable=True)
         self._environment = _Appender(directory / "environment.jsonl", durable=True)
+        self._chain = Chain(directory)
 
     @classmethod
     def create(cls, directory: Path, plan: Plan, started: Started) -> RunWriter:
@@ -165,8 +168,14 @@ class RunWriter:
     def round(self, started: RoundStarted) -> RoundWriter:
         return RoundWriter(self.directory / "rounds" / f"{started.index:03d}-{started.scenario}", started)
 
+    def seal(self) -> None:
+        """What is there now cannot be changed unnoticed; a round has ended, its logs and all."""
+        with _writing(self.directory):
+            self._chain.seal()
+
     def finish(self, finished: Finished) -> None:
         _write(self.directory / "finished.json", finished.model_dump_json(indent=1))
+        self.seal()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ import typer
 from typer.exceptions import TyperException
 
 from meshmark import __version__
-from meshmark.cli import compare, doctor, lab, load, plans, profiles, reports, run
+from meshmark.cli import compare, doctor, lab, load, plans, profiles, reports, run, verify
 from meshmark.cli.output import complain, emit, note, silence_stdout, stdout_is_gone
 from meshmark.errors import MeshmarkError, MissingRequirement, PlanError
 
@@ -61,6 +61,7 @@ app.add_typer(profiles.app, name="profile")
 app.command("load", epilog=load.EXAMPLES)(load.load)
 app.command("report", epilog=reports.EXAMPLES)(reports.report)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
+app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("fetch")(lab.fetch)
 app.command("up", epilog=lab.UP_EXAMPLES)(lab.up)

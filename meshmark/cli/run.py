@@ -79,6 +79,7 @@ def run(
     except BaseException:
         if (directory / "started.json").is_file():
             note(f"what was measured is kept: meshmark report {directory}")
+            note(_digest(directory))
         raise
     _require_answer(summary)
     require_held(summary)
@@ -156,8 +157,16 @@ def _report(directory: Path) -> Summary:
         places.append(f"report: {write_html(record, summary, directory / 'report.html')}")
     except ModuleNotFoundError as error:
         note(f"no report.html: the package {error.name} is not installed (extra `report`)")
+    places.append(_digest(directory))
     emit("\n".join(places))
     return summary
+
+
+def _digest(directory: Path) -> str:
+    """To be kept elsewhere: with it `meshmark verify` proves that a record is this one."""
+    from meshmark import seal
+
+    return f"digest: {seal.head(directory) or 'none yet'}"
 
 
 def _require_answer(summary: Summary) -> None:

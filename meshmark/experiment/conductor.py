@@ -192,6 +192,7 @@ class _Conductor:
                 )
             )
             self._tell("info", name, "stopping the cluster")
+        self._writer.seal()
 
     def _explain(self, bench: Bench, rates: Sequence[float], name: str) -> None:
         ceiling = ceilings.lowest_msg_s([self._search(bench.scenario)])

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meshmark import __version__
 from meshmark.backends.simulated.load import SimulatedWorker, request_bytes, stored_bytes
 from meshmark.cluster import Cluster, KeepLogs, Probe, Process, Testbed, TopicLayout, discard_logs
 from meshmark.errors import ComponentFailed
@@ -256,6 +257,12 @@ class _Layout:
     leaders: Mapping[tuple[str, int], str]
 
 
+def _envoy(plane: DataPlane) -> str:
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{}TlsContext"
+    listener = {"@type": kind.format("Downstream"), "require_client_certificate": True}
+    return json.dumps({"tls": [listener, {"@type": kind.format("Upstream")}] if plane.mtls else []})
+
+
 class _SystemProbe:
     edges_only = False
 
@@ -311,7 +318,20 @@ class SimulatedCluster:
         self._system.check()
 
     def configurations(self) -> Mapping[str, str]:
-        return {f"{host}.properties": f"node.id={number}\n" for number, host in enumerate(self.broker_hosts, start=1)}
+        """As much as says which data plane it is."""
+        spec, plane = self._scenario.cluster, self._scenario.data_plane
+        protocol = "SSL" if plane is DataPlane.KAFKA_TLS else "PLAINTEXT"
+        texts = {}
+        for number, host in enumerate(self.broker_hosts, start=1):
+            settings = {
+                "node.id": number,
+                "listener.security.protocol.map": f"CLIENT:{protocol}",
+                **spec.broker_config,
+            }
+            texts[f"{host}.properties"] = "".join(f"{key}={value}\n" for key, value in settings.items())
+        if plane.sidecars:
+            texts |= {f"{host}.envoy.json": _envoy(plane) for host in (*self.broker_hosts, *self.client_hosts)}
+        return texts
 
     def create_topics(self, workload: Workload, prefix: str) -> TopicLayout:
         self._system.clock.sleep(0.3)
@@ -389,7 +409,7 @@ class SimulatedBackend:
 
     def versions(self) -> Versions:
         return Versions(
-            meshmark="simulated", python="-", kafka="simulated", java="-", envoy="simulated", librdkafka="simulated"
+            meshmark=__version__, python="-", kafka="simulated", java="-", envoy="simulated", librdkafka="simulated"
         )
 
     def prepare(self, plan: Plan) -> None:

@@ -1,0 +1,158 @@
+"""The configurations that components were given, against the plan and the versions of the record.
+
+Whatever a run adds to the plan is not judged, but it must be the same in every round of a scenario, but for the
+directories that are new with each cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from meshmark.analysis.ledger import broker_hosts, client_hosts
+from meshmark.analysis.verify.model import Finding
+from meshmark.analysis.verify.raw import Raw
+from meshmark.plan import ConfigValue, DataPlane, Scenario
+from meshmark.store import Run
+
+_TLS = "TlsContext"
+_NEW_EACH_TIME = re.compile(r"/hosts-\w+/")
+_KAFKA_JAR = re.compile(r"/kafka-clients-([0-9][\w.-]*)\.jar")
+_KAFKA_LOG = re.compile(r"Kafka version: (\S+)")
+
+
+def configuration_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
+    texts = round_.data.configurations()
+    if round_.data.finished is None and not texts:
+        return
+    for number, host in enumerate(broker_hosts(scenario), start=1):
+        name = f"{host}.properties"
+        if name in texts:
+            yield from _properties(round_.file(f"config/{name}"), _parsed(texts[name]), number, scenario)
+        else:
+            yield _absent(round_, name, f"the plan has {scenario.cluster.brokers} brokers")
+        yield from _command(round_, texts.get(f"{host}.command"), host, run, scenario)
+    sidecars = {f"{host}.envoy.json" for host in (*broker_hosts(scenario), *client_hosts(scenario))}
+    if not scenario.data_plane.sidecars:
+        sidecars = set()
+    for name in sorted(sidecars - texts.keys()):
+        yield _absent(round_, name, f"{scenario.data_plane} has a sidecar on every host")
+    for name, text in texts.items():
+        if name.endswith(".envoy.json"):
+            yield from _envoy(round_.file(f"config/{name}"), text, scenario, expected=name in sidecars)
+    for name, text in round_.data.logs().items():
+        version = _KAFKA_LOG.search(text)
+        if version and version[1] != run.started.versions.kafka:
+            yield _version(round_.file(f"logs/{name}"), version[1], run)
+    yield from _as_before(run, round_, texts)
+
+
+def _absent(round_: Raw, name: str, why: str) -> Finding:
+    return Finding(file=round_.file(f"config/{name}"), recorded="no such file", follows=why)
+
+
+def _version(file: str, version: str, run: Run) -> Finding:
+    return Finding(file=file, recorded=f"Kafka {version}", follows=f"started.json says {run.started.versions.kafka}")
+
+
+def _parsed(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _properties(file: str, found: Mapping[str, str], number: int, scenario: Scenario) -> Iterator[Finding]:
+    asked: dict[str, ConfigValue] = {"node.id": number, **scenario.cluster.broker_config}
+    for key, value in asked.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if found.get(key) != text.replace("\\", "\\\\"):
+            yield Finding(file=file, recorded=f"{key}={found.get(key)}", follows=f"the plan says {key}={text}")
+    protocols = found.get("listener.security.protocol.map", "")
+    protocol = "SSL" if scenario.data_plane is DataPlane.KAFKA_TLS else "PLAINTEXT"
+    if f"CLIENT:{protocol}" not in protocols.split(","):
+        yield Finding(
+            file=file,
+            recorded=f"listener.security.protocol.map={protocols}",
+            follows=f"with {scenario.data_plane} the listener of clients is {protocol}",
+        )
+
+
+def _command(round_: Raw, text: str | None, host: str, run: Run, scenario: Scenario) -> Iterator[Finding]:
+    """Only real brokers have a command line."""
+    if text is None:
+        return
+    file, spec = round_.file(f"config/{host}.command"), scenario.cluster
+    words = text.splitlines()
+    for option in (f"-Xms{spec.heap_bytes}", f"-Xmx{spec.heap_bytes}", *spec.jvm_options):
+        if option not in words:
+            yield Finding(file=file, recorded=f"a command without {option}", follows="the plan asks for it")
+    jar = _KAFKA_JAR.search(text)
+    if jar and jar[1] != run.started.versions.kafka:
+        yield _version(file, jar[1], run)
+
+
+def _envoy(file: str, text: str, scenario: Scenario, *, expected: bool) -> Iterator[Finding]:
+    if not expected:
+        yield Finding(
+            file=file, recorded="a sidecar's configuration", follows=f"{scenario.data_plane} has none on this host"
+        )
+        return
+    try:
+        contexts = list(_tls_contexts(json.loads(text)))
+    except ValueError as error:
+        yield Finding(file=file, recorded=f"no JSON: {error}", follows="Envoy was given a configuration")
+        return
+    if not scenario.data_plane.mtls:
+        if contexts:
+            yield Finding(
+                file=file,
+                recorded=f"{len(contexts)} TLS contexts",
+                follows=f"{scenario.data_plane} forwards in the clear",
+            )
+        return
+    kinds = {str(context["@type"]).rpartition(".")[2] for context in contexts}
+    for kind in sorted({f"Upstream{_TLS}", f"Downstream{_TLS}"} - kinds):
+        yield Finding(
+            file=file, recorded=f"no {kind}", follows=f"{scenario.data_plane} encrypts between sidecars, both ways"
+        )
+    for context in contexts:
+        if (
+            str(context["@type"]).endswith(f"Downstream{_TLS}")
+            and context.get("require_client_certificate") is not True
+        ):
+            yield Finding(
+                file=file,
+                recorded="a listener with TLS that asks for no certificate",
+                follows=f"{scenario.data_plane} is mutual",
+            )
+
+
+def _tls_contexts(value: object) -> Iterator[Mapping[str, object]]:
+    if isinstance(value, dict):
+        if str(value.get("@type", "")).endswith(_TLS):
+            yield value
+        for each in value.values():
+            yield from _tls_contexts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _tls_contexts(each)
+
+
+def _as_before(run: Run, round_: Raw, texts: Mapping[str, str]) -> Iterator[Finding]:
+    """Against the scenario's first round."""
+    first = next(data for data in run.rounds if data.started.scenario == round_.data.started.scenario)
+    if first is round_.data:
+        return
+    before = first.configurations()
+    for name in sorted(before.keys() & texts.keys()):
+        if _NEW_EACH_TIME.sub("/", before[name]) != _NEW_EACH_TIME.sub("/", texts[name]):
+            yield Finding(
+                file=round_.file(f"config/{name}"),
+                recorded="another configuration",
+                follows=f"rounds/{first.directory.name} has the same scenario, but another "
+                f"{_difference(before[name], texts[name])}",
+            )
+
+
+def _difference(one: str, other: str) -> str:
+    pairs = zip(one.splitlines(), other.splitlines(), strict=False)
+    return next((f"line {n}: {b[:120]!r}" for n, (a, b) in enumerate(pairs, start=1) if a != b), "length")

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from meshmark.errors import MissingRequirement
 from meshmark.plan import Plan, Scenario, Workload
-from meshmark.record import Counters, HostFacts, Limit, Proof, Versions
+from meshmark.record import Counters, HostFacts, Limit, LinkProbe, Proof, Versions
 
 
 class Process(Protocol):
@@ -175,6 +175,36 @@ def limitable(testbed: Testbed) -> Limitable:
     """Raises MissingRequirement where nothing can be limited."""
     if not isinstance(testbed, Limitable):
         raise MissingRequirement("hosts of this system cannot be limited", hint="Use the lab, as root.")
+    return testbed
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """A Testbed whose hosts may be in several clusters, with links between them."""
+
+    def probe_links(self, trial: int | None = None) -> Sequence[LinkProbe]:
+        """The way between neighbouring clusters, in either direction; empty where there is but one. With a trial,
+        whose load goes on meanwhile, round trips alone."""
+
+
+@runtime_checkable
+class Cuttable(Protocol):
+    """The power to cut a link between two clusters for a while; apart from Linked, as above."""
+
+    def cut(self, link: str) -> AbstractContextManager[None]:
+        """Nothing goes over a link of this name (`A-B`, its ends) until the context is left. Raises MissingRequirement
+        where there is none."""
+
+
+def probe_links(testbed: Testbed, trial: int | None = None) -> Sequence[LinkProbe]:
+    """As above; empty where the system knows no distance."""
+    return testbed.probe_links(trial) if isinstance(testbed, Linked) else ()
+
+
+def cuttable(testbed: Testbed) -> Cuttable:
+    """Raises MissingRequirement where links cannot be cut."""
+    if not isinstance(testbed, Cuttable):
+        raise MissingRequirement("this system has no links that could be cut", hint="Use the lab.")
     return testbed
 
 

@@ -15,8 +15,8 @@ class Metric(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {
-    # of a process component: kafka, sidecar, client (all load workers of that host), meshmark; and of the machine's
-    # kernel (threads), others, others:NAME
+    # of a process component: kafka, sidecar, client (all load workers of that host), meshmark, relay (HOST: link-A-B);
+    # and of the machine's kernel (threads), others, others:NAME
     "cpu_user_s": Metric("counter", "s", "user CPU time"),
     "cpu_system_s": Metric("counter", "s", "system CPU time, softirq inside it where the kernel does not split it"),
     "cpu_periods": Metric("counter", "periods", "of a CPU quota, in which the component wanted to run"),
@@ -133,6 +133,9 @@ METRICS: dict[str, Metric] = {
     "link_bytes_s": Metric("gauge", "bytes/s", "bandwidth of the host's link, each direction, where it has one"),
     "queued_packets": Metric("counter", "packets", "that had to wait for the link, both directions"),
     "dropped_packets": Metric("counter", "packets", "that found the link's queue full, both directions"),
+    # of component relay, both directions together; and dropped_packets as above
+    "carried_packets": Metric("counter", "packets", "of up to 1,500 bytes that the link let through"),
+    "lost_packets": Metric("counter", "packets", "of up to 1,500 bytes that the link lost, as it was asked to"),
     # of machine/cpu; the parts add up to elapsed x CPUs
     "user_s": Metric("counter", "s", "user time, niced included, guest not counted twice"),
     "system_s": Metric("counter", "s", "system time"),

@@ -12,20 +12,14 @@ import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, model_validator
+
+from meshmark.topology import Topology, contradictions
+from meshmark.values import Model as Model
 
 ConfigValue = str | int | float | bool
 ClientKind = Literal["librdkafka", "raw"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-class Model(BaseModel):
-    """A frozen value with camelCase keys in files; unknown keys are refused."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
-    )
 
 
 class DataPlane(StrEnum):
@@ -57,6 +51,7 @@ class ClusterSpec(Model):
     storage: Literal["disk", "ram", "image"] = Field(
         "disk", description="where the logs are: a directory on disk, tmpfs, or a file system of each broker's own"
     )
+    topology: Topology = Field(Topology(), description="where hosts are, and the links between; empty: one place")
 
 
 class Workload(Model):
@@ -200,6 +195,8 @@ class Scenario(Model):
             raise ValueError(
                 f"replicationFactor {self.workload.replication_factor} is above the {self.cluster.brokers} brokers"
             )
+        if wrong := list(contradictions(self.cluster.topology, self.cluster.brokers, self.cluster.clients)):
+            raise ValueError("; ".join(wrong))
         work = self.workload
         readers = work.consumer_per_subscription if work.subscriptions_per_topic else work.topics
         if work.topic_each and min(work.workers, readers) < work.topics:

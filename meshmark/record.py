@@ -126,6 +126,30 @@ class NetworkProbe(Model):
     repeat: int
 
 
+class LinkProbe(Model):
+    """The way from one cluster to another, as asked for and as found between two hosts. Under load, round trips hold
+    what queues on the way, too. Null: not asked for, or not probed."""
+
+    source: str
+    target: str
+    kind: Literal["netem", "relay", "simulated"]
+    trial: int | None = Field(None, description="at the end of whose load; null: before any load")
+    asked_rtt_s: float
+    rtt_s: float | None = Field(description="median of the answers' times, as the kernels stamped them")
+    rtt_max_s: float | None
+    asked_loss: float = Field(0, description="share of packets, in this direction")
+    packets_sent: int = 0
+    packets_lost: int = 0
+    asked_bandwidth_bytes_s: float | None = None
+    bandwidth_bytes_s: float | None = Field(None, description="bytes of IP packets a second, of several TCP flows")
+    congestion_control: str = Field("", description="of the hosts' TCP")
+
+    @property
+    def rtt_error(self) -> float | None:
+        """measured / asked - 1; null where no distance was asked for."""
+        return self.rtt_s / self.asked_rtt_s - 1 if self.rtt_s is not None and self.asked_rtt_s else None
+
+
 class Proof(Model):
     """One thing shown about the path before load, e.g. STRICT mTLS at one broker."""
 

@@ -1,8 +1,8 @@
 """The run directory: the evidence. Written as things happen, read by everything that comes after.
 
     plan.json  started.json  events.jsonl  environment.jsonl  finished.json  digests.jsonl
-    rounds/001-plain/  started.json proofs.jsonl selftests.jsonl trials.jsonl series.jsonl intervals.jsonl
-                       finished.json config/ logs/
+    rounds/001-plain/  started.json proofs.jsonl links.jsonl selftests.jsonl trials.jsonl series.jsonl
+                       intervals.jsonl finished.json config/ logs/
 
 A file that ends in .jsonl only grows, one record a line; a trial is on the disk (fsync) before the next begins.
 After a crash the last line of such a file may be cut; it is left out and told, everything before it counts.
@@ -30,6 +30,7 @@ from meshmark.record import (
     DiskProbe,
     Event,
     Finished,
+    LinkProbe,
     LoadInterval,
     NetworkProbe,
     Proof,
@@ -100,6 +101,7 @@ class RoundWriter:
             directory.mkdir(parents=True)
         _write(directory / "started.json", started.model_dump_json(indent=1))
         self._proofs = _Appender(directory / "proofs.jsonl", durable=True)
+        self._links = _Appender(directory / "links.jsonl", durable=True)
         self._self_tests = _Appender(directory / "selftests.jsonl", durable=True)
         self._trials = _Appender(directory / "trials.jsonl", durable=True)
         self._series = _Appender(directory / "series.jsonl", durable=False)
@@ -107,6 +109,9 @@ class RoundWriter:
 
     def proof(self, proof: Proof) -> None:
         self._proofs.append(proof)
+
+    def link(self, probe: LinkProbe) -> None:
+        self._links.append(probe)
 
     def self_test(self, done: SelfTest) -> None:
         self._self_tests.append(done)
@@ -186,6 +191,7 @@ class RoundData:
     started: RoundStarted
     finished: RoundFinished | None
     proofs: tuple[Proof, ...]
+    links: tuple[LinkProbe, ...]
     self_tests: tuple[SelfTest, ...]
     trials: tuple[Trial, ...]
 
@@ -250,6 +256,7 @@ def _round(directory: Path) -> RoundData:
         started=_read(directory / "started.json", RoundStarted),
         finished=_read_if_there(directory / "finished.json", RoundFinished),
         proofs=tuple(_read_lines(directory / "proofs.jsonl", Proof)),
+        links=tuple(_read_lines(directory / "links.jsonl", LinkProbe)),
         self_tests=tuple(_read_lines(directory / "selftests.jsonl", SelfTest)),
         trials=tuple(_read_lines(directory / "trials.jsonl", Trial)),
     )

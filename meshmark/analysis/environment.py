@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from meshmark.analysis import stats
-from meshmark.analysis.model import DiskCeiling, Environment, NetworkCeiling
+from meshmark.analysis.model import DiskCeiling, Environment, LinkSummary, NetworkCeiling
 from meshmark.record import DiskProbe, NetworkProbe
 
 
-def ceilings(disk: Sequence[DiskProbe], network: Sequence[NetworkProbe]) -> Environment:
-    """Grouped by what was probed and with which tool, in the order of their first probe."""
-    return Environment(disk=_disk(disk), network=_network(network))
+def ceilings(
+    disk: Sequence[DiskProbe], network: Sequence[NetworkProbe], links: Sequence[LinkSummary] = ()
+) -> Environment:
+    """Grouped by what was probed and with which tool, in the order of their first probe; links as they are given."""
+    return Environment(disk=_disk(disk), network=_network(network), links=tuple(links))
 
 
 def _disk(probes: Sequence[DiskProbe]) -> tuple[DiskCeiling, ...]:

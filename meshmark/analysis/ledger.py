@@ -23,6 +23,8 @@ UNUSABLE_SHARE = 0.10
 """A ledger that leaves more than this part of the machine's time unattributed says nothing about components."""
 
 OTHERS = "others"
+RELAY = "relay"
+"""Of a link between clusters: what a wire would be, so no part of the system under test."""
 NAMED_OTHERS = 3
 """The largest processes outside meshmark get a line of their own."""
 
@@ -55,6 +57,7 @@ class Ledger:
     meshmark: Cpu | None
     kernel: Cpu | None
     others: Cpu | None
+    relays: Cpu | None
     machine: Cpu | None
     busy_s: float | None
     softirq_s: float | None
@@ -82,6 +85,7 @@ class Ledger:
             meshmark=self.gb_share(_part(self.meshmark, kind)),
             kernel=self.gb_share(_part(self.kernel, kind)),
             others=self.gb_share(_part(self.others, kind)),
+            relays=self.gb_share(_part(self.relays, kind)),
             unattributed=self.gb_share(unattributed),
             machine=self.gb_share(machine),
         )
@@ -94,7 +98,7 @@ class Ledger:
         return None if seconds is None else seconds / (self.elapsed_s * self.cpus)
 
     def _components(self) -> list[Cpu]:
-        parts = (self.brokers, self.sidecars, self.clients, self.meshmark, self.kernel, self.others)
+        parts = (self.brokers, self.sidecars, self.clients, self.meshmark, self.kernel, self.others, self.relays)
         return [cpu for cpu in parts if cpu is not None]
 
 
@@ -120,6 +124,7 @@ def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
         meshmark=_component(trial, _components(trial, "meshmark")),
         kernel=_component(trial, _components(trial, "kernel")),
         others=_component(trial, _components(trial, OTHERS)),
+        relays=_component(trial, _components(trial, RELAY)),
         machine=None if user is None or kernel is None else Cpu(user_s=user, system_s=kernel),
         busy_s=None if unused is None else elapsed * cpus - unused,
         softirq_s=softirq,

@@ -49,6 +49,7 @@ class CpuPerGb(Value):
     meshmark: float | None = Field(None, description="the conductor, its sampler included")
     kernel: float | None = Field(None, description="kernel threads; null where they cannot be seen")
     others: float | None = Field(None, description="processes outside meshmark")
+    relays: float | None = Field(None, description="relays that stand for links between clusters; null without")
     unattributed: float | None = Field(None, description="the machine's total less all components; never booked")
     machine: float | None = Field(None, description="elapsed x CPUs - idle - iowait - steal")
 
@@ -56,8 +57,10 @@ class CpuPerGb(Value):
 class LedgerLine(Value):
     """One component of one host, by what it used as user and in the kernel."""
 
-    host: str = Field(description="a host, or `machine`")
-    component: str = Field(description="kafka, sidecar, client, meshmark, kernel, others, others:NAME (within others)")
+    host: str = Field(description="a host, link-A-B, or `machine`")
+    component: str = Field(
+        description="kafka, sidecar, client, meshmark, relay, kernel, others, others:NAME (within others)"
+    )
     user_s_per_gb: float
     system_s_per_gb: float
 
@@ -338,11 +341,33 @@ class NetworkCeiling(Value):
     loss_vs_sidecars: float | None = Field(description="of `sidecars-mtls`: what mTLS alone costs; else null")
 
 
+class LinkSummary(Value):
+    """The way from one cluster to another, in one direction, all rounds of a scenario together."""
+
+    scenario: str
+    source: str
+    target: str
+    kind: Literal["netem", "relay", "simulated"] = Field(description="what made the distance")
+    asked_rtt_s: float
+    rtt_s: float | None = Field(description="before load, mean of the rounds' medians")
+    rtt_error: float | None = Field(description="rtt_s / asked_rtt_s - 1; null where no distance was asked for")
+    loaded_rtt_s: float | None = Field(description="at the end of trials' loads, queues included, in the same way")
+    asked_loss: float
+    loss: float | None = Field(description="share of packets lost; null: none were sent")
+    packets_sent: int
+    asked_bandwidth_bytes_s: float | None = Field(description="null: without limit")
+    bandwidth_bytes_s: float | None = Field(description="what several TCP flows carried; null where there is no limit")
+    bandwidth_error: float | None = Field(description="of that against what was asked for")
+    congestion_control: str = Field(description="of the hosts' TCP: with loss, much depends on it")
+
+
 class Environment(Value):
-    """The ceilings measured before the first round; empty where the plan skips them."""
+    """The ceilings measured before the first round; empty where the plan skips them. And the links between clusters,
+    measured in every round."""
 
     disk: tuple[DiskCeiling, ...]
     network: tuple[NetworkCeiling, ...]
+    links: tuple[LinkSummary, ...] = ()
 
 
 class StopSummary(Value):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from meshmark.analysis import ceilings, environment, limits, stats, thresholds, warnings
+from meshmark.analysis import ceilings, environment, limits, links, stats, thresholds, warnings
 from meshmark.analysis.equal_load import equal_loads, latency_figures
 from meshmark.analysis.explain import explanation
 from meshmark.analysis.figures import at_ceiling, figures, mean_figures
@@ -56,7 +56,7 @@ def summarize(run: Run) -> Summary:
         rounds_done=done,
         rounds_planned=len(run.plan.order()),
         baseline=run.plan.baseline,
-        environment=environment.ceilings(run.disk_probes, run.network_probes),
+        environment=environment.ceilings(run.disk_probes, run.network_probes, links.found(run)),
         self_test=_self_test(run),
         scenarios=scenarios,
         thresholds=thresholds.judged(run.plan, scenarios),

@@ -20,7 +20,7 @@ from meshmark.analysis import ceilings
 from meshmark.analysis.explain import Ceilings, probed
 from meshmark.analysis.saturation import Search
 from meshmark.clock import Clock
-from meshmark.cluster import Backend, Cluster
+from meshmark.cluster import Backend, Cluster, probe_links
 from meshmark.errors import MeshmarkError
 from meshmark.experiment import environment
 from meshmark.experiment.explain import explain
@@ -156,6 +156,8 @@ class _Conductor:
             startup_s = self._clock.now() - begun
             writer.configurations(cluster.configurations())
             broken = self._prove(cluster, writer, name)
+            for probe in probe_links(cluster):
+                writer.link(probe)
             sampler = stack.enter_context(sampling(cluster.probes, SAMPLE_INTERVAL_S, writer.sample, self._clock))
             bench = Bench(
                 cluster=cluster,

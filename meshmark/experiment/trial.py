@@ -14,7 +14,7 @@ from typing import NamedTuple
 from meshmark.analysis.path import check_path, unexplained
 from meshmark.analysis.warmup import warm
 from meshmark.clock import Clock
-from meshmark.cluster import Cluster, TopicLayout, limitable, timing_paths, warming
+from meshmark.cluster import Cluster, TopicLayout, limitable, probe_links, timing_paths, warming
 from meshmark.experiment.hops import hops
 from meshmark.experiment.progress import Progress
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
@@ -113,6 +113,8 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
                 first, counters_start = running.mark(), bench.sampler.read_now()
                 seen = _watch(bench, running, method.window_seconds)
                 last, counters_end = running.mark(), bench.sampler.read_now()
+            for probe in probe_links(bench.cluster, offered.number):
+                bench.writer.link(probe)
             end = running.stop()
             settled = _until_quiet(bench, quiet_start.values)
         quiet_end = bench.sampler.read_now()

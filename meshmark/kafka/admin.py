@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -29,14 +29,23 @@ Assignment = list[list[int]]  # of one topic: per partition the node ids of its 
 
 
 def layout(
-    topics: int, partitions: int, replication_factor: int, nodes: list[int], prefix: str
+    topics: int,
+    partitions: int,
+    replication_factor: int,
+    nodes: list[int],
+    prefix: str,
+    leading: Sequence[int] = (),
 ) -> dict[str, Assignment]:
-    """Topics `PREFIX-1`..: partition p of topic t is led by node (t + p) mod n, the next nodes follow."""
+    """Topics `PREFIX-1`..: partition p of topic t is led by node (t + p) mod n of those that lead (all, if none is
+    named), the next nodes follow."""
+    lead = list(leading) or nodes
+
+    def replicas(turn: int) -> list[int]:
+        first = nodes.index(lead[turn % len(lead)])
+        return [nodes[(first + step) % len(nodes)] for step in range(replication_factor)]
+
     return {
-        f"{prefix}-{topic + 1}": [
-            [nodes[(topic + partition + replica) % len(nodes)] for replica in range(replication_factor)]
-            for partition in range(partitions)
-        ]
+        f"{prefix}-{topic + 1}": [replicas(topic + partition) for partition in range(partitions)]
         for topic in range(topics)
     }
 

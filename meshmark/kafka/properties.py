@@ -1,7 +1,8 @@
 """Broker settings of a scenario, as `server.properties`. Pure.
 
-KRaft with combined roles and a static quorum, one rack per broker. Everything that is not set here is Kafka's own
-default. The controllers' listener is plaintext in every data plane, so that scenarios differ in the data path only.
+KRaft with combined roles and a static quorum, one rack per broker; a topology says what racks and controllers are
+instead. Everything that is not set here is Kafka's own default. The controllers' listener is plaintext in every data
+plane, so that scenarios differ in the data path only.
 """
 
 from __future__ import annotations
@@ -73,12 +74,7 @@ def broker_properties(
     spec = scenario.cluster
     protocol = "SSL" if scenario.data_plane is DataPlane.KAFKA_TLS else "PLAINTEXT"
     settings: dict[str, ConfigValue] = {
-        "process.roles": "broker,controller",
-        "node.id": node.node_id,
-        "broker.rack": f"rack-{node.node_id}",
-        "controller.quorum.voters": ",".join(f"{n.node_id}@{n.address}:{CONTROLLER_PORT}" for n in nodes),
-        "controller.listener.names": "CONTROLLER",
-        "listeners": f"CLIENT://{node.address}:{BROKER_PORT},CONTROLLER://{node.address}:{CONTROLLER_PORT}",
+        **_roles(spec, nodes, node),
         "advertised.listeners": f"CLIENT://{node.address}:{BROKER_PORT}",
         "inter.broker.listener.name": "CLIENT",
         "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT",
@@ -104,6 +100,24 @@ def broker_properties(
         }
     settings |= spec.broker_config
     return {key: _text(value) for key, value in settings.items()}
+
+
+def _roles(spec: ClusterSpec, nodes: Sequence[Node], node: Node) -> dict[str, ConfigValue]:
+    """Who it is, where it is, and which controllers there are. One that is no controller has no such listener."""
+    topology = spec.topology
+    voters = [each for each in nodes if not topology or each.node_id in topology.controllers()]
+    rack = topology.cluster_of("broker", node.node_id).region if topology else f"rack-{node.node_id}"
+    listeners = [f"CLIENT://{node.address}:{BROKER_PORT}"]
+    if node in voters:
+        listeners.append(f"CONTROLLER://{node.address}:{CONTROLLER_PORT}")
+    return {
+        "process.roles": "broker,controller" if node in voters else "broker",
+        "node.id": node.node_id,
+        "broker.rack": rack,
+        "controller.quorum.voters": ",".join(f"{n.node_id}@{n.address}:{CONTROLLER_PORT}" for n in voters),
+        "controller.listener.names": "CONTROLLER",
+        "listeners": ",".join(listeners),
+    }
 
 
 def with_plaintext(settings: Mapping[str, str], node: Node) -> dict[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from meshmark.kafka.properties import reserved_keys
 from meshmark.plan import THRESHOLD_NAME, ClusterSpec, Method, Plan, Threshold, Workload
+from meshmark.planfile import geography
 from meshmark.planfile.schema import did_you_mean
 from meshmark.planfile.tree import START, Node, Position, Problem, Scalar
 
@@ -73,6 +74,7 @@ def problems(plan: Node, scenarios: Sequence[Node], bad: set[str]) -> list[Probl
         found += _message_size(scenario)
         found += _owned_settings(scenario)
         found += _thresholds(plan, scenario)
+        found += _topology(scenario)
     found += _twice(scenarios)
     found += _baseline(plan, scenarios, bad)
     return found
@@ -143,6 +145,15 @@ def _owned_settings(scenario: _Scenario) -> list[Problem]:
             if name in CLIENT_KEYS or name.startswith("ssl.")
         ]
     return found
+
+
+def _topology(scenario: _Scenario) -> list[Problem]:
+    node = scenario.node_at("cluster", "topology")
+    if node is None:
+        return []
+    spec = ClusterSpec()
+    told = {what: scenario.integer(getattr(spec, what), "cluster", what) for what in ("brokers", "clients")}
+    return geography.problems(node, told, scenario.bad)
 
 
 def _settings(scenario: _Scenario, path: tuple[str, ...]) -> list[str]:

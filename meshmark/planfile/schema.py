@@ -119,7 +119,8 @@ def _text(part: dict[str, Any]) -> str:
 
 def _lengths(part: dict[str, Any]) -> str:
     if "minItems" in part and "maxItems" in part:
-        return f"{part['minItems']} to {part['maxItems']} "
+        low, high = part["minItems"], part["maxItems"]
+        return f"{low} " if low == high else f"{low} to {high} "
     return ""
 
 

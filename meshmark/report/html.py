@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, hops, limits, sections, sensitivity, thresholds, view
+from meshmark.report import accounts, geography, hops, limits, sections, sensitivity, thresholds, view
 from meshmark.store import Run
 
 _TEMPLATES = jinja2.Environment(
@@ -38,6 +38,7 @@ def html(run: Run, summary: Summary) -> str:
         sensitivity=sensitivity.figures(summary),
         figures=sections.answer_figures(summary),
         environment=sections.environment(summary),
+        links=geography.links(summary),
         evidence=sections.evidence(summary),
         explanations=limits.explanations(summary),
         searches=sections.searches(summary),

@@ -17,7 +17,7 @@ TABLE_ROWS_MAX = 60
 LOG_LINES = 40
 """Last lines shown of each log of a round that did not end."""
 
-CPU_COMPONENTS = ("brokers", "sidecars", "clients", "meshmark", "kernel", "others", "unattributed", "machine")
+CPU_COMPONENTS = tuple(CpuPerGb.model_fields)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

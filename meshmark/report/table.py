@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import limits, sensitivity, thresholds, view
+from meshmark.report import geography, limits, sensitivity, thresholds, view
 from meshmark.report.view import Column, Grid
 
 WIDTH = 120
@@ -33,6 +33,8 @@ def table(summary: Summary) -> str:
         parts.append(text(view.disk(summary)))
     if summary.environment.network:
         parts.append(text(view.network(summary)))
+    if between := geography.links(summary):
+        parts.append(text(between))
     parts.append(listed("Not like for like", view.unlike(summary)))
     parts.append(listed("Warnings", summary.warnings))
     parts.append(_paragraph(f"{view.UNITS} {view.CAVEAT}"))

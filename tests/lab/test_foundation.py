@@ -94,7 +94,7 @@ def test_the_machines_own_network_is_not_touched(made: Instance) -> None:
     before = interfaces()
     with network(made, brokers=1, clients=1) as net:
         assert interfaces() == before
-        assert sorted(net.switch.call(interfaces)) == ["bridge", "broker-1", "client-1", "lo"]
+        assert sorted(net.switches[""].call(interfaces)) == ["bridge", "broker-1", "client-1", "lo"]
         assert sorted(net.hosts["client-1"].call(interfaces)) == [HOST_INTERFACE, "lo"]
     assert interfaces() == before
 
@@ -102,7 +102,8 @@ def test_the_machines_own_network_is_not_touched(made: Instance) -> None:
 def test_leaving_a_network_removes_its_namespaces_and_directories(made: Instance) -> None:
     with network(made, brokers=2, clients=1) as net:
         inodes = {
-            os.fstat(namespace.fd).st_ino for namespace in (net.switch, *(h.namespace for h in net.hosts.values()))
+            os.fstat(namespace.fd).st_ino
+            for namespace in (*net.switches.values(), *(h.namespace for h in net.hosts.values()))
         }
         assert len(inodes) == 4
         assert inodes <= namespaces_in_use()
@@ -315,7 +316,8 @@ with ExitStack() as stack:
         for host in net.hosts.values()
     ]
     strays = [int(process.read_line(60)) for process in processes]
-    inodes = [os.fstat(namespace.fd).st_ino for namespace in (net.switch, *(h.namespace for h in net.hosts.values()))]
+    namespaces = [*net.switches.values(), *(host.namespace for host in net.hosts.values())]
+    inodes = [os.fstat(namespace.fd).st_ino for namespace in namespaces]
     pids = [process.pid for process in processes]
     print(json.dumps([str(made.path), str(made.memory_directory()), str(group), pids, strays, inodes]), flush=True)
     signal.pause()

@@ -30,3 +30,8 @@ def test_no_broker_leads_more_than_one_partition_per_topic_above_another(
         led = Counter(node for (name, _), node in leaders(made).items() if name == topic)
         assert max(led.values()) - min(led[node] for node in nodes) <= 1
         assert all(len(set(replicas)) == len(replicas) for replicas in assignment)
+
+
+def test_leaders_are_those_that_may_lead_and_copies_go_everywhere() -> None:
+    topics = layout(topics=1, partitions=4, replication_factor=3, nodes=[1, 2, 3, 4], prefix="t", leading=[1, 2])
+    assert topics == {"t-1": [[1, 2, 3], [2, 3, 4], [1, 2, 3], [2, 3, 4]]}

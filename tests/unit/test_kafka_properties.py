@@ -8,7 +8,9 @@ import pytest
 
 from meshmark.kafka.properties import Node, TlsStores, broker_properties, render, reserved_keys
 from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario, Workload
+from meshmark.topology import Link, MeshCluster, Topology
 
+NAMES = ("near", "far")
 NODES = tuple(Node(node_id=number, address=f"10.77.0.{10 + number}") for number in (1, 2, 3))
 STORES = TlsStores(keystore=Path("/x/broker-2.keystore.pem"), truststore=Path("/x/ca.pem"))
 
@@ -34,6 +36,19 @@ def test_every_controller_is_named_by_address_and_each_broker_has_its_rack() -> 
     assert made["controller.quorum.voters"] == "1@10.77.0.11:9093,2@10.77.0.12:9093,3@10.77.0.13:9093"
     assert (made["node.id"], made["broker.rack"]) == ("2", "rack-2")
     assert made["listeners"] == "CLIENT://10.77.0.12:9092,CONTROLLER://10.77.0.12:9093"
+
+
+def test_a_topology_says_racks_and_controllers() -> None:
+    near = MeshCluster(name="near", brokers=2, controllers=1, clients=1, rack="west")
+    topology = Topology(clusters=(near, MeshCluster(name="far", brokers=1)), links=(Link(ends=NAMES, rtt_ms=1),))
+    scenario = Scenario(name="it", data_plane=DataPlane.PLAIN, cluster=ClusterSpec(topology=topology))
+    made = [
+        broker_properties(scenario, NODES, node, directory=Path("/data"), log_budget_bytes=10**9) for node in NODES
+    ]
+    assert [each["broker.rack"] for each in made] == ["west", "west", "far"]
+    assert {each["controller.quorum.voters"] for each in made} == {"1@10.77.0.11:9093,3@10.77.0.13:9093"}
+    assert [each["process.roles"] for each in made] == ["broker,controller", "broker", "broker,controller"]
+    assert made[1]["listeners"] == "CLIENT://10.77.0.12:9092"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from meshmark.backends.lab.limits import require_limits
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
 from meshmark.backends.lab.probes import storage_under
 from meshmark.backends.lab.training import train
+from meshmark.backends.lab.wan import require_links
 from meshmark.cluster import KeepLogs, discard_logs
 from meshmark.errors import ComponentFailed, MissingRequirement, NoSpace, UsageError
 from meshmark.kafka import distribution, storage
@@ -35,6 +36,7 @@ from meshmark.kafka.launch import Runtime
 from meshmark.kafka.properties import Node, broker_properties, reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
 from meshmark.record import HostFacts, Versions
+from meshmark.topology import Topology
 
 SPARE_FILES = 500
 RDKAFKA_FILES = 4
@@ -117,6 +119,8 @@ class LabBackend:
             _check_open_files(scenario)
         if plan.explain_blocks:
             require_limits()
+        if any(scenario.cluster.topology.links for scenario in plan.scenarios):
+            require_links()
         self._check_room(plan)
         self._log_budget_bytes = plan.log_budget_bytes
         distribution.envoy_version()  # runs it once, so that one that cannot run is known now
@@ -149,7 +153,8 @@ class LabBackend:
         """Lets Kafka judge the settings, and trains the archive for these JVM options once."""
         spec = scenario.cluster
         node = Node(node_id=1, address="127.0.0.1")
-        plain = scenario.model_copy(update={"data_plane": "plain"})
+        here = spec.model_copy(update={"topology": Topology()})
+        plain = scenario.model_copy(update={"data_plane": "plain", "cluster": here})
         settings = broker_properties(
             plain, [node], node, directory=self.instance.path, log_budget_bytes=self._log_budget_bytes
         )

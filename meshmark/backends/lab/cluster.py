@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import meshmark
-from meshmark.backends.lab import broker, paths, proofs
+from meshmark.backends.lab import broker, distance, paths, proofs, wan
 from meshmark.backends.lab.compilers import compilers_first
 from meshmark.backends.lab.ground import Ground, Parts, lay_ground
 from meshmark.backends.lab.intercept import intercept
@@ -50,7 +50,7 @@ from meshmark.kafka.properties import (
     with_plaintext,
 )
 from meshmark.plan import DataPlane, Scenario, Workload
-from meshmark.record import Limit, Proof
+from meshmark.record import Limit, LinkProbe, Proof
 
 NETWORK_PROBE_PORT = 5201
 """What the environment's network probe listens on; a service of the mesh like Kafka's port."""
@@ -97,6 +97,10 @@ class LabTestbed:
             self._process_probe(host.name, "client")
         for name, disk in ground.disks.items():
             self._probes.append(stack.enter_context(DiskProbe(name, disk.mount)))
+        for link in ground.links:
+            if link.process and link.place:
+                self.adopt(link.process)
+                self._probes.append(wan.RelayProbe(link, link.place.directory))
 
     @property
     def broker_hosts(self) -> tuple[str, ...]:
@@ -155,7 +159,7 @@ class LabTestbed:
 
     @property
     def processes(self) -> Sequence[LabProcess]:
-        """Sidecars and brokers."""
+        """Sidecars and brokers, and relays of links."""
         return tuple(self._components.values())
 
     def adopt(self, process: LabProcess) -> None:
@@ -174,6 +178,15 @@ class LabTestbed:
             finally:
                 self._probes.remove(probe)
 
+    def probe_links(self, trial: int | None = None) -> Sequence[LinkProbe]:
+        """As `meshmark.cluster.Linked` has it; measured in `distance.py`."""
+        if not self.ground.links:
+            return ()
+        return distance.probe(self.network, self.scenario.cluster.topology, self.ground.links[0].kind, trial)
+
+    def cut(self, link: str) -> AbstractContextManager[None]:
+        return wan.cut(self.network, self.scenario.cluster.topology, self.ground.links, link)
+
     def add_probe(self, probe: Probe) -> None:
         self._probes.append(probe)
 
@@ -183,7 +196,7 @@ class LabTestbed:
     def _process_probe(self, host: str, component: str) -> ProcessProbe:
         probe = self._process_probes.get((host, component))
         if probe is None:
-            group = self.network.hosts[host].group(component)
+            group = self.ground.place(host).group(component)
             probe = self._stack.enter_context(ProcessProbe(host, component, group))
             self._process_probes[host, component] = probe
             self._probes.append(probe)
@@ -224,8 +237,9 @@ class LabCluster(LabTestbed):
 
     def create_topics(self, workload: Workload, prefix: str) -> LabLayout:
         node_ids = list(range(1, len(self.broker_hosts) + 1))
+        leading = self.scenario.cluster.topology.leading()
         topics = admin.layout(
-            workload.topics, workload.partitions_per_topic, workload.replication_factor, node_ids, prefix
+            workload.topics, workload.partitions_per_topic, workload.replication_factor, node_ids, prefix, leading
         )
         leaders = {key: self.broker_hosts[node - 1] for key, node in admin.leaders(topics).items()}
         settings = {
@@ -437,7 +451,7 @@ def _start_sidecars(parts: Parts, bed: LabTestbed, authority: Authority | None, 
         )
         plans.append(SidecarPlan(host=host, config=config, concurrency=bed.scenario.cluster.sidecar_concurrency))
         bed.note_configuration(f"{host.name}.envoy.json", json.dumps(config, indent=1) + "\n")
-        intercept(host, exempt_ports=(CONTROLLER_PORT, paths.CLOSED_PORT))
+        intercept(host, exempt_ports=(CONTROLLER_PORT, paths.CLOSED_PORT, distance.PORT))
     for process in stack.enter_context(sidecars(parts.envoy, plans)).values():
         bed.adopt(process)
     for plan in plans:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,8 @@ from pathlib import Path
 from meshmark.backends.lab.cgroups import remove_groups
 from meshmark.backends.lab.disk import Disk, image_disk, require_images
 from meshmark.backends.lab.instance import Instance
-from meshmark.backends.lab.link import Network, network
+from meshmark.backends.lab.link import Host, Network, network
+from meshmark.backends.lab.wan import WideLink, links
 from meshmark.kafka.launch import Runtime
 from meshmark.plan import Scenario
 
@@ -37,12 +38,19 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ground:
-    """What a testbed's hosts have: network, directories and, with storage `image`, a disk by host name."""
+    """What a testbed's hosts have: network, directories and, with storage `image`, a disk by host name. And what lies
+    between them, where they are not all in one place."""
 
     instance: Path
     network: Network
     data: Path
     disks: Mapping[str, Disk]
+    links: Sequence[WideLink] = ()
+
+    def place(self, name: str) -> Host:
+        """A host by its name, or the place of a link's relay by the link's."""
+        relays = {link.name: link.place for link in self.links if link.place}
+        return relays[name] if name in relays else self.network.hosts[name]
 
 
 def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
@@ -54,7 +62,11 @@ def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
     stack.callback(shutil.rmtree, data)
     if parts.groups:
         stack.callback(remove_groups, parts.groups)
-    net = stack.enter_context(network(parts.instance, brokers=spec.brokers, clients=spec.clients, groups=parts.groups))
+    hosts = network(
+        parts.instance, brokers=spec.brokers, clients=spec.clients, groups=parts.groups, topology=spec.topology
+    )
+    net = stack.enter_context(hosts)
+    wide = stack.enter_context(links(parts.instance, net, spec.topology, parts.groups))
     for host in net.hosts.values():
         stack.callback(shutil.rmtree, host.directory)
     disks: dict[str, Disk] = {}
@@ -64,4 +76,4 @@ def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
         for host in net.broker_hosts:
             image = image_disk(data / host.name, parts.instance.path / f"{host.name}.img", each)
             disks[host.name] = stack.enter_context(image)
-    return Ground(instance=parts.instance.path, network=net, data=data, disks=disks)
+    return Ground(instance=parts.instance.path, network=net, data=data, disks=disks, links=wide)

@@ -58,8 +58,8 @@ def limiting(limit: Limit, ground: Ground, processes: Sequence[LabProcess]) -> I
         with cpu_quota(host, limit.component, pids, limit.amount, ground.instance) as quota:
             yield quota
     elif limit.resource == "network":
-        with bandwidth(ground.network, host, limit.amount):
-            yield LinkProbe(ground.network, host, limit.amount)
+        with bandwidth(host, limit.amount):
+            yield LinkProbe(host, limit.amount)
     else:
         if limit.host not in ground.disks:
             raise MissingRequirement(

@@ -1,4 +1,6 @@
-"""The lab's network: hosts joined by veth pairs to one bridge, which has a namespace of its own (the switch).
+"""The lab's network: hosts joined by veth pairs to a bridge, which has a namespace of its own (the switch).
+
+There is one switch for each cluster of the topology, and one if there is none; what lies between them is `wan.py`.
 
 Nothing of the machine's own network is touched: interfaces are born inside the switch and inside the hosts. Hosts
 have no route but to each other, so nothing that runs on them can reach beyond the lab. Kernel settings of the new
@@ -7,7 +9,7 @@ namespaces (socket buffers, congestion control, MTU 1500) are left as the kernel
 A host's link can be given a bandwidth, each direction by itself, with a token bucket (tbf) at either end of its veth
 pair; what does not pass at once waits in a short queue, as at a real interface, and what finds that full is dropped.
 
-Limits: one switch, no delay; veth carries offloaded super-packets, as its counters show.
+Limits: no delay within a cluster; veth carries offloaded super-packets, as its counters show.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -27,6 +29,7 @@ from pyroute2.netlink.rtnl import TC_H_ROOT
 from meshmark.backends.lab.namespace import NetworkNamespace, network_namespace
 from meshmark.errors import LabError
 from meshmark.record import Counters
+from meshmark.topology import Topology
 
 if TYPE_CHECKING:
     from meshmark.backends.lab.instance import Instance
@@ -42,16 +45,19 @@ QUEUE_S = 0.02
 QUEUE_BYTES_MIN = 524_288
 LOOPBACK_INDEX = 1  # the kernel's, in every network namespace
 
+ONE_PLACE = Topology()
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """A network namespace with an address, and a directory for what runs on it."""
+    """A network namespace with an address, and a directory for what runs on it. `switch` is what it is joined to."""
 
     name: str
     address: str
     namespace: NetworkNamespace
+    switch: NetworkNamespace
     directory: Path
     instance_id: str
     groups: Path | None
@@ -67,10 +73,10 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Hosts by name, brokers first, and the switch between them; its bridge ports bear the hosts' names."""
+    """Hosts by name, brokers first, and the switch of each cluster; its bridge ports bear the hosts' names."""
 
     hosts: dict[str, Host]
-    switch: NetworkNamespace
+    switches: dict[str, NetworkNamespace]
 
     @property
     def broker_hosts(self) -> tuple[Host, ...]:
@@ -81,37 +87,57 @@ class Network:
         return tuple(host for host in self.hosts.values() if host.name.startswith("client-"))
 
 
-def addresses(brokers: int, clients: int) -> dict[str, str]:
-    """Host name -> address: broker-1 is 10.77.0.11, client-1 is 10.77.0.101."""
-    return {f"broker-{number}": f"10.77.0.{10 + number}" for number in range(1, brokers + 1)} | {
-        f"client-{number}": f"10.77.0.{100 + number}" for number in range(1, clients + 1)
-    }
+class Address(NamedTuple):
+    """Of a host: the place of its cluster in the topology, and the IP address."""
+
+    cluster: int
+    text: str
+
+
+def addresses(brokers: int, clients: int, topology: Topology = ONE_PLACE) -> dict[str, Address]:
+    """Host name -> address: in the first cluster, or the only one, broker-1 is 10.77.0.11, client-1 is 10.77.0.101."""
+    found = {}
+    for kind, count, base in (("broker", brokers, 10), ("client", clients, 100)):
+        for number in range(1, count + 1):
+            cluster = topology.clusters.index(topology.cluster_of(kind, number)) if topology else 0
+            found[f"{kind}-{number}"] = Address(cluster, f"{subnet(cluster)}.{base + number}")
+    return found
+
+
+def subnet(cluster: int) -> str:
+    """The first three bytes of all addresses of a cluster, by its place in the topology."""
+    return f"10.77.{cluster}"
 
 
 @contextmanager
-def network(instance: Instance, *, brokers: int, clients: int, groups: Path | None = None) -> Iterator[Network]:
-    """Hosts broker-1.. and client-1.., able to reach each other, with an empty directory each. Their processes
-    are accounted for in control groups below `groups`.
+def network(
+    instance: Instance, *, brokers: int, clients: int, groups: Path | None = None, topology: Topology = ONE_PLACE
+) -> Iterator[Network]:
+    """Hosts broker-1.. and client-1.., able to reach each other within a cluster, with an empty directory each. Their
+    processes are accounted for in control groups below `groups`.
 
     The kernel removes them when this context and their last process are gone; the directories go with the context."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hosts-", dir=instance.path)))
-        switch = stack.enter_context(network_namespace())
+        names = [cluster.name for cluster in topology.clusters] or [""]
+        switches = {name: stack.enter_context(network_namespace()) for name in names}
         hosts = {}
-        for name, address in addresses(brokers, clients).items():
+        for name, address in addresses(brokers, clients, topology).items():
             directory = home / name
             directory.mkdir()
             namespace = stack.enter_context(network_namespace())
             hosts[name] = Host(
                 name=name,
-                address=address,
+                address=address.text,
                 namespace=namespace,
+                switch=switches[names[address.cluster]],
                 directory=directory,
                 instance_id=instance.id,
                 groups=groups,
             )
         try:
-            switch.call(partial(_join, list(hosts.values())))
+            for switch in switches.values():
+                switch.call(partial(_join, [host for host in hosts.values() if host.switch is switch]))
             for host in hosts.values():
                 host.call(partial(_configure, host))
         except (NetlinkError, OSError) as error:
@@ -119,7 +145,7 @@ def network(instance: Instance, *, brokers: int, clients: int, groups: Path | No
                 f"the kernel refused to build the lab's network: {error}",
                 hint="`meshmark doctor` tells which kernel feature (bridge, veth) is missing.",
             ) from error
-        yield Network(hosts=hosts, switch=switch)
+        yield Network(hosts=hosts, switches=switches)
 
 
 def _join(hosts: Sequence[Host]) -> None:
@@ -144,9 +170,9 @@ def _configure(host: Host) -> None:
 
 
 @contextmanager
-def bandwidth(network: Network, host: Host, bytes_s: float) -> Iterator[None]:
+def bandwidth(host: Host, bytes_s: float) -> Iterator[None]:
     """At most so many bytes a second (of Ethernet frames) from and to a host, for each direction."""
-    ends = [(host.namespace, HOST_INTERFACE), (network.switch, host.name)]
+    ends = [(host.namespace, HOST_INTERFACE), (host.switch, host.name)]
     try:
         with ExitStack() as stack:
             for namespace, interface in ends:
@@ -179,9 +205,9 @@ class LinkProbe:
 
     edges_only = True
 
-    def __init__(self, network: Network, host: Host, bytes_s: float) -> None:
+    def __init__(self, host: Host, bytes_s: float) -> None:
         self._prefix = f"{host.name}/net/"
-        self._ends = [(host.namespace, HOST_INTERFACE), (network.switch, host.name)]
+        self._ends = [(host.namespace, HOST_INTERFACE), (host.switch, host.name)]
         self._bytes_s = bytes_s
 
     def read(self) -> Counters:

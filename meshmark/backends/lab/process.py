@@ -135,12 +135,14 @@ def running(
     env: Mapping[str, str] | None = None,
     lines: bool = False,
     grace_s: float = GRACE_S,
+    descriptors: Sequence[int] = (),
 ) -> Iterator[LabProcess]:
     """Runs a command on `host`, in the host's directory, until the context is left: SIGTERM, then SIGKILL after
     `grace_s`. To end several at once call `stop_all` before leaving.
 
     Standard error is appended to `log`, and so is standard output unless `lines` makes it, with standard input,
-    the pipe of send_line and read_line. Of the environment only what INHERITED_VARIABLES names is passed on.
+    the pipe of send_line and read_line. Of the environment only what INHERITED_VARIABLES names is passed on, of this
+    process's open files only `descriptors`.
     """
     environment = {key: os.environ[key] for key in INHERITED_VARIABLES if key in os.environ}
     environment |= {"HOME": str(host.directory), "TMPDIR": str(host.directory), INSTANCE_VARIABLE: host.instance_id}
@@ -163,7 +165,7 @@ def running(
                 bufsize=0,
                 cwd=host.directory,
                 env=environment | dict(env or {}),
-                pass_fds=passed,
+                pass_fds=[*passed, *descriptors],
                 start_new_session=True,
             )
 

@@ -21,6 +21,7 @@ from meshmark.errors import ComponentFailed
 from meshmark.kafka import launch
 from meshmark.kafka.properties import TRAINING_PORT
 from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+from meshmark.topology import Topology
 from meshmark.worker_protocol import WorkerCommand, WorkerReport, WorkerSpec
 
 LOAD_S = 10.0
@@ -42,7 +43,7 @@ def train(parts: Parts, spec: ClusterSpec) -> Path:
     scenario = Scenario(
         name="training",
         data_plane=DataPlane.KAFKA_TLS,
-        cluster=spec.model_copy(update={"clients": 1}),
+        cluster=spec.model_copy(update={"clients": 1, "topology": Topology()}),
         workload=Workload(replication_factor=min(3, spec.brokers), topic_config={}),
     )
     try:

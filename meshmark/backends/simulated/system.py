@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meshmark import __version__
+from meshmark.backends.simulated import distance
 from meshmark.backends.simulated.load import SimulatedWorker, request_bytes, stored_bytes
 from meshmark.cluster import Cluster, KeepLogs, Probe, Process, Testbed, TopicLayout, discard_logs
 from meshmark.errors import ComponentFailed
 from meshmark.plan import DataPlane, Plan, Scenario, Workload
-from meshmark.record import Counters, HostFacts, Limit, Proof, Versions
+from meshmark.record import Counters, HostFacts, Limit, LinkProbe, Proof, Versions
 
 CPUS = 4
 PACKETS_PER_MB = {
@@ -95,7 +96,7 @@ class _System:
         self.scenario = scenario
         self.workload = scenario.workload
         self.truth = truth
-        self.latency_s = truth.latencies_s[scenario.data_plane]
+        self.latency_s = truth.latencies_s[scenario.data_plane] + distance.farthest_s(scenario.cluster.topology)
         self.generator_delay_s = truth.generator_delay_s
         self.clock = clock
         self.born_s = clock.now()
@@ -373,6 +374,9 @@ class SimulatedCluster:
         finally:
             self._system.advance()
             self._system.limits.remove(limit)
+
+    def probe_links(self, trial: int | None = None) -> Sequence[LinkProbe]:
+        return distance.probes(self._scenario.cluster.topology, trial)
 
     def prove(self) -> Sequence[Proof]:
         if not self._scenario.data_plane.mtls:

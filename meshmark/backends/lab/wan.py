@@ -1,0 +1,335 @@
+"""What lies between the clusters of a topology: routes, and links with delay, jitter, loss and bandwidth.
+
+Each switch is its cluster's router. A link is a veth pair between two routers with netem at either end where the
+kernel has that, and else a relay (`meshmark/relay`): a process of its own, in a network namespace of its own, between
+a TUN device in either router. Its devices take super-packets (IFF_VNET_HDR, TSO), so that distance does not cost a
+system call for every 1,500 bytes.
+
+Hosts have no route but to each other, as without links, and no setting of the machine is touched: forwarding is
+switched on inside the routers. Buffers of TCP are what the kernel gives them.
+
+Limits: netem was not there where this was made, so that half is tested for what it asks of the kernel alone. Without
+netem, /dev/net/tun must be open to the user, which mostly means root.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+import meshmark
+from meshmark.backends.lab.link import BRIDGE, HOST_INTERFACE, LOOPBACK_INDEX, PREFIX_LENGTH, Host, Network, subnet
+from meshmark.backends.lab.namespace import NetworkNamespace, network_namespace
+from meshmark.backends.lab.process import LabProcess, running
+from meshmark.errors import LabError, MissingRequirement
+from meshmark.record import Counters
+from meshmark.topology import Link, Topology, Way
+
+if TYPE_CHECKING:
+    from meshmark.backends.lab.instance import Instance
+
+RELAY = "relay"
+"""The component to which a relay's CPU is booked."""
+EVERYWHERE = "10.77.0.0/16"
+TUN_DEVICE = "/dev/net/tun"
+TUNSETIFF = 0x400454CA
+TUNSETOFFLOAD = 0x400454D0
+ETHERNET = "02:00:00:00:00:01"
+IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
+TUN_OFFLOADS = 0x01 | 0x02 | 0x08  # checksum, TSO for IPv4, TSO with ECN
+QUEUE_PACKETS = 10_000
+"""Of a device, which must hold what comes while a relay waits for a CPU; and of netem, what is under way."""
+QUEUE_BYTES_MIN = 262_144
+QUEUE_S_MIN = 0.02
+"""A limited link queues what comes within its RTT, one bandwidth-delay product, and within 20 ms at least."""
+READY_S = 20.0
+COUNTERS_FILE = "counters"
+COUNTERS = struct.Struct("=6Q")
+
+Kind = Literal["netem", "relay"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WideLink:
+    """A link that is there. `process` and `place` are the relay's; `ends`: cluster -> interface in its router."""
+
+    link: Link
+    kind: Kind
+    ends: Mapping[str, str]
+    place: Host | None = None
+    process: LabProcess | None = None
+
+    @property
+    def name(self) -> str:
+        """As in counter keys; no host has such a name."""
+        return f"link-{self.link.name}"
+
+
+@contextmanager
+def links(instance: Instance, net: Network, topology: Topology, groups: Path | None) -> Iterator[tuple[WideLink, ...]]:
+    """All links of a topology, and the routes over them."""
+    if len(net.switches) < 2:
+        yield ()
+        return
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="links-", dir=instance.path)))
+        kind: Kind = "netem" if netem_there() else "relay"
+        made = []
+        try:
+            for place, switch in enumerate(net.switches.values()):
+                switch.call(partial(_become_router, place))
+            for host in net.hosts.values():
+                host.call(partial(_reach_others, host))
+            for number, link in enumerate(topology.links, start=1):
+                if kind == "netem":
+                    made.append(_shaped(net, number, link))
+                else:
+                    made.append(stack.enter_context(_relayed(instance, net, number, link, home, groups)))
+            for cluster, switch in net.switches.items():
+                for destination, interface in routes(topology, cluster, made).items():
+                    switch.call(partial(_route, destination, interface))
+        except (NetlinkError, OSError) as error:
+            raise LabError(
+                f"the kernel refused to build the links between clusters: {error}",
+                hint="`meshmark doctor` tells which kernel feature is missing.",
+            ) from error
+        yield tuple(made)
+
+
+def require_links() -> None:
+    """Raises MissingRequirement where there can be no distance between hosts; nothing has been changed then."""
+    if netem_there():
+        return
+    try:
+        with network_namespace() as namespace:
+            os.close(namespace.call(partial(_tun, "wan1")))
+    except OSError as error:
+        raise MissingRequirement(
+            f"distance between clusters needs the scheduler netem, or TUN devices ({TUN_DEVICE}: {error.strerror})",
+            hint="Run as root, or on a kernel with CONFIG_NET_SCH_NETEM or CONFIG_TUN; or leave the topology out.",
+        ) from error
+
+
+def netem_there() -> bool:
+    """Found out by asking for it, in a network of its own."""
+    with network_namespace() as namespace:
+        try:
+            namespace.call(partial(_netem, LOOPBACK_INDEX, {"delay": 1_000}))
+        except NetlinkError:
+            return False
+    return True
+
+
+def routes(topology: Topology, cluster: str, made: Sequence[WideLink]) -> dict[str, str]:
+    """Of a router: network -> interface towards it. Other clusters alone."""
+    interfaces = {each.link: each.ends[cluster] for each in made if cluster in each.ends}
+    return {
+        f"{subnet(place)}.0/{PREFIX_LENGTH}": interfaces[topology.path(cluster, other.name)[0]]
+        for place, other in enumerate(topology.clusters)
+        if other.name != cluster
+    }
+
+
+@contextmanager
+def cut(net: Network, topology: Topology, made: Sequence[WideLink], name: str) -> Iterator[None]:
+    """Nothing new goes over a link, in either direction, and nobody is told; what is under way arrives. Whole again
+    however the context is left. `name` as in the topology."""
+    link = next((each for each in made if each.link.name == name), None)
+    if link is None:
+        there = ", ".join(each.link.name for each in made) or "none"
+        raise MissingRequirement(f"there is no link {name} that could be cut", hint=f"There are: {there}.")
+    with ExitStack() as stack:
+        for cluster, interface in link.ends.items():
+            switch = net.switches[cluster]
+            for destination, over in routes(topology, cluster, made).items():
+                if over == interface:
+                    stack.callback(switch.call, partial(_route, destination, interface))
+                    switch.call(partial(_discard, destination))
+        yield
+
+
+def queue_bytes(way: Way) -> int:
+    """Of what waits for a limited bandwidth."""
+    limit = way.bandwidth_bytes_s or 0.0
+    return max(QUEUE_BYTES_MIN, round(limit * max(QUEUE_S_MIN, 2 * way.delay_s)))
+
+
+def netem_options(way: Way) -> dict[str, Any]:
+    """As pyroute2 takes them: microseconds, percent, bytes a second."""
+    options: dict[str, Any] = {"delay": round(way.delay_s * 1e6), "limit": QUEUE_PACKETS}
+    if way.jitter_s:
+        options["jitter"] = round(way.jitter_s * 1e6)
+    if way.loss:
+        options["loss"] = way.loss * 100
+    if way.bandwidth_bytes_s is not None:
+        options["rate"] = f"{round(way.bandwidth_bytes_s * 8)}bit"
+        options["limit"] = max(100, math.ceil(queue_bytes(way) / 1_500))
+    return options
+
+
+def _shaped(net: Network, number: int, link: Link) -> WideLink:
+    """With netem, whose loss and rate are those of whole packets: where they matter there are no super-packets."""
+    interface = f"wan{number}"
+    first, second = (net.switches[end] for end in link.ends)
+    first.call(partial(_veth, interface, second))
+    for switch, way in zip((first, second), link.ways(), strict=True):
+        switch.call(partial(_shape, interface, way))
+    return WideLink(link=link, kind="netem", ends=dict.fromkeys(link.ends, interface))
+
+
+@contextmanager
+def _relayed(
+    instance: Instance, net: Network, number: int, link: Link, home: Path, groups: Path | None
+) -> Iterator[WideLink]:
+    interface = f"wan{number}"
+    directory = home / link.name
+    directory.mkdir()
+    with ExitStack() as stack:
+        own = stack.enter_context(network_namespace())
+        place = Host(
+            name=f"link-{link.name}",
+            address="",
+            namespace=own,
+            switch=own,
+            directory=directory,
+            instance_id=instance.id,
+            groups=groups,
+        )
+        with ExitStack() as opened:  # the devices are the relay's alone: they go when it does
+            ends = []
+            for end in link.ends:
+                ends.append(net.switches[end].call(partial(_tun, interface)))
+                opened.callback(os.close, ends[-1])
+                net.switches[end].call(partial(_bring_up, interface))
+            process = stack.enter_context(_relay(place, link, ends))
+        if process.read_line(READY_S) is None:
+            raise process.failure(f"does not carry anything after {READY_S:.0f} s")
+        yield WideLink(link=link, kind="relay", ends=dict.fromkeys(link.ends, interface), place=place, process=process)
+
+
+@contextmanager
+def _relay(place: Host, link: Link, ends: Sequence[int]) -> Iterator[LabProcess]:
+    spec = {
+        "ends": ends,
+        "directions": [
+            {
+                "delay_s": way.delay_s,
+                "jitter_s": way.jitter_s,
+                "loss": way.loss,
+                "bandwidth_bytes_s": way.bandwidth_bytes_s,
+                "queue_bytes": queue_bytes(way),
+            }
+            for way in link.ways()
+        ],
+        "seed": 1,
+        "counters": str(place.directory / COUNTERS_FILE),
+    }
+    own = str(Path(meshmark.__file__).parent.parent)
+    argv = [sys.executable, "-m", "meshmark.relay", json.dumps(spec)]
+    packages = {"PYTHONPATH": os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))}
+    log = place.directory / "relay.log"
+    with running(
+        place, argv, name=RELAY, component=RELAY, log=log, env=packages, lines=True, grace_s=0, descriptors=ends
+    ) as process:
+        yield process
+
+
+class RelayProbe:
+    """What a relay has carried, lost as it was told to, and dropped at its queue, of both directions together."""
+
+    edges_only = False
+
+    def __init__(self, link: WideLink, directory: Path) -> None:
+        self._prefix = f"{link.name}/{RELAY}/"
+        self._path = directory / COUNTERS_FILE
+
+    def read(self) -> Counters:
+        try:
+            carried, lost, dropped, *back = COUNTERS.unpack(self._path.read_bytes())
+        except (OSError, struct.error):
+            return {}
+        return {
+            f"{self._prefix}carried_packets": float(carried + back[0]),
+            f"{self._prefix}lost_packets": float(lost + back[1]),
+            f"{self._prefix}dropped_packets": float(dropped + back[2]),
+        }
+
+
+def _become_router(place: int) -> None:
+    """Inside a switch."""
+    with IPRoute() as netlink:
+        bridge = netlink.link_lookup(ifname=BRIDGE)[0]
+        netlink.addr("add", index=bridge, address=f"{subnet(place)}.1", prefixlen=PREFIX_LENGTH)
+    for setting, value in (("ip_forward", "1"), ("conf/all/rp_filter", "0"), ("conf/default/rp_filter", "0")):
+        Path(f"/proc/sys/net/ipv4/{setting}").write_text(value, encoding="ascii")
+
+
+def _reach_others(host: Host) -> None:
+    router = host.address.rpartition(".")[0] + ".1"
+    with IPRoute() as netlink:
+        netlink.route("add", dst=EVERYWHERE, gateway=router, oif=netlink.link_lookup(ifname=HOST_INTERFACE)[0])
+
+
+def _tun(interface: str) -> int:
+    """A device in the caller's network that lasts as long as the descriptor, and its copies, do."""
+    descriptor = os.open(TUN_DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        request = struct.pack("16sH22x", interface.encode(), IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
+        fcntl.ioctl(descriptor, TUNSETIFF, request)
+        fcntl.ioctl(descriptor, TUNSETOFFLOAD, TUN_OFFLOADS)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _bring_up(interface: str) -> None:
+    with IPRoute() as netlink:
+        index = netlink.link_lookup(ifname=interface)[0]
+        netlink.link("set", index=index, txqlen=QUEUE_PACKETS, state="up")
+
+
+def _veth(interface: str, other: NetworkNamespace) -> None:
+    """Both ends have one Ethernet address, which the kernel gives to neighbours on a device without ARP: what comes is
+    for the router at the other end."""
+    peer = {"ifname": interface, "net_ns_fd": other.fd, "address": ETHERNET}
+    with IPRoute() as netlink:
+        netlink.link("add", ifname=interface, kind="veth", address=ETHERNET, peer=peer)
+
+
+def _shape(interface: str, way: Way) -> None:
+    with IPRoute() as netlink:
+        index = netlink.link_lookup(ifname=interface)[0]
+        netlink.link("set", index=index, arp=False, state="up")
+        if way.loss or way.bandwidth_bytes_s is not None:
+            netlink.link("set", index=index, gso_max_segs=1)
+    _netem(index, netem_options(way))
+
+
+def _netem(index: int, options: dict[str, Any]) -> None:
+    with IPRoute() as netlink:
+        netlink.tc("add", "netem", index=index, **options)
+
+
+def _route(destination: str, interface: str) -> None:
+    with IPRoute() as netlink:
+        netlink.route("replace", dst=destination, oif=netlink.link_lookup(ifname=interface)[0], scope="link")
+
+
+def _discard(destination: str) -> None:
+    with IPRoute() as netlink:
+        netlink.route("replace", dst=destination, type="blackhole")

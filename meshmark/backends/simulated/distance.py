@@ -1,0 +1,41 @@
+"""Distance in the simulated system: links are exactly as asked for; an acknowledgement waits one round trip for the
+farthest replica."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+from meshmark.record import LinkProbe
+from meshmark.topology import Topology
+
+PACKETS = 1_000
+
+
+def farthest_s(topology: Topology) -> float:
+    """The longest round trip between two clusters that have brokers."""
+    return max((probe.asked_rtt_s for probe in probes(topology, None)), default=0.0)
+
+
+def probes(topology: Topology, trial: int | None) -> list[LinkProbe]:
+    there = [cluster.name for cluster in topology.clusters if cluster.brokers]
+    return [_probe(topology, source, target, trial) for source, target in permutations(there, 2)]
+
+
+def _probe(topology: Topology, source: str, target: str, trial: int | None) -> LinkProbe:
+    way, back = topology.way(source, target), topology.way(target, source)
+    rtt_s = way.delay_s + back.delay_s
+    idle = trial is None
+    return LinkProbe(
+        source=source,
+        target=target,
+        kind="simulated",
+        trial=trial,
+        asked_rtt_s=rtt_s,
+        rtt_s=rtt_s,
+        rtt_max_s=rtt_s,
+        asked_loss=way.loss,
+        packets_sent=PACKETS if idle else 0,
+        packets_lost=round(PACKETS * way.loss) if idle else 0,
+        asked_bandwidth_bytes_s=way.bandwidth_bytes_s,
+        bandwidth_bytes_s=way.bandwidth_bytes_s if idle else None,
+    )

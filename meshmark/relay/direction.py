@@ -1,0 +1,103 @@
+"""One direction of a link: which packets pass, and when. Pure: times and the source of chance are given.
+
+Loss comes first, as on the way: of single segments, so a super-packet may lose some of its own. What is left waits for
+the link's bandwidth behind what came before; what finds the queue full is dropped, from the tail. Then it travels:
+the delay, more or less up to the jitter, evenly. Order is kept, as on one path.
+
+Limit: since order is kept, a packet close behind a late one is as late, so a dense stream has a mean delay somewhat
+above the one that was asked for, where jitter is.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from dataclasses import dataclass
+
+from meshmark.relay.segments import cut, kept, shape
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DirectionSpec:
+    """None: without limit. Loss is a share of segments, below 1."""
+
+    delay_s: float
+    jitter_s: float = 0.0
+    loss: float = 0.0
+    bandwidth_bytes_s: float | None = None
+    queue_bytes: int = 0
+
+
+class Direction:
+    """Packets under way, the first to arrive first; counts are of segments."""
+
+    def __init__(self, spec: DirectionSpec, source: random.Random) -> None:
+        self._spec = spec
+        self._source = source
+        self._free_at = 0.0
+        self._last_due = 0.0
+        self._until_loss = self._draw()
+        self.under_way: deque[tuple[float, bytes]] = deque()
+        self.carried = 0
+        self.lost = 0
+        self.dropped = 0
+
+    def accept(self, packet: bytes, now: float) -> None:
+        """A packet that has just come."""
+        spec = self._spec
+        segments, _ = shape(packet)
+        pieces = [packet]
+        if self._until_loss < segments:
+            lost = self._lost(segments)
+            self.lost += len(lost)
+            pieces = cut(packet, kept(segments, lost))
+            segments -= len(lost)
+        else:
+            self._until_loss -= segments
+        if spec.bandwidth_bytes_s is not None:
+            for piece in pieces:
+                self._queue(piece, spec.bandwidth_bytes_s, now)
+            return
+        self.carried += segments
+        due = self._due(now)
+        for piece in pieces:
+            self.under_way.append((due, piece))
+
+    def _queue(self, packet: bytes, bandwidth_bytes_s: float, now: float) -> None:
+        self._free_at = max(self._free_at, now)
+        segments, length = shape(packet)
+        room = self._spec.queue_bytes - (self._free_at - now) * bandwidth_bytes_s
+        fitting = segments if length <= room else int(max(0.0, room) // (length / segments))
+        self.dropped += segments - fitting
+        if not fitting:
+            return
+        for piece in cut(packet, [(0, fitting)]):
+            self._free_at += shape(piece)[1] / bandwidth_bytes_s
+            self.carried += fitting
+            self.under_way.append((self._due(self._free_at), piece))
+
+    def _due(self, sent_at: float) -> float:
+        spec = self._spec
+        way_s = spec.delay_s
+        if spec.jitter_s:
+            way_s += self._source.uniform(-spec.jitter_s, spec.jitter_s)
+        self._last_due = max(self._last_due, sent_at + way_s)
+        return self._last_due
+
+    def _lost(self, segments: int) -> list[int]:
+        """Which of the next so many."""
+        lost, at = [], 0
+        while at + self._until_loss < segments:
+            at += int(self._until_loss)
+            lost.append(at)
+            at += 1
+            self._until_loss = self._draw()
+        self._until_loss -= segments - at
+        return lost
+
+    def _draw(self) -> float:
+        """So many segments pass before the next one that does not: one draw for each loss, not for each segment."""
+        if self._spec.loss <= 0:
+            return math.inf
+        return float(int(math.log(1 - self._source.random()) / math.log1p(-self._spec.loss)))

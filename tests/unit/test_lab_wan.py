@@ -1,0 +1,60 @@
+"""Links of the lab, as far as they can be told without a kernel: routes, queues, what netem is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshmark.backends.lab.link import addresses
+from meshmark.backends.lab.wan import QUEUE_BYTES_MIN, WideLink, netem_options, queue_bytes, routes
+from meshmark.topology import Link, MeshCluster, Topology, Way
+
+TOPOLOGY = Topology(
+    clusters=(
+        MeshCluster(name="a", brokers=2, clients=1),
+        MeshCluster(name="b", brokers=1),
+        MeshCluster(name="c", brokers=1, clients=1),
+    ),
+    links=(Link(ends=("a", "b"), rtt_ms=10), Link(ends=("b", "c"), rtt_ms=10), Link(ends=("c", "a"), rtt_ms=90)),
+)
+MADE = [
+    WideLink(link=link, kind="netem", ends=dict.fromkeys(link.ends, f"wan{number}"))
+    for number, link in enumerate(TOPOLOGY.links, start=1)
+]
+
+
+def test_each_cluster_is_a_network_of_its_own_and_hosts_keep_their_numbers() -> None:
+    assert {name: address.text for name, address in addresses(4, 2, TOPOLOGY).items()} == {
+        "broker-1": "10.77.0.11",
+        "broker-2": "10.77.0.12",
+        "broker-3": "10.77.1.13",
+        "broker-4": "10.77.2.14",
+        "client-1": "10.77.0.101",
+        "client-2": "10.77.2.102",
+    }
+
+
+def test_routers_know_the_shortest_way_to_every_other_cluster() -> None:
+    assert routes(TOPOLOGY, "a", MADE) == {"10.77.1.0/24": "wan1", "10.77.2.0/24": "wan1"}
+    assert routes(TOPOLOGY, "b", MADE) == {"10.77.0.0/24": "wan1", "10.77.2.0/24": "wan2"}
+    assert routes(TOPOLOGY, "c", MADE) == {"10.77.0.0/24": "wan2", "10.77.1.0/24": "wan2"}
+
+
+@pytest.mark.parametrize(
+    ("bandwidth_bytes_s", "delay_s", "expected"),
+    [(1e8, 0.05, 10_000_000), (1e8, 0, 2_000_000), (1e5, 0.05, QUEUE_BYTES_MIN)],
+)
+def test_a_queue_holds_a_bandwidth_delay_product(bandwidth_bytes_s: float, delay_s: float, expected: int) -> None:
+    way = Way(delay_s=delay_s, jitter_s=0, loss=0, bandwidth_bytes_s=bandwidth_bytes_s)
+    assert queue_bytes(way) == expected
+
+
+def test_netem_is_asked_for_what_the_link_says_in_its_units() -> None:
+    way = Way(delay_s=0.012, jitter_s=0.001, loss=0.001, bandwidth_bytes_s=1e8)
+    assert netem_options(way) == {
+        "delay": 12_000,
+        "jitter": 1_000,
+        "loss": pytest.approx(0.1),
+        "rate": "800000000bit",
+        "limit": 1_600,
+    }
+    assert netem_options(Way(delay_s=0, jitter_s=0, loss=0, bandwidth_bytes_s=None)) == {"delay": 0, "limit": 10_000}

@@ -1,0 +1,195 @@
+"""Topologies: where hosts are, which way packets take, and what is told about those that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from meshmark import planfile
+from meshmark.errors import PlanError
+from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+from meshmark.topology import Backward, Link, MeshCluster, Topology
+
+NEAR = MeshCluster(name="near", brokers=2, clients=1)
+FAR = MeshCluster(name="far", brokers=1, rack="north")
+OFF = MeshCluster(name="off")
+
+
+def test_without_a_topology_there_is_one_place() -> None:
+    assert not ClusterSpec().topology
+    assert planfile.builtin("banzai-2019").scenarios[0].cluster.topology == Topology()
+
+
+def test_hosts_are_numbered_through_the_clusters() -> None:
+    topology = Topology(clusters=(NEAR, FAR), links=(Link(ends=("near", "far"), rtt_ms=24),))
+    assert [topology.cluster_of("broker", number).region for number in (1, 2, 3)] == ["near", "near", "north"]
+    assert topology.cluster_of("client", 1) is NEAR
+    with pytest.raises(ValueError, match="no cluster has a broker"):
+        topology.cluster_of("broker", 4)
+
+
+def test_all_brokers_are_controllers_unless_the_cluster_says_how_many() -> None:
+    assert Topology(clusters=(NEAR, FAR)).controllers() == (1, 2, 3)
+    some = MeshCluster(name="near", brokers=3, controllers=2)
+    assert Topology(clusters=(some, FAR)).controllers() == (1, 2, 4)
+
+
+def test_brokers_of_passive_clusters_lead_nothing() -> None:
+    assert Topology(clusters=(NEAR, FAR)).leading() == (1, 2, 3)
+    assert Topology(clusters=(FAR.model_copy(update={"passive": True}), NEAR)).leading() == (2, 3)
+
+
+def test_the_other_direction_is_alike_but_for_what_is_said_of_it() -> None:
+    forward, back = Link(
+        ends=("near", "far"), rtt_ms=24, jitter_ms=2, loss=0.01, back=Backward(loss=0, bandwidth_bytes_s=1e6)
+    ).ways()
+    assert (forward.delay_s, forward.jitter_s, forward.loss, forward.bandwidth_bytes_s) == (0.012, 0.002, 0.01, None)
+    assert (back.delay_s, back.jitter_s, back.loss, back.bandwidth_bytes_s) == (0.012, 0.002, 0, 1e6)
+
+
+def test_a_packet_takes_the_shortest_path_and_the_same_one_back() -> None:
+    topology = Topology(
+        clusters=(NEAR, FAR, OFF),
+        links=(
+            Link(ends=("near", "far"), rtt_ms=50),
+            Link(ends=("far", "off"), rtt_ms=10, loss=0.1, back=Backward(bandwidth_bytes_s=1e6)),
+            Link(ends=("off", "near"), rtt_ms=20, loss=0.2, bandwidth_bytes_s=2e6),
+        ),
+    )
+    assert [link.name for link in topology.path("near", "far")] == ["off-near", "far-off"]
+    assert [link.name for link in topology.path("far", "near")] == ["far-off", "off-near"]
+    assert (topology.between("near", "far"), topology.between("near", "off")) == (("off",), ())
+    way, back = topology.way("near", "far"), topology.way("far", "near")
+    assert way.delay_s == back.delay_s == pytest.approx(0.015)
+    assert way.loss == pytest.approx(1 - 0.9 * 0.8)
+    assert (way.bandwidth_bytes_s, back.bandwidth_bytes_s) == (1e6, 2e6)
+
+
+def test_where_there_is_no_path_none_is_given() -> None:
+    with pytest.raises(ValueError, match="no path between near and far"):
+        Topology(clusters=(NEAR, FAR)).way("near", "far")
+
+
+BOTH = """      - {name: near, brokers: 2, clients: 1}
+      - {name: far, brokers: 1}
+"""
+PLAN = f"""name: x
+cluster:
+  brokers: 3
+  topology:
+    clusters:
+{BOTH}    links:
+      - {{ends: [near, far], rttMs: 24}}
+scenarios: [plain]
+"""
+
+
+def test_a_plan_with_a_topology_reads_back_from_what_is_shown_of_it() -> None:
+    plan = planfile.loads(PLAN, "f")
+    assert plan.scenarios[0].cluster.topology.way("near", "far").delay_s == 0.012
+    assert planfile.loads(planfile.dump(plan), "shown") == plan
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (
+            "rttMs: 24",
+            "rttMs: -1",
+            "f:9:36: cluster.topology.links[0].rttMs: -1 is not allowed; must be a number from",
+        ),
+        ("rttMs: 24", "rttMs: 24, loss: 1", "loss: 1 is not allowed; must be a number from 0 to 0.5"),
+        ("rttMs: 24", "rttMs: 24, bandwidthBytesS: x", 'bandwidthBytesS: "x" is not allowed; must be a number from'),
+        ("rttMs: 24", "rttMs: 24, jitterMs: 13", "f:9:50: cluster.topology.links[0].jitterMs: 13 is above half"),
+        ("rttMs: 24", "rttMs: 24, back: {jitterMs: 13}", "links[0].back.jitterMs: 13 is above half of rttMs, 12"),
+        ("rttMs: 24", "rtt: 24", "f:9:29: cluster.topology.links[0].rtt: unknown key (did you mean rttMs?)"),
+        (
+            "[near, far]",
+            "[near, fra]",
+            "f:9:23: cluster.topology.links[0].ends[1]: no cluster is named fra; must be one",
+        ),
+        ("[near, far]", "[near, near]", "f:9:16: cluster.topology.links[0].ends: a link joins two clusters; near"),
+        ("[near, far]", "[near]", "f:9:16: cluster.topology.links[0].ends: a link joins two clusters; name both"),
+        ("far, brokers: 1}", "far, brokers: 1}\n      - {name: off}", "f:8:9: cluster.topology.clusters[2]: no path"),
+        ("far, brokers: 1}", "near, brokers: 1}", "f:7:9: cluster.topology.clusters[1]: a second cluster named near"),
+        ("brokers: 1}", "brokers: 1, controllers: 2}", "controllers: 2 controllers do not fit on brokers: 1"),
+        (
+            BOTH,
+            BOTH.replace("brokers", "passive: true, brokers"),
+            "f:5:5: cluster.topology: all clusters with brokers",
+        ),
+        (BOTH, BOTH.replace("brokers", "controllers: 0, brokers"), "f:5:5: cluster.topology: no broker is a contro"),
+        ("brokers: 3", "brokers: 4", "f:5:5: cluster.topology: its clusters have 3 brokers together, cluster.brokers"),
+        ("clients: 1", "clients: 2", "its clusters have 2 clients together, cluster.clients says 1; make them equal"),
+        ("brokers: 3", "brokers: 2", "3 replicas do not fit on brokers: 2"),
+        ("    links:\n      - {ends: [near, far], rttMs: 24}\n", "", "no path between near and far; add a link to it"),
+    ],
+)
+def test_a_topology_that_cannot_be_is_told_with_its_place(before: str, after: str, expected: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        planfile.loads(PLAN.replace(before, after), "f")
+    assert any(expected in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_all_that_is_wrong_with_a_topology_is_told_at_once() -> None:
+    text = PLAN.replace("[near, far], rttMs: 24", "[near, fra], rttMs: -24, loss: 3").replace(
+        "brokers: 3", "brokers: 2"
+    )
+    with pytest.raises(PlanError) as caught:
+        planfile.loads(text, "f")
+    assert len(caught.value.problems) == 5
+
+
+@pytest.mark.parametrize(
+    ("topology", "expected"),
+    [
+        (Topology(clusters=(NEAR, FAR)), "a path between any two"),
+        (Topology(clusters=(NEAR,)), "2 brokers together, cluster.brokers says 3"),
+        (Topology(clusters=(MeshCluster(name="all", brokers=3, controllers=0, clients=1),)), "must be a controller"),
+        (Topology(clusters=(NEAR, FAR), links=(Link(ends=("near", "x"), rtt_ms=1),)), "must join two"),
+    ],
+)
+def test_the_models_refuse_it_as_well(topology: Topology, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        Scenario(name="x", data_plane=DataPlane.PLAIN, cluster=ClusterSpec(topology=topology), workload=Workload())
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("rtt_ms", [7, 24, 2])
+def test_an_example_is_one_of_the_document_s_pairs(rtt_ms: int) -> None:
+    plan = planfile.load(EXAMPLES / f"stretched-{rtt_ms}ms.yaml")
+    [scenario] = plan.scenarios
+    assert scenario.data_plane is DataPlane.ISTIO_MTLS
+    assert_is_the_document_s(scenario, rtt_ms)
+
+
+def assert_is_the_document_s(scenario: Scenario, rtt_ms: float) -> None:
+    topology, work = scenario.cluster.topology, scenario.workload
+    assert [(cluster.brokers, cluster.voters) for cluster in topology.clusters] == [(2, 2), (1, 1)]
+    assert len({cluster.region for cluster in topology.clusters}) == 2
+    assert [link.rtt_ms for link in topology.links] == [rtt_ms]
+    assert (work.replication_factor, work.topic_config["min.insync.replicas"]) == (3, 3)
+    assert work.producer_config["acks"] == "all"
+
+
+def test_the_geography_plan_has_each_pair_with_and_without_the_mesh() -> None:
+    plan = planfile.builtin("geography")
+    for rtt_ms in (7, 24, 2):
+        plain, mesh = (plan.scenario(f"{rtt_ms}ms-{plane}") for plane in ("plain", "istio-mtls"))
+        assert (plain.data_plane, mesh.data_plane) == (DataPlane.PLAIN, DataPlane.ISTIO_MTLS)
+        assert plan.baseline_of(mesh) == plan.baseline_of(plain) == plain.name
+        for scenario in (plain, mesh):
+            assert_is_the_document_s(scenario, rtt_ms)
+    assert len(plan.scenarios) == 6
+
+
+def test_other_examples_are_what_their_names_say() -> None:
+    three = planfile.load(EXAMPLES / "three-data-centres.yaml").scenarios[0].cluster.topology
+    assert [cluster.brokers for cluster in three.clusters] == [1, 1, 1]
+    pair = planfile.load(EXAMPLES / "active-passive.yaml").scenarios[0].cluster.topology
+    assert (pair.leading(), pair.controllers()) == ((1, 2), (1, 2, 3))
+    there, back = pair.links[0].ways()
+    assert there.bandwidth_bytes_s != back.bandwidth_bytes_s

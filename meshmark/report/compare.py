@@ -11,6 +11,8 @@ from meshmark.report import table, view
 from meshmark.report.view import Column, Grid, text_column
 from meshmark.units import UNKNOWN, number
 
+LEAST_CHANGE = 0.001
+"""That is worth a figure."""
 FALSE_ALARM = 0.05
 """Of intervals of 95 %: so many exclude 1 where nothing differs."""
 
@@ -116,6 +118,8 @@ def _bounded(value: float) -> str:
 def _detectable(value: float | None) -> str:
     if value is None:
         return UNKNOWN
+    if value < LEAST_CHANGE:
+        return f"< {number(LEAST_CHANGE * 100)} %"
     return "> 1,000 %" if value > 10 else f"{number(value * 100, 2)} %"
 
 

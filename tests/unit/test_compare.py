@@ -70,6 +70,13 @@ def subject(directory: Path, scenario: str | None = None) -> Subject:
     return Subject(name=directory.name, summary=summary(directory), scenario=scenario)
 
 
+def another(directory: Path, run_id: str, **started: object) -> Subject:
+    """The same measurements under another name, begun another time or elsewhere."""
+    made = summary(directory)
+    changes = {"run_id": run_id, "started": made.started.model_copy(update=started)}
+    return Subject(name=run_id, summary=made.model_copy(update=changes))
+
+
 def rate(found: Comparisons, scenario: str = "plain") -> Comparison:
     return next(each for each in found.comparisons if (each.scenario, each.metric) == (scenario, "messages/s"))
 
@@ -169,6 +176,40 @@ def test_sides_that_cannot_be_paired_are_refused(
 
     with pytest.raises(UsageError, match=expected):
         compare(side(contender), side(baseline), differs=differs)
+
+
+@pytest.mark.parametrize(
+    ("contender", "baseline", "in_turns"),
+    [((0, 2), (1, 3), True), ((0, 3), (1, 2), True), ((0, 1), (2, 3), False)],
+    ids=["ABAB", "ABBA", "AABB"],
+)
+def test_several_runs_are_paired_in_the_order_in_which_they_are_given(
+    runs: dict[str, Path],
+    tmp_path: Path,
+    contender: tuple[int, int],
+    baseline: tuple[int, int],
+    in_turns: bool,
+) -> None:
+    def begun(place: int) -> Subject:
+        start = {"runId": str(place), "startedAt": place}
+        return subject(
+            changed(runs["one"], tmp_path / str(place), "started.json", lambda record: record.update(start))
+        )
+
+    found = compare([begun(place) for place in contender], [begun(place) for place in baseline])
+    row = rate(found)
+    assert (row.pairs_counted, row.pairs_planned) == (6, 6)
+    assert [(pair.run, pair.repeat) for pair in row.pairs] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
+    assert found.in_turns == in_turns
+
+
+def test_runs_of_one_side_must_be_alike_but_for_the_machine(runs: dict[str, Path]) -> None:
+    host = summary(runs["one"]).started.host.model_copy(update={"cpus": 64})
+    one, again, slow = (subject(runs[name]) for name in ("one", "again", "slow"))
+    with pytest.raises(UsageError, match="runs of one side differ"):
+        compare([one, another(runs["slow"], "other")], [again, slow], differs=["plan", "host"])
+    elsewhere = (another(runs["one"], name, host=host) for name in ("a", "b"))
+    assert rate(compare([one, next(elsewhere)], [again, next(elsewhere)])).pairs_planned == 6
 
 
 def test_a_repeat_that_does_not_count_is_shown_and_not_forgotten(runs: dict[str, Path], tmp_path: Path) -> None:

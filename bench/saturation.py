@@ -12,6 +12,8 @@
 * feedback: one long load whose rate is adjusted every 3 s by the backlog, for as long as the search's longest. Its
   interval: the range of rates in the last minute.
 
+Losses are those of each second system against the one before, as a report gives them from two intervals.
+
 Coverage counts stable systems with a ceiling that is sharp (`simulated_open.Truth`); the others are listed. The bound
 is the one-sided 95 % Clopper-Pearson one. Everything is simulated: it says how searches compare, not how fast
 anything is.
@@ -28,6 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from meshmark.analysis import stats
 from meshmark.analysis.saturation import ANY_LATENCY, Offer, Saturation, Search, SearchConfig, Slo, TrialOutcome
 from meshmark.analysis.warmup import flat
 from meshmark.backends.simulated_open import (
@@ -276,6 +279,40 @@ def table(answers: Sequence[Answer]) -> str:
     return "\n".join(lines)
 
 
+def losses_table(answers: Sequence[Answer]) -> str:
+    """Systems by two: the loss that a report gives for the second against the first, from their two intervals."""
+    lines = ["| loss, by | pairs | answered | width | coverage | bound | error |", "|---|---|---|---|---|---|---|"]
+    for name in (SEARCH, ONE_LIFE):
+        asked = [a for a in answers if (a.search, a.target) == (name, ANY_LATENCY)]
+        pairs = list(zip(asked[::2], asked[1::2], strict=False))
+        losses = [loss for first, second in pairs if (loss := _loss(first, second))]
+        if not losses:
+            continue
+        covered = sum(low <= 0 <= high for low, _, high in losses)
+        lines.append(
+            f"| {name} | {len(pairs)} | {len(losses) / len(pairs):.1%} "
+            f"| {statistics.median(math.exp(high - low) - 1 for low, _, high in losses):.1%} "
+            f"| {covered / len(losses):.1%} | {binomial_lower_bound(covered, len(losses)):.1%} "
+            f"| {statistics.median(abs(middle) for _, middle, _ in losses):.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def _loss(first: Answer, second: Answer) -> tuple[float, float, float] | None:
+    """Bounds and middle of log(second / first), less what it is in truth."""
+    if not (first.truth.rate_msg_s and second.truth.rate_msg_s and first.point and second.point):
+        return None
+    if first.low is None or second.low is None:
+        return None
+    found = stats.quotient(_estimate(second, second.point), _estimate(first, first.point))
+    truth = math.log(second.truth.rate_msg_s / first.truth.rate_msg_s)
+    return math.log(found.low or 0) - truth, math.log(found.mean) - truth, math.log(found.high or math.inf) - truth
+
+
+def _estimate(answer: Answer, point: float) -> stats.Estimate:
+    return stats.Estimate(mean=point, low=answer.low, high=answer.high, count=1)
+
+
 def others_table(answers: Sequence[Answer]) -> str:
     """How the search ended where there is no sharp ceiling for an SLO."""
     lines = ["| ceiling | systems | covered | not covered | reason given |", "|---|---|---|---|---|"]
@@ -323,7 +360,8 @@ def main() -> None:
         print(f"\r{done} of {len(systems)} ", end="", file=sys.stderr, flush=True)
 
     answers = race(systems, setting, tell)
-    print(f"\n{table(answers)}\n\n{others_table(answers)}\n\n| systems | number | any latency |\n|---|---|---|")
+    print(f"\n{table(answers)}\n\n{losses_table(answers)}\n\n{others_table(answers)}\n")
+    print("| systems | number | any latency |\n|---|---|---|")
     stable = [a.reason for a in answers if a.search == SEARCH and a.target == ANY_LATENCY]
     print(verdicts("stable", stable))
     alone = replace(setting, slos=())

@@ -250,8 +250,8 @@ class ScenarioSummary(Figures):
     rate_spread: float | None = Field(
         description="(largest - smallest) / mean of the repeats' own ceilings; null below two"
     )
-    loss_vs_plain: float | None = Field(description="1 - rate / rate of `baseline`, paired by repeat; null: unknown")
-    loss_interval: Interval | None
+    loss_vs_plain: float | None = Field(description="1 - rate / rate of `baseline`; null: unknown")
+    loss_interval: Interval | None = Field(description="from the intervals of both rates; null below two repeats")
     verdict: Verdict
     verdict_text: str
     encrypted_hops: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Means, spreads and 95 % intervals of a few repeats, and ratios paired by repeat.
+"""Means, spreads and 95 % intervals of a few repeats, ratios paired by repeat, and quotients of two estimates.
 
 The unit is the repeat (one life of a cluster), never a second within one: those are autocorrelated. With one repeat
 there is no interval. Limits: Student's t supposes that repeats scatter about normally (ratios: their logarithms);
@@ -9,11 +9,11 @@ the pairs themselves say how their mean scatters.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -67,17 +67,9 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     return Estimate(mean=middle, low=middle - half, high=middle + half, count=len(values))
 
 
-def ratio(contender: Mapping[int, float], baseline: Mapping[int, float]) -> Ratio | None:
-    """contender / baseline as the geometric mean over the repeats that both have, keyed by repeat; None if none.
-
-    Pairing takes out what changes from repeat to repeat for both alike (the machine's neighbours, its heat)."""
-    return ratio_of_pairs(
-        [(contender[repeat], baseline[repeat]) for repeat in sorted(contender.keys() & baseline.keys())]
-    )
-
-
 def ratio_of_pairs(pairs: Sequence[tuple[float, float]]) -> Ratio | None:
-    """Of (contender, baseline); a pair with a value that is not above zero has no ratio.
+    """Of (contender, baseline) as the geometric mean; a pair with a value that is not above zero has no ratio, and
+    without a pair there is none. Pairing takes out what changes for both alike (the machine's neighbours, its heat).
 
     The interval is Student's t on the log ratios, and from `BOOTSTRAP_FROM` pairs on the studentized bootstrap (Efron
     and Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5): percentiles of resampled means alone would
@@ -120,6 +112,36 @@ def _studentized(values: Sequence[float]) -> tuple[float, float]:
     low, high = np.quantile((drawn.mean(axis=1)[varied] - middle) / errors[varied], (0.025, 0.975))
     error = float(known.std(ddof=1)) / root
     return middle - float(high) * error, middle - float(low) * error
+
+
+def quotient(contender: Estimate, baseline: Estimate) -> Estimate:
+    """contender / baseline of two independent estimates, both above 0 and with an interval.
+
+    On the logarithms, where it is a difference: from each estimate's distance to its own bounds (MOVER: Zou and
+    Donner, Statistics in Medicine 27, 2008). What changes for both alike widens the interval, which then holds
+    rather too much. `count` is the smaller one's."""
+    ours, theirs = _logs(contender), _logs(baseline)
+    middle = ours.mean - theirs.mean
+    below = math.hypot(ours.mean - ours.low, theirs.high - theirs.mean)
+    above = math.hypot(ours.high - ours.mean, theirs.mean - theirs.low)
+    return Estimate(
+        mean=math.exp(middle),
+        low=_exp(middle - below),
+        high=_exp(middle + above),
+        count=min(contender.count, baseline.count),
+    )
+
+
+class _Logs(NamedTuple):
+    mean: float
+    low: float
+    high: float
+
+
+def _logs(found: Estimate) -> _Logs:
+    if found.low is None or found.high is None:
+        raise ValueError("an estimate without an interval has no share in one")
+    return _Logs(math.log(found.mean), math.log(found.low), math.log(found.high))
 
 
 def _exp(value: float) -> float:

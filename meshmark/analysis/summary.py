@@ -1,13 +1,14 @@
 """A run directory's records -> Summary: what `-o json` prints, what tables and HTML show.
 
-The ceiling of a scenario is what its search says of the trials of all rounds. Every repeat is one figure for
-comparisons: the ceiling of that cluster's life. CPU, packets and path are those of the trial that came nearest to it.
-Invalid trials are listed and count nowhere. An unfinished run gives what it has.
+The ceiling of a scenario is what its search says of the trials of all rounds, and its loss compares that with the
+ceiling of its baseline. Every repeat has a ceiling of its own, that of one cluster's life; CPU, packets and path are
+those of the trial that came nearest to it. Invalid trials are listed and count nowhere. An unfinished run gives what
+it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from meshmark.analysis import ceilings, environment, limits, links, stats, thresholds, warnings
 from meshmark.analysis.equal_load import equal_loads, latency_figures
@@ -34,15 +35,16 @@ from meshmark.store import RoundData, Run
 from meshmark.units import percent
 
 _CLIENT = "not reached: the client was the limit"
+_COUNTED = ("carried", "not carried", "unclear")
+"""Verdicts of the trials that a search learns from."""
 
 
 def summarize(run: Run) -> Summary:
     """Everything that can be said about a run, complete or not."""
     found = {scenario.name: _saturation(run, scenario) for scenario in run.plan.scenarios}
     repeats = {scenario.name: _repeats(run, scenario, found[scenario.name]) for scenario in run.plan.scenarios}
-    rates = {name: _rates(repeats.get(name, ())) for name in run.plan.baselines}
     scenarios = tuple(
-        _scenario(run, scenario, repeats[scenario.name], found[scenario.name], rates[run.plan.baseline_of(scenario)])
+        _scenario(run, scenario, repeats[scenario.name], found[scenario.name], _baseline(run, scenario, found))
         for scenario in run.plan.scenarios
     )
     done = sum(data.finished is not None for data in run.rounds)
@@ -174,9 +176,9 @@ def _trial(trial: Trial, standing: Trial | None, view: TrialView | None) -> Tria
     )
 
 
-def _rates(repeats: Sequence[RepeatSummary]) -> dict[int, float]:
-    """Repeat -> rate, of those that have one."""
-    return {found.repeat: found.rate_msg_s for found in repeats if found.rate_msg_s is not None}
+def _baseline(run: Run, scenario: Scenario, found: Mapping[str, Saturation]) -> Saturation | None:
+    """Of what it is compared with; None where the run does not have that."""
+    return found.get(run.plan.baseline_of(scenario))
 
 
 def _scenario(
@@ -184,19 +186,19 @@ def _scenario(
     scenario: Scenario,
     repeats: tuple[RepeatSummary, ...],
     found: Saturation,
-    baseline: dict[int, float],
+    baseline: Saturation | None,
 ) -> ScenarioSummary:
     valid = [repeat for repeat in repeats if repeat.valid]
-    rates = _rates(valid)
     ceiling = _ceiling(found.ceilings[0])
     base = run.plan.baseline_of(scenario)
-    ratio = None if scenario.name == base else stats.ratio(rates, baseline)
-    verdict, text = _verdict(base, scenario.name, rates, baseline, ratio)
+    ratio = None if scenario.name == base or baseline is None else _ratio(found, baseline)
+    verdict, text = _verdict(base, scenario.name, bool(valid), baseline, ratio)
     if ceilings.is_none(ceiling.reason) and valid and verdict != "baseline":
         verdict, text = "no ceiling", f"{ceiling.reason}: {ceiling.explained}"
     finished = next((data.finished for data in _of(run, scenario) if data.finished), None)
     limited_by = limits.mostly([repeat.limited_by for repeat in valid])
     measured = mean_figures(valid).model_dump() | {"rate_msg_s": ceiling.rate_msg_s}
+    own = tuple(repeat.rate_msg_s for repeat in valid if repeat.rate_msg_s is not None)
     return ScenarioSummary(
         name=scenario.name,
         data_plane=scenario.data_plane,
@@ -204,9 +206,9 @@ def _scenario(
         repeats_planned=run.plan.repeats,
         repeats_valid=len(valid),
         rate_interval=ceiling.interval,
-        rate_spread=stats.spread(tuple(rates.values())),
+        rate_spread=stats.spread(own),
         ceilings=tuple(_ceiling(each) for each in found.ceilings),
-        trials_counted=sum(view.verdict in ("carried", "not carried", "unclear") for view in found.trials),
+        trials_counted=sum(view.verdict in _COUNTED for view in found.trials),
         search_ended=found.ended,
         equal_loads=equal_loads(run, scenario),
         loss_vs_plain=1 - ratio.mean if ratio else None,
@@ -222,6 +224,30 @@ def _scenario(
         repeats=repeats,
         **measured,
     )
+
+
+def _ratio(found: Saturation, baseline: Saturation) -> stats.Estimate | None:
+    """Of two ceilings. Two lives of each, or there is no interval: one life does not tell how much lives differ."""
+    ours, theirs = _estimate(found), _estimate(baseline)
+    if ours is None or theirs is None:
+        return None
+    lives = min(ours.count, theirs.count)
+    if lives < 2 or ours.low is None or theirs.low is None:
+        return stats.Estimate(mean=ours.mean / theirs.mean, low=None, high=None, count=lives)
+    return stats.quotient(ours, theirs)
+
+
+def _estimate(found: Saturation) -> stats.Estimate | None:
+    ceiling = found.ceilings[0]
+    if ceiling.middle_msg_s is None:
+        return None
+    return stats.Estimate(
+        mean=ceiling.middle_msg_s, low=ceiling.low_msg_s, high=ceiling.high_msg_s, count=_lives(found)
+    )
+
+
+def _lives(found: Saturation) -> int:
+    return len({view.life for view in found.trials if view.verdict in _COUNTED})
 
 
 def _ceiling(found: Ceiling) -> CeilingSummary:
@@ -245,20 +271,19 @@ def _loss_interval(ratio: stats.Estimate | None) -> Interval | None:
 
 
 def _verdict(
-    base: str, name: str, rates: dict[int, float], baseline: dict[int, float], ratio: stats.Estimate | None
+    base: str, name: str, valid: bool, baseline: Saturation | None, ratio: stats.Estimate | None
 ) -> tuple[Verdict, str]:
     if name == base:
         return "baseline", "what the others are compared with"
-    if not rates:
+    if not valid:
         return "no data", "no valid trial"
     if ratio is None:
-        return "no data", f"nothing of {base} in the same repeats to compare with" if baseline else (
-            f"nothing of {base} to compare with"
-        )
+        known = baseline is not None and baseline.ceilings[0].middle_msg_s is not None
+        return "no data", "its ceiling is not known" if known else f"there is no ceiling of {base} to compare with"
     seen = _words(1 - ratio.mean)
     if ratio.low is None or ratio.high is None:
         return "cannot tell", f"cannot tell from one repeat (seen: {seen})"
-    bounds = f"95 % interval {_words(1 - ratio.high)} to {_words(1 - ratio.low)}, {ratio.count} repeats"
+    bounds = f"95 % interval {_words(1 - ratio.high)} to {_words(1 - ratio.low)}"
     if ratio.low <= 1 <= ratio.high:
         return "cannot tell", f"cannot tell: {bounds}"
     return "slower" if ratio.mean < 1 else "faster", f"{seen} ({bounds})"

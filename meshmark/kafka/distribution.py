@@ -119,6 +119,12 @@ def fetch(name: str = KAFKA, *, offline: bool = False, progress: Progress | None
     return paths
 
 
+def _trusted() -> str | bool:
+    """requests knows the first two by itself and not SSL_CERT_FILE, which pip and Python's own clients go by."""
+    named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))
+    return next((path for path in named if path), True)
+
+
 def _download(base: str, artifact: Artifact, path: Path) -> None:
     import pooch
     import requests
@@ -132,12 +138,12 @@ def _download(base: str, artifact: Artifact, path: Path) -> None:
             known_hash=f"sha256:{artifact.sha256}",
             path=path.parent,
             fname=path.name,
-            downloader=pooch.HTTPDownloader(timeout=60),
+            downloader=pooch.HTTPDownloader(timeout=60, verify=_trusted()),
         )
     except requests.RequestException as error:  # an OSError too, so it comes first
         raise DownloadError(
             f"cannot fetch {artifact} from {url}: {error}",
-            hint="Check the network, HTTPS_PROXY and REQUESTS_CA_BUNDLE, or set MESHMARK_MAVEN_REPOSITORY "
+            hint="Check the network, HTTPS_PROXY and SSL_CERT_FILE, or set MESHMARK_MAVEN_REPOSITORY "
             "to a mirror; what was fetched is kept.",
         ) from None
     except OSError as error:

@@ -207,8 +207,8 @@ def carried(summary: Summary) -> Grid:
             ),
             text_column("verdict", (row.verdict for row in rows), against),
         ),
-        note="Messages/s: the highest rate that most trials carry without a growing backlog. The loss compares "
-        "ceilings of the same repeat, so it need not be the quotient of two rows.",
+        note="Messages/s: the highest rate that most trials carry without a growing backlog. The loss is 1 - the "
+        "quotient of two rows, and its interval follows from theirs.",
     )
 
 

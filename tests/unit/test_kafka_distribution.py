@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from meshmark.dataplane.identity import Authority, Identity
 from meshmark.errors import DownloadError, MissingRequirement, UsageError
 from meshmark.kafka import distribution
 
@@ -23,23 +26,41 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Maven repository's root with two jars; the cache is empty."""
     root = tmp_path / "repository"
     for name, content in JARS.items():
         jar = root / f"org/example/{name}/1.0/{name}-1.0.jar"
         jar.parent.mkdir(parents=True)
         jar.write_bytes(content)
+    monkeypatch.setenv("MESHMARK_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return root
+
+
+@contextmanager
+def served(root: Path, identity: Identity | None = None) -> Iterator[int]:
+    """The port of a server of that directory; with an identity it speaks TLS."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
+    if identity:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(identity.keystore)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    monkeypatch.setenv("MESHMARK_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("MESHMARK_MAVEN_REPOSITORY", f"http://127.0.0.1:{server.server_port}/")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield root
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with served(root) as port:
+        monkeypatch.setenv("MESHMARK_MAVEN_REPOSITORY", f"http://127.0.0.1:{port}/")
+        yield root
 
 
 @pytest.fixture
@@ -94,6 +115,21 @@ def test_no_repository_at_all_hints_at_proxy_and_mirror(
     monkeypatch.setenv("MESHMARK_MAVEN_REPOSITORY", "http://127.0.0.1:1")
     with pytest.raises(DownloadError, match="MESHMARK_MAVEN_REPOSITORY"):
         distribution.fetch(lock)
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_a_repository_of_an_authority_of_ones_own_is_trusted_where_a_variable_names_it(
+    root: Path, lock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    identity = Authority(tmp_path / "authority", "own").server_identity("repository", "127.0.0.1")
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    with served(root, identity) as port:
+        monkeypatch.setenv("MESHMARK_MAVEN_REPOSITORY", f"https://127.0.0.1:{port}/")
+        with pytest.raises(DownloadError, match="SSL_CERT_FILE"):
+            distribution.fetch(lock)
+        monkeypatch.setenv(name, str(identity.authority))
+        assert [jar.read_bytes() for jar in distribution.fetch(lock)] == list(JARS.values())
 
 
 def test_an_unknown_lock_lists_the_known_ones() -> None:

@@ -27,9 +27,8 @@ def judged(plan: Plan, scenarios: Sequence[ScenarioSummary]) -> tuple[ThresholdS
 
 
 def _loss(threshold: Threshold, scenario: ScenarioSummary, base: ScenarioSummary | None) -> ThresholdSummary:
-    """Of rates paired by repeat, as `summary` has it."""
-    known = [{repeat.repeat for repeat in each.repeats if repeat.rate_msg_s} for each in (scenario, base) if each]
-    counted = len(set.intersection(*known)) if base else 0
+    """Of two ceilings, as `summary` has it."""
+    counted = min(scenario.repeats_valid, base.repeats_valid) if base else 0
     interval, planned = scenario.loss_interval, scenario.repeats_planned
     verdict, why = judge(threshold.limit, interval, counted=counted, planned=planned)
     if scenario.verdict == "no ceiling":

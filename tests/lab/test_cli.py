@@ -40,6 +40,9 @@ def test_a_run_measures_each_scenario_and_leaves_a_clean_machine(plan: Path, tmp
         assert part.logs()
     assert {part.started.scenario: bool(part.proofs) for part in record.rounds}["istio-mtls"]
     assert stored_instances() == []
+    (digest,) = (line.removeprefix("digest: ") for line in done.stdout.splitlines() if line.startswith("digest: "))
+    verified = meshmark("verify", str(out), "--digest", digest)
+    assert verified.returncode == 0, verified.stdout
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"])
@@ -57,6 +60,8 @@ def test_a_run_that_is_ended_cleans_up_and_keeps_its_record(
     assert processes(instance) == []
     assert json.loads((out / "finished.json").read_text())["outcome"] == "interrupted"
     assert meshmark("report", str(out)).returncode == 0
+    verified = meshmark("verify", str(out))
+    assert verified.returncode == Inconclusive.exit_code, verified.stdout
 
 
 def test_what_a_killed_run_leaves_is_removed_and_told(plan: Path, tmp_path: Path) -> None:
@@ -73,6 +78,8 @@ def test_what_a_killed_run_leaves_is_removed_and_told(plan: Path, tmp_path: Path
     assert meshmark("clean").stdout == "nothing was left behind\n"
     table = meshmark("report", str(out))
     assert table.returncode == 0, table.stderr
+    verified = meshmark("verify", str(out))
+    assert verified.returncode == Inconclusive.exit_code, verified.stdout
 
 
 def test_a_cluster_is_brought_up_entered_and_taken_down() -> None:

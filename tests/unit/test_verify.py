@@ -20,6 +20,7 @@ from meshmark.backends.simulated import Truth
 from meshmark.cli import app
 from meshmark.errors import ComponentFailed, RecordError
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Workload
+from meshmark.topology import Link, MeshCluster, Topology
 from tests.mutants.record import (
     FORGERIES,
     Json,
@@ -32,6 +33,7 @@ from tests.mutants.record import (
     drop_round,
     forge,
     in_file,
+    in_plan,
     leaves,
     lines,
     put,
@@ -111,6 +113,22 @@ def test_a_forgery_with_all_hashes_recomputed_is_caught(copy: Path, tamper: Tamp
     assert found.verdict == "not sound"
     assert file in files(found)
     assert not [each for each in found.findings if seal.NAME in each.file]
+
+
+def test_links_are_those_of_the_plan(tmp_path: Path) -> None:
+    clusters = (MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1))
+    topology = Topology(clusters=clusters, links=(Link(ends=("near", "far"), rtt_ms=20),))
+    plan = plan_of(DataPlane.PLAIN, repeats=1)
+    scenario = plan.scenarios[0].model_copy(update={"cluster": ClusterSpec(topology=topology)})
+    run(tmp_path / "run", plan.model_copy(update={"scenarios": (scenario,)}))
+    found = verify(tmp_path / "run")
+    assert (found.verdict, files(found)) == ("sound", "")
+    in_plan("scenarios.0.cluster.topology.links.0.rttMs", 5)(tmp_path / "run")
+    forge(tmp_path / "run")
+    assert "links.jsonl:1" in files(verify(tmp_path / "run"))
+    (round_of(tmp_path / "run", "plain", repeat=1) / "links.jsonl").unlink()
+    forge(tmp_path / "run")
+    assert "no probe of a link" in files(verify(tmp_path / "run"))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from meshmark.analysis.model import Interval, Summary
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify.asked import asked_findings, round_findings
 from meshmark.analysis.verify.configuration import configuration_findings
+from meshmark.analysis.verify.links import link_findings
 from meshmark.analysis.verify.model import Checked, Finding, Headline, Verdict, Verification
 from meshmark.analysis.verify.raw import loads, order, raw
 from meshmark.analysis.verify.times import time_findings
@@ -113,6 +114,7 @@ def truth(run: Run) -> Truth:
         findings += trial_findings(round_, scenario, run.started.host.cpus)
         findings += round_findings(run, round_, scenario)
         findings += configuration_findings(run, round_, scenario)
+        findings += link_findings(round_, scenario)
         trials += len(data.trials)
         intervals += len(round_.intervals)
         samples += len(round_.samples)

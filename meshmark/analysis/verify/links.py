@@ -1,0 +1,45 @@
+"""What was asked of the ways between clusters, as the probes of links have it, against the plan's topology."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from meshmark.analysis.verify.model import Finding
+from meshmark.analysis.verify.raw import Raw
+from meshmark.plan import Scenario
+from meshmark.record import LinkProbe
+from meshmark.topology import Topology
+
+
+def link_findings(round_: Raw, scenario: Scenario) -> Iterator[Finding]:
+    topology, probes = scenario.cluster.topology, round_.data.links
+    holding = [cluster for cluster in topology.clusters if cluster.brokers]
+    if len(holding) > 1 and round_.data.trials and not probes:
+        yield Finding(
+            file=round_.file("links.jsonl"),
+            recorded="no probe of a link",
+            follows=f"the plan has {len(holding)} clusters with brokers",
+        )
+    for line, probe in enumerate(probes, start=1):
+        asked = _asked(topology, probe)
+        told = (probe.asked_rtt_s, probe.asked_loss, probe.asked_bandwidth_bytes_s or 0.0)
+        if asked is None or not all(math.isclose(*pair, abs_tol=1e-9) for pair in zip(told, asked, strict=True)):
+            yield Finding(
+                file=round_.file("links.jsonl", line),
+                recorded=f"{probe.source} to {probe.target}: {_words(told)}",
+                follows=f"the plan asks for {_words(asked)}" if asked else "the plan has no such clusters",
+            )
+
+
+def _asked(topology: Topology, probe: LinkProbe) -> tuple[float, float, float] | None:
+    """RTT (s), loss and bandwidth (bytes a second, 0: no limit); None where there is no way."""
+    if not {probe.source, probe.target} <= {cluster.name for cluster in topology.clusters}:
+        return None
+    there, back = topology.way(probe.source, probe.target), topology.way(probe.target, probe.source)
+    return there.delay_s + back.delay_s, there.loss, there.bandwidth_bytes_s or 0.0
+
+
+def _words(way: tuple[float, float, float]) -> str:
+    rtt_s, loss, bandwidth = way
+    return f"RTT {rtt_s:g} s, loss {loss:g}, {f'{bandwidth:g} bytes/s' if bandwidth else 'no limit'}"

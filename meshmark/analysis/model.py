@@ -408,7 +408,7 @@ class ThresholdSummary(Value):
     limit: float = Field(description="the value is to be below: a share for `saturation_loss`, else milliseconds")
     value: float | None
     interval: Interval | None = Field(description="null with fewer than two repeats")
-    repeats_counted: int = Field(description="of `saturation_loss`: pairs")
+    repeats_counted: int = Field(description="of `saturation_loss`: of the side that has fewer")
     repeats_planned: int
     verdict: ThresholdVerdict = Field(description="held, broken: the whole interval is below, or not below, the limit")
     why: str = Field(description="why it cannot be told; else empty")

@@ -317,6 +317,30 @@ class Sensitivity(Value):
     )
 
 
+class DistancePoint(Value):
+    """One distance, as measured and as the law has it."""
+
+    scenario: str
+    rtt_s: float = Field(description="of the farthest two clusters with brokers, as found before load")
+    rate_msg_s: float = Field(description="mean ceiling of the lives of its clusters")
+    lives: int
+    fitted_msg_s: float | None = Field(description="by the law; null where it has no rate there")
+    predicted_msg_s: float | None = Field(description="by a fit to all other distances")
+    error: float | None = Field(description="predicted / measured - 1")
+
+
+class DistanceLaw(Value):
+    """1 / rate = 1 / rate_at_zero + RTT x message size / bytes_per_rtt, fitted to one data plane's ceilings. Null: the
+    rate does not fall with the RTT, or its interval is open."""
+
+    data_plane: DataPlane
+    rate_at_zero_msg_s: float | None
+    rate_at_zero_interval: Interval | None
+    bytes_per_rtt: float | None = Field(description="payload that may be under way in one round trip")
+    bytes_per_rtt_interval: Interval | None
+    points: tuple[DistancePoint, ...] = Field(description="the nearest first")
+
+
 class DiskCeiling(Value):
     """What the file system of the brokers' logs took."""
 
@@ -433,5 +457,6 @@ class Summary(Value):
     self_test: SelfTestSummary | None = Field(description="of the load generator, before the first trial")
     scenarios: tuple[ScenarioSummary, ...]
     thresholds: tuple[ThresholdSummary, ...] = Field(description="one for each that the plan names")
+    distance_laws: tuple[DistanceLaw, ...] = Field((), description="of data planes at three distances or more")
     sensitivity: tuple[Sensitivity, ...] = Field(description="one for each factor that the plan varies; mostly none")
     warnings: tuple[str, ...]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from meshmark.analysis import ceilings, environment, limits, links, stats, thresholds, warnings
+from meshmark.analysis.distance_law import laws
 from meshmark.analysis.equal_load import equal_loads, latency_figures
 from meshmark.analysis.explain import explanation
 from meshmark.analysis.figures import at_ceiling, figures, mean_figures
@@ -62,6 +63,7 @@ def summarize(run: Run) -> Summary:
         self_test=_self_test(run),
         scenarios=scenarios,
         thresholds=thresholds.judged(run.plan, scenarios),
+        distance_laws=laws(run, scenarios),
         sensitivity=sensitivities(run, scenarios),
         warnings=warnings.of_run(run, scenarios),
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from meshmark.analysis.model import LinkSummary, Summary
+from collections.abc import Callable
+
+from meshmark.analysis.model import DistanceLaw, Interval, LinkSummary, Summary
 from meshmark.report.view import Column, Grid, listing, milliseconds, number_column, text_column
-from meshmark.units import MB, UNKNOWN, percent
+from meshmark.units import MB, UNKNOWN, number, percent, rate_msg_s
+
+RATE = "messages/s"
 
 
 def links(summary: Summary) -> Grid | None:
@@ -29,6 +33,43 @@ def links(summary: Summary) -> Grid | None:
         ),
         note=_note(rows),
     )
+
+
+def laws(summary: Summary) -> Grid | None:
+    """None where no data plane was measured at several distances."""
+    rows = [(law, point) for law in summary.distance_laws for point in law.points]
+    if not rows:
+        return None
+    return Grid(
+        title="Throughput against distance",
+        columns=(
+            text_column("scenario", (point.scenario for _, point in rows)),
+            text_column("data plane", (law.data_plane.value for law, _ in rows)),
+            number_column("RTT, ms", (milliseconds(point.rtt_s) for _, point in rows)),
+            Column(head="measured", cells=tuple(rate_msg_s(point.rate_msg_s) for _, point in rows), group=RATE),
+            Column(head="by the law", cells=tuple(rate_msg_s(point.fitted_msg_s) for _, point in rows), group=RATE),
+            Column(head="predicted", cells=tuple(rate_msg_s(point.predicted_msg_s) for _, point in rows), group=RATE),
+            Column(head="error", cells=tuple(_signed(point.error) for _, point in rows)),
+            Column(head="lives", cells=tuple(str(point.lives) for _, point in rows)),
+        ),
+        note=" ".join(["Predicted: from the other distances alone.", *(_words(law) for law in summary.distance_laws)]),
+    )
+
+
+def _words(law: DistanceLaw) -> str:
+    if law.bytes_per_rtt is None or law.rate_at_zero_msg_s is None:
+        return f"{law.data_plane}: what is carried does not fall with distance as such a law has it."
+    near = rate_msg_s(law.rate_at_zero_msg_s) + _interval(law.rate_at_zero_interval, rate_msg_s)
+    held = _kb(law.bytes_per_rtt) + _interval(law.bytes_per_rtt_interval, _kb)
+    return f"{law.data_plane}: {near} msg/s without distance, {held} kB under way in one round trip."
+
+
+def _interval(found: Interval | None, shown: Callable[[float], str]) -> str:
+    return "" if found is None else f" ({shown(found.low)} … {shown(found.high)})"
+
+
+def _kb(value: float) -> str:
+    return number(value / 1e3)
 
 
 def _loss(rows: tuple[LinkSummary, ...]) -> tuple[Column, ...]:

@@ -39,6 +39,7 @@ def html(run: Run, summary: Summary) -> str:
         figures=sections.answer_figures(summary),
         environment=sections.environment(summary),
         links=geography.links(summary),
+        laws=geography.laws(summary),
         evidence=sections.evidence(summary),
         explanations=limits.explanations(summary),
         searches=sections.searches(summary),

@@ -33,8 +33,7 @@ def table(summary: Summary) -> str:
         parts.append(text(view.disk(summary)))
     if summary.environment.network:
         parts.append(text(view.network(summary)))
-    if between := geography.links(summary):
-        parts.append(text(between))
+    parts += [text(grid) for grid in (geography.links(summary), geography.laws(summary)) if grid]
     parts.append(listed("Not like for like", view.unlike(summary)))
     parts.append(listed("Warnings", summary.warnings))
     parts.append(_paragraph(f"{view.UNITS} {view.CAVEAT}"))

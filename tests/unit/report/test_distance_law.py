@@ -1,0 +1,101 @@
+"""The law of distance: found where there is one, and seen to fail where there is none."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from meshmark.analysis.distance_law import Seen, fit, laws
+from meshmark.analysis.model import RepeatSummary, ScenarioSummary
+from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
+from meshmark.report.geography import laws as table_of
+from meshmark.topology import Link, MeshCluster, Topology
+from tests.unit.report.conftest import PLAN, Tell, Told
+
+BASE_S, SLOPE = 1 / 80_000, 512 / 400_000
+RTTS_S = (0.0003, 0.010, 0.025, 0.050, 0.100)
+
+
+def rate(rtt_s: float) -> float:
+    return 1 / (BASE_S + SLOPE * rtt_s)
+
+
+def test_an_exact_law_is_found_exactly() -> None:
+    line = fit([Seen(rtt_s, rate(rtt_s)) for rtt_s in RTTS_S])
+    assert line.base_s == pytest.approx(BASE_S)
+    assert line.slope == pytest.approx(SLOPE)
+    assert line.rate_msg_s(0.2) == pytest.approx(rate(0.2))
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    source, held = random.Random(1), 0
+    for _ in range(300):
+        seen = [Seen(rtt_s, rate(rtt_s) * source.gauss(1, 0.05)) for rtt_s in RTTS_S for _ in range(3)]
+        line = fit(seen)
+        assert line.slope_error is not None
+        held += abs(line.slope - SLOPE) < 2.16 * line.slope_error  # Student's t of 13 degrees of freedom
+    assert 0.90 < held / 300 < 0.99
+
+
+def test_one_distance_is_no_line() -> None:
+    with pytest.raises(ValueError, match="two distances"):
+        fit([Seen(0.01, 5.0), Seen(0.01, 6.0)])
+
+
+def stretched(rtt_ms: float) -> ClusterSpec:
+    clusters = (MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1))
+    return ClusterSpec(topology=Topology(clusters=clusters, links=(Link(ends=("near", "far"), rtt_ms=rtt_ms),)))
+
+
+def plan(*rtts_ms: float) -> Plan:
+    scenarios = tuple(
+        Scenario(
+            name=f"{rtt_ms:g}ms",
+            data_plane=DataPlane.PLAIN,
+            cluster=stretched(rtt_ms),
+            method=PLAN.scenarios[0].method,
+        )
+        for rtt_ms in rtts_ms
+    )
+    return PLAN.model_copy(update={"scenarios": scenarios, "repeats": 1, "baseline": scenarios[0].name})
+
+
+def with_rates(told: Told, rates: dict[str, float]) -> list[ScenarioSummary]:
+    def repeats(row: ScenarioSummary) -> tuple[RepeatSummary, ...]:
+        return tuple(each.model_copy(update={"rate_msg_s": rates[row.name]}) for each in row.repeats)
+
+    return [row.model_copy(update={"repeats": repeats(row)}) for row in told.summary.scenarios]
+
+
+def test_distances_are_predicted_from_the_others_and_a_break_shows_as_an_error(tell: Tell) -> None:
+    told = tell(plan(10, 25, 50, 100))
+    rates = {
+        row.name: rate(told.summary.environment.links[2 * place].asked_rtt_s)
+        for place, row in enumerate(told.summary.scenarios)
+    }
+    [law] = laws(told.run, with_rates(told, rates))
+    assert law.bytes_per_rtt == pytest.approx(400_000)
+    assert law.rate_at_zero_msg_s == pytest.approx(80_000)
+    assert [point.rtt_s for point in law.points] == pytest.approx([0.010, 0.025, 0.050, 0.100])
+    assert [point.error for point in law.points] == pytest.approx([0.0] * 4, abs=1e-6)
+    [broken] = laws(told.run, with_rates(told, rates | {"10ms": rates["10ms"] / 2}))
+    assert max(abs(point.error or 0) for point in broken.points) > 0.5
+    grid = table_of(told.summary.model_copy(update={"distance_laws": (law,)}))
+    assert grid is not None
+    assert "80,000" in grid.note
+    assert "400" in grid.note
+
+
+def test_rates_that_do_not_fall_with_distance_give_no_such_law(tell: Tell) -> None:
+    told = tell(plan(10, 25, 50))
+    [law] = laws(told.run, with_rates(told, {"10ms": 10_000, "25ms": 12_000, "50ms": 15_000}))
+    assert law.bytes_per_rtt is None
+    grid = table_of(told.summary.model_copy(update={"distance_laws": (law,)}))
+    assert grid is not None
+    assert "does not fall with distance" in grid.note
+
+
+def test_two_distances_are_too_few_for_a_law(tell: Tell, whole: Told) -> None:
+    assert tell(plan(10, 25)).summary.distance_laws == ()
+    assert whole.summary.distance_laws == ()

@@ -27,6 +27,7 @@ from pathlib import Path
 from time import monotonic
 
 from meshmark.relay.direction import Direction, DirectionSpec
+from meshmark.relay.segments import shape
 
 PACKET_BYTES = 66_000
 BATCH = 64
@@ -75,13 +76,16 @@ def take(source: int, direction: Direction) -> None:
 
 
 def deliver(target: int, direction: Direction) -> None:
-    """What has arrived. A packet that the kernel does not take (a device that is down) is gone, as on a real link."""
+    """What has arrived. A packet that the kernel does not take (a device that is down) is gone, as on a real link, and
+    counted with those that found a queue full."""
     under_way = direction.under_way
     now = monotonic()
     while under_way and under_way[0][0] <= now:
-        with suppress(OSError):
-            os.write(target, under_way[0][1])
-        under_way.popleft()
+        _, packet = under_way.popleft()
+        try:
+            os.write(target, packet)
+        except OSError:
+            direction.dropped += shape(packet)[0]
 
 
 def main() -> None:

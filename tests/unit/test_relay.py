@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import socket
 import struct
 from itertools import pairwise
 
 import pytest
 
+from meshmark.relay.__main__ import deliver, take
 from meshmark.relay.direction import Direction, DirectionSpec
 from meshmark.relay.segments import (
     CWR,
@@ -119,6 +121,25 @@ def test_packets_arrive_after_the_delay_in_their_order() -> None:
         way.accept(super_packet(bytes([number])), now=number / 1e3)
     assert [due for due, _ in way.under_way] == pytest.approx([0.012, 0.013, 0.014])
     assert [payload_of(packet) for _, packet in way.under_way] == [b"\0", b"\1", b"\2"]
+
+
+def test_what_has_arrived_is_handed_on_and_what_is_not_taken_is_counted() -> None:
+    way = direction(DirectionSpec(delay_s=0))
+    giver, relay_in = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    relay_out, taker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with giver, relay_in, relay_out, taker:
+        relay_in.setblocking(False)
+        for number in range(3):
+            giver.send(super_packet(bytes([number])))
+        take(relay_in.fileno(), way)
+        deliver(relay_out.fileno(), way)
+        assert [payload_of(taker.recv(2_000)) for _ in range(3)] == [b"\0", b"\1", b"\2"]
+        taker.close()
+        giver.send(WHOLE)
+        take(relay_in.fileno(), way)
+        deliver(relay_out.fileno(), way)
+    assert (way.carried, way.dropped) == (3 + 6, 6)
+    assert not way.under_way
 
 
 def test_jitter_is_within_its_bounds_and_order_is_kept() -> None:

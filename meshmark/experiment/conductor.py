@@ -200,12 +200,16 @@ class _Conductor:
         ceiling = ceilings.lowest_msg_s([self._search(bench.scenario)])
         trials = self._trials[bench.scenario.name]
         here = [trial for trial in trials if trial.round_index == bench.slot.index]
-        if ceiling is None or not here:
-            self._tell("warning", name, "what limits is not looked for: no valid trial yet")
+        valid = [trial for trial in here if trial.valid]
+        if ceiling is None or not valid:
+            self._tell("warning", name, "what limits is not looked for: this round has no valid trial")
             return
         self._tell("info", name, "telling what limits")
-        most = max(ceiling, ceilings.start_msg_s(rates), *(trial.rate_msg_s for trial in here))
-        for trial in explain(bench, most, here[-1], self._there_is, blocks=self._plan.explain_blocks):
+        most = max(ceiling, ceilings.start_msg_s(rates), *(trial.rate_msg_s for trial in valid))
+        told = explain(
+            bench, most, valid[-1], self._there_is, blocks=self._plan.explain_blocks, number=here[-1].number + 1
+        )
+        for trial in told:
             trials.append(trial)
             for fault in trial.faults:
                 self._tell("warning", name, f"trial {trial.number} is invalid: {fault}")

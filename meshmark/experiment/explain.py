@@ -6,6 +6,7 @@ a machine does to each next trial falls on all alike.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -14,20 +15,21 @@ from meshmark.experiment.trial import Bench, Offered, measure
 from meshmark.record import Tightened, Trial
 
 
-def explain(bench: Bench, most_msg_s: float, before: Trial, there_is: Ceilings, *, blocks: int) -> Iterator[Trial]:
-    """Trials, recorded as they end. `most_msg_s` can be carried, as far as is known; `before` is the trial that came
-    last, and tells which hosts use most."""
+def explain(
+    bench: Bench, most_msg_s: float, before: Trial, there_is: Ceilings, *, blocks: int, number: int
+) -> Iterator[Trial]:
+    """Trials, recorded as they end, numbered from `number`. `most_msg_s` can be carried, as far as is known; `before`
+    is a valid trial of this round, and tells which hosts use most."""
     less = candidates(before, bench.scenario, there_is)
     source = random.Random(f"{bench.seed}/{bench.scenario.name}/explain")
-    number = before.number
+    numbers = itertools.count(number)
     for block in range(1, blocks + 1):
         order = [Tightened(block=block), *(each.model_copy(update={"block": block}) for each in less)]
         source.shuffle(order)
         for each in order:
-            number += 1
             what = f"less {title(each.limit)}" if each.limit else "nothing less"
             bench.progress.phase(f"what limits, {block} of {blocks}: {what}")
-            offered = Offered(number=number, purpose="explain", rate_msg_s=most_msg_s * OVERLOAD)
+            offered = Offered(number=next(numbers), purpose="explain", rate_msg_s=most_msg_s * OVERLOAD)
             trial = measure(bench, offered, [each.limit] if each.limit else [])
             trial = trial.model_copy(update={"tightened": each})
             bench.writer.trial(trial)

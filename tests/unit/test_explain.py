@@ -128,6 +128,13 @@ def test_trials_that_explain_count_for_nothing_else(tmp_path: Path) -> None:
     assert with_them.model_copy(update={"explanation": None}) == without
 
 
+def test_a_round_without_a_valid_trial_is_not_explained_and_says_so(tmp_path: Path) -> None:
+    directory = conducted(tmp_path / "run", Truth(proofs_hold=False), plane=DataPlane.ISTIO_MTLS)
+    assert explained(directory) == []
+    told = [event.text for event in load(directory).events if event.level == "warning"]
+    assert "what limits is not looked for: this round has no valid trial" in told
+
+
 def test_the_table_says_what_was_taken_away_and_what_that_cost(tmp_path: Path) -> None:
     summary = summarize(load(conducted(tmp_path / "run", Truth())))
     grid = explanations(summary)

@@ -45,6 +45,8 @@ def _value(row: ThresholdSummary, value: float | None) -> str:
 
 
 def _interval(row: ThresholdSummary, interval: Interval | None) -> str:
+    """Of a latency not below zero, where none is, though few repeats reach there."""
     if interval is None:
         return UNKNOWN
-    return f"{_value(row, interval.low)} … {_value(row, interval.high)}"
+    low = interval.low if row.name == "saturation_loss" else max(0.0, interval.low)
+    return f"{_value(row, low)} … {_value(row, interval.high)}"

@@ -80,6 +80,8 @@ def deliver(target: int, direction: Direction) -> None:
     counted with those that found a queue full."""
     under_way = direction.under_way
     now = monotonic()
+    if under_way and under_way[0][0] <= now:
+        direction.noted(now - under_way[0][0])
     while under_way and under_way[0][0] <= now:
         _, packet = under_way.popleft()
         try:

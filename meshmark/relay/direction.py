@@ -17,6 +17,10 @@ from dataclasses import dataclass
 
 from meshmark.relay.segments import cut, kept, shape
 
+LATENESS_WEIGHT = 1 / 32
+LATENESS_MAX_S = 0.0003
+"""Of one packet in the usual lateness; what is later than that was kept by something else than waking up."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DirectionSpec:
@@ -37,6 +41,7 @@ class Direction:
         self._source = source
         self._free_at = 0.0
         self._last_due = 0.0
+        self._lateness_s = 0.0
         self._until_loss = self._draw()
         self.under_way: deque[tuple[float, bytes]] = deque()
         self.carried = 0
@@ -64,6 +69,11 @@ class Direction:
         for piece in pieces:
             self.under_way.append((due, piece))
 
+    def noted(self, lateness_s: float) -> None:
+        """So late was a packet handed on. Waking up takes that long, when a packet is due as when one comes, so twice
+        what is usual is taken off the delay of those to come."""
+        self._lateness_s += (min(lateness_s, LATENESS_MAX_S) - self._lateness_s) * LATENESS_WEIGHT
+
     def _queue(self, packet: bytes, bandwidth_bytes_s: float, now: float) -> None:
         self._free_at = max(self._free_at, now)
         segments, length = shape(packet)
@@ -79,7 +89,7 @@ class Direction:
 
     def _due(self, sent_at: float) -> float:
         spec = self._spec
-        way_s = spec.delay_s
+        way_s = max(0.0, spec.delay_s - 2 * self._lateness_s)
         if spec.jitter_s:
             way_s += self._source.uniform(-spec.jitter_s, spec.jitter_s)
         self._last_due = max(self._last_due, sent_at + way_s)

@@ -123,6 +123,22 @@ def test_packets_arrive_after_the_delay_in_their_order() -> None:
     assert [payload_of(packet) for _, packet in way.under_way] == [b"\0", b"\1", b"\2"]
 
 
+def test_the_time_of_waking_up_is_taken_off_the_delay_within_bounds() -> None:
+    way = direction(DirectionSpec(delay_s=0.012))
+    for _ in range(500):
+        way.noted(0.0001)
+    way.accept(super_packet(b"x"), now=1)
+    assert way.under_way[-1][0] == pytest.approx(1.012 - 0.0002)
+    for _ in range(500):
+        way.noted(0.5)
+    way.accept(super_packet(b"x"), now=2)
+    assert way.under_way[-1][0] == pytest.approx(2.012 - 0.0006)
+    near = direction(DirectionSpec(delay_s=0))
+    near.noted(0.0001)
+    near.accept(super_packet(b"x"), now=1)
+    assert near.under_way[-1][0] == 1
+
+
 def test_what_has_arrived_is_handed_on_and_what_is_not_taken_is_counted() -> None:
     way = direction(DirectionSpec(delay_s=0))
     giver, relay_in = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -98,7 +98,12 @@ class Method(Model):
     warmup_seconds: Seconds = Field(8, description="load before the first trial, at least: a cold JVM carries half")
     warmup_max_seconds: Seconds = Field(20, description="and at most, if it is not warm by then")
     settle_seconds: float = Field(1.5, ge=0, le=600, description="load of a trial before its window")
-    window_seconds: Seconds = Field(3.5, description="length of a trial's measured window")
+    window_seconds: float = Field(
+        3.5,
+        ge=1.5,
+        le=86_400,
+        description="length of a trial's measured window; a backlog's growth takes several reports of the workers",
+    )
     trials: int = Field(3, ge=1, le=100, description="trials of the search in each round")
     width: float = Field(0.05, gt=0, lt=1, description="an interval as narrow as this (high / low - 1) is sharp")
     slos: tuple[Slo, ...] = Field((), max_length=8, description="service levels whose ceilings are searched as well")

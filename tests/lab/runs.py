@@ -19,7 +19,7 @@ logBudgetBytes: 2000000000
 environment: {diskSeconds: 0, networkSeconds: 0}
 cluster: {heapBytes: 268435456}
 workload: {workers: 2}
-method: {warmupSeconds: 1, warmupMaxSeconds: 2, windowSeconds: 1, trials: 1}
+method: {warmupSeconds: 1, warmupMaxSeconds: 2, windowSeconds: 1.5, trials: 1}
 scenarios: [plain, istio-mtls]
 """
 MESHMARK = (sys.executable, "-m", "meshmark")

@@ -22,7 +22,7 @@ from meshmark.experiment.trial import measure
 PLAN = """name: small
 repeats: 1
 environment: {diskSeconds: 0, networkSeconds: 0}
-method: {warmupSeconds: 1, windowSeconds: 1, trials: 1}
+method: {warmupSeconds: 1, windowSeconds: 1.5, trials: 1}
 scenarios: [plain, istio]
 """
 LIGHT = """

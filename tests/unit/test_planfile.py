@@ -157,6 +157,7 @@ scenarios:
         (ONE + "cluster: {brokerConfig: {node.id: 7}}", "f:3:35: cluster.brokerConfig.node.id: node.id is set by"),
         (ONE + "workload: {producerConfig: {bootstrap.servers: a}}", "follows from the data plane and the load"),
         (ONE + "workload: {topicConfig: {a: [1]}}", "f:3:29: workload.topicConfig.a: a list is not allowed; must be"),
+        (ONE + "method: {windowSeconds: 1}", "f:3:25: method.windowSeconds:"),
         (ONE + "baseline: plan", "f:3:11: baseline: no scenario is named plan (did you mean plain?); must be one of"),
         (HEAD + 'scenarios: [plain]\ndescription: "\\ud800"', "description: half of a surrogate pair"),
     ],

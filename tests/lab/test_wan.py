@@ -180,21 +180,21 @@ class Still:
         return time.monotonic() - self._since > STILL_S
 
 
-def test_records_take_longer_the_farther_the_third_replica_is_away_and_a_cut_link_loses_none(
+def test_the_quickest_record_waits_for_the_farthest_replica_and_a_cut_link_loses_none(
     backend: LabBackend,
 ) -> None:
-    medians = []
+    quickest = []  # of a hundred: the others wait for cold brokers, and for a CPU
     for rtt_ms, plane in ((0, DataPlane.PLAIN), (50, DataPlane.ISTIO_MTLS), (150, DataPlane.PLAIN)):
         with backend.cluster(stretched(rtt_ms, plane)) as cluster, ExitStack() as stack:
             process = steady(cluster, stack)
             wait_for(lambda: ask(process, "count")["acknowledged"] > 100, "too few records")  # noqa: B023
-            medians.append(ask(process, "count")["p50_s"])
+            quickest.append(ask(process, "count")["quickest_s"])
             if plane is DataPlane.ISTIO_MTLS:
                 assert all(proof.holds for proof in cluster.prove())
                 cut_and_heal(cluster, process)
-    assert medians == sorted(medians)
-    assert medians[1] > 0.05
-    assert medians[2] > 0.15
+    assert quickest == sorted(quickest)
+    assert quickest[1] > 0.050 / MARGIN
+    assert quickest[2] > 0.150 / MARGIN
 
 
 def cut_and_heal(cluster: LabCluster, process: Process) -> None:

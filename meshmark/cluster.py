@@ -166,9 +166,19 @@ def warming(cluster: Cluster) -> AbstractContextManager[None]:
 class Limitable(Protocol):
     """The power to give one host less of one resource for a while; apart from Testbed, as above."""
 
+    probe_port: int
+    """TCP to this port of a host goes past all sidecars; nothing listens there unless somebody probes."""
+
     def limit(self, limit: Limit) -> AbstractContextManager[None]:
         """Holds until the context is left. Raises MissingRequirement for what cannot be limited here, before anything
         is changed."""
+
+    def volume(self, host: str) -> Path:
+        """A directory on the disk of that host that can be limited."""
+
+    def cpu_s(self, host: str, component: str) -> float:
+        """That the component's processes on a host have used so far; a reading of this alone, which starved components
+        cannot delay."""
 
 
 def limitable(testbed: Testbed) -> Limitable:

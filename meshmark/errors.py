@@ -54,7 +54,7 @@ class Inconclusive(MeshmarkError):
 
 
 class LabError(MeshmarkError):
-    """The kernel refused to build the lab (namespace, link, rule, address)."""
+    """The kernel refused to build the lab (namespace, link, rule, address), or does not hold a limit that was set."""
 
     exit_code = 4
 

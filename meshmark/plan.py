@@ -19,6 +19,7 @@ from meshmark.values import Model as Model
 
 ConfigValue = str | int | float | bool
 ClientKind = Literal["librdkafka", "raw"]
+Scale = Annotated[float, Field(gt=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -240,6 +241,10 @@ class Plan(Model):
         le=50,
         description="so often each resource is tightened at the end of a scenario's last round, to see what that "
         "costs; 2 or more for an answer, 0: not at all; needs root",
+    )
+    profile: str = Field("", description="hardware that hosts are limited to: a profile's name or file; empty: none")
+    scale: Literal["auto"] | Scale = Field(
+        "auto", description="factor for all of the profile's limits; auto: the largest that this machine can carry"
     )
     environment: EnvironmentSpec = EnvironmentSpec()
     baseline: str = Field("plain", description="the scenario that losses are relative to")

@@ -1,7 +1,7 @@
 """The run directory: the evidence. Written as things happen, read by everything that comes after.
 
-    plan.json  started.json  events.jsonl  environment.jsonl  finished.json  digests.jsonl
-    rounds/001-plain/  started.json proofs.jsonl links.jsonl selftests.jsonl trials.jsonl series.jsonl
+    plan.json  started.json  events.jsonl  environment.jsonl  hardware.json  finished.json  digests.jsonl
+    rounds/001-plain/  started.json proofs.jsonl links.jsonl selftests.jsonl limits.jsonl trials.jsonl series.jsonl
                        intervals.jsonl finished.json config/ logs/
 
 A file that ends in .jsonl only grows, one record a line; a trial is on the disk (fsync) before the next begins.
@@ -24,6 +24,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from meshmark.errors import NoSpace, RecordError, UsageError
+from meshmark.hardware import Hardware, LimitProbe
 from meshmark.plan import Model, Plan
 from meshmark.record import (
     SCHEMA_VERSION,
@@ -103,6 +104,7 @@ class RoundWriter:
         self._proofs = _Appender(directory / "proofs.jsonl", durable=True)
         self._links = _Appender(directory / "links.jsonl", durable=True)
         self._self_tests = _Appender(directory / "selftests.jsonl", durable=True)
+        self._limits = _Appender(directory / "limits.jsonl", durable=True)
         self._trials = _Appender(directory / "trials.jsonl", durable=True)
         self._series = _Appender(directory / "series.jsonl", durable=False)
         self._intervals = _Appender(directory / "intervals.jsonl", durable=False)
@@ -115,6 +117,9 @@ class RoundWriter:
 
     def self_test(self, done: SelfTest) -> None:
         self._self_tests.append(done)
+
+    def limit(self, probe: LimitProbe) -> None:
+        self._limits.append(probe)
 
     def trial(self, trial: Trial) -> None:
         self._trials.append(trial)
@@ -170,6 +175,9 @@ class RunWriter:
     def probe(self, probe: DiskProbe | NetworkProbe) -> None:
         self._environment.append(probe)
 
+    def hardware(self, hardware: Hardware) -> None:
+        _write(self.directory / "hardware.json", hardware.model_dump_json(indent=1))
+
     def round(self, started: RoundStarted) -> RoundWriter:
         return RoundWriter(self.directory / "rounds" / f"{started.index:03d}-{started.scenario}", started)
 
@@ -193,6 +201,7 @@ class RoundData:
     proofs: tuple[Proof, ...]
     links: tuple[LinkProbe, ...]
     self_tests: tuple[SelfTest, ...]
+    limits: tuple[LimitProbe, ...]
     trials: tuple[Trial, ...]
 
     def series(self) -> list[Sample]:
@@ -219,6 +228,7 @@ class Run:
     events: tuple[Event, ...]
     disk_probes: tuple[DiskProbe, ...]
     network_probes: tuple[NetworkProbe, ...]
+    hardware: Hardware | None
     rounds: tuple[RoundData, ...]
 
 
@@ -246,6 +256,7 @@ def load(directory: Path) -> Run:
         events=tuple(_read_lines(directory / "events.jsonl", Event)),
         disk_probes=tuple(disk),
         network_probes=tuple(network),
+        hardware=_read_if_there(directory / "hardware.json", Hardware),
         rounds=tuple(_round(path) for path in sorted(directory.glob("rounds/*")) if (path / "started.json").is_file()),
     )
 
@@ -258,6 +269,7 @@ def _round(directory: Path) -> RoundData:
         proofs=tuple(_read_lines(directory / "proofs.jsonl", Proof)),
         links=tuple(_read_lines(directory / "links.jsonl", LinkProbe)),
         self_tests=tuple(_read_lines(directory / "selftests.jsonl", SelfTest)),
+        limits=tuple(_read_lines(directory / "limits.jsonl", LimitProbe)),
         trials=tuple(_read_lines(directory / "trials.jsonl", Trial)),
     )
 

@@ -16,7 +16,8 @@ from pydantic import Field
 from meshmark.analysis import ceilings, likeness, stats
 from meshmark.analysis.comparable import Better, Metric, Reading, metrics
 from meshmark.analysis.likeness import Difference
-from meshmark.analysis.model import Interval, ScenarioSummary, Summary, Value
+from meshmark.analysis.model import Interval, ScenarioSummary, Summary
+from meshmark.analysis.value import Value
 from meshmark.errors import UsageError
 from meshmark.units import rate_msg_s
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import Field
 
-from meshmark.analysis.model import Summary, Value
+from meshmark.analysis.model import Summary
+from meshmark.analysis.value import Value
 from meshmark.errors import UsageError
 
 UNSET = "–"

@@ -36,6 +36,9 @@ QUOTA_LIMIT = 0.50
 """Of the periods of a CPU quota. Bursts meet a quota that is large enough in some of them."""
 LINK_LIMIT = 0.85
 """Of a link's bandwidth. It is used up by frames; counted are super-packets, which lack their headers: 0.95 is all."""
+FLAT_SHARE = 0.10
+"""Of what a limited disk may take in the window. By more, the log grew in memory or the device caught up: what the
+disk took is then not what the log did."""
 WAITING = 0.50
 """Of the time a thread of a broker waited for a CPU, or for I/O: its busy threads then say nothing of themselves."""
 
@@ -187,12 +190,22 @@ def _given(trial: Trial, host: str, elapsed_s: float) -> list[Evidence | None]:
     disk = trial.counters_end.get(f"{host}/volume/limit_bytes_s", 0.0)
     if disk:
         share = _part(trial, f"{host}/volume/write_bytes", elapsed_s * disk)
-        found.append(_share(f"{host} disk", share, DISK_LIMIT, "of the bytes that its disk may take", host=host))
+        limit = DISK_LIMIT if _dirty_flat(trial, host, elapsed_s * disk) else None
+        found.append(_share(f"{host} disk", share, limit, "of the bytes that its disk may take", host=host))
     else:
         share = _part(trial, f"{host}/volume/busy_s", elapsed_s)
         text = "of the time its disk had operations in flight"
         found.append(_share(f"{host} disk", share, DISK_LIMIT, text, host=host))
     return found
+
+
+def _dirty_flat(trial: Trial, host: str, most_bytes: float) -> bool:
+    """Whether the host's dirty bytes stood still: what its log takes and its device does not waits in memory. Where
+    the log is not read, nothing is known against it."""
+    logged, written = trial.delta(f"{host}/kafka/log_bytes"), trial.delta(f"{host}/volume/write_bytes")
+    if logged is None or written is None:
+        return True
+    return abs(logged - written) <= FLAT_SHARE * most_bytes
 
 
 def _busy(idle: float | None) -> float | None:

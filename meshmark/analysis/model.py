@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from meshmark.analysis.hardware_model import HardwareSummary
 from meshmark.analysis.stats import Estimate
+from meshmark.analysis.value import Value
 from meshmark.plan import DataPlane, Plan
 from meshmark.record import Finished, HopTime, PathCheck, Proof, Purpose, Started
 
 SUMMARY_VERSION = 2
 
 Verdict = Literal["baseline", "slower", "faster", "cannot tell", "no ceiling", "no data"]
-
-
-class Value(BaseModel):
-    """A frozen value; its keys are the field names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Interval(Value):
@@ -454,6 +450,7 @@ class Summary(Value):
     rounds_planned: int
     baseline: str = Field(description="of the plan; scenarios may have their own")
     environment: Environment
+    hardware: HardwareSummary | None = Field(None, description="null: the plan has no profile")
     self_test: SelfTestSummary | None = Field(description="of the load generator, before the first trial")
     scenarios: tuple[ScenarioSummary, ...]
     thresholds: tuple[ThresholdSummary, ...] = Field(description="one for each that the plan names")

@@ -15,6 +15,7 @@ from meshmark.analysis.distance_law import laws
 from meshmark.analysis.equal_load import equal_loads, latency_figures
 from meshmark.analysis.explain import explanation
 from meshmark.analysis.figures import at_ceiling, figures, mean_figures
+from meshmark.analysis.hardware import summary as hardware
 from meshmark.analysis.ledger import ledger, lines, mean_lines
 from meshmark.analysis.model import (
     CeilingSummary,
@@ -60,6 +61,7 @@ def summarize(run: Run) -> Summary:
         rounds_planned=len(run.plan.order()),
         baseline=run.plan.baseline,
         environment=environment.ceilings(run.disk_probes, run.network_probes, links.found(run)),
+        hardware=hardware(run.hardware, [probe for data in run.rounds for probe in data.limits], scenarios),
         self_test=_self_test(run),
         scenarios=scenarios,
         thresholds=thresholds.judged(run.plan, scenarios),

@@ -77,9 +77,10 @@ def _make_ready(plan: Plan, *, kafka: str, offline: bool) -> None:
     from meshmark.kafka import distribution
     from meshmark.kafka.companion import companion
     from meshmark.live.progress import counter
+    from meshmark.planfile import limits_hosts
 
     distribution.read_lock(kafka)
-    if plan.explain_blocks:
+    if plan.explain_blocks or limits_hosts(plan):
         from meshmark.backends.lab.limits import require_limits
 
         require_limits()

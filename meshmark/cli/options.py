@@ -13,3 +13,16 @@ Kafka = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Download nothing; fail if something is missing.")]
 LabOnly = Annotated[str, typer.Option("--backend", help="Where clusters are kept; only lab so far.")]
+
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="Hardware to limit hosts to; needs root."),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option("--scale", metavar="auto|X", help="Factor for a profile; auto: what fits here."),
+]
+Disk = Annotated[
+    str | None,
+    typer.Option("--disk", metavar="capped|ram|both", help="With a profile: logs on its disks, in RAM, or both ways."),
+]

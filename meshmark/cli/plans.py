@@ -44,7 +44,7 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A plan file
     from meshmark import planfile
     from meshmark.units import duration
 
-    plan = planfile.effort(planfile.load(file), "default")
+    plan = planfile.furnished(planfile.effort(planfile.load(file), "default"))
     rounds = len(plan.order())
     emit(
         f"{file}: fine: {rounds} rounds of {len(plan.scenarios)} scenarios, about "

@@ -12,7 +12,7 @@ import typer
 
 from meshmark.cli.backend import opened
 from meshmark.cli.gate import require_held
-from meshmark.cli.options import KAFKA, Kafka, Offline
+from meshmark.cli.options import KAFKA, Disk, Kafka, Offline, Profile, Scale
 from meshmark.cli.output import emit, note
 from meshmark.cli.plans import DEFAULT_PLAN, find, remarks
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 RUNS = Path("meshmark-runs")
 EXAMPLES = (
     "\b\nExamples:\n  meshmark run                              the built-in plan, about 12 minutes\n"
-    "  meshmark run --quick --only plain --only istio-mtls\n  meshmark run my.yaml --out results/monday"
+    "  meshmark run --quick --only plain --only istio-mtls\n"
+    "  meshmark run --profile eks-r5.4xlarge-io1  the document's machines, scaled to fit\n"
+    "  meshmark run my.yaml --out results/monday"
 )
 
 
@@ -55,6 +57,9 @@ def run(
             help="Tell what limits by taking resources away, at the end; takes longer by what is printed; needs root.",
         ),
     ] = False,
+    profile: Profile = None,
+    scale: Scale = None,
+    disk: Disk = None,
     kafka: Kafka = KAFKA,
     offline: Offline = False,
     backend: Annotated[
@@ -65,11 +70,13 @@ def run(
     from meshmark import planfile
 
     level = _effort(quick=quick, full=full)
-    asked = planfile.effort(planfile.select(find(plan), only or []), level)
+    chosen = planfile.equipped(planfile.select(find(plan), only or []), profile, scale)
+    asked = planfile.effort(planfile.unmasked(chosen, disk), level)
     if seed is not None:
         asked = asked.model_copy(update={"seed": seed})
     if explain:
         asked = planfile.explained(asked)
+    asked = planfile.furnished(asked)
     directory = _directory(out, asked)
     try:
         with opened(backend, asked, kafka=kafka, offline=offline) as (system, clock):
@@ -118,6 +125,8 @@ def _announce(plan: Plan, level: Effort, directory: Path) -> None:
     most = min(estimate_seconds(plan), plan.budget_seconds)
     note(f"{plan.name}: {rounds} rounds, {plan.repeats} of each of {', '.join(s.name for s in plan.scenarios)}")
     note(f"takes about {duration(most)}, at most {duration(plan.budget_seconds)} after set-up; record: {directory}")
+    if plan.profile:
+        note(f"hardware: {plan.profile}, scale {plan.scale}; limits are set after each warm-up, and probed")
     if plan.explain_blocks:
         trials = plan.explain_blocks * sum(explain_trials(scenario) for scenario in plan.scenarios)
         note(f"of that {duration(explain_seconds(plan))} to tell what limits: {trials} trials in the last rounds")

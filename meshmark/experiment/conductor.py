@@ -1,11 +1,13 @@
 """A whole run, from the plan to the last record.
 
-    record plan and machine -> environment benchmark -> rounds in the plan's order -> record the end
+    record plan and machine -> environment benchmark -> scale of the hardware profile, if the plan has one
+    -> rounds in the plan's order -> record the end
 
 Whatever ends it (success, a component's failure, Ctrl-C), what was measured is on the disk and the machine is left
-as it was. A round is one life of a cluster: start, prove the path, warm up, some trials of the scenario's search for
-saturation, and, once every scenario has had a round, trials at loads that are equal for all scenarios. At the end of
-its last round, where the plan asks for it, each scenario is shown less of one resource after another.
+as it was. A round is one life of a cluster: start, prove the path, warm up, set and probe the limits of the profile
+if there is one, some trials of the scenario's search for saturation, and, once every scenario has had a round, trials
+at loads that are equal for all scenarios. At the end of its last round, where the plan asks for it, each scenario is
+shown less of one resource after another.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from meshmark.analysis import ceilings
+from meshmark.analysis import hardware as profiles
 from meshmark.analysis.explain import Ceilings, probed
 from meshmark.analysis.saturation import Search
 from meshmark.clock import Clock
@@ -24,13 +27,15 @@ from meshmark.cluster import Backend, Cluster, probe_links
 from meshmark.errors import MeshmarkError
 from meshmark.experiment import environment
 from meshmark.experiment.explain import explain
+from meshmark.experiment.hardware import limited, settle_hardware, told
 from meshmark.experiment.progress import Progress
 from meshmark.experiment.selftest import moderate_msg_s, self_test
 from meshmark.experiment.trial import Bench, Offered, measure, warm_up
+from meshmark.hardware import Hardware
 from meshmark.measure.sampler import sampling
 from meshmark.plan import Plan, Scenario, Slot
 from meshmark.planfile.effort import explain_seconds, trial_seconds
-from meshmark.record import Event, Finished, Proof, RoundFinished, RoundStarted, Started, Trial
+from meshmark.record import Event, Finished, Limit, Proof, RoundFinished, RoundStarted, Started, Trial
 from meshmark.store import RoundWriter, RunWriter
 from meshmark.units import percent, rate_msg_s
 
@@ -52,6 +57,8 @@ def conduct(
     Raises what ended it early (MeshmarkError, KeyboardInterrupt) after recording it.
     """
     backend.prepare(plan)
+    if plan.scale != "auto":
+        settle_hardware(plan, backend.facts().cpus)
     started = Started(
         run_id=uuid.uuid4().hex,
         started_at=clock.wall(),
@@ -88,12 +95,17 @@ class _Conductor:
         self._starts: dict[str, float] = {}
         self._trials: dict[str, list[Trial]] = {scenario.name: [] for scenario in plan.scenarios}
         self._lowest_msg_s: dict[str, float | None] = {}
+        self._hardware: Hardware | None = None
         self._there_is = Ceilings(cpus=backend.facts().cpus, link_bytes_s=None, disk_bytes_s=None)
 
     def play(self) -> None:
         deadline = self._clock.now() + self._plan.budget_seconds
         probes = environment.measure(self._plan, self._backend, self._writer, self._progress)
         self._there_is = probed(self._there_is.cpus, probes)
+        self._hardware = settle_hardware(self._plan, self._there_is.cpus, probes)
+        if self._hardware:
+            self._writer.hardware(self._hardware)
+            self._tell("info", "hardware", told(self._hardware))
         for slot in self._order:
             begun = self._clock.now()
             if self._durations and begun + min(self._durations) > deadline:
@@ -174,9 +186,12 @@ class _Conductor:
             rates = warmup.rates_msg_s
             if not warmup.warm:
                 self._tell("warning", name, f"still not warm after {len(rates)} s: the rate rose or brokers compiled")
-            self._starts[scenario.name] = max(self._starts.get(scenario.name, 0.0), ceilings.start_msg_s(rates))
             if slot.index == 1:
                 self._test_generator(bench, rates, name)
+            held = self._limits(scenario)
+            start = min(ceilings.start_msg_s(rates), profiles.most_msg_s(held, scenario))
+            self._starts[scenario.name] = max(self._starts.get(scenario.name, 0.0), start)
+            stack.enter_context(limited(bench, held))
             for offered in self._offers(scenario, slot, until_s):
                 self._try(bench, offered, name, broken)
             if self._plan.explain_blocks and slot.repeat == self._plan.repeats:
@@ -195,6 +210,11 @@ class _Conductor:
             )
             self._tell("info", name, "stopping the cluster")
         self._writer.seal()
+
+    def _limits(self, scenario: Scenario) -> Sequence[Limit]:
+        if self._hardware is None:
+            return ()
+        return profiles.limits(self._hardware.profile, self._hardware.scale, scenario)
 
     def _explain(self, bench: Bench, rates: Sequence[float], name: str) -> None:
         ceiling = ceilings.lowest_msg_s([self._search(bench.scenario)])

@@ -1,11 +1,12 @@
 """What a directory's disk takes: sequential writes in Kafka's write size, one file per broker at once.
 
     python -m meshmark.load.probe_disk --directory DIR --mode buffered|synced --writers N
-                                       --write-bytes B --seconds S --bytes-max M
+                                       --write-bytes B --seconds S --bytes-max M [--first]
 
 `buffered`: plain writes for S seconds (or M bytes), then one fdatasync inside the measured time: what the device
 takes in the end, as dd with conv=fdatasync. `synced`: every write waits for the device (O_DSYNC), as a broker that
-flushes every batch would. Prints one JSON object: bytes, seconds. The content is incompressible.
+flushes every batch would. Prints one JSON object: bytes, seconds. The content is incompressible. `--first`: before
+all other work, so that what is found is the disk's limit and not the writers' wait for a CPU.
 Limit: on a shared device other writers' load is in the figure.
 """
 
@@ -17,6 +18,8 @@ import os
 import threading
 import time
 from pathlib import Path
+
+from meshmark.load.priority import raise_process
 
 
 def write(
@@ -66,7 +69,10 @@ def main() -> None:
     parser.add_argument("--write-bytes", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--bytes-max", type=int, required=True)
+    parser.add_argument("--first", action="store_true")
     given = parser.parse_args()
+    if given.first:
+        raise_process()
     try:
         result: dict[str, object] = dict(
             write(given.directory, given.mode, given.writers, given.write_bytes, given.seconds, given.bytes_max)

@@ -1,10 +1,11 @@
 """What TCP carries from one host to another: bulk payload in one or several flows, counted by the receiver.
 
-    python -m meshmark.load.probe_network receive --port P --flows N --seconds S
-    python -m meshmark.load.probe_network send --to ADDRESS:PORT --flows N --seconds S
+    python -m meshmark.load.probe_network receive --port P --flows N --seconds S [--first]
+    python -m meshmark.load.probe_network send --to ADDRESS:PORT --flows N --seconds S [--first]
 
 The receiver prints `{"ready": true}` once it listens, and at the end bytes and seconds: what arrived between the
-moment all flows had begun and S seconds later. The sender stops by itself. The content is random.
+moment all flows had begun and S seconds later. The sender stops by itself. The content is random. `--first`: before
+all other work.
 Limit: sender, receiver and proxies share the machine's cores; the figure is a ceiling of this machine, not of a NIC.
 """
 
@@ -16,6 +17,8 @@ import os
 import socket
 import threading
 import time
+
+from meshmark.load.priority import raise_process
 
 CHUNK_BYTES = 262_144
 START_TIMEOUT_S = 15.0
@@ -88,7 +91,10 @@ def main() -> None:
     parser.add_argument("--to")
     parser.add_argument("--flows", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--first", action="store_true")
     given = parser.parse_args()
+    if given.first:
+        raise_process()
     try:
         if given.role == "receive":
             result: dict[str, object] = dict(receive(given.port, given.flows, given.seconds))

@@ -10,6 +10,7 @@ from meshmark.planfile.effort import (
     explained,
     select,
 )
+from meshmark.planfile.hardware import equipped, furnished, limits_hosts, unmasked
 from meshmark.planfile.profiles import dump_profile, find_profile, profile_names, profile_schema_text
 from meshmark.planfile.reading import builtin, builtin_names, load, loads
 from meshmark.planfile.schema import schema, schema_text
@@ -23,11 +24,14 @@ __all__ = [
     "dump",
     "dump_profile",
     "effort",
+    "equipped",
     "estimate_seconds",
     "explain_seconds",
     "explain_trials",
     "explained",
     "find_profile",
+    "furnished",
+    "limits_hosts",
     "load",
     "loads",
     "profile_names",
@@ -35,4 +39,5 @@ __all__ = [
     "schema",
     "schema_text",
     "select",
+    "unmasked",
 ]

@@ -27,6 +27,9 @@ _TESTBED_SECONDS = 1.5
 _DISK_MODES = 2
 _FLOW_KINDS = 2
 
+_LIMITS_SECONDS = 15
+"""Of each round with a profile: every limit is probed."""
+
 EXPLAIN_BLOCKS = 4
 """Of `--explain`: an interval of four differences is some four times as wide as their standard error."""
 _TIGHTENED = 4
@@ -116,6 +119,7 @@ def explain_seconds(plan: Plan, scenarios: Sequence[Scenario] | None = None) -> 
 def estimate_seconds(plan: Plan) -> float:
     """What the whole plan takes on an idle machine, its budget aside; set-up on a cold cache comes on top."""
     rounds = sum(_round_seconds(scenario, plan.repeats) for scenario in plan.scenarios)
+    rounds += _LIMITS_SECONDS * len(plan.scenarios) if plan.profile else 0
     return _environment_seconds(plan) + _SELF_TEST_SECONDS + plan.repeats * rounds + explain_seconds(plan)
 
 

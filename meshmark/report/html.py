@@ -10,7 +10,17 @@ import jinja2
 from markupsafe import Markup
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, geography, hops, limits, sections, sensitivity, thresholds, view
+from meshmark.report import (
+    accounts,
+    geography,
+    hardware,
+    hops,
+    limits,
+    sections,
+    sensitivity,
+    thresholds,
+    view,
+)
 from meshmark.store import Run
 
 _TEMPLATES = jinja2.Environment(
@@ -33,6 +43,8 @@ def html(run: Run, summary: Summary) -> str:
         headline=view.headline(summary),
         unlike=view.unlike(summary),
         answer=[grid for grid in (thresholds.grid(summary), view.carried(summary), view.cost(summary)) if grid],
+        extrapolation=hardware.extrapolation(summary),
+        hardware=hardware.limits(summary),
         latency=[grid for grid in (view.service_levels(summary), view.equal_load(summary)) if grid],
         hops=hops.hops(summary),
         sensitivity=sensitivity.figures(summary),

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import geography, limits, sensitivity, thresholds, view
+from meshmark.report import geography, hardware, limits, sensitivity, thresholds, view
 from meshmark.report.view import Column, Grid
 
 WIDTH = 120
@@ -26,6 +26,7 @@ def table(summary: Summary) -> str:
     if summary.scenarios:
         parts += [text(view.carried(summary)), text(view.cost(summary))]
     parts += [text(grid) for grid in (view.service_levels(summary), view.equal_load(summary)) if grid]
+    parts += [text(grid) for grid in (hardware.extrapolation(summary), hardware.limits(summary)) if grid]
     parts += [text(sensitivity.grid(each, wide=False)) for each in summary.sensitivity]
     if explained := limits.explanations(summary):
         parts.append(text(explained))

@@ -125,6 +125,16 @@ def test_what_was_not_read_is_no_evidence() -> None:
     assert limiting(()) == (UNKNOWN,)
 
 
+@pytest.mark.parametrize(
+    ("logged", "named"),
+    [(192e6, ("broker-2 disk",)), (240e6, (UNKNOWN,)), (150e6, (UNKNOWN,))],
+    ids=["flat", "memory fills", "the device catches up"],
+)
+def test_a_limited_disk_counts_only_while_dirty_bytes_stand_still(logged: float, named: tuple[str, ...]) -> None:
+    changes = {"broker-2/volume/write_bytes": 196e6, "broker-2/kafka/log_bytes": logged}
+    assert limiting(evidence(trial(changes), SCENARIO, CPUS)) == named
+
+
 def test_a_disk_without_a_limit_is_judged_by_its_busy_time() -> None:
     busy = trial({"broker-1/volume/busy_s": 3.9})
     unlimited = {key: value for key, value in busy.counters_end.items() if not key.endswith("limit_bytes_s")}

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from meshmark.analysis.model import Interval, Value
+from meshmark.analysis.model import Interval
+from meshmark.analysis.value import Value
 
 VERIFICATION_VERSION = 1
 

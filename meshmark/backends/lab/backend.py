@@ -35,6 +35,7 @@ from meshmark.kafka.companion import companion
 from meshmark.kafka.launch import Runtime
 from meshmark.kafka.properties import Node, broker_properties, reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
+from meshmark.planfile import limits_hosts
 from meshmark.record import HostFacts, Versions
 from meshmark.topology import Topology
 
@@ -117,7 +118,7 @@ class LabBackend:
             require_images()
         for scenario in plan.scenarios:
             _check_open_files(scenario)
-        if plan.explain_blocks:
+        if plan.explain_blocks or limits_hosts(plan):
             require_limits()
         if any(scenario.cluster.topology.links for scenario in plan.scenarios):
             require_links()

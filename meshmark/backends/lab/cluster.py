@@ -79,6 +79,8 @@ class LabLayout:
 class LabTestbed:
     """Implements `meshmark.cluster.Testbed`; made by `testbed` alone."""
 
+    probe_port = paths.CLOSED_PORT
+
     def __init__(self, scenario: Scenario, ground: Ground, stack: ExitStack) -> None:
         self.scenario = scenario
         self.network = net = ground.network
@@ -186,6 +188,13 @@ class LabTestbed:
 
     def cut(self, link: str) -> AbstractContextManager[None]:
         return wan.cut(self.network, self.scenario.cluster.topology, self.ground.links, link)
+
+    def volume(self, host: str) -> Path:
+        return self.ground.disks[host].mount
+
+    def cpu_s(self, host: str, component: str) -> float:
+        used = self._process_probe(host, component).read()
+        return sum(value for key, value in used.items() if key.endswith(("/cpu_user_s", "/cpu_system_s")))
 
     def add_probe(self, probe: Probe) -> None:
         self._probes.append(probe)

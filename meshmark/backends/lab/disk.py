@@ -44,9 +44,10 @@ POLL_S = 0.05
 
 MARK = "throttled-"
 BDI = Path("/sys/class/bdi")
-DIRTY_SECONDS = 0.5
+DIRTY_SECONDS = 0.1
 DIRTY_BYTES_MIN = 4_000_000
-"""Writers are held up when this is dirty; it must hold some segments' worth of pages for writes to be large."""
+"""Writers are held up when this is dirty: what a trial's window of some seconds may hide in memory. It must hold
+enough pages of some segments for writes to be large."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -169,7 +170,7 @@ def _empty(directory: Path) -> None:
 
 @contextmanager
 def write_limit(disk: Disk, host: Host, bytes_s: float, instance: Path) -> Iterator[None]:
-    """At most so many bytes a second to the device, and only half a second's worth of them in memory."""
+    """At most so many bytes a second to the device, and only a tenth of a second's worth of them in memory."""
     (instance / f"{MARK}{disk.number}").touch()
     try:
         _throttle(disk.number, host.group("kafka"), round(bytes_s))

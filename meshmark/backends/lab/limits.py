@@ -108,12 +108,14 @@ def require_limits() -> None:
     """Raises MissingRequirement where hosts cannot be limited; nothing has been changed then."""
     if outside_uid() != 0:
         raise MissingRequirement(
-            "taking resources away from hosts needs root", hint="Run as root, or without an explanation of the limits."
+            "taking resources away from hosts needs root",
+            hint="Run as root, or without a profile and without an explanation of the limits.",
         )
     if not quotas_possible():
         raise MissingRequirement(
             "taking CPU away needs the cgroup controller `cpu`, which meshmark may not write here",
-            hint="Use cgroup v1, or v2 in a group that has the controller delegated; or leave the explanation out.",
+            hint="Use cgroup v1, or v2 in a group that has the controller delegated; or leave out profile and "
+            "explanation.",
         )
 
 

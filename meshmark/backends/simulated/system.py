@@ -19,6 +19,7 @@ from pathlib import Path
 from meshmark import __version__
 from meshmark.backends.simulated import distance
 from meshmark.backends.simulated.load import SimulatedWorker, request_bytes, stored_bytes
+from meshmark.backends.simulated.probing import Bench, Probing
 from meshmark.cluster import Cluster, KeepLogs, Probe, Process, Testbed, TopicLayout, discard_logs
 from meshmark.errors import ComponentFailed
 from meshmark.plan import DataPlane, Plan, Scenario, Workload
@@ -87,6 +88,8 @@ class Truth:
     broker_dies_after_s: float | None = None
     limited_by: tuple[str, str] = ("machine", "cpu")
     """Host and resource: with less of this, it carries less in proportion."""
+    enforced: float = 1.0
+    """What a limit lets through, as a part of what it should."""
 
 
 class _System:
@@ -107,7 +110,7 @@ class _System:
         self.noise = math.exp(source.gauss(0, truth.noise))
         self.workers: list[SimulatedWorker] = []
         self.paused: set[str] = set()
-        self.limits: list[Limit] = []
+        self.probing = Bench(clock, truth.enforced)
 
     def advance(self) -> None:
         elapsed = self.clock.now() - self.at_s
@@ -117,7 +120,7 @@ class _System:
             return
         self.busy_s += elapsed
         speed = 0.0 if self.paused else self.noise * (1 - 0.6 * math.exp(-self.busy_s / self.truth.warmup_s))
-        speed *= math.prod(self._left(limit) for limit in self.limits)
+        speed *= math.prod(self._left(limit) for limit in self.probing.limits)
         share = self.truth.ceilings_msg_s[self.scenario.data_plane] / len(producing)
         closed = min(share, self.truth.per_client_msg_s)
         records = sum(
@@ -232,27 +235,6 @@ def _interface(component: str, sent: float, received: float, packets: float) -> 
     }
 
 
-class _Scripted:
-    """A process that has one thing to say."""
-
-    def __init__(self, name: str, host: str, lines: Sequence[str]) -> None:
-        self.name = name
-        self.host = host
-        self._lines = list(lines)
-
-    def send_line(self, line: str) -> None:
-        raise ComponentFailed(f"{self.name} takes no lines", component=self.name)
-
-    def read_line(self, timeout_s: float) -> str | None:
-        return self._lines.pop(0) if self._lines else None
-
-    def signal(self, number: int) -> None:
-        pass
-
-    def wait(self, timeout_s: float) -> int:
-        return 0
-
-
 @dataclass(frozen=True)
 class _Layout:
     leaders: Mapping[tuple[str, int], str]
@@ -277,6 +259,8 @@ class _SystemProbe:
 class SimulatedCluster:
     """Both Testbed and Cluster."""
 
+    probe_port = 9
+
     def __init__(self, scenario: Scenario, system: _System) -> None:
         self._scenario = scenario
         self._system = system
@@ -295,7 +279,8 @@ class SimulatedCluster:
     @contextmanager
     def spawn(self, host: str, argv: Sequence[str], *, name: str, component: str = "client") -> Iterator[Process]:
         if "meshmark.load.worker" not in argv:
-            yield _Scripted(name, host, self._probe_answers(argv))
+            with Probing(name, host, component, argv, self._system.probing, self._there_is(argv)) as probe:
+                yield probe
             return
         worker = SimulatedWorker(name, host, self._system)
         self._system.workers.append(worker)
@@ -305,12 +290,17 @@ class SimulatedCluster:
             self._system.advance()
             self._system.workers.remove(worker)
 
-    def _probe_answers(self, argv: Sequence[str]) -> list[str]:
+    def _there_is(self, argv: Sequence[str]) -> float:
+        """Bytes a second, of what a probe looks at."""
         if "meshmark.load.probe_disk" in argv:
-            return [json.dumps({"bytes": DISK_BYTES_S * 2, "seconds": 2.0})]
-        data_plane = self._scenario.data_plane if self._scenario.data_plane.sidecars else DataPlane.PLAIN
-        rate = {"bytes": NETWORK_BYTES_S[data_plane] * 2, "seconds": 2.0}
-        return [json.dumps({"ready": True}), json.dumps(rate)]
+            return DISK_BYTES_S
+        return NETWORK_BYTES_S[self._scenario.data_plane if self._scenario.data_plane.sidecars else DataPlane.PLAIN]
+
+    def cpu_s(self, host: str, component: str) -> float:
+        return self._system.probing.used().get(f"{host}/{component}/cpu_user_s", 0.0)
+
+    def volume(self, host: str) -> Path:
+        return self.log_dir
 
     def probes(self) -> Sequence[Probe]:
         return (_SystemProbe(self._system),)
@@ -368,12 +358,12 @@ class SimulatedCluster:
     @contextmanager
     def limit(self, limit: Limit) -> Iterator[None]:
         self._system.advance()
-        self._system.limits.append(limit)
+        self._system.probing.limits.append(limit)
         try:
             yield
         finally:
             self._system.advance()
-            self._system.limits.remove(limit)
+            self._system.probing.limits.remove(limit)
 
     def probe_links(self, trial: int | None = None) -> Sequence[LinkProbe]:
         return distance.probes(self._scenario.cluster.topology, trial)

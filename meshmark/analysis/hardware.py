@@ -1,0 +1,164 @@
+"""A profile -> limits of this lab's hosts, scaled by one factor; and the factor that a machine can carry. Pure.
+
+    scale = min(CPUs here / CPUs of all containers, disk here / all brokers' disks, network here / all brokers' links)
+
+All limits are multiplied by the same factor, so that ratios between CPU, disk and network stay those of the profile.
+Disk and network here are what the environment benchmark found; of both a fifth is left free, so that it is the limit
+that binds and not the machine.
+
+Limits: a client's own CPU is counted, not limited. A load generator without CPU is late, and its trials say nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+from meshmark.analysis.explain import probed
+from meshmark.analysis.hardware_model import BoundSummary, Extrapolation, HardwareSummary, LimitSummary
+from meshmark.analysis.ledger import broker_hosts, client_hosts
+from meshmark.analysis.model import ScenarioSummary
+from meshmark.hardware import Bound, Hardware, LimitProbe
+from meshmark.plan import Plan, Scenario
+from meshmark.profile import Figure, HostKind, Profile
+from meshmark.record import DiskProbe, Limit, NetworkProbe
+
+HEADROOM = 0.8
+SCALE_DIGITS = 3
+NOT_SCALED = (
+    "fixed costs of the JVM (garbage collection, compilers, timers)",
+    "memory, heap and page cache, which stay as the plan has them",
+    "latencies of disk and network, and round trips",
+    "operations a second of the disk, which sequential appends do not reach",
+    "the client's own CPU, which is counted and not limited",
+)
+"""Named in every report: what a scaled run does not have in the profile's proportions."""
+
+
+def limits(profile: Profile, scale: float, scenario: Scenario) -> tuple[Limit, ...]:
+    """Of every host, in a fixed order. Logs in RAM have no disk to limit."""
+    found: list[Limit] = []
+    for hosts, kind in ((broker_hosts(scenario), profile.broker), (client_hosts(scenario), profile.client)):
+        for host in hosts:
+            found += _of_host(host, kind, scale, scenario, broker=kind is profile.broker)
+    return tuple(found)
+
+
+def _of_host(host: str, kind: HostKind, scale: float, scenario: Scenario, *, broker: bool) -> list[Limit]:
+    found = []
+    if broker and kind.container_cpus:
+        found.append(Limit(host=host, resource="cpu", amount=kind.container_cpus.value * scale))
+    if scenario.data_plane.sidecars and kind.sidecar_cpus:
+        amount = kind.sidecar_cpus.value * scale
+        found.append(Limit(host=host, resource="cpu", component="sidecar", amount=amount))
+    if broker and kind.disk and kind.disk.write_bytes_s and scenario.cluster.storage != "ram":
+        found.append(Limit(host=host, resource="disk", amount=kind.disk.write_bytes_s.value * scale))
+    if kind.network and kind.network.bytes_s:
+        found.append(Limit(host=host, resource="network", amount=kind.network.bytes_s.value * scale))
+    return found
+
+
+def bounds(
+    profile: Profile, plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkProbe] = ()
+) -> tuple[Bound, ...]:
+    """What the machine allows; of disk and network only with `probes`. Sidecars count if any scenario has them."""
+    there_is = probed(cpus, probes)
+    brokers = max(scenario.cluster.brokers for scenario in plan.scenarios)
+    clients = max(scenario.cluster.clients for scenario in plan.scenarios)
+    sidecars = any(scenario.data_plane.sidecars for scenario in plan.scenarios)
+    broker, client = profile.broker, profile.client
+    needed_cpus = sum(
+        count * (_value(kind.container_cpus) + (_value(kind.sidecar_cpus) if sidecars else 0.0))
+        for count, kind in ((brokers, broker), (clients, client))
+    )
+    found: list[Bound] = []
+    if needed_cpus:
+        found.append(Bound(resource="cpu", needed=needed_cpus, available=float(cpus)))
+    disks = any(scenario.cluster.storage != "ram" for scenario in plan.scenarios)
+    disk = brokers * _value(broker.disk.write_bytes_s if broker.disk and disks else None)
+    if disk and there_is.disk_bytes_s:
+        found.append(Bound(resource="disk", needed=disk, available=HEADROOM * there_is.disk_bytes_s))
+    network = brokers * _value(broker.network.bytes_s if broker.network else None)
+    if network and there_is.link_bytes_s:
+        found.append(Bound(resource="network", needed=network, available=HEADROOM * there_is.link_bytes_s))
+    return tuple(found)
+
+
+def _value(figure: Figure | None) -> float:
+    return figure.value if figure else 0.0
+
+
+def largest_scale(found: Sequence[Bound]) -> float:
+    """Rounded down; at most the profile itself."""
+    least = min([1.0, *(each.scale for each in found)])
+    digits = SCALE_DIGITS - 1 - math.floor(math.log10(least))
+    return round(math.floor(least * 10.0**digits + 1e-9) / 10.0**digits, digits)
+
+
+def beyond(found: Sequence[Bound], scale: float) -> Bound | None:
+    """The resource of which the machine has least for this scale, if it has too little."""
+    short = [each for each in found if scale > each.scale * (1 + 1e-9)]
+    return min(short, key=lambda each: each.scale) if short else None
+
+
+def most_msg_s(held: Sequence[Limit], scenario: Scenario) -> float:
+    """What brokers' disks and links let through at most, replicas included: where a search need not begin above."""
+    brokers, work = scenario.cluster.brokers, scenario.workload
+    each = work.message_size * work.replication_factor / brokers
+    slowest = [limit.amount for limit in held if limit.resource != "cpu" and limit.host in broker_hosts(scenario)]
+    return min(slowest) / each if slowest else math.inf
+
+
+def summary(
+    hardware: Hardware | None, probes: Sequence[LimitProbe], scenarios: Sequence[ScenarioSummary]
+) -> HardwareSummary | None:
+    """None for a run without a profile."""
+    if hardware is None:
+        return None
+    by_limit: dict[Limit, list[LimitProbe]] = {}
+    for probe in probes:
+        by_limit.setdefault(probe.limit, []).append(probe)
+    return HardwareSummary(
+        profile=hardware.profile.name,
+        description=hardware.profile.description,
+        asked=hardware.asked,
+        scale=hardware.scale,
+        bounds=tuple(
+            BoundSummary(resource=each.resource, needed=each.needed, available=each.available, scale=each.scale)
+            for each in hardware.bounds
+        ),
+        limits=tuple(_probed(limit, found, hardware.scale) for limit, found in sorted(by_limit.items(), key=_place)),
+        not_scaled=NOT_SCALED if by_limit else (),
+        extrapolated=tuple(_extrapolated(row, hardware.scale) for row in scenarios) if by_limit else (),
+    )
+
+
+def _place(item: tuple[Limit, list[LimitProbe]]) -> tuple[str, str, str]:
+    limit, _ = item
+    return limit.host, limit.resource, limit.component
+
+
+def _probed(limit: Limit, probes: Sequence[LimitProbe], scale: float) -> LimitSummary:
+    return LimitSummary(
+        host=limit.host,
+        resource=limit.resource,
+        component=limit.component if limit.resource == "cpu" else None,
+        of_profile=limit.amount / scale,
+        amount=limit.amount,
+        measured=fmean(probe.measured for probe in probes),
+        error=max((probe.error for probe in probes), key=abs),
+        probes=len(probes),
+    )
+
+
+def _extrapolated(row: ScenarioSummary, scale: float) -> Extrapolation:
+    rate, disk = row.rate_msg_s, row.disk_bytes_s_per_broker
+    return Extrapolation(
+        scenario=row.name,
+        rate_msg_s=rate,
+        disk_bytes_s_per_broker=disk,
+        extrapolated_rate_msg_s=None if rate is None else rate / scale,
+        extrapolated_disk_bytes_s_per_broker=None if disk is None else disk / scale,
+        limited_by=row.limited_by,
+    )

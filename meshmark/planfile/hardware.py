@@ -1,0 +1,110 @@
+"""A plan with a hardware profile: what the command line says of it, and what a run needs for it.
+
+A profile that limits disks gives each broker a file system of its own (storage `image`). Where its logs are in RAM,
+everything but the disk is limited: what a full disk hides shows there. What cannot be limited, or not be probed, is
+refused here, before anything is started.
+"""
+
+from __future__ import annotations
+
+from meshmark.errors import UsageError
+from meshmark.plan import Plan, Scenario
+from meshmark.planfile.profiles import find_profile
+
+AUTO = "auto"
+DISKS = ("capped", "ram", "both")
+RAM_SUFFIX = "-ram"
+RAM_LOG_BYTES = 6_000_000_000
+"""Of all brokers' logs in RAM at once, unless the plan has less: some seconds at the rates of a small machine."""
+
+
+def equipped(plan: Plan, profile: str | None, scale: str | None) -> Plan:
+    """The plan with the profile and the scale that are given. Raises UsageError for a scale that cannot be meant."""
+    name = plan.profile if profile is None else profile
+    if scale is not None and not name:
+        raise UsageError("--scale goes with a profile", hint="give --profile too (`meshmark profile list`)")
+    factor = plan.scale if scale is None else _scale(scale)
+    return plan.model_copy(update={"profile": name, "scale": factor})
+
+
+def _scale(text: str) -> float | str:
+    if text == AUTO:
+        return AUTO
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor <= 1:
+        raise UsageError(f"--scale {text} is not allowed", hint="it takes auto, or a number above 0 and at most 1")
+    return factor
+
+
+def unmasked(plan: Plan, disk: str | None) -> Plan:
+    """The plan with its logs on the profile's disks (capped), in RAM, or each scenario with both; those in RAM are
+    named and compared apart. Raises UsageError for anything else, and without a profile."""
+    if disk is None:
+        return plan
+    if disk not in DISKS:
+        raise UsageError(f"--disk {disk} is not allowed", hint=f"it takes {', '.join(DISKS)}")
+    if not limits_hosts(plan):
+        raise UsageError("--disk goes with a profile", hint="give --profile too (`meshmark profile list`)")
+    if disk == "capped":
+        return plan
+    in_ram = tuple(_in_ram(scenario, plan.baseline_of(scenario)) for scenario in plan.scenarios)
+    kept = plan.scenarios if disk == "both" else ()
+    return plan.model_copy(
+        update={
+            "scenarios": (*kept, *in_ram),
+            "baseline": plan.baseline if kept else plan.baseline + RAM_SUFFIX,
+            "log_budget_bytes": min(plan.log_budget_bytes, RAM_LOG_BYTES),
+        }
+    )
+
+
+def _in_ram(scenario: Scenario, baseline: str) -> Scenario:
+    cluster = scenario.cluster.model_copy(update={"storage": "ram"})
+    names = {"name": scenario.name + RAM_SUFFIX, "baseline": baseline + RAM_SUFFIX}
+    return scenario.model_copy(update={**names, "cluster": cluster})
+
+
+def limits_hosts(plan: Plan) -> bool:
+    """Whether its profile, if it has one, limits anything."""
+    return bool(plan.profile and find_profile(plan.profile).figures())
+
+
+def furnished(plan: Plan) -> Plan:
+    """The plan as a run needs it. Raises UsageError for a profile that this plan cannot have."""
+    if not limits_hosts(plan):
+        return plan
+    profile = find_profile(plan.profile)
+    if plan.explain_blocks:
+        raise UsageError(
+            "a profile and an explanation exclude each other: both take resources away",
+            hint="leave out --explain (explainBlocks), or the profile",
+        )
+    alone = [scenario.name for scenario in plan.scenarios if scenario.cluster.brokers < 2]
+    if alone:
+        raise UsageError(
+            f"a profile needs two brokers at least, to probe their links; {alone[0]} has one", hint="raise brokers"
+        )
+    apart = [scenario.name for scenario in plan.scenarios if scenario.cluster.topology.clusters]
+    if apart:
+        raise UsageError(
+            f"a profile and a topology exclude each other: {apart[0]} has links of its own between hosts",
+            hint="leave out the profile, or cluster.topology",
+        )
+    environment = plan.environment
+    if plan.scale == AUTO and not (environment.disk_seconds and environment.network_seconds):
+        raise UsageError(
+            "scale auto needs the environment's probes of disk and network, which the plan leaves out",
+            hint="set environment.diskSeconds and networkSeconds above 0, or give a scale",
+        )
+    if profile.broker.disk is None or profile.broker.disk.write_bytes_s is None:
+        return plan
+    return plan.model_copy(update={"scenarios": tuple(_with_image(scenario) for scenario in plan.scenarios)})
+
+
+def _with_image(scenario: Scenario) -> Scenario:
+    if scenario.cluster.storage == "ram":
+        return scenario
+    return scenario.model_copy(update={"cluster": scenario.cluster.model_copy(update={"storage": "image"})})

@@ -1,0 +1,84 @@
+"""A hardware profile on real Kafka: the disk is what limits, with and without sidecars, and every limit holds within
+5 % (which takes long, so with sidecars alone)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshmark.analysis import hardware
+from meshmark.analysis.limits import evidence, limiting
+from meshmark.backends.lab.backend import LabBackend, lab
+from meshmark.backends.lab.disk import require_images
+from meshmark.backends.lab.limits import require_limits
+from meshmark.errors import MissingRequirement
+from meshmark.experiment.hardware import limited
+from meshmark.experiment.trial import Offered, measure
+from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
+from meshmark.planfile.profiles import profile_loads
+from tests.benches import bench
+from tests.lab.load_ground import CLOCK
+
+pytestmark = pytest.mark.lab
+
+DISK_BYTES_S = 5e6
+PROFILE = profile_loads(
+    """name: slow-disk
+sources: {test: made up}
+broker:
+  machine: box
+  containerCpus: {value: 8, source: test}
+  sidecarCpus: {value: 2, source: test}
+  disk: {kind: slow, writeBytesS: {value: 50e6, source: test}}
+  network: {bytesS: {value: 500e6, source: test}}
+client:
+  machine: box
+  sidecarCpus: {value: 2, source: test}
+  network: {bytesS: {value: 500e6, source: test}}
+""",
+    "test",
+)
+SCENARIOS = tuple(
+    Scenario(
+        name=plane.value,
+        data_plane=plane,
+        cluster=ClusterSpec(brokers=2, heap_bytes=268_435_456, storage="image"),
+        workload=Workload(topics=1, partitions_per_topic=4, replication_factor=2, workers=4),
+        method=Method(settle_seconds=2, window_seconds=3),
+    )
+    for plane in (DataPlane.PLAIN, DataPlane.ISTIO)
+)
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[LabBackend]:
+    try:
+        require_limits()
+        require_images()
+    except MissingRequirement as error:
+        pytest.skip(f"root: {error.message}")
+    with lab("test") as made:
+        made.prepare(Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=SCENARIOS))
+        yield made
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: str(each.name))
+def test_a_disk_bound_run_meets_the_cap(backend: LabBackend, scenario: Scenario, tmp_path: Path) -> None:
+    held = hardware.limits(PROFILE, 0.1, scenario)
+    with backend.cluster(scenario) as cluster, bench(cluster, scenario, tmp_path / "round", CLOCK) as made:
+        offered = Offered(number=1, purpose="explain", rate_msg_s=2 * hardware.most_msg_s(held, scenario))
+        if scenario.data_plane.sidecars:
+            with limited(made, held):
+                trial = measure(made, offered)
+            probes = (tmp_path / "round" / "limits.jsonl").read_text(encoding="utf-8").splitlines()
+            assert len(probes) == len(held)
+        else:
+            trial = measure(made, offered, held)
+    named = limiting(evidence(trial, scenario, backend.facts().cpus))
+    # What the machine does besides is its own business.
+    assert {name for name in named if name != "machine CPU"} <= {"broker-1 disk", "broker-2 disk"}
+    assert any(name.endswith(" disk") for name in named)
+    taken = [(trial.delta(f"{host}/volume/write_bytes") or 0) / trial.seconds for host in cluster.broker_hosts]
+    assert max(taken) < DISK_BYTES_S * 1.1

@@ -1,0 +1,270 @@
+"""A plan with a hardware profile: which limits, at which scale, probed when, refused why, and how it is reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshmark import planfile
+from meshmark.analysis import hardware
+from meshmark.analysis.summary import summarize
+from meshmark.backends.lab import limits as lab_limits
+from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
+from meshmark.cli import app
+from meshmark.errors import LabError, MissingRequirement, UsageError
+from meshmark.experiment.conductor import conduct
+from meshmark.experiment.hardware import settle_hardware
+from meshmark.experiment.progress import Silent
+from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
+from meshmark.planfile.profiles import profile_loads
+from meshmark.record import DiskProbe, NetworkProbe
+from meshmark.report.table import table
+from meshmark.store import Run, load
+
+EKS = "eks-r5.4xlarge-io1"
+PROFILE = profile_loads(
+    """name: test
+sources: {me: a guess}
+broker:
+  machine: box
+  containerCpus: {value: 4, source: me}
+  sidecarCpus: {value: 2, source: me}
+  disk: {writeBytesS: {value: 400e6, source: me}, kind: ssd}
+  network: {bytesS: {value: 1e9, source: me}}
+client:
+  machine: box
+  containerCpus: {value: 8, source: me}
+  sidecarCpus: {value: 2, source: me}
+  network: {bytesS: {value: 1e9, source: me}}
+""",
+    "test",
+)
+METHOD = Method(warmup_seconds=6, settle_seconds=0.5, window_seconds=2, trials=2, equal_load=())
+
+
+def scenario(plane: DataPlane, **cluster: Any) -> Scenario:
+    return Scenario(name=plane.value, data_plane=plane, method=METHOD, cluster=ClusterSpec(**cluster))
+
+
+PLAIN, ISTIO = scenario(DataPlane.PLAIN), scenario(DataPlane.ISTIO)
+
+
+def plan_of(*scenarios: Scenario, **changes: Any) -> Plan:
+    return Plan(name="test", scenarios=scenarios or (PLAIN, ISTIO), repeats=2, profile=EKS, **changes)
+
+
+def probes(disk_mb_s: float, link_mb_s: float) -> list[DiskProbe | NetworkProbe]:
+    disk = DiskProbe(tool="t", mode="buffered", write_bytes=1, rate_bytes_s=disk_mb_s * 1e6, seconds=1, repeat=1)
+    link = NetworkProbe(tool="t", path="direct", flows=4, rate_bytes_s=link_mb_s * 1e6, seconds=1, repeat=1)
+    return [disk, link]
+
+
+def run(directory: Path, plan: Plan, truth: Truth | None = None) -> Run:
+    clock = SimulatedClock()
+    backend = SimulatedBackend(clock, truth or Truth(noise=0))
+    try:
+        conduct(plan, backend, directory, command=("t",), effort="default", progress=Silent(), clock=clock)
+    finally:
+        found = load(directory)
+    return found
+
+
+def test_each_kind_of_host_gets_what_the_profile_has_times_the_scale() -> None:
+    found = {(each.host, each.resource, each.component): each.amount for each in hardware.limits(PROFILE, 0.1, ISTIO)}
+    assert found["broker-2", "cpu", "kafka"] == pytest.approx(0.4)
+    assert found["broker-2", "cpu", "sidecar"] == pytest.approx(0.2)
+    assert found["broker-2", "disk", "kafka"] == pytest.approx(40e6)
+    assert found["client-1", "network", "kafka"] == pytest.approx(100e6)
+    # A client without CPU would measure itself.
+    assert {key for key in found if key[0] == "client-1"} == {
+        ("client-1", "cpu", "sidecar"),
+        ("client-1", "network", "kafka"),
+    }
+    assert len(found) == 3 * 4 + 2
+
+
+def test_without_sidecars_there_is_nothing_of_them_to_limit() -> None:
+    assert not any(each.component == "sidecar" for each in hardware.limits(PROFILE, 0.1, PLAIN))
+
+
+@pytest.mark.parametrize(
+    ("cpus", "disk_mb_s", "link_mb_s", "expected"),
+    [
+        pytest.param(2, 9_000, 90_000, 0.0714, id="CPU: 2 of 3 x (4 + 2) + 8 + 2"),
+        pytest.param(64, 150, 90_000, 0.1, id="disk: four fifths of 150 for 3 x 400"),
+        pytest.param(64, 9_000, 750, 0.2, id="network: four fifths of 750 for 3 x 1,000"),
+        pytest.param(64, 9_000, 90_000, 1.0, id="all of it"),
+    ],
+)
+def test_the_scale_is_the_largest_that_no_resource_forbids(
+    cpus: int, disk_mb_s: float, link_mb_s: float, expected: float
+) -> None:
+    found = hardware.bounds(PROFILE, plan_of(), cpus, probes(disk_mb_s, link_mb_s))
+    assert hardware.largest_scale(found) == expected
+    assert hardware.beyond(found, expected) is None
+
+
+def test_sidecars_count_only_where_a_scenario_has_them() -> None:
+    (cpu,) = hardware.bounds(PROFILE, plan_of(PLAIN), 2)
+    assert cpu.needed == 3 * 4 + 8
+
+
+def test_a_search_need_not_begin_above_what_the_disks_take() -> None:
+    held = hardware.limits(PROFILE, 0.1, PLAIN)
+    assert hardware.most_msg_s(held, PLAIN) == pytest.approx(40e6 / 512)
+    assert hardware.most_msg_s((), PLAIN) == float("inf")
+
+
+def test_a_scale_that_the_machine_cannot_carry_is_told_with_one_that_it_can() -> None:
+    with pytest.raises(MissingRequirement, match="gives out 14 CPUs; this machine has 2 CPUs") as refused:
+        settle_hardware(plan_of(scale=0.5), 2)
+    assert "at most 0.0714" in refused.value.hint
+    with pytest.raises(MissingRequirement, match="MB/s of disk"):
+        settle_hardware(plan_of(scale=0.5), 64, probes(100, 90_000))
+
+
+def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", plan_of(), Truth(noise=0, limited_by=("broker-1", "disk")))
+    assert done.hardware is not None
+    assert done.hardware.scale == 0.142
+    assert [len(data.limits) for data in done.rounds] == [
+        10 if data.started.scenario == "plain" else 14 for data in done.rounds
+    ]
+    assert all(probe.holds and probe.tries == 1 for data in done.rounds for probe in data.limits)
+    summary = summarize(done)
+    assert summary.hardware is not None
+    disk = next(each for each in summary.hardware.limits if (each.host, each.resource) == ("broker-1", "disk"))
+    assert disk.of_profile == pytest.approx(437.5e6)
+    assert disk.measured == pytest.approx(437.5e6 * 0.142)
+    assert disk.probes == 4
+    plain = next(each for each in summary.hardware.extrapolated if each.scenario == "plain")
+    assert plain.rate_msg_s is not None
+    assert plain.extrapolated_rate_msg_s == pytest.approx(plain.rate_msg_s / 0.142)
+    text = table(summary)
+    assert "EXTRAPOLATION TO EKS-R5.4XLARGE-IO1: MEASURED / 0.142, NOT MEASURED" in text
+    assert "Not scaled: fixed costs of the JVM" in " ".join(text.split())
+
+
+def test_a_search_begins_at_the_limits(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", plan_of(scale=0.02))
+    first = done.rounds[0].trials[0]
+    assert first.offered_msg_s == pytest.approx(0.02 * 437.5e6 / Workload().message_size, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("enforced", "advice"), [(1.2, "does not enforce it"), (0.8, "smaller --scale")], ids=["leaks", "is short"]
+)
+def test_a_limit_that_is_not_what_it_should_be_ends_the_run(tmp_path: Path, enforced: float, advice: str) -> None:
+    with pytest.raises(LabError, match="does not hold") as ended:
+        run(tmp_path / "run", plan_of(), Truth(noise=0, enforced=enforced))
+    assert advice in ended.value.hint
+    done = load(tmp_path / "run")
+    assert done.finished is not None
+    assert done.finished.outcome == "failed"
+    assert [data.trials for data in done.rounds] == [()]
+    assert {probe.tries for probe in done.rounds[0].limits} == {3}
+
+
+def test_unlimited_runs_as_without_a_profile(tmp_path: Path) -> None:
+    plan = planfile.furnished(plan_of().model_copy(update={"profile": "unlimited"}))
+    done = run(tmp_path / "run", plan)
+    assert [data.limits for data in done.rounds] == [()] * 4
+    assert {each.cluster.storage for each in plan.scenarios} == {"disk"}
+    assert "HARDWARE" not in table(summarize(done))
+
+
+def test_a_profile_with_disks_gives_each_broker_its_own() -> None:
+    assert {each.cluster.storage for each in planfile.furnished(plan_of()).scenarios} == {"image"}
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        pytest.param(plan_of(explain_blocks=2), "exclude each other", id="explanation"),
+        pytest.param(plan_of(environment=EnvironmentSpec(disk_seconds=0)), "scale auto needs", id="no probes"),
+        pytest.param(plan_of().model_copy(update={"profile": "eks"}), "no profile is called eks", id="name"),
+    ],
+)
+def test_what_a_profile_cannot_be_combined_with_is_refused(plan: Plan, expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
+        planfile.furnished(plan)
+
+
+def test_with_both_each_scenario_has_its_logs_on_disk_and_in_ram_and_is_compared_with_its_like() -> None:
+    plan = planfile.furnished(planfile.unmasked(plan_of(), "both"))
+    found = [(each.name, each.cluster.storage, plan.baseline_of(each)) for each in plan.scenarios]
+    assert found == [
+        ("plain", "image", "plain"),
+        ("istio", "image", "plain"),
+        ("plain-ram", "ram", "plain-ram"),
+        ("istio-ram", "ram", "plain-ram"),
+    ]
+    assert plan.log_budget_bytes == 6_000_000_000
+
+
+def test_logs_in_ram_have_every_limit_but_the_disks() -> None:
+    (alone,) = planfile.unmasked(plan_of(PLAIN), "ram").scenarios
+    assert {each.resource for each in hardware.limits(PROFILE, 0.1, alone)} == {"cpu", "network"}
+    found = hardware.bounds(PROFILE, planfile.unmasked(plan_of(PLAIN), "ram"), 64, probes(1, 90_000))
+    assert {each.resource for each in found} == {"cpu", "network"}
+
+
+def test_a_run_with_both_reports_both(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", planfile.furnished(planfile.unmasked(plan_of(PLAIN), "both")))
+    disks = {
+        data.started.scenario: sum(probe.limit.resource == "disk" for probe in data.limits) for data in done.rounds
+    }
+    assert disks == {"plain": 3, "plain-ram": 0}
+    assert {row.name for row in summarize(done).scenarios} == {"plain", "plain-ram"}
+
+
+def test_one_broker_has_no_peer_to_probe_its_link_with() -> None:
+    alone = PLAIN.model_copy(
+        update={"cluster": ClusterSpec(brokers=1), "workload": Workload(replication_factor=1, topic_config={})}
+    )
+    with pytest.raises(UsageError, match="two brokers at least"):
+        planfile.furnished(plan_of(alone))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--scale", "0.1"], "--scale goes with a profile"),
+        (["--profile", EKS, "--scale", "2"], "it takes auto, or a number above 0 and at most 1"),
+        (["--profile", EKS, "--scale", "much"], "--scale much is not allowed"),
+        (["--profile", "eks-r5"], "no profile is called eks-r5"),
+        (["--profile", EKS, "--explain"], "exclude each other"),
+        (["--disk", "ram"], "--disk goes with a profile"),
+        (["--profile", EKS, "--disk", "tape"], "it takes capped, ram, both"),
+    ],
+)
+def test_the_command_line_refuses_what_cannot_be_meant(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.main(["run", "--backend", "simulated", *arguments]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_without_root_a_profile_is_refused_before_anything_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab_limits, "outside_uid", lambda: 1000)
+    assert app.main(["run", "--profile", EKS, "--out", str(tmp_path / "run")]) == 1
+    assert "needs root" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_json_has_the_profile_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(
+        f"name: small\nprofile: {EKS}\nscale: 0.1\nrepeats: 1\nscenarios: [plain]\nmethod: {{trials: 1}}\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "run"
+    assert app.main(["run", str(file), "--backend", "simulated", "--out", str(out)]) == 0
+    found = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert (found["hardware"]["profile"], found["hardware"]["scale"]) == (EKS, 0.1)
+    assert found["plan"]["profile"] == EKS

@@ -275,6 +275,14 @@ FORMS: tuple[Form, ...] = (
         sources=_named("net", queued_packets="waited", dropped_packets="dropped"),
     ),
     Form(
+        title="Packets between clusters",
+        unit="per second",
+        scale=1,
+        sources=_named(
+            "relay", carried_packets="carried", lost_packets="lost as asked", dropped_packets="dropped at the queue"
+        ),
+    ),
+    Form(
         title="Dirty pages",
         unit="MB",
         scale=MB,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ files and records.
 """
 
 
+@cache
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a summary as printed."""
     made = Summary.model_json_schema(mode="serialization")

@@ -245,6 +245,7 @@ def test_a_real_sidecars_bytes_are_exact_and_a_dead_one_has_none(tmp_path_factor
         probe = stack.enter_context(SidecarProbe("broker-1", admin))
         wait_for(lambda: listening(outbound), "Envoy serves")
         server.accept()[0].close()
+        wait_for(lambda: probe.read()["broker-1/sidecar/connections"] == 0, "the first connection is over")
         before = probe.read()
         for port, sent, answered in ((inbound, 3_000, 700), (outbound, 500, 11_000)):
             peer = stack.enter_context(socket.create_connection(("127.0.0.1", port)))

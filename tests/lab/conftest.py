@@ -1,10 +1,13 @@
 """A network namespace of its own for the whole test process: nothing but loopback, and its own machine lock, so that
-tests neither wait for nor disturb a meshmark that uses this machine. Without root, a user namespace before that."""
+tests neither wait for nor disturb a meshmark that uses this machine. Without root, a user namespace before that.
+
+A session that is terminated cleans up like one that is interrupted; what a killed one left, the next one removes."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 from pyroute2 import IPRoute
 
-from meshmark.backends.lab.instance import WORK_DIR_VARIABLE
+from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, reclaim
 from meshmark.backends.lab.link import LOOPBACK_INDEX
 from meshmark.backends.lab.namespace import CLONE_NEWNET, enter_user_namespace
 from meshmark.errors import MissingRequirement
@@ -21,9 +24,21 @@ from meshmark.errors import MissingRequirement
 
 @pytest.fixture(scope="session", autouse=True)
 def _machine() -> Iterator[None]:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # From in there nothing can be reached. If it fails, the tests that need Kafka will say so. In a process of its
     # own, since only one without further threads may enter a user namespace.
     subprocess.run([sys.executable, "-m", "meshmark", "fetch"], check=False, capture_output=True)
+    # Not below tmp_path: paths of unix sockets end at 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="meshmark-test-") as work, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WORK_DIR_VARIABLE, work)
+        reclaim()
+        _enter()
+        # In the user namespace pytest takes this user for root, and root's temporary directory for its own.
+        patch.setenv("PYTEST_DEBUG_TEMPROOT", work)
+        yield
+
+
+def _enter() -> None:
     if os.geteuid() != 0:
         try:
             enter_user_namespace()
@@ -34,9 +49,3 @@ def _machine() -> Iterator[None]:
         pytest.skip(f"kernel: no network namespace: {os.strerror(ctypes.get_errno())}")
     with IPRoute() as netlink:
         netlink.link("set", index=LOOPBACK_INDEX, state="up")
-    # Not below tmp_path: paths of unix sockets end at 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="meshmark-test-") as work, pytest.MonkeyPatch.context() as patch:
-        patch.setenv(WORK_DIR_VARIABLE, work)
-        # In the user namespace pytest takes this user for root, and root's temporary directory for its own.
-        patch.setenv("PYTEST_DEBUG_TEMPROOT", work)
-        yield

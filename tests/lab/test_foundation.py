@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
-from meshmark.backends.lab.instance import Instance, instance, reclaim, stored_instances
+from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, Instance, instance, reclaim, stored_instances
 from meshmark.backends.lab.link import HOST_INTERFACE, Host, Network, network
 from meshmark.backends.lab.process import INSTANCE_VARIABLE, LabProcess, stop_all
 from meshmark.errors import Busy, ComponentFailed
@@ -322,6 +322,26 @@ with ExitStack() as stack:
     print(json.dumps([str(made.path), str(made.memory_directory()), str(group), pids, strays, inodes]), flush=True)
     signal.pause()
 """
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["its directory is there", "its directory is gone"])
+def test_control_groups_of_one_killed_in_another_working_directory_go_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv(WORK_DIR_VARIABLE, str(tmp_path))
+        with script(CONDUCTOR, "import os, time; print(os.getpid(), flush=True); time.sleep(600)") as conductor:
+            assert conductor.stdout
+            path, memory, group, pids, *_ = json.loads(conductor.stdout.readline())
+            conductor.kill()
+    wait_for(lambda: not any(map(alive, pids)), "children live on")
+    assert group == "None" or Path(group).is_dir()
+    if gone:
+        shutil.rmtree(path)
+    with instance("next") as following:
+        assert len(following.reclaimed) == 1
+        assert (memory if gone else path) in following.reclaimed[0]
+    assert not any(Path(each).exists() for each in (path, memory, group))
 
 
 def test_a_killed_conductor_leaves_nothing() -> None:

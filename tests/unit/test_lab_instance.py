@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshmark import errors
+from meshmark.backends.lab import instance as lab_instance
 from meshmark.backends.lab.instance import (
     WORK_DIR_VARIABLE,
     _new_directory,
@@ -27,6 +28,8 @@ from meshmark.errors import ComponentFailed, LabError
 
 @pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setattr(lab_instance, "MEMORY_DIR", tmp_path / "memory")
     monkeypatch.setenv(WORK_DIR_VARIABLE, str(tmp_path))
     return tmp_path / f"meshmark-{os.getuid()}"
 
@@ -88,6 +91,48 @@ def test_a_removal_that_was_cut_short_is_finished(work: Path) -> None:
     (left / "lock").unlink()
     assert len(reclaim()) == 1
     assert stored_instances() == []
+
+
+def killed_owner(elsewhere: Path) -> Path:
+    """The directory of an owner that worked elsewhere and was killed."""
+    code = f"""import os, pathlib
+from meshmark.backends.lab import instance
+instance.MEMORY_DIR = pathlib.Path({str(lab_instance.MEMORY_DIR)!r})
+with instance._new_directory("run") as made:
+    print(made.path, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+    environment = {**os.environ, WORK_DIR_VARIABLE: str(elsewhere)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    return Path(done.stdout.strip())
+
+
+def test_what_was_left_in_another_working_directory_is_removed_and_named(tmp_path: Path) -> None:
+    left = killed_owner(tmp_path / "elsewhere")
+    assert left.is_dir()
+    assert stored_instances() == []
+    assert reclaim() == [f"stale instance {left}"]
+    assert not left.exists()
+    assert list(lab_instance.MEMORY_DIR.iterdir()) == []
+
+
+def test_an_instance_that_lives_in_another_working_directory_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _new_directory("run") as made:
+        monkeypatch.setenv(WORK_DIR_VARIABLE, str(tmp_path / "elsewhere"))
+        assert reclaim() == []
+        assert made.path.exists()
+
+
+def test_without_a_place_in_memory_an_instance_is_found_by_its_working_directory(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab_instance, "MEMORY_DIR", Path("/proc/none"))
+    left = stale(work, "run-1")
+    with _new_directory("run") as made:
+        assert str(left) in made.reclaimed[0]
 
 
 def test_reclaiming_follows_no_link_out_of_the_instance(work: Path) -> None:

@@ -71,9 +71,13 @@ def _make(parent: Path, owner: Path, link: str, witness: str) -> Path | None:
 
 
 def remove_group(owner: Path) -> None:
-    """Removes all groups that were made for this directory, by whichever process; its processes must have ended."""
+    """Removes all groups that were made for this directory, by whichever process; its processes must have ended. Of
+    a directory that is gone, with its links, they are looked for where this process would make them."""
     for link in (LINK, QUOTA_LINK):
         _remove_linked(owner, link)
+    if not owner.exists():
+        for parent in filter(None, (_own_group(), _own_quota_group())):
+            _remove_whole(parent / f"meshmark-{owner.name}")
 
 
 def _remove_linked(owner: Path, name: str) -> None:
@@ -82,10 +86,15 @@ def _remove_linked(owner: Path, name: str) -> None:
         return
     group = link.readlink()
     if group.name == f"meshmark-{owner.name}":  # what a broken link names is not removed
-        with suppress(FileNotFoundError, NotADirectoryError):
-            remove_groups(group)
-            remove_empty(group)
+        _remove_whole(group)
     link.unlink()
+
+
+def _remove_whole(group: Path) -> None:
+    """With those below it, if it is there."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        remove_groups(group)
+        remove_empty(group)
 
 
 def remove_groups(directory: Path) -> None:

@@ -3,12 +3,16 @@
 The machine's lock is an abstract unix socket: the kernel frees it with its holder, whatever ends that. It is seen by
 all users, but only within one network namespace, so two containers do not see each other's.
 
-An instance is a directory `WORK_DIR/meshmark-UID/ID` (0700) whose file `lock` its owner holds by flock, and, where
-logs are kept in memory, a directory in /dev/shm that links to it. The kernel frees the lock as well, so a directory
-whose lock is free is stale: the next start and `meshmark clean` end what processes it left and remove it, with the
-control groups that it links to and the file systems that are mounted in it (storage `image`; see `disk`). For logs in
-memory there is no mount: a tmpfs of our own would vanish by itself but needs a mount namespace, which the threads and
-helpers of a run would all have to share; /dev/shm is there everywhere.
+An instance is a directory `WORK_DIR/meshmark-UID/ID` (0700) whose file `lock` its owner holds by flock, and a
+directory in /dev/shm that links to it. The kernel frees the lock as well, so a directory whose lock is free is stale:
+the next start and `meshmark clean` end what processes it left and remove it, with the control groups that it links to
+and the file systems that are mounted in it (storage `image`; see `disk`).
+
+The directory in /dev/shm is how an instance is found from a start with another MESHMARK_WORK_DIR, and it holds what
+is kept in memory. It goes with a reboot, as all does that the kernel holds of an instance. For logs in memory there is
+no mount: a tmpfs of our own would vanish by itself but needs a mount namespace, which the threads and helpers of a run
+would all have to share; /dev/shm is there everywhere. Limit: where it cannot be written, an instance is found by a
+start with its own working directory alone.
 """
 
 from __future__ import annotations
@@ -57,11 +61,7 @@ class Instance:
             raise MissingRequirement(
                 f"storage `ram` needs a tmpfs at {MEMORY_DIR}", hint="Mount one there, or use storage `disk`."
             )
-        path = _memory_path(self.id)
-        _make_private(path, hint="Remove it, or use storage `disk`.")
-        with suppress(FileExistsError):
-            (path / OWNER_LINK).symlink_to(self.path)
-        return path
+        return _memory_directory(self.path)
 
 
 @contextmanager
@@ -145,13 +145,20 @@ def reclaim() -> list[str]:
     root = work_directory()
     with _locked(root):
         removed = [_remove(path) for path in _instance_directories(root) if lock_is_free(path)]
-    for path in MEMORY_DIR.glob(_memory_path("*").name):
-        owner = path / OWNER_LINK
+    for memory in MEMORY_DIR.glob(_memory_path("*").name):
         with suppress(FileNotFoundError):  # another one reclaims it at the same time
-            if path.lstat().st_uid == os.geteuid() and owner.is_symlink() and not owner.exists():
-                shutil.rmtree(path)
-                removed.append(f"directory in memory {path}, whose instance is gone")
+            if memory.lstat().st_uid == os.geteuid() and (memory / OWNER_LINK).is_symlink():
+                removed += _reclaim_from(memory, (memory / OWNER_LINK).readlink())
     return removed
+
+
+def _reclaim_from(memory: Path, owner: Path) -> list[str]:
+    """What an instance has left that is known by its directory in memory; nothing while it lives."""
+    if not owner.is_dir():
+        _remove(owner)
+        return [f"directory in memory {memory}, whose instance is gone"]
+    with _locked(owner.parent):
+        return [_remove(owner)] if lock_is_free(owner) else []
 
 
 @contextmanager
@@ -164,9 +171,20 @@ def _new_directory(purpose: str) -> Iterator[Instance]:
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
     try:
+        with suppress(LabError):  # no /dev/shm, or one that cannot be written
+            _memory_directory(path)
         yield Instance(id=path.name, path=path, reclaimed=tuple(reclaimed))
     finally:
         os.close(lock)
+
+
+def _memory_directory(owner: Path) -> Path:
+    """That of an instance, made if absent."""
+    path = _memory_path(owner.name)
+    _make_private(path, hint="Remove it, or use storage `disk`.")
+    with suppress(FileExistsError):
+        (path / OWNER_LINK).symlink_to(owner)
+    return path
 
 
 def _remove(path: Path) -> str:
@@ -177,13 +195,15 @@ def _remove(path: Path) -> str:
     try:
         # The lock goes last: a removal that is cut short leaves a directory that the next one recognises.
         entries = path.iterdir() if path.exists() else ()  # somebody may have removed it by hand
-        for entry in (*(entry for entry in entries if entry.name != "lock"), _memory_path(path.name)):
+        for entry in (entry for entry in entries if entry.name != "lock"):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
-        if path.exists():
-            shutil.rmtree(path)
+        # Last what the two are found by; a directory of the instance's that was removed by hand is none.
+        for directory in (path, _memory_path(path.name)):
+            if directory.exists():
+                shutil.rmtree(directory)
     except OSError as error:
         raise LabError(f"{path} cannot be removed: {error}", hint="Remove it by hand.") from error
     return f"stale instance {path}" + (f" and {killed} of its processes" if killed else "")

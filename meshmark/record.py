@@ -297,6 +297,12 @@ class Point(Model):
     acknowledged: int
     outstanding: int
 
+    @classmethod
+    def of(cls, time_s: float, totals: LoadTotals) -> Point:
+        return cls(
+            time_s=time_s, offered=totals.offered, acknowledged=totals.acknowledged, outstanding=totals.outstanding
+        )
+
 
 Purpose = Literal["search", "equal-load", "fixed-load", "explain"]
 

@@ -177,12 +177,7 @@ def _limited(cluster: Cluster, limits: Sequence[Limit]) -> Iterator[None]:
 def _series(first: Mark, seen: Sequence[LoadInterval], last: Mark) -> tuple[Point, ...]:
     inside = [(each.time_s, each.totals) for each in seen if first.time_s < each.time_s < last.time_s]
     return tuple(
-        Point(
-            time_s=time_s,
-            offered=totals.offered,
-            acknowledged=totals.acknowledged,
-            outstanding=totals.outstanding,
-        )
+        Point.of(time_s, totals)
         for time_s, totals in [(first.time_s, first.totals), *inside, (last.time_s, last.totals)]
     )
 

@@ -108,7 +108,7 @@ def _points(round_: Raw, file: str, trial: Trial, workload: Workload) -> Iterato
                 file=file, recorded=f"{told} {name} in the window", follows=f"its series grows by {grown} in it"
             )
     inside = [(line, each) for line, each in found if first.time_s < each.time_s < last.time_s]
-    reported = [_point(each) for _, each in inside]
+    reported = [Point.of(each.time_s, each.totals) for _, each in inside]
     if reported != list(points[1:-1]):
         place = next((n for n, pair in enumerate(zip(reported, points[1:-1], strict=False)) if pair[0] != pair[1]), -1)
         yield Finding(
@@ -128,7 +128,7 @@ def _points(round_: Raw, file: str, trial: Trial, workload: Workload) -> Iterato
 
 def _bounds(file: str, trial: Trial, found: list[tuple[int, LoadInterval]], *, exact: bool) -> Iterator[Finding]:
     """Counts of the whole load are at least those of its last report, and marks lie between the reports around."""
-    seen = [_point(each) for _, each in found]
+    seen = [Point.of(each.time_s, each.totals) for _, each in found]
     if not seen:
         yield Finding(file=file, recorded="a trial", follows="load workers reported nothing between its start and end")
         return
@@ -150,16 +150,6 @@ def _bounds(file: str, trial: Trial, found: list[tuple[int, LoadInterval]], *, e
                 recorded=f"{_told(edge)}, at an edge of the window",
                 follows=f"load workers reported {_told(low[0])} before and {_told(high[0])} after",
             )
-
-
-def _point(interval: LoadInterval) -> Point:
-    totals = interval.totals
-    return Point(
-        time_s=interval.time_s,
-        offered=totals.offered,
-        acknowledged=totals.acknowledged,
-        outstanding=totals.outstanding,
-    )
 
 
 def _told(point: Point) -> str:

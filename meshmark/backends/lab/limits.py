@@ -21,7 +21,7 @@ from pathlib import Path
 from meshmark.backends.lab.cgroups import QUOTA_V1, make_quota_group, quotas_possible, remove_empty
 from meshmark.backends.lab.disk import write_limit
 from meshmark.backends.lab.ground import Ground
-from meshmark.backends.lab.link import Host, LinkProbe, bandwidth
+from meshmark.backends.lab.link import Host, LimitedLinkProbe, bandwidth
 from meshmark.backends.lab.namespace import outside_uid
 from meshmark.backends.lab.process import LabProcess
 from meshmark.cluster import Probe
@@ -59,7 +59,7 @@ def limiting(limit: Limit, ground: Ground, processes: Sequence[LabProcess]) -> I
             yield quota
     elif limit.resource == "network":
         with bandwidth(host, limit.amount):
-            yield LinkProbe(host, limit.amount)
+            yield LimitedLinkProbe(host, limit.amount)
     else:
         if limit.host not in ground.disks:
             raise MissingRequirement(

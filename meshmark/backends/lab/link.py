@@ -199,7 +199,7 @@ def _unshape(interface: str) -> None:
         netlink.tc("del", index=netlink.link_lookup(ifname=interface)[0], parent=TC_H_ROOT)
 
 
-class LinkProbe:
+class LimitedLinkProbe:
     """What waited for a host's limited link and what was dropped there, and the limit itself, as an interface tells
     its speed. Asking the kernel takes some milliseconds, so only at the edges of windows."""
 

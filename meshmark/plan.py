@@ -52,6 +52,13 @@ class ClusterSpec(Model):
     storage: Literal["disk", "ram", "image"] = Field(
         "disk", description="where the logs are: a directory on disk, tmpfs, or a file system of each broker's own"
     )
+    disk_write_bytes_s: float | None = Field(
+        None,
+        ge=100_000,
+        le=1e11,
+        description="most that each broker's disk takes, instead of the profile's; null: as the profile has it. Goes "
+        "with a profile (`unlimited` limits nothing else), and a disk of each broker's own",
+    )
     topology: Topology = Field(Topology(), description="where hosts are, and the links between; empty: one place")
 
 

@@ -37,7 +37,8 @@ NOT_SCALED = (
 
 
 def limits(profile: Profile, scale: float, scenario: Scenario) -> tuple[Limit, ...]:
-    """Of every host, in a fixed order. Logs in RAM have no disk to limit."""
+    """Of every host, in a fixed order. Logs in RAM have no disk to limit; what a scenario says of its disks itself
+    is not scaled."""
     found: list[Limit] = []
     for hosts, kind in ((broker_hosts(scenario), profile.broker), (client_hosts(scenario), profile.client)):
         for host in hosts:
@@ -52,11 +53,20 @@ def _of_host(host: str, kind: HostKind, scale: float, scenario: Scenario, *, bro
     if scenario.data_plane.sidecars and kind.sidecar_cpus:
         amount = kind.sidecar_cpus.value * scale
         found.append(Limit(host=host, resource="cpu", component="sidecar", amount=amount))
-    if broker and kind.disk and kind.disk.write_bytes_s and scenario.cluster.storage != "ram":
-        found.append(Limit(host=host, resource="disk", amount=kind.disk.write_bytes_s.value * scale))
+    if broker and (disk_bytes_s := disk_cap(kind, scale, scenario)):
+        found.append(Limit(host=host, resource="disk", amount=disk_bytes_s))
     if kind.network and kind.network.bytes_s:
         found.append(Limit(host=host, resource="network", amount=kind.network.bytes_s.value * scale))
     return found
+
+
+def disk_cap(broker: HostKind, scale: float, scenario: Scenario) -> float | None:
+    """Bytes a second that a broker's disk takes at most; None without a limit."""
+    if scenario.cluster.storage == "ram":
+        return None
+    if scenario.cluster.disk_write_bytes_s is not None:
+        return scenario.cluster.disk_write_bytes_s
+    return _value(broker.disk.write_bytes_s if broker.disk else None) * scale or None
 
 
 def bounds(
@@ -75,7 +85,10 @@ def bounds(
     found: list[Bound] = []
     if needed_cpus:
         found.append(Bound(resource="cpu", needed=needed_cpus, available=float(cpus)))
-    disks = any(scenario.cluster.storage != "ram" for scenario in plan.scenarios)
+    disks = any(
+        scenario.cluster.storage != "ram" and scenario.cluster.disk_write_bytes_s is None
+        for scenario in plan.scenarios
+    )
     disk = brokers * _value(broker.disk.write_bytes_s if broker.disk and disks else None)
     if disk and there_is.disk_bytes_s:
         found.append(Bound(resource="disk", needed=disk, available=HEADROOM * there_is.disk_bytes_s))
@@ -83,6 +96,16 @@ def bounds(
     if network and there_is.link_bytes_s:
         found.append(Bound(resource="network", needed=network, available=HEADROOM * there_is.link_bytes_s))
     return tuple(found)
+
+
+def most_capped(plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkProbe] = ()) -> Bound | None:
+    """The most that disks may take together where a scenario says itself what each may, and what there is; None
+    without such a scenario, or before disks are probed."""
+    available = probed(cpus, probes).disk_bytes_s
+    caps = [(each.cluster.disk_write_bytes_s or 0.0) * each.cluster.brokers for each in plan.scenarios]
+    if not available or not any(caps):
+        return None
+    return Bound(resource="disk", needed=max(caps), available=HEADROOM * available)
 
 
 def _value(figure: Figure | None) -> float:
@@ -134,9 +157,9 @@ def summary(
     )
 
 
-def _place(item: tuple[Limit, list[LimitProbe]]) -> tuple[str, str, str]:
+def _place(item: tuple[Limit, list[LimitProbe]]) -> tuple[str, str, str, float]:
     limit, _ = item
-    return limit.host, limit.resource, limit.component
+    return limit.host, limit.resource, limit.component, limit.amount
 
 
 def _probed(limit: Limit, probes: Sequence[LimitProbe], scale: float) -> LimitSummary:

@@ -277,8 +277,8 @@ class AddedCpu(Value):
 
 
 class SensitivityPoint(Value):
-    """One value of a factor: a scenario against its baseline, both with the same workload. All but the loss is of the
-    trials at the fixed load."""
+    """One value of a factor: a scenario against its baseline, both with the same workload. From `cpu_s_per_gb` on,
+    all is of the trials at the fixed load."""
 
     value: str = Field(description="of the factor, as a person would say it")
     scenario: str
@@ -289,6 +289,12 @@ class SensitivityPoint(Value):
     left_out: tuple[str, ...] = Field(description="trials at the load that do not count, and why")
     loss: float | None = Field(description="1 - ceiling / ceiling of the baseline; null: unknown")
     loss_interval: Interval | None
+    rate_msg_s: float | None = Field(None, description="the ceiling")
+    baseline_rate_msg_s: float | None = None
+    disk_bytes_s_per_broker: float | None = Field(None, description="growth of a broker's logs at the ceiling")
+    baseline_disk_bytes_s_per_broker: float | None = None
+    limited_by: tuple[str, ...] = Field((), description="at the ceiling, as far as utilisation tells")
+    baseline_limited_by: tuple[str, ...] = ()
     cpu_s_per_gb: CpuPerGb
     baseline_cpu_s_per_gb: CpuPerGb
     added_cpu_s_per_gb: AddedCpu
@@ -304,10 +310,14 @@ class SensitivityPoint(Value):
 class Sensitivity(Value):
     """A sweep: what a data plane costs, by the value of one factor, all else the same."""
 
-    factor: str = Field(description="record size, batch fill, compression, connections")
+    factor: str = Field(description="record size, batch fill, compression, connections, disk cap, place of the logs")
     data_plane: DataPlane
     baseline_data_plane: DataPlane
     points: tuple[SensitivityPoint, ...] = Field(description="from the least value to the largest")
+    hidden_to: str | None = Field(
+        None, description="of disk caps, the last one up to which disks limit both sides and no loss is told"
+    )
+    apart_from: str | None = Field(None, description="of disk caps, the first one from which on a loss is told")
     memory_bytes_per_connection: Mean | None = Field(
         description="of sidecars, from the fewest connections to the most; null where their number is not varied"
     )

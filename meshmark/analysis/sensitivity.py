@@ -1,14 +1,15 @@
-"""How the price of a data plane depends on the workload: sweeps of one setting, found in the plan. Pure.
+"""How the price of a data plane depends on the workload, or on the disks: sweeps of one setting, found in the plan.
 
 A pair is a scenario and its baseline with the same cluster and the same workload, so that they differ in their data
-planes alone. Pairs whose workloads differ from each other in one factor (FACTORS) and in nothing else are a sweep of
-it; one pair may be in several. `queue.buffering.max.messages` is no difference: how much a client may hold follows
-from the size of its records and the number of its connections.
+planes alone. Pairs that differ from each other in one factor (FACTORS), of the workload or of the brokers' disks, and
+in nothing else are a sweep of it; one pair may be in several. `queue.buffering.max.messages` is no difference: how
+much a client may hold follows from the size of its records and the number of its connections.
 
-CPU, packets, batches and memory are those of the trials at a fixed load (`loadBytesS`): the same payload a second for
-both of a pair and, where the plan says so, for all values. A price is a difference paired by repeat. Where one of a
-pair did not carry the load, that repeat is left out and said so: at saturation CPU per GB is another figure. Losses of
-rate are those of the ceilings, as everywhere.
+Of each value there are the two ceilings, and what limits there. CPU, packets, batches and memory are those of the
+trials at a fixed load (`loadBytesS`), if the plan has it: the same payload a second for both of a pair and, where the
+plan says so, for all values. A price is a difference paired by repeat. Where one of a pair did not carry the load,
+that repeat is left out and said so: at saturation CPU per GB is another figure. Losses of rate are those of the
+ceilings, as everywhere.
 
 Limits: factors are varied one at a time, so what two of them do together is not seen. Memory is resident memory at the
 end of the window. Envoy keeps memory that it needed before, in the trials at saturation too; what sockets hold is the
@@ -20,10 +21,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from meshmark.analysis import stats
 from meshmark.analysis.figures import figures, mean_figures
+from meshmark.analysis.hardware import disk_cap
 from meshmark.analysis.ledger import broker_hosts, client_hosts, sum_known
 from meshmark.analysis.model import (
     AddedCpu,
@@ -35,13 +38,15 @@ from meshmark.analysis.model import (
     Sensitivity,
     SensitivityPoint,
 )
-from meshmark.plan import ConfigValue, Scenario, Workload
+from meshmark.plan import ConfigValue, Scenario
 from meshmark.record import Trial
 from meshmark.store import Run
+from meshmark.units import MB, number
 
 CARRIED_SHARE = 0.95
 """Of what was offered in the window; below, it was not carried. What is missing above may be under way at its end."""
 
+DISK_CAP, NO_CAP = "disk cap", "no cap"
 COMPONENTS = ("brokers", "sidecars", "clients")
 _FOLLOWS = "queue.buffering.max.messages"
 _BATCH = ("batch.size", "linger.ms", "batch.num.messages")
@@ -52,63 +57,85 @@ _PEERS = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Factor:
-    """One thing that a sweep varies. `keys`: of the workload, `settings`: of its producers."""
+    """One thing that a sweep varies. `keys`: of the workload, `settings`: of its producers, `cluster`: of its
+    cluster."""
 
     name: str
     keys: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
-    rank: Callable[[Workload], tuple[float | str, ...]]
-    label: Callable[[Workload], str]
+    cluster: tuple[str, ...] = ()
+    rank: Callable[[Scenario], tuple[float | str, ...]]
+    label: Callable[[Scenario], str]
 
-    def others(self, workload: Workload) -> str:
+    def others(self, scenario: Scenario) -> str:
         """All that is not this factor."""
+        workload = scenario.workload
         values: dict[str, Any] = workload.model_dump(mode="json", exclude=set(self.keys))
         ignored = (*self.settings, _FOLLOWS)
         config = {key: value for key, value in workload.producer_config.items() if key not in ignored}
-        return json.dumps(values | {"producerConfig": config}, sort_keys=True)
+        cluster = scenario.cluster.model_dump(mode="json", exclude=set(self.cluster))
+        return json.dumps({**values, "producerConfig": config, "cluster": cluster}, sort_keys=True)
 
 
-def _setting(workload: Workload, key: str, otherwise: ConfigValue) -> ConfigValue:
-    return workload.producer_config.get(key, otherwise)
+def _setting(scenario: Scenario, key: str, otherwise: ConfigValue) -> ConfigValue:
+    return scenario.workload.producer_config.get(key, otherwise)
 
 
-def _batch_label(workload: Workload) -> str:
+def _batch_label(scenario: Scenario) -> str:
     units = {"batch.size": "B", "batch.num.messages": "records", "linger.ms": "ms"}
-    given = [(workload.producer_config[key], unit) for key, unit in units.items() if key in workload.producer_config]
+    config = scenario.workload.producer_config
+    given = [(config[key], unit) for key, unit in units.items() if key in config]
     return ", ".join(f"{value} {unit}" for value, unit in given) or "client's own"
+
+
+def _cap_label(scenario: Scenario) -> str:
+    cap = scenario.cluster.disk_write_bytes_s
+    return NO_CAP if cap is None else f"{number(cap / MB)} MB/s"
 
 
 FACTORS = (
     Factor(
         name="record size",
-        keys=("message_size", "messageSize"),
-        rank=lambda workload: (workload.message_size,),
-        label=lambda workload: f"{workload.message_size:,} B",
+        keys=("message_size",),
+        rank=lambda scenario: (scenario.workload.message_size,),
+        label=lambda scenario: f"{scenario.workload.message_size:,} B",
     ),
     Factor(
         name="batch fill",
         settings=_BATCH,
-        rank=lambda workload: (
-            float(_setting(workload, "batch.size", _NO_LIMIT)),
-            float(_setting(workload, "batch.num.messages", _NO_LIMIT)),
-            float(_setting(workload, "linger.ms", 0)),
+        rank=lambda scenario: (
+            float(_setting(scenario, "batch.size", _NO_LIMIT)),
+            float(_setting(scenario, "batch.num.messages", _NO_LIMIT)),
+            float(_setting(scenario, "linger.ms", 0)),
         ),
         label=_batch_label,
     ),
     Factor(
         name="compression",
         settings=(_COMPRESSION,),
-        rank=lambda workload: (
-            str(_setting(workload, _COMPRESSION, "none")) != "none",
-            str(_setting(workload, _COMPRESSION, "none")),
+        rank=lambda scenario: (
+            str(_setting(scenario, _COMPRESSION, "none")) != "none",
+            str(_setting(scenario, _COMPRESSION, "none")),
         ),
-        label=lambda workload: str(_setting(workload, _COMPRESSION, "none")),
+        label=lambda scenario: str(_setting(scenario, _COMPRESSION, "none")),
     ),
     Factor(
         name="connections",
         keys=("workers",),
-        rank=lambda workload: (workload.workers,),
-        label=lambda workload: f"{workload.workers:,}",
+        rank=lambda scenario: (scenario.workload.workers,),
+        label=lambda scenario: f"{scenario.workload.workers:,}",
+    ),
+    Factor(
+        name=DISK_CAP,
+        cluster=("disk_write_bytes_s",),
+        rank=lambda scenario: (scenario.cluster.disk_write_bytes_s or _NO_LIMIT,),
+        label=_cap_label,
+    ),
+    Factor(
+        name="place of the logs",
+        cluster=("storage", "disk_write_bytes_s"),
+        rank=lambda scenario: (scenario.cluster.storage == "ram",),
+        label=lambda scenario: "RAM" if scenario.cluster.storage == "ram" else f"disk, {_cap_label(scenario)}",
     ),
 )
 
@@ -121,14 +148,27 @@ class _Pair:
 
 def sensitivities(run: Run, scenarios: Sequence[ScenarioSummary]) -> tuple[Sensitivity, ...]:
     """One for each factor that the plan varies, by data plane."""
-    losses = {each.name: each for each in scenarios}
-    return tuple(_sweep(run, factor, pairs, losses) for factor in FACTORS for pairs in _sweeps(factor, _pairs(run)))
+    rows = {each.name: each for each in scenarios}
+    return tuple(_sweep(run, factor, pairs, rows) for factor in FACTORS for pairs in _sweeps(factor, _pairs(run)))
+
+
+def _asked(run: Run) -> list[Scenario]:
+    """All scenarios, each with the cap that its disks had."""
+    if run.hardware is None:
+        return list(run.plan.scenarios)
+    broker, scale = run.hardware.profile.broker, run.hardware.scale
+    return [_capped(scenario, disk_cap(broker, scale, scenario)) for scenario in run.plan.scenarios]
+
+
+def _capped(scenario: Scenario, bytes_s: float | None) -> Scenario:
+    cluster = scenario.cluster.model_copy(update={"disk_write_bytes_s": bytes_s})
+    return scenario.model_copy(update={"cluster": cluster})
 
 
 def _pairs(run: Run) -> list[_Pair]:
-    known = {scenario.name: scenario for scenario in run.plan.scenarios}
+    known = {scenario.name: scenario for scenario in _asked(run)}
     pairs = []
-    for scenario in run.plan.scenarios:
+    for scenario in known.values():
         base = known.get(run.plan.baseline_of(scenario))
         alike = base is not None and (base.workload, base.cluster) == (scenario.workload, scenario.cluster)
         if base is not None and base is not scenario and alike:
@@ -141,27 +181,48 @@ def _sweeps(factor: Factor, pairs: Sequence[_Pair]) -> Iterator[list[_Pair]]:
     groups: dict[tuple[str, ...], list[_Pair]] = {}
     for pair in pairs:
         planes = pair.scenario.data_plane.value, pair.baseline.data_plane.value
-        cluster = pair.scenario.cluster.model_dump_json()
-        groups.setdefault((*planes, cluster, factor.others(pair.scenario.workload)), []).append(pair)
+        groups.setdefault((*planes, factor.others(pair.scenario)), []).append(pair)
     for group in groups.values():
-        if len({factor.rank(pair.scenario.workload) for pair in group}) > 1:
-            yield sorted(group, key=lambda pair: factor.rank(pair.scenario.workload))
+        if len({factor.rank(pair.scenario) for pair in group}) > 1:
+            yield sorted(group, key=lambda pair: factor.rank(pair.scenario))
 
 
-def _sweep(run: Run, factor: Factor, pairs: Sequence[_Pair], losses: Mapping[str, ScenarioSummary]) -> Sensitivity:
+def _sweep(run: Run, factor: Factor, pairs: Sequence[_Pair], rows: Mapping[str, ScenarioSummary]) -> Sensitivity:
     first, last = pairs[0].scenario, pairs[-1].scenario
+    points = tuple(_point(run, pair, factor.label(pair.scenario), rows) for pair in pairs)
+    hidden_to, apart_from = parting(points) if factor.name == DISK_CAP else (None, None)
     return Sensitivity(
         factor=factor.name,
         data_plane=first.data_plane,
         baseline_data_plane=pairs[0].baseline.data_plane,
-        points=tuple(
-            _point(run, pair, factor.label(pair.scenario.workload), losses[pair.scenario.name]) for pair in pairs
-        ),
+        points=points,
+        hidden_to=hidden_to,
+        apart_from=apart_from,
         memory_bytes_per_connection=_memory_slope(run, first, last),
     )
 
 
-def _point(run: Run, pair: _Pair, label: str, loss: ScenarioSummary) -> SensitivityPoint:
+def parting(points: Sequence[SensitivityPoint]) -> tuple[str | None, str | None]:
+    """Of caps, the least first: the last one up to which the disks limit both and no loss is told, and the first one
+    from which on a loss is told everywhere."""
+    hidden = list(takewhile(lambda each: _disks(each) and not _lost(each), points))
+    apart = list(takewhile(_lost, reversed(points)))
+    return hidden[-1].value if hidden else None, apart[-1].value if apart else None
+
+
+def _disks(point: SensitivityPoint) -> bool:
+    """Whether a disk is named for both sides."""
+    sides = (point.limited_by, point.baseline_limited_by)
+    return all(any(name.endswith("disk") for name in names) for names in sides)
+
+
+def _lost(point: SensitivityPoint) -> bool:
+    """Whether a loss is told: its interval is above zero."""
+    return point.loss_interval is not None and point.loss_interval.low > 0
+
+
+def _point(run: Run, pair: _Pair, label: str, rows: Mapping[str, ScenarioSummary]) -> SensitivityPoint:
+    row, base_row = rows[pair.scenario.name], rows[pair.baseline.name]
     own, base = _at_load(run, pair.scenario), _at_load(run, pair.baseline)
     repeats = sorted(own.carried.keys() & base.carried.keys())
     ours, theirs = ([side.carried[repeat] for repeat in repeats] for side in (own, base))
@@ -178,8 +239,14 @@ def _point(run: Run, pair: _Pair, label: str, loss: ScenarioSummary) -> Sensitiv
         load_bytes_s=pair.scenario.method.load_bytes_s,
         repeats=len(repeats),
         left_out=(*own.left_out, *base.left_out),
-        loss=loss.loss_vs_plain,
-        loss_interval=loss.loss_interval,
+        loss=row.loss_vs_plain,
+        loss_interval=row.loss_interval,
+        rate_msg_s=row.rate_msg_s,
+        baseline_rate_msg_s=base_row.rate_msg_s,
+        disk_bytes_s_per_broker=row.disk_bytes_s_per_broker,
+        baseline_disk_bytes_s_per_broker=base_row.disk_bytes_s_per_broker,
+        limited_by=row.limited_by,
+        baseline_limited_by=base_row.limited_by,
         cpu_s_per_gb=mean_own.cpu_s_per_gb,
         baseline_cpu_s_per_gb=mean_base.cpu_s_per_gb,
         added_cpu_s_per_gb=_added(*measured),

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from meshmark.analysis.hardware import beyond, bounds, largest_scale
+from meshmark.analysis.hardware import beyond, bounds, largest_scale, most_capped
 from meshmark.clock import Clock
 from meshmark.cluster import Limitable, Process, Testbed, limitable
 from meshmark.errors import ComponentFailed, LabError, MissingRequirement
@@ -54,6 +54,13 @@ def settle_hardware(plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkP
             f"machine has {_amount(short, short.available)} to give",
             hint=f"Use --scale auto, or at most {largest_scale(found):g}.",
         )
+    caps = most_capped(plan, cpus, probes)
+    if caps is not None and beyond([caps], 1.0):
+        raise MissingRequirement(
+            f"the largest cluster.diskWriteBytesS gives out {_amount(caps, caps.needed)} to all brokers; this machine "
+            f"has {_amount(caps, caps.available)} to give",
+            hint="Leave that scenario out (--only), or lower its cap.",
+        )
     return Hardware(profile=profile, asked=plan.scale, scale=scale, bounds=found)
 
 
@@ -65,7 +72,7 @@ def told(hardware: Hardware) -> str:
     """The scale and what it comes from, in a line."""
     name = hardware.profile.name
     if not hardware.bounds:
-        return f"hardware {name}: nothing is limited"
+        return f"hardware {name}: nothing is limited but what scenarios say themselves"
     allowed = ", ".join(f"{bound.resource} {largest_scale([bound]):g}" for bound in hardware.bounds)
     chosen = "auto" if hardware.asked == "auto" else "as asked"
     return f"hardware {name} at scale {hardware.scale:g} ({chosen}; this machine allows: {allowed})"

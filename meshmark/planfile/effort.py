@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from meshmark.errors import UsageError
 from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Slo
+from meshmark.planfile.hardware import kinds_limited
 from meshmark.planfile.schema import did_you_mean
 
 Effort = Literal["quick", "default", "full"]
@@ -27,8 +28,8 @@ _TESTBED_SECONDS = 1.5
 _DISK_MODES = 2
 _FLOW_KINDS = 2
 
-_LIMITS_SECONDS = 15
-"""Of each round with a profile: every limit is probed."""
+_LIMITS_SECONDS = 5
+"""In each round, for each kind of what is limited: every limit is probed."""
 
 EXPLAIN_BLOCKS = 4
 """Of `--explain`: an interval of four differences is some four times as wide as their standard error."""
@@ -119,7 +120,7 @@ def explain_seconds(plan: Plan, scenarios: Sequence[Scenario] | None = None) -> 
 def estimate_seconds(plan: Plan) -> float:
     """What the whole plan takes on an idle machine, its budget aside; set-up on a cold cache comes on top."""
     rounds = sum(_round_seconds(scenario, plan.repeats) for scenario in plan.scenarios)
-    rounds += _LIMITS_SECONDS * len(plan.scenarios) if plan.profile else 0
+    rounds += sum(_LIMITS_SECONDS * kinds_limited(plan, scenario) for scenario in plan.scenarios)
     return _environment_seconds(plan) + _SELF_TEST_SECONDS + plan.repeats * rounds + explain_seconds(plan)
 
 

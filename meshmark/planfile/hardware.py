@@ -1,8 +1,8 @@
 """A plan with a hardware profile: what the command line says of it, and what a run needs for it.
 
-A profile that limits disks gives each broker a file system of its own (storage `image`). Where its logs are in RAM,
-everything but the disk is limited: what a full disk hides shows there. What cannot be limited, or not be probed, is
-refused here, before anything is started.
+A profile that limits disks, or a scenario that says what its own take, gives each broker a file system of its own
+(storage `image`). Where its logs are in RAM, everything but the disk is limited: what a full disk hides shows there.
+What cannot be limited, or not be probed, is refused here, before anything is started.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ def unmasked(plan: Plan, disk: str | None) -> Plan:
         raise UsageError("--disk goes with a profile", hint="give --profile too (`meshmark profile list`)")
     if disk == "capped":
         return plan
+    if capped := _capped(plan):
+        raise UsageError(
+            f"--disk {disk} and cluster.diskWriteBytesS exclude each other: RAM takes what it can",
+            hint=f"leave out --disk, or the cap of {capped[0].name}",
+        )
     in_ram = tuple(_in_ram(scenario, plan.baseline_of(scenario)) for scenario in plan.scenarios)
     kept = plan.scenarios if disk == "both" else ()
     return plan.model_copy(
@@ -67,13 +72,45 @@ def _in_ram(scenario: Scenario, baseline: str) -> Scenario:
     return scenario.model_copy(update={**names, "cluster": cluster})
 
 
+def _capped(plan: Plan) -> list[Scenario]:
+    """Scenarios that say themselves what a disk takes."""
+    return [scenario for scenario in plan.scenarios if scenario.cluster.disk_write_bytes_s is not None]
+
+
 def limits_hosts(plan: Plan) -> bool:
-    """Whether its profile, if it has one, limits anything."""
-    return bool(plan.profile and find_profile(plan.profile).figures())
+    """Whether its profile, if it has one, or a scenario limits anything."""
+    return bool(plan.profile and (_capped(plan) or find_profile(plan.profile).figures()))
+
+
+def kinds_limited(plan: Plan, scenario: Scenario) -> int:
+    """How many of CPU, disk and network are limited in its rounds; one after the other is probed."""
+    if not plan.profile:
+        return 0
+    profile = find_profile(plan.profile)
+    kinds = (profile.broker, profile.client)
+    in_ram = scenario.cluster.storage == "ram"
+    disk = scenario.cluster.disk_write_bytes_s or (profile.broker.disk and profile.broker.disk.write_bytes_s)
+    sidecars = scenario.data_plane.sidecars
+    return (
+        bool(profile.broker.container_cpus or (sidecars and any(kind.sidecar_cpus for kind in kinds)))
+        + bool(disk and not in_ram)
+        + any(kind.network and kind.network.bytes_s for kind in kinds)
+    )
 
 
 def furnished(plan: Plan) -> Plan:
     """The plan as a run needs it. Raises UsageError for a profile that this plan cannot have."""
+    capped = _capped(plan)
+    if capped and not plan.profile:
+        raise UsageError(
+            f"cluster.diskWriteBytesS of {capped[0].name} goes with a profile",
+            hint="set profile: unlimited, which limits nothing else, or another one",
+        )
+    if in_ram := [scenario.name for scenario in capped if scenario.cluster.storage == "ram"]:
+        raise UsageError(
+            f"{in_ram[0]} has its logs in RAM, where cluster.diskWriteBytesS limits nothing",
+            hint="leave out one of storage and diskWriteBytesS",
+        )
     if not limits_hosts(plan):
         return plan
     profile = find_profile(plan.profile)
@@ -83,7 +120,7 @@ def furnished(plan: Plan) -> Plan:
             hint="leave out --explain (explainBlocks), or the profile",
         )
     alone = [scenario.name for scenario in plan.scenarios if scenario.cluster.brokers < 2]
-    if alone:
+    if alone and profile.figures():
         raise UsageError(
             f"a profile needs two brokers at least, to probe their links; {alone[0]} has one", hint="raise brokers"
         )
@@ -99,12 +136,14 @@ def furnished(plan: Plan) -> Plan:
             "scale auto needs the environment's probes of disk and network, which the plan leaves out",
             hint="set environment.diskSeconds and networkSeconds above 0, or give a scale",
         )
-    if profile.broker.disk is None or profile.broker.disk.write_bytes_s is None:
-        return plan
-    return plan.model_copy(update={"scenarios": tuple(_with_image(scenario) for scenario in plan.scenarios)})
+    limits_all = profile.broker.disk is not None and profile.broker.disk.write_bytes_s is not None
+    return plan.model_copy(
+        update={"scenarios": tuple(_with_disk(scenario, limits_all=limits_all) for scenario in plan.scenarios)}
+    )
 
 
-def _with_image(scenario: Scenario) -> Scenario:
-    if scenario.cluster.storage == "ram":
+def _with_disk(scenario: Scenario, *, limits_all: bool) -> Scenario:
+    """Of each broker's own where it is limited."""
+    if scenario.cluster.storage == "ram" or not (limits_all or scenario.cluster.disk_write_bytes_s):
         return scenario
     return scenario.model_copy(update={"cluster": scenario.cluster.model_copy(update={"storage": "image"})})

@@ -164,6 +164,40 @@ def bars(rows: Sequence[str], columns: Mapping[str, Sequence[float | None]], *, 
     )
 
 
+def curves(names: Sequence[str], rates: Mapping[str, Sequence[float | None]]) -> str:
+    """A line for each of `rates` over values that are named, one beside the other; its own name at its end."""
+    ticks = _ticks(max((rate for line in rates.values() for rate in line if rate is not None), default=1.0))
+    points = [
+        {"x": name, "v": rate, "s": label}
+        for label, line in rates.items()
+        for name, rate in zip(names, line, strict=True)
+        if rate is not None
+    ]
+    ends = [(label, next((rate for rate in reversed(line) if rate is not None), 0.0)) for label, line in rates.items()]
+    texts = [{"x": names[-1], "v": height, "s": label} for label, height in _labels(ends, ticks[-1])]
+    labels = list(rates)
+    x: Spec = {"field": "x", "type": "nominal", "sort": list(names), "axis": {"title": None, "labelAngle": 0}}
+    colour: Spec = {"field": "s", "type": "nominal", "scale": _scale(labels, COLOURS), "legend": None}
+    dash: Spec = {"field": "s", "type": "nominal", "scale": _scale(labels, DASHES), "legend": None}
+    place: Spec = {"x": x, "y": {"field": "v", "type": "quantitative", **_y_axis(ticks)}, "color": colour}
+    return svg(
+        {
+            "width": RATE_WIDTH,
+            "height": PLOT_HEIGHT,
+            "data": {"values": points},
+            "layer": [
+                {"mark": {"type": "line", "strokeWidth": 1.6}, "encoding": {**place, "strokeDash": dash}},
+                {"mark": {"type": "point", "size": 40}, "encoding": place},
+                {
+                    "data": {"values": texts},
+                    "mark": {"type": "text", "align": "left", "dx": 10},
+                    "encoding": {**place, "text": {"field": "s"}},
+                },
+            ],
+        }
+    )
+
+
 def _bar_column(head: str, rows: Sequence[str], values: Sequence[float | None], top: float, *, first: bool) -> Spec:
     bars_of = [
         {"row": row, "v": value, "text": text}

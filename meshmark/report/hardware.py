@@ -27,15 +27,17 @@ def limits(summary: Summary) -> Grid | None:
             Column(head="largest error", cells=tuple(f"{row.error * 100:+.1f} %" for row in rows)),
             Column(head="probes", cells=tuple(str(row.probes) for row in rows)),
         ),
-        note=f"{scale_text(hardware)} Not scaled: {listing(hardware.not_scaled)}.",
+        note=scale_text(hardware),
     )
 
 
 def scale_text(hardware: HardwareSummary) -> str:
-    """Where the factor is from."""
+    """Where the factor is from, and what it does not hold for."""
+    if not hardware.bounds:
+        return "The profile limits nothing: each scenario says itself what its disks take."
     allowed = listing([f"{bound.resource} allows {bound.scale:.3g}" for bound in hardware.bounds])
     chosen = "The largest that fits this machine" if hardware.asked == "auto" else "Scale as asked"
-    return f"{chosen}: {allowed}."
+    return f"{chosen}: {allowed}. Not scaled: {listing(hardware.not_scaled)}."
 
 
 def extrapolation(summary: Summary) -> Grid | None:

@@ -1,33 +1,101 @@
-"""How the price depends on the workload: a table for each sweep, and its picture."""
+"""How the price depends on the workload, or on the brokers' disks: a table for each sweep, and its picture.
+
+A sweep whose plan offers a fixed load shows what it costs there; any other one shows the two ceilings.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from meshmark.analysis.model import CpuPerGb, Mean, Sensitivity, SensitivityPoint, Summary
+from meshmark.analysis.sensitivity import DISK_CAP, NO_CAP
 from meshmark.report import charts, view
 from meshmark.report.sections import Figure
 from meshmark.report.view import Column, Grid, number_column, text_column
-from meshmark.units import MB, UNKNOWN, column, number
+from meshmark.units import MB, UNKNOWN, column, number, rate_msg_s
 
 CANNOT_TELL = "cannot tell"
+OF_HOST = re.compile(r"^(broker|client)-\d+[ /]")
 
 
 def figures(summary: Summary) -> list[Figure]:
-    """One for each sweep: bars of what CPU a GB takes without the data plane, and what it adds."""
-    return [
-        Figure(
-            title=_title(each),
-            picture=charts.bars([point.value for point in each.points], _bars(each)),
-            caption="CPU seconds per GB acknowledged at the same load: of the baseline, and what comes on top.",
-            grid=grid(each),
-        )
-        for each in summary.sensitivity
-    ]
+    """One for each sweep: bars of what CPU a GB takes without the data plane and what it adds, or of the ceilings."""
+    return [_at_load(each) if _has_load(each) else _ceilings(each) for each in summary.sensitivity]
+
+
+def _at_load(sweep: Sensitivity) -> Figure:
+    return Figure(
+        title=_title(sweep),
+        picture=charts.bars([point.value for point in sweep.points], _bars(sweep)),
+        caption="CPU seconds per GB acknowledged at the same load: of the baseline, and what comes on top.",
+        grid=grid(sweep),
+    )
+
+
+def _ceilings(sweep: Sensitivity) -> Figure:
+    rates = {
+        sweep.baseline_data_plane.value: [each.baseline_rate_msg_s for each in sweep.points],
+        sweep.data_plane.value: [each.rate_msg_s for each in sweep.points],
+    }
+    return Figure(
+        title=_title(sweep),
+        picture=charts.curves([point.value for point in sweep.points], rates),
+        caption="Messages a second at the ceiling, without the data plane and with it.",
+        grid=grid(sweep),
+    )
+
+
+def _has_load(sweep: Sensitivity) -> bool:
+    return any(each.load_bytes_s is not None for each in sweep.points)
 
 
 def grid(sweep: Sensitivity, *, wide: bool = True) -> Grid:
     """A row for each value. A terminal has no room for the clients' part, which `added` holds too."""
+    return _load_grid(sweep, wide=wide) if _has_load(sweep) else _ceiling_grid(sweep)
+
+
+def _ceiling_grid(sweep: Sensitivity) -> Grid:
+    points = sweep.points
+    own, base = sweep.data_plane.value, sweep.baseline_data_plane.value
+    rate, disk, cause = "messages/s", "MB/s per broker", "limited by"
+    return Grid(
+        title=_title(sweep),
+        columns=(
+            text_column(sweep.factor, (each.value for each in points)),
+            Column(head=base, cells=tuple(rate_msg_s(each.baseline_rate_msg_s) for each in points), group=rate),
+            Column(head=own, cells=tuple(rate_msg_s(each.rate_msg_s) for each in points), group=rate),
+            Column(head="loss", cells=tuple(view.loss(each.loss) for each in points)),
+            Column(head="95 % interval", cells=tuple(_loss_told(each) for each in points)),
+            number_column(base, (_scaled(each.baseline_disk_bytes_s_per_broker) for each in points), disk),
+            number_column(own, (_scaled(each.disk_bytes_s_per_broker) for each in points), disk),
+            text_column(base, (_causes(each.baseline_limited_by) for each in points), cause),
+            text_column(own, (_causes(each.limited_by) for each in points), cause),
+        ),
+        note=_parting(sweep),
+    )
+
+
+def _causes(names: Sequence[str]) -> str:
+    """Without the hosts: the disks of three brokers are one cause."""
+    return ", ".join(dict.fromkeys(OF_HOST.sub("", name) for name in names)) or UNKNOWN
+
+
+def _parting(sweep: Sensitivity) -> str:
+    """Where the curves part, in words; empty for what is no sweep of a cap."""
+    own = sweep.data_plane.value
+    if sweep.factor != DISK_CAP:
+        return ""
+    said = []
+    if sweep.hidden_to is not None:
+        said.append(f"Up to {sweep.hidden_to} per broker the disks limit both, and hide the mesh.")
+    if sweep.apart_from is not None:
+        from_here = "Without a cap" if sweep.apart_from == NO_CAP else f"From {sweep.apart_from} per broker on"
+        said.append(f"{from_here} {own} carries less.")
+    return " ".join(said) or "Where the curves part cannot be told from this run."
+
+
+def _load_grid(sweep: Sensitivity, *, wide: bool) -> Grid:
     points = sweep.points
     cpu, packets = "CPU seconds per GB", "packets per MB"
     added = _added(points)
@@ -51,7 +119,7 @@ def grid(sweep: Sensitivity, *, wide: bool = True) -> Grid:
             number_column("base", (each.baseline_packets_per_mb for each in points), packets),
             number_column("mesh", (each.packets_per_mb for each in points), packets),
             number_column("records", (each.records_per_batch for each in points), "a batch"),
-            number_column("MB", (_mb(each) for each in points), "sidecars"),
+            number_column("MB", (_scaled(each.sidecar_memory_bytes) for each in points), "sidecars"),
         ),
         note=" ".join(_notes(sweep)),
     )
@@ -145,5 +213,5 @@ def _mean(found: Mean | None) -> float | None:
     return None if found is None else found.mean
 
 
-def _mb(point: SensitivityPoint) -> float | None:
-    return None if point.sidecar_memory_bytes is None else point.sidecar_memory_bytes / MB
+def _scaled(value_bytes: float | None) -> float | None:
+    return None if value_bytes is None else value_bytes / MB

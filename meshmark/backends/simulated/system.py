@@ -123,11 +123,24 @@ class _System:
         speed *= math.prod(self._left(limit) for limit in self.probing.limits)
         share = self.truth.ceilings_msg_s[self.scenario.data_plane] / len(producing)
         closed = min(share, self.truth.per_client_msg_s)
+        most = self._most_msg_s() / len(producing)
         records = sum(
-            worker.carry(self.at_s, elapsed, (share if worker.queue else closed) * speed) for worker in producing
+            worker.carry(self.at_s, elapsed, min(most, (share if worker.queue else closed) * speed))
+            for worker in producing
         )
         self.acknowledged += records
         self.live_acknowledged += records
+
+    def _most_msg_s(self) -> float:
+        """What the slowest disk with a limit takes of all replicas."""
+        each = stored_bytes(self.workload) * self.workload.replication_factor / self.scenario.cluster.brokers
+        caps = [limit.amount for limit in self.probing.limits if limit.resource == "disk"]
+        return min(caps, default=math.inf) / each
+
+    def _volume(self, host: str, logged: float) -> Counters:
+        """Of a broker's disk, while it has a limit: nothing waits in memory."""
+        caps = [each.amount for each in self.probing.limits if (each.host, each.resource) == (host, "disk")]
+        return {f"{host}/volume/write_bytes": logged, f"{host}/volume/limit_bytes_s": min(caps)} if caps else {}
 
     def _left(self, limit: Limit) -> float:
         """Of the speed, under a limit."""
@@ -160,6 +173,7 @@ class _System:
             values |= _process(f"{host}/kafka", payload_mb * 6e-3)
             values[f"{host}/kafka/log_bytes"] = live * factor * led
             values[f"{host}/kafka/leader_log_bytes"] = live * led
+            values |= self._volume(host, live * factor * led)
             sent, received = total * (factor - 1 + groups) * led, (requests + total * (factor - 1)) * led
             values |= _interface(f"{host}/net", sent, received, packets * 0.8 * led)
             if self.scenario.data_plane.sidecars:

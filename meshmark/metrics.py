@@ -109,6 +109,8 @@ METRICS: dict[str, Metric] = {
     "outbound_rx_bytes": Metric("counter", "bytes", "received by the application's own connections, payload side"),
     "outbound_tx_bytes": Metric("counter", "bytes", "sent by the application's own connections, payload side"),
     "connections": Metric("gauge", "connections", "open downstream connections, inbound and outbound"),
+    "uptime_s": Metric("gauge", "s", "since the sidecar started, in whole seconds"),
+    "certificate_left_s": Metric("gauge", "s", "until the first of the sidecar's certificates expires"),
     # of component paths of a client host: small requests of meshmark's own, all brokers together, while they are sent
     "through_s": Metric("counter", "s", "request and answer as an application's, through both sidecars, summed"),
     "through_requests": Metric("counter", "requests", "answered on that way"),

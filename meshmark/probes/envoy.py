@@ -1,4 +1,4 @@
-"""Text of Envoy's admin `/stats` -> a sidecar's bytes and connections, named as in `metrics.METRICS`.
+"""Text of Envoy's admin `/stats` -> a sidecar's bytes, connections and age, named as in `metrics.METRICS`.
 
 Pure. Counted are the TCP proxies' downstream sides: what peers exchange with the application (`inbound`), and what
 the application exchanges with peers on its own connections (`outbound`). Both are after decryption, so with mTLS or
@@ -9,18 +9,23 @@ count under `inbound` and all outbound ones under `outbound`, or Istio's: `inbou
 
 from __future__ import annotations
 
+import math
 import re
 from urllib.parse import quote
 
 Values = dict[str, float]
 
-FILTER = r"^(tcp\..*\.downstream_cx_[rt]x_bytes_total|listener\..*\.downstream_cx_active)$"
+FILTER = (
+    r"^(tcp\..*\.downstream_cx_[rt]x_bytes_total|listener\..*\.downstream_cx_active|server\.uptime"
+    r"|.*\.ssl\.certificate\..*\.expiration_unix_time_seconds)$"
+)
 """Of a thousand statistics Envoy then prints the few that are read (RE2 syntax)."""
 
 STATS_PATH = f"/stats?usedonly&filter={quote(FILTER, safe='')}"
 
 _BYTES = re.compile(r"tcp\.(?P<prefix>.+)\.downstream_cx_(?P<way>rx|tx)_bytes_total")
 _CONNECTIONS = re.compile(r"listener\.(?!admin\.)(?!.*\.worker_[0-9]+\.).+\.downstream_cx_active")
+_EXPIRES = re.compile(r".+\.ssl\.certificate\..+\.expiration_unix_time_seconds")
 _INBOUND = re.compile(r"inbound(\||passthroughcluster|$)", re.IGNORECASE)
 _OUTBOUND = re.compile(r"outbound(\||$)|passthroughcluster", re.IGNORECASE)
 
@@ -28,15 +33,16 @@ _OUTBOUND = re.compile(r"outbound(\||$)|passthroughcluster", re.IGNORECASE)
 _OUTBOUND_WAY = {"rx": "tx", "tx": "rx"}
 
 
-def traffic(text: str) -> Values:
-    """inbound_rx_bytes, inbound_tx_bytes, outbound_rx_bytes, outbound_tx_bytes, connections.
+def statistics(text: str, now_at: float) -> Values:
+    """inbound_rx_bytes, inbound_tx_bytes, outbound_rx_bytes, outbound_tx_bytes, connections; uptime_s, and with mTLS
+    certificate_left_s, at that Unix time.
 
     A sidecar that has moved nothing prints no byte counter at all (`usedonly`): these are real zeros, given as 0.
     """
     values: Values = dict.fromkeys(
         ("inbound_rx_bytes", "inbound_tx_bytes", "outbound_rx_bytes", "outbound_tx_bytes", "connections"), 0.0
     )
-    for name, count in _statistics(text):
+    for name, count in _numbers(text):
         if match := _BYTES.fullmatch(name):
             if _INBOUND.match(match["prefix"]):
                 values[f"inbound_{match['way']}_bytes"] += count
@@ -44,10 +50,14 @@ def traffic(text: str) -> Values:
                 values[f"outbound_{_OUTBOUND_WAY[match['way']]}_bytes"] += count
         elif _CONNECTIONS.fullmatch(name):
             values["connections"] += count
+        elif name == "server.uptime":
+            values["uptime_s"] = float(count)
+        elif _EXPIRES.fullmatch(name):
+            values["certificate_left_s"] = min(count - now_at, values.get("certificate_left_s", math.inf))
     return values
 
 
-def _statistics(text: str) -> list[tuple[str, int]]:
+def _numbers(text: str) -> list[tuple[str, int]]:
     """Lines `NAME: NUMBER`; a name may hold colons and blanks. Anything else is not a page of statistics."""
     found: list[tuple[str, int]] = []
     for line in text.splitlines():

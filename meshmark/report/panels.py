@@ -19,6 +19,7 @@ from meshmark.record import LoadInterval, Sample
 from meshmark.units import GB, MB
 
 POINTS_MAX = 300
+HOUR_S = 3_600.0
 HOLE = 3.0
 """A step this many times the usual one is a hole in the series."""
 
@@ -228,6 +229,13 @@ FORMS: tuple[Form, ...] = (
         ),
     ),
     Form(title="Sidecar connections", unit="open", scale=1, sources=_each("sidecar", "connections")),
+    Form(title="Age of sidecars", unit="s", scale=1, sources=_each("sidecar", "uptime_s")),
+    Form(
+        title="Until sidecars' certificates expire",
+        unit="h",
+        scale=HOUR_S,
+        sources=_each("sidecar", "certificate_left_s"),
+    ),
     Form(
         title="Waiting",
         unit="share of time",

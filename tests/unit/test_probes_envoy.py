@@ -9,9 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from meshmark.metrics import METRICS
-from meshmark.probes.envoy import STATS_PATH, traffic
+from meshmark.probes.envoy import STATS_PATH, statistics
 
 ISTIO_NAMES = (Path(__file__).parent / "texts" / "envoy-istio-names.txt").read_text(encoding="utf-8")
+NOW_AT = 1_800_000_000.5
+AGES = (
+    "server.uptime: 75\nlistener.0.0.0.0_15006.ssl.certificate.a.expiration_unix_time_seconds: 1800086400\n"
+    "cluster.outbound.ssl.certificate.b.expiration_unix_time_seconds: 1800000060\n"
+)
 NOTHING = {
     "inbound_rx_bytes": 0,
     "inbound_tx_bytes": 0,
@@ -22,7 +27,7 @@ NOTHING = {
 
 
 def test_bytes_are_seen_from_the_application() -> None:
-    assert traffic(ISTIO_NAMES) == {
+    assert statistics(ISTIO_NAMES, NOW_AT) == {
         "inbound_rx_bytes": 3000,
         "inbound_tx_bytes": 1500,
         "outbound_tx_bytes": 1000,
@@ -45,17 +50,17 @@ def test_bytes_are_seen_from_the_application() -> None:
     ],
 )
 def test_both_families_of_names_are_known(prefix: str, way: str, metric: str) -> None:
-    assert traffic(f"tcp.{prefix}.downstream_cx_{way}_bytes_total: 42\n") == {**NOTHING, metric: 42}
+    assert statistics(f"tcp.{prefix}.downstream_cx_{way}_bytes_total: 42\n", NOW_AT) == {**NOTHING, metric: 42}
 
 
 @pytest.mark.parametrize("prefix", ["BlackHoleCluster", "inbounder", "my.inbound", "outbounds"])
 def test_bytes_of_other_proxies_are_not_the_meshs(prefix: str) -> None:
-    assert traffic(f"tcp.{prefix}.downstream_cx_rx_bytes_total: 42\n") == NOTHING
+    assert statistics(f"tcp.{prefix}.downstream_cx_rx_bytes_total: 42\n", NOW_AT) == NOTHING
 
 
 def test_several_proxies_of_one_direction_are_summed() -> None:
     page = "".join(f"tcp.inbound|{port}||.downstream_cx_rx_bytes_total: 10\n" for port in (9092, 9093, 5201))
-    assert traffic(page)["inbound_rx_bytes"] == 30
+    assert statistics(page, NOW_AT)["inbound_rx_bytes"] == 30
 
 
 def test_connections_are_counted_once_and_the_admins_never() -> None:
@@ -64,26 +69,34 @@ def test_connections_are_counted_once_and_the_admins_never() -> None:
         "listener.outbound.downstream_cx_active: 4\nlistener.admin.downstream_cx_active: 9\n"
         "listener.admin.main_thread.downstream_cx_active: 9\n"
     )
-    assert traffic(page)["connections"] == 7
+    assert statistics(page, NOW_AT)["connections"] == 7
 
 
 def test_a_sidecar_that_moved_nothing_prints_nothing() -> None:
-    assert traffic("") == NOTHING
+    assert statistics("", NOW_AT) == NOTHING
 
 
 @pytest.mark.parametrize("page", ["<html>busy</html>", "no such page", "tcp.inbound.downstream_cx_rx_bytes_total 42"])
 def test_what_is_no_page_of_statistics_is_refused(page: str) -> None:
     with pytest.raises(ValueError, match="Envoy's statistics"):
-        traffic(page)
+        statistics(page, NOW_AT)
 
 
 def test_envoy_is_asked_for_no_more_than_is_read() -> None:
     """The filter lets through every line that counts."""
     (wanted,) = parse_qs(urlsplit(STATS_PATH).query)["filter"]
     passed = [line for line in ISTIO_NAMES.splitlines() if re.search(wanted, line.split(": ")[0])]
-    assert traffic("\n".join(passed)) == traffic(ISTIO_NAMES)
+    assert statistics("\n".join(passed), NOW_AT) == statistics(ISTIO_NAMES, NOW_AT)
     assert len(passed) < len(ISTIO_NAMES.splitlines()) / 1.5
 
 
+def test_the_first_certificate_to_expire_counts_and_the_age_is_in_seconds() -> None:
+    assert statistics(AGES, NOW_AT) == {**NOTHING, "uptime_s": 75, "certificate_left_s": 59.5}
+
+
+def test_a_certificate_that_has_expired_has_less_than_nothing_left() -> None:
+    assert statistics(AGES, NOW_AT + 100)["certificate_left_s"] == -40.5
+
+
 def test_every_value_has_the_name_of_a_metric() -> None:
-    assert traffic("").keys() <= METRICS.keys()
+    assert statistics(AGES, NOW_AT).keys() <= METRICS.keys()

@@ -281,7 +281,7 @@ class SidecarProbe(LabProbe):
             text = response.read().decode()
             if response.status != http.HTTPStatus.OK:
                 return {}
-            return _keyed(self._prefix, envoy.traffic(text))
+            return _keyed(self._prefix, envoy.statistics(text, time.time()))
         except (OSError, http.client.HTTPException, ValueError):
             self._connection.close()  # the next request connects again
             return {}

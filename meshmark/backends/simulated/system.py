@@ -35,6 +35,7 @@ PACKETS_PER_MB = {
 PACKET_HEADER_BYTES = 66
 SIDECAR_BYTES, CONNECTION_BYTES = 5e7, 40e3
 """Resident memory of a sidecar, and what each connection to it adds."""
+CERTIFICATE_S = 86_400.0
 DISK_BYTES_S = 400e6
 NETWORK_BYTES_S = {DataPlane.PLAIN: 1.2e9, DataPlane.ISTIO: 0.9e9, DataPlane.ISTIO_MTLS: 0.7e9}
 
@@ -182,7 +183,7 @@ class _System:
                 values[f"{host}/sidecar/inbound_tx_bytes"] = total * led * (factor - 1 + groups) * seen
                 values[f"{host}/sidecar/outbound_rx_bytes"] = total * led * (factor - 1) * seen
                 values[f"{host}/sidecar/outbound_tx_bytes"] = total * 1e-4
-                values |= _sidecar(f"{host}/sidecar", self.workload.workers + 2 * (len(brokers) - 1))
+                values |= self._sidecar(f"{host}/sidecar", self.workload.workers + 2 * (len(brokers) - 1))
         for host in clients:
             values |= _process(f"{host}/client", payload_mb * 3e-3 / len(clients))
             sent, received = requests / len(clients), total * groups / len(clients)
@@ -193,8 +194,17 @@ class _System:
                 values[f"{host}/sidecar/outbound_rx_bytes"] = total * groups / len(clients) * seen
                 values[f"{host}/sidecar/inbound_rx_bytes"] = 0.0
                 values[f"{host}/sidecar/inbound_tx_bytes"] = 0.0
-                values |= _sidecar(f"{host}/sidecar", self.workload.workers * len(brokers) / len(clients))
+                values |= self._sidecar(f"{host}/sidecar", self.workload.workers * len(brokers) / len(clients))
         return values | self._machine(values, total * factor)
+
+    def _sidecar(self, component: str, connections: float) -> Counters:
+        age_s = self.clock.now() - self.born_s
+        left = {f"{component}/certificate_left_s": CERTIFICATE_S - age_s} if self.scenario.data_plane.mtls else {}
+        return left | {
+            f"{component}/uptime_s": age_s,
+            f"{component}/connections": connections,
+            f"{component}/memory_rss_bytes": SIDECAR_BYTES + CONNECTION_BYTES * connections,
+        }
 
     def _machine(self, components: Counters, written_bytes: float) -> Counters:
         user = sum(value for key, value in components.items() if key.endswith("/cpu_user_s"))
@@ -230,13 +240,6 @@ def _process(component: str, cpu_s: float) -> Counters:
         f"{component}/cpu_system_s": cpu_s * 0.6,
         f"{component}/memory_rss_bytes": 2e8,
         f"{component}/threads": 20.0,
-    }
-
-
-def _sidecar(component: str, connections: float) -> Counters:
-    return {
-        f"{component}/connections": connections,
-        f"{component}/memory_rss_bytes": SIDECAR_BYTES + CONNECTION_BYTES * connections,
     }
 
 

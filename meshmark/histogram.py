@@ -15,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from hdrh.codec import HdrCookieException, HdrHistogramSettingsException, HdrLengthException
@@ -91,6 +91,12 @@ class Histogram:
     def above(self, seconds: float) -> int:
         """How many are longer, by their buckets."""
         return int(self._counts[int(_index(np.array([round(seconds * 1e6)]))[0]) + 1 :].sum())
+
+    def at_most(self, bounds_s: Sequence[float]) -> Int64Array:
+        """How many are no longer than each bound, by their buckets."""
+        sums = np.cumsum(self._counts)
+        found: Int64Array = sums[_index(np.rint(np.array(bounds_s) * 1e6).astype(np.int64))]
+        return found
 
     def encode(self) -> str:
         """HdrHistogram's compressed form (V2) in base64; the empty text for an empty histogram."""

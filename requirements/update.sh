@@ -11,6 +11,7 @@ lock() {
         --custom-compile-command requirements/update.sh --quiet --upgrade --output-file "requirements/$out"
 }
 
-lock run.txt --extra lab --extra report
+lock run.txt --extra lab --extra report --extra metrics
 # One environment can hold both: whatever both name has one version.
-lock dev.txt --extra lab --extra report --extra dev --constraint requirements/run.txt
+lock dev.txt --extra lab --extra report --extra metrics --extra parquet --extra dev \
+    --constraint requirements/run.txt

@@ -41,6 +41,8 @@ EXTRAS = {
         "requests",
     ),
     "report": ("jinja2", "vl_convert"),
+    "metrics": ("prometheus_client",),
+    "parquet": ("pyarrow",),
 }
 
 app = typer.Typer(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from meshmark.analysis.compare import HOLDS_ONE, NO_PAIR, Comparison, Comparisons, RunRef
 from meshmark.analysis.model import Interval
+from meshmark.report import markdown as markdown_form
 from meshmark.report import table, view
 from meshmark.report.view import Column, Grid, text_column
 from meshmark.units import UNKNOWN, number
@@ -26,16 +27,10 @@ def text(found: Comparisons) -> str:
 
 def markdown(found: Comparisons) -> str:
     """For a pull request."""
-    parts = ["## " + _title(found), *_sides(found).splitlines(), _markdown_table(grid(found))]
-    parts += [f"**{title}**\n\n" + "\n".join(f"- {item}" for item in items) for title, items in _notes(found) if items]
+    made = grid(found)
+    parts = ["## " + _title(found), *_sides(found).splitlines(), markdown_form.table(made), made.note]
+    parts += [markdown_form.listed(title, items) for title, items in _notes(found) if items]
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(made: Grid) -> str:
-    heads = [each.head for each in made.columns]
-    rules = ["---:" if each.numeric else "---" for each in made.columns]
-    rows = [heads, rules, *([cell.replace("|", "\\|") for cell in row] for row in made.rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{made.note}"
 
 
 def _title(found: Comparisons) -> str:

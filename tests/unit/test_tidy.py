@@ -41,6 +41,9 @@ HOSTS = {
 }
 # Distributions that another one pins and re-exports.
 PART_OF = {"pydantic-core": "pydantic", "markupsafe": "jinja2"}
+RUN = ("", "lab", "report", "metrics")
+PACKAGE = (*RUN, "parquet")
+DEV = (*PACKAGE, "dev")
 
 
 @cache
@@ -235,8 +238,8 @@ def distributions(module: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folders", "extras"),
     [
-        pytest.param(("meshmark",), ("", "lab", "report"), id="package"),
-        pytest.param(("tests", "bench"), ("", "lab", "report", "dev"), id="tests"),
+        pytest.param(("meshmark",), PACKAGE, id="package"),
+        pytest.param(("tests", "bench"), DEV, id="tests"),
     ],
 )
 def test_imported_libraries_are_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
@@ -251,7 +254,7 @@ def test_declared_libraries_are_used() -> None:
     assert needed - used == set()
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("run", ("", "lab", "report")), ("dev", ("", "lab", "report", "dev"))])
+@pytest.mark.parametrize(("lock", "extras"), [("run", RUN), ("dev", DEV)])
 def test_locks_are_made_from_what_is_declared(lock: str, extras: tuple[str, ...]) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
     locked = {name.replace("-", ".") for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}

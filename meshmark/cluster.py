@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from meshmark.errors import MissingRequirement
 from meshmark.plan import Plan, Scenario, Workload
-from meshmark.record import Counters, HostFacts, Limit, LinkProbe, Proof, Versions
+from meshmark.record import Counters, CpuProfile, HostFacts, Limit, LinkProbe, Proof, Versions
 
 
 class Process(Protocol):
@@ -147,6 +147,35 @@ class PathTimed(Protocol):
 def timing_paths(cluster: Cluster, seed: int) -> AbstractContextManager[None]:
     """Nothing happens where the cluster cannot do it."""
     return cluster.timing_paths(seed) if isinstance(cluster, PathTimed) else nullcontext()
+
+
+@runtime_checkable
+class Profiled(Protocol):
+    """A Cluster that can tell what its components' CPU time goes into, from samples of it."""
+
+    def profiling(self, trial: int, hz: int) -> AbstractContextManager[None]:
+        """While inside, every CPU is sampled."""
+
+    def cpu_profiles(self, windows: Mapping[int, tuple[float, float]]) -> Sequence[CpuProfile]:
+        """Of trials that were sampled, within times of the machine's monotonic clock; those whose samples are not
+        complete are left out. Takes some CPU seconds, and the components must still run: to be asked when no trial is
+        left."""
+
+
+def profiling(cluster: Cluster, trial: int, hz: int) -> AbstractContextManager[None]:
+    """Raises MissingRequirement where the cluster cannot do it."""
+    return _profiled(cluster).profiling(trial, hz)
+
+
+def cpu_profiles(cluster: Cluster, windows: Mapping[int, tuple[float, float]]) -> Sequence[CpuProfile]:
+    """As above."""
+    return _profiled(cluster).cpu_profiles(windows)
+
+
+def _profiled(cluster: Cluster) -> Profiled:
+    if not isinstance(cluster, Profiled):
+        raise MissingRequirement("what this system's CPU does cannot be sampled", hint="Leave out --perf.")
+    return cluster
 
 
 @runtime_checkable

@@ -249,6 +249,12 @@ class Plan(Model):
         description="so often each resource is tightened at the end of a scenario's last round, to see what that "
         "costs; 2 or more for an answer, 0: not at all; needs root",
     )
+    cpu_samples_hz: int = Field(
+        0,
+        ge=0,
+        le=1_000,
+        description="so often a second `perf` looks what each CPU does in the windows of the search; 0: not at all",
+    )
     profile: str = Field("", description="hardware that hosts are limited to: a profile's name or file; empty: none")
     scale: Literal["auto"] | Scale = Field(
         "auto", description="factor for all of the profile's limits; auto: the largest that this machine can carry"

@@ -373,6 +373,30 @@ class Trial(Model):
         return None if start is None or key not in self.counters_end else self.counters_end[key] - start
 
 
+WorkKind = Literal["crypto", "copy", "network", "kernel", "jvm", "user", "unknown"]
+"""Of a component's CPU time: ciphers, hashes and TLS; copying of memory; the kernel's network; the kernel's rest;
+compilers and collectors of a JVM; other code with a name; code without one."""
+
+
+class CpuSamples(Model):
+    """How often one component was found at one kind of work."""
+
+    component: str = Field(description="`HOST/COMPONENT`, as in counter keys")
+    kind: WorkKind
+    samples: int
+
+
+class CpuProfile(Model):
+    """What `perf` found on all CPUs in the window of one trial."""
+
+    trial: int = Field(description="its number within the round")
+    hz: int = Field(description="samples a second of each CPU")
+    expected: int = Field(description="samples of all CPUs in the window, idle ones too")
+    idle: int = Field(description="samples in which a CPU had nothing to do")
+    samples: tuple[CpuSamples, ...]
+    unknown_in: dict[str, int] = Field(description="program or library -> samples of the kind `unknown` in it")
+
+
 class StopCheck(Model):
     """A stop of known length, and whether the load generator's own figures show it as arithmetic says."""
 

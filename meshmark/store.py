@@ -1,8 +1,8 @@
 """The run directory: the evidence. Written as things happen, read by everything that comes after.
 
     plan.json  started.json  events.jsonl  environment.jsonl  hardware.json  finished.json  digests.jsonl
-    rounds/001-plain/  started.json proofs.jsonl links.jsonl selftests.jsonl limits.jsonl trials.jsonl series.jsonl
-                       intervals.jsonl finished.json config/ logs/
+    rounds/001-plain/  started.json proofs.jsonl links.jsonl selftests.jsonl limits.jsonl trials.jsonl profiles.jsonl
+                       series.jsonl intervals.jsonl finished.json config/ logs/
 
 A file that ends in .jsonl only grows, one record a line; a trial is on the disk (fsync) before the next begins.
 After a crash the last line of such a file may be cut; it is left out and told, everything before it counts.
@@ -28,6 +28,7 @@ from meshmark.hardware import Hardware, LimitProbe
 from meshmark.plan import Model, Plan
 from meshmark.record import (
     SCHEMA_VERSION,
+    CpuProfile,
     DiskProbe,
     Event,
     Finished,
@@ -106,6 +107,7 @@ class RoundWriter:
         self._self_tests = _Appender(directory / "selftests.jsonl", durable=True)
         self._limits = _Appender(directory / "limits.jsonl", durable=True)
         self._trials = _Appender(directory / "trials.jsonl", durable=True)
+        self._profiles = _Appender(directory / "profiles.jsonl", durable=True)
         self._series = _Appender(directory / "series.jsonl", durable=False)
         self._intervals = _Appender(directory / "intervals.jsonl", durable=False)
 
@@ -123,6 +125,9 @@ class RoundWriter:
 
     def trial(self, trial: Trial) -> None:
         self._trials.append(trial)
+
+    def profile(self, profile: CpuProfile) -> None:
+        self._profiles.append(profile)
 
     def sample(self, sample: Sample) -> None:
         self._series.append(sample)
@@ -203,6 +208,7 @@ class RoundData:
     self_tests: tuple[SelfTest, ...]
     limits: tuple[LimitProbe, ...]
     trials: tuple[Trial, ...]
+    profiles: tuple[CpuProfile, ...]
 
     def series(self) -> list[Sample]:
         return _read_lines(self.directory / "series.jsonl", Sample)
@@ -271,6 +277,7 @@ def _round(directory: Path) -> RoundData:
         self_tests=tuple(_read_lines(directory / "selftests.jsonl", SelfTest)),
         limits=tuple(_read_lines(directory / "limits.jsonl", LimitProbe)),
         trials=tuple(_read_lines(directory / "trials.jsonl", Trial)),
+        profiles=tuple(_read_lines(directory / "profiles.jsonl", CpuProfile)),
     )
 
 

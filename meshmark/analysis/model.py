@@ -15,7 +15,7 @@ from meshmark.analysis.hardware_model import HardwareSummary
 from meshmark.analysis.stats import Estimate
 from meshmark.analysis.value import Value
 from meshmark.plan import DataPlane, Plan
-from meshmark.record import Finished, HopTime, PathCheck, Proof, Purpose, Started
+from meshmark.record import CpuProfile, Finished, HopTime, PathCheck, Proof, Purpose, Started, WorkKind
 
 SUMMARY_VERSION = 2
 
@@ -59,6 +59,27 @@ class LedgerLine(Value):
     )
     user_s_per_gb: float
     system_s_per_gb: float
+
+
+class WorkSplit(Value):
+    """CPU seconds per GB acknowledged of one component, by kind of work: counted in all, shared out by samples."""
+
+    component: str = Field(description="brokers, sidecars, clients, meshmark, kernel, others or relays")
+    samples: int
+    s_per_gb: dict[WorkKind, float] | None = Field(
+        description="crypto: ciphers, hashes, TLS; copy: of memory; network and kernel: the kernel's network, and its "
+        "rest; jvm: compilers, collectors; user: other code with a name; unknown: without one. null: CPU not known"
+    )
+
+
+class CpuSplit(Value):
+    """What CPU time goes into, by samples of the windows that `cpu_s_per_gb` is of."""
+
+    windows: int = Field(description="of repeats, that were sampled")
+    hz: int = Field(description="samples a second of each CPU")
+    busy_share: float | None = Field(description="of all samples; to be near `machine_cpu_share`")
+    components: tuple[WorkSplit, ...]
+    unknown_in: dict[str, int] = Field(description="program or library -> samples of the kind `unknown` in it")
 
 
 class Traffic(Value):
@@ -189,6 +210,7 @@ class RepeatSummary(Figures):
     path: tuple[PathCheck, ...] = Field((), description="of the trial that stands for the repeat")
     traffic: tuple[Traffic, ...] = Field((), description="of the trial that stands for it, from its start to its end")
     ledger: tuple[LedgerLine, ...] = Field((), description="of the trial that stands for it: CPU by host")
+    cpu_profile: CpuProfile | None = Field(None, description="samples of that trial's window; null: not taken")
     proofs: tuple[Proof, ...] = ()
     limited_by: tuple[str, ...]
     evidence: tuple[Evidence, ...]
@@ -256,6 +278,7 @@ class ScenarioSummary(Figures):
     evidence: tuple[Evidence, ...] = Field(description="of every resource looked at, the mean of the repeats")
     explanation: Explanation | None = Field(None, description="by experiment; null: not asked for, or not reached")
     ledger: tuple[LedgerLine, ...] = Field((), description="CPU by host, the mean of the repeats")
+    cpu_split: CpuSplit | None = Field(None, description="CPU by kind of work, of all repeats; null: not sampled")
     repeats: tuple[RepeatSummary, ...]
 
 

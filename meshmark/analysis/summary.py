@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from meshmark.analysis import ceilings, environment, limits, links, stats, thresholds, warnings
+from meshmark.analysis.cpu_split import split
 from meshmark.analysis.distance_law import laws
 from meshmark.analysis.equal_load import equal_loads, latency_figures
 from meshmark.analysis.explain import explanation
@@ -135,6 +136,7 @@ def _repeat(
         path=standing.path if standing else (),
         traffic=traffic(standing, scenario) if standing else (),
         ledger=lines(standing, ledger(standing, scenario, cpus)) if standing else (),
+        cpu_profile=next((each for each in data.profiles if standing and each.trial == standing.number), None),
         proofs=data.proofs,
         limited_by=limits.limiting(evidence) if standing else (),
         evidence=evidence,
@@ -201,7 +203,8 @@ def _scenario(
         verdict, text = "no ceiling", f"{ceiling.reason}: {ceiling.explained}"
     finished = next((data.finished for data in _of(run, scenario) if data.finished), None)
     limited_by = limits.mostly([repeat.limited_by for repeat in valid])
-    measured = mean_figures(valid).model_dump() | {"rate_msg_s": ceiling.rate_msg_s}
+    mean = mean_figures(valid)
+    measured = mean.model_dump() | {"rate_msg_s": ceiling.rate_msg_s}
     own = tuple(repeat.rate_msg_s for repeat in valid if repeat.rate_msg_s is not None)
     return ScenarioSummary(
         name=scenario.name,
@@ -225,6 +228,7 @@ def _scenario(
         evidence=limits.average([repeat.evidence for repeat in valid]),
         explanation=explanation([trial for data in _of(run, scenario) for trial in data.trials]),
         ledger=mean_lines([repeat.ledger for repeat in valid]),
+        cpu_split=split([repeat.cpu_profile for repeat in valid if repeat.cpu_profile], mean.cpu_s_per_gb),
         repeats=repeats,
         **measured,
     )

@@ -54,6 +54,7 @@ class Needs:
     memory_bytes: int
     disk_bytes: int
     memory_log_bytes: int
+    perf: bool = False
     offline: bool = False
 
 
@@ -66,6 +67,7 @@ def needs(plan: Plan, *, offline: bool = False) -> Needs:
         memory_bytes=memory + REST_BYTES,
         disk_bytes=plan.log_budget_bytes if "disk" in stores else 0,
         memory_log_bytes=plan.log_budget_bytes if "ram" in stores else 0,
+        perf=plan.cpu_samples_hz > 0,
         offline=offline,
     )
 
@@ -85,7 +87,8 @@ def require(plan: Plan, *, offline: bool = False) -> None:
     from meshmark.cli.machine import look
     from meshmark.errors import MissingRequirement
 
-    lacking = missing(checks(look(), needs(plan, offline=offline)))
+    wanted = needs(plan, offline=offline)
+    lacking = missing(checks(look(perf=wanted.perf), wanted))
     if lacking:
         lines = [f"{check.name}: {check.found}" + (f"\n  {check.hint}" if check.hint else "") for check in lacking]
         raise MissingRequirement(
@@ -208,6 +211,18 @@ def _pressure(machine: Machine, _: Needs) -> Check:
     )
 
 
+def _perf(machine: Machine, wanted: Needs) -> Check:
+    return Check(
+        group="kernel and privileges",
+        name="perf",
+        needed=wanted.perf,
+        status="ok" if not machine.perf else "missing" if wanted.perf else "warning",
+        found=machine.perf or ("not tried" if machine.perf is None else "samples all CPUs"),
+        hint="Only --perf needs it. Install perf of this kernel (Debian: linux-perf, Ubuntu: linux-tools-generic) and "
+        "be root; if it still says no: sysctl -w kernel.perf_event_paranoid=-1 kernel.kptr_restrict=0.",
+    )
+
+
 def _cores(machine: Machine, _: Needs) -> Check:
     return Check(
         group="machine",
@@ -325,6 +340,7 @@ CHECKS: tuple[Callable[[Machine, Needs], Check], ...] = (
     ),
     _cgroup,
     _pressure,
+    _perf,
     _cores,
     _memory,
     _disk,

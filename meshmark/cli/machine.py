@@ -36,13 +36,15 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """`kernel`: feature -> "" if it works, else the reason; a feature that could not be tried is absent."""
+    """`kernel`: feature -> "" if it works, else the reason; a feature that could not be tried is absent. `perf`: the
+    same of sampling all CPUs; None: not tried."""
 
     system: str
     architecture: str
     libc: str
     root: bool
     kernel: dict[str, str]
+    perf: str | None
     cgroup: str
     pressure: bool
     cores: int
@@ -59,8 +61,8 @@ class Machine:
     jars_wanted: int
 
 
-def look() -> Machine:
-    """This machine, now. Takes about a second."""
+def look(*, perf: bool = True) -> Machine:
+    """This machine, now. Takes about a second, and another to try perf."""
     directory, free_bytes = _space()
     jars_there, jars_wanted = _jars()
     memory = _memory(_text("/proc/meminfo"))
@@ -70,6 +72,7 @@ def look() -> Machine:
         libc=" ".join(platform.libc_ver()).strip(),
         root=os.geteuid() == 0,
         kernel=_kernel(),
+        perf=_perf() if perf else None,
         cgroup=cgroup_version(_text("/proc/self/mounts")),
         pressure=Path("/proc/pressure/cpu").is_file(),
         cores=len(os.sched_getaffinity(0)),
@@ -126,6 +129,12 @@ def _space() -> tuple[Path, int | None]:
         return directory, shutil.disk_usage(there).free
     except OSError:
         return directory, None
+
+
+def _perf() -> str:
+    from meshmark.backends.lab.perf import trouble
+
+    return trouble()
 
 
 def _jars() -> tuple[int, int]:

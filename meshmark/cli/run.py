@@ -57,6 +57,13 @@ def run(
             help="Tell what limits by taking resources away, at the end; takes longer by what is printed; needs root.",
         ),
     ] = False,
+    perf: Annotated[
+        bool,
+        typer.Option(
+            "--perf",
+            help="Tell ciphers, copies and the kernel's network apart in the CPU figures, with perf; needs root.",
+        ),
+    ] = False,
     profile: Profile = None,
     scale: Scale = None,
     disk: Disk = None,
@@ -76,6 +83,8 @@ def run(
         asked = asked.model_copy(update={"seed": seed})
     if explain:
         asked = planfile.explained(asked)
+    if perf:
+        asked = planfile.sampled(asked)
     asked = planfile.furnished(asked)
     directory = _directory(out, asked)
     try:
@@ -118,7 +127,7 @@ def _directory(out: Path | None, plan: Plan) -> Path:
 
 
 def _announce(plan: Plan, level: Effort, directory: Path) -> None:
-    from meshmark.planfile import CERTAINTY, estimate_seconds, explain_seconds, explain_trials
+    from meshmark.planfile import CERTAINTY, estimate_seconds, explain_seconds, explain_trials, samples_seconds
     from meshmark.units import duration
 
     rounds = len(plan.order())
@@ -130,6 +139,9 @@ def _announce(plan: Plan, level: Effort, directory: Path) -> None:
     if plan.explain_blocks:
         trials = plan.explain_blocks * sum(explain_trials(scenario) for scenario in plan.scenarios)
         note(f"of that {duration(explain_seconds(plan))} to tell what limits: {trials} trials in the last rounds")
+    if plan.cpu_samples_hz:
+        seconds = duration(samples_seconds(plan, rounds))
+        note(f"perf looks at each CPU {plan.cpu_samples_hz} times a second in the search; {seconds} of that to count")
     note(f"{CERTAINTY[level]}{'' if level == 'full' else ' (--full says more)'}")
     for text in remarks(plan):
         note(f"warning: {text}")

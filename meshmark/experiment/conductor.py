@@ -23,7 +23,7 @@ from meshmark.analysis import hardware as profiles
 from meshmark.analysis.explain import Ceilings, probed
 from meshmark.analysis.saturation import Search
 from meshmark.clock import Clock
-from meshmark.cluster import Backend, Cluster, probe_links
+from meshmark.cluster import Backend, Cluster, cpu_profiles, probe_links
 from meshmark.errors import MeshmarkError
 from meshmark.experiment import environment
 from meshmark.experiment.explain import explain
@@ -34,7 +34,7 @@ from meshmark.experiment.trial import Bench, Offered, measure, warm_up
 from meshmark.hardware import Hardware
 from meshmark.measure.sampler import sampling
 from meshmark.plan import Plan, Scenario, Slot
-from meshmark.planfile.effort import explain_seconds, trial_seconds
+from meshmark.planfile.effort import explain_seconds, samples_seconds, trial_seconds
 from meshmark.record import Event, Finished, Limit, Proof, RoundFinished, RoundStarted, Started, Trial
 from meshmark.store import RoundWriter, RunWriter
 from meshmark.units import percent, rate_msg_s
@@ -118,13 +118,13 @@ class _Conductor:
                 return
             self._progress.round(slot.index, len(self._order), slot.scenario, slot.repeat, self._seconds_left(slot))
             left = self._order[len(self._durations) :]
-            self._round(slot, begun + (deadline - self._explaining_s(left) - begun) / len(left))
+            self._round(slot, begun + (deadline - self._other_s(left) - begun) / len(left))
             self._durations.append(self._clock.now() - begun)
 
-    def _explaining_s(self, slots: Sequence[Slot]) -> float:
+    def _other_s(self, slots: Sequence[Slot]) -> float:
         """Of the time of these rounds, what is not the search's."""
         last = [self._plan.scenario(slot.scenario) for slot in slots if slot.repeat == self._plan.repeats]
-        return explain_seconds(self._plan, last)
+        return explain_seconds(self._plan, last) + samples_seconds(self._plan, len(slots))
 
     def finished(self, outcome: Literal["complete", "interrupted", "failed"], error: str) -> Finished:
         return Finished(
@@ -180,6 +180,7 @@ class _Conductor:
                 writer=writer,
                 progress=self._progress,
                 clock=self._clock,
+                cpu_samples_hz=self._plan.cpu_samples_hz,
             )
             self._tell("info", name, "warming up")
             warmup = warm_up(bench)
@@ -194,6 +195,8 @@ class _Conductor:
             stack.enter_context(limited(bench, held))
             for offered in self._offers(scenario, slot, until_s):
                 self._try(bench, offered, name, broken)
+            if self._plan.cpu_samples_hz:
+                self._profile(bench, name)
             if self._plan.explain_blocks and slot.repeat == self._plan.repeats:
                 self._explain(bench, rates, name)
             writer.finish(
@@ -215,6 +218,21 @@ class _Conductor:
         if self._hardware is None:
             return ()
         return profiles.limits(self._hardware.profile, self._hardware.scale, scenario)
+
+    def _profile(self, bench: Bench, name: str) -> None:
+        """What the CPU did in the trials of the search; a run goes on without."""
+        self._tell("info", name, "counting samples of the CPU")
+        windows = {
+            trial.number: (trial.window_start_s, trial.window_end_s)
+            for trial in self._trials[bench.scenario.name]
+            if trial.round_index == bench.slot.index and trial.purpose == "search"
+        }
+        found = cpu_profiles(bench.cluster, windows)
+        for profile in found:
+            bench.writer.profile(profile)
+        if lacking := sorted(windows.keys() - {profile.trial for profile in found}):
+            numbers = ", ".join(map(str, lacking))
+            self._tell("warning", name, f"the CPU's samples of trial {numbers} are not complete, and do not count")
 
     def _explain(self, bench: Bench, rates: Sequence[float], name: str) -> None:
         ceiling = ceilings.lowest_msg_s([self._search(bench.scenario)])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from meshmark.analysis.path import check_path, unexplained
 from meshmark.analysis.warmup import warm
 from meshmark.clock import Clock
-from meshmark.cluster import Cluster, TopicLayout, limitable, probe_links, timing_paths, warming
+from meshmark.cluster import Cluster, TopicLayout, limitable, probe_links, profiling, timing_paths, warming
 from meshmark.experiment.hops import hops
 from meshmark.experiment.progress import Progress
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
@@ -46,6 +46,7 @@ class Bench:
     writer: RoundWriter
     progress: Progress
     clock: Clock
+    cpu_samples_hz: int = 0
 
 
 class Warmup(NamedTuple):
@@ -105,7 +106,7 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
     left is drained without."""
     method = bench.scenario.method
     with _topics(bench, f"trial-{offered.number}") as layout:
-        with _timed(bench, offered), _load(bench, layout, rate_msg_s=offered.rate_msg_s) as running:
+        with _observed(bench, offered), _load(bench, layout, rate_msg_s=offered.rate_msg_s) as running:
             quiet_start = bench.sampler.read_now()
             with _limited(bench.cluster, limits):
                 running.start()
@@ -161,9 +162,14 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
     )
 
 
-def _timed(bench: Bench, offered: Offered) -> AbstractContextManager[None]:
-    """Small requests of our own along the path, where latency is what is asked for; a search is not to bear them."""
-    return timing_paths(bench.cluster, bench.seed) if offered.purpose == HOPS_FOR else nullcontext()
+def _observed(bench: Bench, offered: Offered) -> AbstractContextManager[None]:
+    """Small requests of our own along the path, where latency is what is asked for; a search is not to bear them. CPUs
+    are sampled in a search, one of whose trials the ledger is of, and nowhere else."""
+    if offered.purpose == HOPS_FOR:
+        return timing_paths(bench.cluster, bench.seed)
+    if offered.purpose == "search" and bench.cpu_samples_hz:
+        return profiling(bench.cluster, offered.number, bench.cpu_samples_hz)
+    return nullcontext()
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from meshmark.planfile.effort import (
     explain_seconds,
     explain_trials,
     explained,
+    sampled,
+    samples_seconds,
     select,
 )
 from meshmark.planfile.hardware import equipped, furnished, limits_hosts, unmasked
@@ -36,6 +38,8 @@ __all__ = [
     "loads",
     "profile_names",
     "profile_schema_text",
+    "sampled",
+    "samples_seconds",
     "schema",
     "schema_text",
     "select",

@@ -37,6 +37,11 @@ _TIGHTENED = 4
 """Trials of a block: CPU of the machine and of a broker, network of a broker and of a client; further ones for a
 sidecar's CPU and a disk of a broker's own, and one with nothing taken away."""
 
+CPU_SAMPLES_HZ = 99
+"""Of `--perf`: some hundred samples a second of CPU time, out of step with timers that tick 100 or 250 times."""
+_SAMPLES_SECONDS = 8
+"""Of each round: names from the brokers' JVMs, and the samples of its trials counted."""
+
 # Budgets: a quick run of four scenarios ends within 5 minutes, a default one within 12; more scenarios get more.
 _BUDGET_SECONDS = {"quick": (290.0, 72.0), "default": (715.0, 178.0)}
 _MARGIN = 1.25
@@ -106,6 +111,18 @@ def explained(plan: Plan) -> Plan:
     return asked.model_copy(update={"budget_seconds": budget})
 
 
+def sampled(plan: Plan) -> Plan:
+    """The plan with samples of the CPU, and the time to count them."""
+    asked = plan.model_copy(update={"cpu_samples_hz": CPU_SAMPLES_HZ})
+    budget = min(plan.budget_seconds + round(samples_seconds(asked, len(asked.order())) * _MARGIN), 86_400.0)
+    return asked.model_copy(update={"budget_seconds": budget})
+
+
+def samples_seconds(plan: Plan, rounds: int) -> float:
+    """What counting the CPU's samples takes at the end of so many rounds."""
+    return _SAMPLES_SECONDS * rounds if plan.cpu_samples_hz else 0.0
+
+
 def explain_trials(scenario: Scenario) -> int:
     """Of one block."""
     return 1 + _TIGHTENED + scenario.data_plane.sidecars + (scenario.cluster.storage == "image")
@@ -121,6 +138,7 @@ def estimate_seconds(plan: Plan) -> float:
     """What the whole plan takes on an idle machine, its budget aside; set-up on a cold cache comes on top."""
     rounds = sum(_round_seconds(scenario, plan.repeats) for scenario in plan.scenarios)
     rounds += sum(_LIMITS_SECONDS * kinds_limited(plan, scenario) for scenario in plan.scenarios)
+    rounds += samples_seconds(plan, len(plan.scenarios))
     return _environment_seconds(plan) + _SELF_TEST_SECONDS + plan.repeats * rounds + explain_seconds(plan)
 
 

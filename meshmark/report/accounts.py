@@ -1,12 +1,15 @@
-"""The accounts of the page: bytes, and latencies of known stops, as predicted and as counted."""
+"""The accounts of the page: bytes, and latencies of known stops, as predicted and as counted; CPU by kind of work."""
 
 from __future__ import annotations
 
-from meshmark.analysis.model import Summary
-from meshmark.record import StopCheck
+from meshmark.analysis.model import CpuSplit, ScenarioSummary, Summary
+from meshmark.record import StopCheck, WorkKind
 from meshmark.report.view import Column, Grid, number_column, text_column
 from meshmark.store import Run
-from meshmark.units import MB, UNKNOWN, rate_msg_s
+from meshmark.units import MB, UNKNOWN, percent, rate_msg_s
+
+UNKNOWN_NAMED = 4
+"""Programs and libraries that most samples without a name are in."""
 
 
 def traffic(summary: Summary) -> Grid | None:
@@ -35,6 +38,42 @@ def traffic(summary: Summary) -> Grid | None:
             text_column("arithmetic", (row.explained for _, _, row in rows)),
         ),
         note=f"{held} of {len(judged)} counters that moved enough to judge are within 2 % and their slack.",
+    )
+
+
+KINDS: dict[WorkKind, str] = {
+    "crypto": "crypto",
+    "copy": "copy",
+    "network": "kernel network",
+    "kernel": "other kernel",
+    "jvm": "JVM's own",
+    "user": "other code",
+    "unknown": "no name",
+}
+
+
+def cpu_splits(summary: Summary) -> list[Grid]:
+    """Of each scenario that was sampled."""
+    return [_cpu_split(scenario, scenario.cpu_split) for scenario in summary.scenarios if scenario.cpu_split]
+
+
+def _cpu_split(scenario: ScenarioSummary, found: CpuSplit) -> Grid:
+    rows = found.components
+    unknown = ", ".join(f"{file} {count}" for file, count in list(found.unknown_in.items())[:UNKNOWN_NAMED])
+    return Grid(
+        title=f"CPU seconds per GB acknowledged by kind of work: {scenario.name}",
+        columns=(
+            text_column("component", (row.component for row in rows)),
+            Column(head="samples", cells=tuple(f"{row.samples:,}" for row in rows)),
+            *(
+                number_column(head, (row.s_per_gb[kind] if row.s_per_gb else None for row in rows))
+                for kind, head in KINDS.items()
+            ),
+            number_column("all", (sum(row.s_per_gb.values()) if row.s_per_gb else None for row in rows)),
+        ),
+        note=f"{found.windows} windows, {found.hz} samples a second of each CPU; of n samples a share p is known "
+        f"to about +-2 sqrt(p (1 - p) / n). CPUs were busy in {percent(found.busy_share)} of all samples; by the "
+        f"ledger, {percent(scenario.machine_cpu_share)} of the time. Samples without a name: {unknown or 'none'}.",
     )
 
 

@@ -56,7 +56,7 @@ def html(run: Run, summary: Summary) -> str:
         explanations=limits.explanations(summary),
         searches=sections.searches(summary),
         repeats=sections.repeats(summary),
-        ledgers=sections.ledgers(summary),
+        ledgers=[*sections.ledgers(summary), *accounts.cpu_splits(summary)],
         path=sections.path(summary),
         traffic=accounts.traffic(summary),
         self_tests=accounts.self_tests(run),

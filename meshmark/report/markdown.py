@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import geography, hardware, limits, sensitivity, thresholds, view
+from meshmark.report import accounts, geography, hardware, limits, sensitivity, thresholds, view
 from meshmark.report.view import Grid
 
 
@@ -38,6 +38,7 @@ def _answer(summary: Summary) -> list[Grid]:
         hardware.limits(summary),
         *(sensitivity.grid(each, wide=False) for each in summary.sensitivity),
         limits.explanations(summary),
+        *accounts.cpu_splits(summary),
     ]
     return [grid for grid in told if grid]
 

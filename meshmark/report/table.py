@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import geography, hardware, limits, sensitivity, thresholds, view
+from meshmark.report import accounts, geography, hardware, limits, sensitivity, thresholds, view
 from meshmark.report.view import Column, Grid
 
 WIDTH = 120
@@ -30,6 +30,7 @@ def table(summary: Summary) -> str:
     parts += [text(sensitivity.grid(each, wide=False)) for each in summary.sensitivity]
     if explained := limits.explanations(summary):
         parts.append(text(explained))
+    parts += [text(grid) for grid in accounts.cpu_splits(summary)]
     if summary.environment.disk:
         parts.append(text(view.disk(summary)))
     if summary.environment.network:

@@ -22,6 +22,7 @@ FINE = Machine(
     libc="glibc 2.36",
     root=True,
     kernel={"namespaces": "", "hosts": "", "interception": "", "netem": "", "tun": ""},
+    perf="",
     cgroup="v2",
     pressure=True,
     cores=2,
@@ -93,6 +94,7 @@ def test_what_is_needed_and_missing_stops_a_run(look: Machine, name: str, hint: 
         (differing(kernel=without("tun")), "/dev/net/tun"),
         (differing(cgroup="none"), "cgroups"),
         (differing(pressure=False), "pressure (PSI)"),
+        (differing(perf="perf is not installed"), "perf"),
         (differing(cores=1), "cores"),
         (differing(load_1min=3.0), "other load"),
         (differing(steal_share=0.1), "steal"),
@@ -106,6 +108,15 @@ def test_what_is_only_wished_for_is_told_and_stops_nothing(look: Machine, name: 
     assert bad.hint
     assert doctor.missing(doctor.checks(look, NEEDS)) == []
     assert "(not needed)" in doctor.as_table([bad])
+
+
+def test_a_plan_that_samples_the_cpu_needs_perf() -> None:
+    wanted = dataclasses.replace(NEEDS, perf=True)
+    bad = only_bad(differing(perf="perf failed: No permission"), wanted)
+    assert (bad.name, bad.status, bad.needed) == ("perf", "missing", True)
+    assert "linux-perf" in bad.hint
+    assert not doctor.needs(planfile.builtin("banzai-2019")).perf
+    assert doctor.needs(planfile.sampled(planfile.builtin("banzai-2019"))).perf
 
 
 def test_features_that_could_not_be_tried_are_not_taken_for_working() -> None:
@@ -142,7 +153,7 @@ def test_the_largest_scenario_says_how_much_memory_is_needed() -> None:
 
 def test_a_run_is_refused_with_everything_that_is_missing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     look = differing(free_bytes=GB, java=Part(problem="no Java runtime", hint="Install Java."))
-    monkeypatch.setattr(machine, "look", lambda: look)
+    monkeypatch.setattr(machine, "look", lambda **_: look)
     with pytest.raises(MissingRequirement) as caught:
         doctor.require(planfile.builtin("banzai-2019"))
     text = str(caught.value)
@@ -155,7 +166,7 @@ def test_a_run_is_refused_with_everything_that_is_missing_at_once(monkeypatch: p
 def test_the_verb_says_no_only_where_something_needed_is_missing(
     look: Machine, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(machine, "look", lambda: look)
+    monkeypatch.setattr(machine, "look", lambda **_: look)
     assert app.main(["doctor"]) == code
     table = capsys.readouterr().out
     assert ("missing: free disk" in table) == bool(code)

@@ -25,6 +25,7 @@ from meshmark.backends.lab.ground import Parts
 from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
 from meshmark.backends.lab.limits import require_limits
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
+from meshmark.backends.lab.perf import require_perf
 from meshmark.backends.lab.probes import storage_under
 from meshmark.backends.lab.training import train
 from meshmark.backends.lab.wan import require_links
@@ -120,6 +121,8 @@ class LabBackend:
             _check_open_files(scenario)
         if plan.explain_blocks or limits_hosts(plan):
             require_limits()
+        if plan.cpu_samples_hz:
+            require_perf()
         if any(scenario.cluster.topology.links for scenario in plan.scenarios):
             require_links()
         self._check_room(plan)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import meshmark
-from meshmark.backends.lab import broker, distance, paths, proofs, wan
+from meshmark.backends.lab import broker, distance, paths, perf, proofs, wan
 from meshmark.backends.lab.compilers import compilers_first
 from meshmark.backends.lab.ground import Ground, Parts, lay_ground
 from meshmark.backends.lab.intercept import intercept
@@ -50,7 +50,7 @@ from meshmark.kafka.properties import (
     with_plaintext,
 )
 from meshmark.plan import DataPlane, Scenario, Workload
-from meshmark.record import Limit, LinkProbe, Proof
+from meshmark.record import CpuProfile, Limit, LinkProbe, Proof
 
 NETWORK_PROBE_PORT = 5201
 """What the environment's network probe listens on; a service of the mesh like Kafka's port."""
@@ -219,6 +219,7 @@ class LabCluster(LabTestbed):
         super().__init__(scenario, ground, stack)
         self._authority = authority
         self._layouts: dict[str, LabLayout] = {}
+        self._profiler = perf.Profiler(self.spawn, self.network.client_hosts[0])
         self._admin: Process
         self.log_dirs: dict[str, Path] = {}
 
@@ -317,6 +318,12 @@ class LabCluster(LabTestbed):
                 yield
             finally:
                 self._probes.remove(probe)
+
+    def profiling(self, trial: int, hz: int) -> AbstractContextManager[None]:
+        return self._profiler.recording(trial, hz)
+
+    def cpu_profiles(self, windows: Mapping[int, tuple[float, float]]) -> Sequence[CpuProfile]:
+        return self._profiler.counted(windows, (*self.processes, *self._spawned))
 
     def leaders(self) -> Mapping[tuple[str, int], str]:
         """Of every topic that there is now."""

@@ -21,7 +21,7 @@ from meshmark.backends.simulated import distance
 from meshmark.backends.simulated.load import SimulatedWorker, request_bytes, stored_bytes
 from meshmark.backends.simulated.probing import Bench, Probing
 from meshmark.cluster import Cluster, KeepLogs, Probe, Process, Testbed, TopicLayout, discard_logs
-from meshmark.errors import ComponentFailed
+from meshmark.errors import ComponentFailed, MissingRequirement
 from meshmark.plan import DataPlane, Plan, Scenario, Workload
 from meshmark.record import Counters, HostFacts, Limit, LinkProbe, Proof, Versions
 
@@ -424,7 +424,8 @@ class SimulatedBackend:
         )
 
     def prepare(self, plan: Plan) -> None:
-        pass
+        if plan.cpu_samples_hz:
+            raise MissingRequirement("a simulated CPU cannot be sampled", hint="Leave out --perf (cpuSamplesHz).")
 
     @contextmanager
     def testbed(self, scenario: Scenario) -> Iterator[Testbed]:

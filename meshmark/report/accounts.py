@@ -71,9 +71,9 @@ def _cpu_split(scenario: ScenarioSummary, found: CpuSplit) -> Grid:
             ),
             number_column("all", (sum(row.s_per_gb.values()) if row.s_per_gb else None for row in rows)),
         ),
-        note=f"{found.windows} windows, {found.hz} samples a second of each CPU; of n samples a share p is known "
-        f"to about +-2 sqrt(p (1 - p) / n). CPUs were busy in {percent(found.busy_share)} of all samples; by the "
-        f"ledger, {percent(scenario.machine_cpu_share)} of the time. Samples without a name: {unknown or 'none'}.",
+        note=f"Windows: {found.windows}; {found.hz} samples a second of each CPU. Of n samples a share p is known to "
+        f"about +-2 sqrt(p (1 - p) / n). CPUs were busy in {percent(found.busy_share)} of all samples; by the ledger, "
+        f"{percent(scenario.machine_cpu_share)} of the time. Samples without a name: {unknown or 'none'}.",
     )
 
 

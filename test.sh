@@ -12,12 +12,17 @@ if [ $# -gt 0 ]; then
     exec pytest "$@"
 fi
 
-# CI's machine may be fresh; a person's machine is left as it is, and the browser's tests skip.
-if [ "${CI:-}" ] && [ "$(id -u)" = 0 ] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then
-    say "installing chromium with apt-get"
-    quietly apt-get -q update
-    quietly env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install chromium
-    rm -f "$venv_log"
+# CI's machine may be fresh; a person's machine is left as it is, and tests that need a browser or promtool skip.
+if [ "${CI:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    missing=
+    command -v chromium >/dev/null || missing=chromium
+    command -v promtool >/dev/null || missing="$missing prometheus"
+    if [ "$missing" ]; then
+        say "installing with apt-get: $missing"
+        quietly apt-get -q update
+        quietly env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install $missing
+        rm -f "$venv_log"
+    fi
 fi
 
 step() {

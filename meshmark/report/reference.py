@@ -19,8 +19,8 @@ FORMATS_FILE = REFERENCE / "report-formats.md"
 METRICS_INTRODUCTION = """# Metrics
 
 This page is generated from the code. Base units: seconds, bytes. In a record (`series.jsonl`, and `-o csv --table
-series`) a value has the key `HOST/COMPONENT/METRIC`. In `-o openmetrics` host and component are
-labels; others are `run`, `scenario` and `repeat`.
+series`) a value has the key `HOST/COMPONENT/METRIC`. For Prometheus, in `-o openmetrics` and at the
+[endpoint of a run](../how-to/watch.md), host and component are labels; others are `run`, `scenario` and `repeat`.
 A round is one life of a cluster, so counters begin at zero in each, as series of their own.
 
 Components are `kafka`, `sidecar`, `client` (all load workers of a host), `meshmark`, `relay`, and of the machine's CPU

@@ -94,7 +94,7 @@ def test_there_is_something_to_look_at() -> None:
 
 
 def test_modules_are_short() -> None:
-    files = python_files("meshmark", "tests", "bench")
+    files = python_files("meshmark", "tests", "bench", "tools")
     lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert {name: length for name, length in lengths.items() if length > MODULE_LINES} == {}
 
@@ -102,7 +102,7 @@ def test_modules_are_short() -> None:
 def test_functions_fit_a_screen() -> None:
     long = [
         f"{place(path, node.lineno)} {node.name}: {length} lines"
-        for path, node in nodes("meshmark", "tests", "bench")
+        for path, node in nodes("meshmark", "tests", "bench", "tools")
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES
     ]
@@ -110,14 +110,14 @@ def test_functions_fit_a_screen() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    files = python_files("meshmark", "tests", "bench")
+    files = python_files("meshmark", "tests", "bench", "tools")
     assert [str(path.relative_to(ROOT)) for path in files if not ast.get_docstring(tree(path))] == []
 
 
 def test_no_shell_strings() -> None:
     found = [
         place(path, node.lineno)
-        for path, node in nodes("meshmark", "tests", "bench")
+        for path, node in nodes("meshmark", "tests", "bench", "tools")
         if (isinstance(node, ast.keyword) and node.arg == "shell")
         or (isinstance(node, ast.Call) and ast.unparse(node.func) in {"os.system", "os.popen"})
     ]
@@ -132,7 +132,7 @@ def raises_again(handler: ast.ExceptHandler) -> bool:
 def test_broad_excepts_are_at_edges_only() -> None:
     found = [
         place(path, node.lineno)
-        for path, node in nodes("meshmark", "bench")
+        for path, node in nodes("meshmark", "bench", "tools")
         if isinstance(node, ast.ExceptHandler) and not allowed(path, BROAD_EXCEPT) and not raises_again(node)
         if node.type is None or {"Exception", "BaseException"} & set(re.findall(r"\w+", ast.unparse(node.type)))
     ]
@@ -142,7 +142,7 @@ def test_broad_excepts_are_at_edges_only() -> None:
 def test_nobody_sleeps_for_readiness() -> None:
     found = [
         place(path, node.lineno)
-        for path, node in nodes("meshmark", "tests", "bench")
+        for path, node in nodes("meshmark", "tests", "bench", "tools")
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.sleep", "sleep"}
         if not allowed(path, SLEEP) and ast.unparse(node.args[0]) != POLL
     ]
@@ -222,7 +222,7 @@ def imported(*folders: str) -> dict[str, set[str]]:
             names = [node.module]
         for name in names:
             top = name.partition(".")[0]
-            if top not in sys.stdlib_module_names and top not in {"meshmark", "tests", "bench"}:
+            if top not in sys.stdlib_module_names and top not in {"meshmark", "tests", "bench", "tools"}:
                 found.setdefault(top, set()).add(str(path.relative_to(ROOT)))
     return found
 
@@ -239,7 +239,7 @@ def distributions(module: str) -> set[str]:
     ("folders", "extras"),
     [
         pytest.param(("meshmark",), PACKAGE, id="package"),
-        pytest.param(("tests", "bench"), DEV, id="tests"),
+        pytest.param(("tests", "bench", "tools"), DEV, id="tests"),
     ],
 )
 def test_imported_libraries_are_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -86,12 +86,15 @@ class _Appender:
 
 
 def _write(path: Path, text: str) -> None:
+    """At once: who follows the run sees all of it or nothing."""
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8") as file:
+        part = path.with_name(f".{path.name}.part")
+        with part.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        part.replace(path)
 
 
 class RoundWriter:
@@ -265,6 +268,68 @@ def load(directory: Path) -> Run:
         hardware=_read_if_there(directory / "hardware.json", Hardware),
         rounds=tuple(_round(path) for path in sorted(directory.glob("rounds/*")) if (path / "started.json").is_file()),
     )
+
+
+class Tail(Generic[M]):
+    """A file of records that still grows; a line that is not whole yet is left for the next time."""
+
+    def __init__(self, path: Path, model: type[M]) -> None:
+        self._path = path
+        self._model = model
+        self._read_bytes = 0
+        self._read_lines = 0
+
+    def new(self) -> list[M]:
+        """The records that came since the last call. RecordError for a damaged one."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read_bytes)
+                whole, newline, _ = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RecordError(f"{self._path} cannot be read: {error}", hint="the record is damaged") from error
+        self._read_bytes += len(whole + newline)
+        lines = whole.decode("utf-8", "replace").splitlines()
+        first, self._read_lines = self._read_lines + 1, self._read_lines + len(lines)
+        return [_parse(text, self._model, f"{self._path}:{place}") for place, text in enumerate(lines, first)]
+
+
+class GrowingRound:
+    """A round that may still go on."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.started = _read(directory / "started.json", RoundStarted)
+        self.series = Tail(directory / "series.jsonl", Sample)
+        self.intervals = Tail(directory / "intervals.jsonl", LoadInterval)
+        self.links = Tail(directory / "links.jsonl", LinkProbe)
+        self.trials = Tail(directory / "trials.jsonl", Trial)
+
+    def finished(self) -> RoundFinished | None:
+        return _read_if_there(self._directory / "finished.json", RoundFinished)
+
+
+class GrowingRun:
+    """A run directory that may still be written, or is not there yet."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.events = Tail(directory / "events.jsonl", Event)
+
+    def plan(self) -> Plan | None:
+        return _read_if_there(self._directory / "plan.json", Plan)
+
+    def started(self) -> Started | None:
+        return _read_if_there(self._directory / "started.json", Started)
+
+    def finished(self) -> Finished | None:
+        return _read_if_there(self._directory / "finished.json", Finished)
+
+    def rounds(self, after: int) -> list[GrowingRound]:
+        """Those that began, but for the first so many."""
+        found = [path for path in sorted(self._directory.glob("rounds/*")) if (path / "started.json").is_file()]
+        return [GrowingRound(path) for path in found[after:]]
 
 
 def _round(directory: Path) -> RoundData:

@@ -43,6 +43,7 @@ EXTRAS = {
     "report": ("jinja2", "vl_convert"),
     "metrics": ("prometheus_client",),
     "parquet": ("pyarrow",),
+    "live": ("textual",),
 }
 
 app = typer.Typer(

@@ -26,3 +26,23 @@ Disk = Annotated[
     str | None,
     typer.Option("--disk", metavar="capped|ram|both", help="With a profile: logs on its disks, in RAM, or both ways."),
 ]
+
+Perf = Annotated[
+    bool,
+    typer.Option(
+        "--perf", help="Tell ciphers, copies and the kernel's network apart in the CPU figures, with perf; needs root."
+    ),
+]
+Live = Annotated[
+    bool, typer.Option("--live", help="Show the run on the whole terminal; in lines where there is none.")
+]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port", metavar="N", min=0, max=65_535, help="Serve Prometheus metrics there; 0: a free port."
+    ),
+]
+MetricsAddress = Annotated[
+    str,
+    typer.Option("--metrics-address", metavar="IP", help="Of the metrics; others can read them on 0.0.0.0."),
+]

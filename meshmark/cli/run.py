@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,18 @@ import typer
 
 from meshmark.cli.backend import opened
 from meshmark.cli.gate import require_held
-from meshmark.cli.options import KAFKA, Disk, Kafka, Offline, Profile, Scale
+from meshmark.cli.options import (
+    KAFKA,
+    Disk,
+    Kafka,
+    Live,
+    MetricsAddress,
+    MetricsPort,
+    Offline,
+    Perf,
+    Profile,
+    Scale,
+)
 from meshmark.cli.output import emit, note
 from meshmark.cli.plans import DEFAULT_PLAN, find, remarks
 
@@ -20,6 +33,7 @@ if TYPE_CHECKING:
     from meshmark.analysis.model import Summary
     from meshmark.clock import Clock
     from meshmark.cluster import Backend
+    from meshmark.experiment.progress import Progress
     from meshmark.plan import Plan
     from meshmark.planfile import Effort
 
@@ -28,7 +42,8 @@ EXAMPLES = (
     "\b\nExamples:\n  meshmark run                              the built-in plan, about 12 minutes\n"
     "  meshmark run --quick --only plain --only istio-mtls\n"
     "  meshmark run --profile eks-r5.4xlarge-io1  the document's machines, scaled to fit\n"
-    "  meshmark run my.yaml --out results/monday"
+    "  meshmark run my.yaml --out results/monday\n"
+    "  meshmark run --live --metrics-port 9464"
 )
 
 
@@ -57,13 +72,10 @@ def run(
             help="Tell what limits by taking resources away, at the end; takes longer by what is printed; needs root.",
         ),
     ] = False,
-    perf: Annotated[
-        bool,
-        typer.Option(
-            "--perf",
-            help="Tell ciphers, copies and the kernel's network apart in the CPU figures, with perf; needs root.",
-        ),
-    ] = False,
+    perf: Perf = False,
+    live: Live = False,
+    metrics_port: MetricsPort = None,
+    metrics_address: MetricsAddress = "127.0.0.1",
     profile: Profile = None,
     scale: Scale = None,
     disk: Disk = None,
@@ -87,10 +99,15 @@ def run(
         asked = planfile.sampled(asked)
     asked = planfile.furnished(asked)
     directory = _directory(out, asked)
+    shown = _shown(live=live, directory=directory)
     try:
-        with opened(backend, asked, kafka=kafka, offline=offline) as (system, clock):
+        with (
+            _endpoint(metrics_address, metrics_port, directory) as serving,
+            opened(backend, asked, kafka=kafka, offline=offline) as (system, clock),
+            serving(),
+        ):
             _announce(asked, level, directory)
-            _conduct(asked, system, clock, directory, level)
+            _conduct(asked, system, clock, directory, level, shown)
         summary = _report(directory)
     except BaseException:
         if (directory / "started.json").is_file():
@@ -99,6 +116,20 @@ def run(
         raise
     _require_answer(summary)
     require_held(summary)
+
+
+@contextmanager
+def _endpoint(address: str, port: int | None, directory: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Bound first, so that a port that is taken is told at once; it answers when no more namespace is to be entered,
+    which only a process without a second thread can do."""
+    if port is None:
+        yield nullcontext
+        return
+    from meshmark.live.endpoint import endpoint
+
+    with endpoint(address, port, directory) as bound:
+        note(f"metrics: {bound.url}")
+        yield bound.serving
 
 
 def _effort(*, quick: bool, full: bool) -> Effort:
@@ -147,11 +178,24 @@ def _announce(plan: Plan, level: Effort, directory: Path) -> None:
         note(f"warning: {text}")
 
 
-def _conduct(plan: Plan, backend: Backend, clock: Clock, directory: Path, level: Effort) -> None:
-    from meshmark.experiment.conductor import conduct
+Shown = Callable[["Clock"], AbstractContextManager["Progress"]]
+
+
+def _shown(*, live: bool, directory: Path) -> Shown:
+    """How a run is told on standard error. Raises ModuleNotFoundError for a view without its library."""
+    if live:
+        from meshmark.live.window import live_view
+
+        return lambda clock: live_view(directory, sys.stderr, clock)
     from meshmark.live.progress import progress
 
-    with progress(sys.stderr, clock) as told:
+    return lambda clock: progress(sys.stderr, clock)
+
+
+def _conduct(plan: Plan, backend: Backend, clock: Clock, directory: Path, level: Effort, shown: Shown) -> None:
+    from meshmark.experiment.conductor import conduct
+
+    with shown(clock) as told:
         conduct(
             plan,
             backend,

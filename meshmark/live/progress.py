@@ -110,7 +110,7 @@ class LiveLine:
 @contextmanager
 def progress(stream: TextIO, clock: Clock) -> Iterator[Lines | LiveLine]:
     """What suits the stream. Colours follow NO_COLOR; TERM=dumb gets lines."""
-    if not _is_terminal(stream):
+    if not is_terminal(stream):
         yield Lines(stream, clock)
         return
     console = Console(file=stream, highlight=False)
@@ -123,7 +123,7 @@ def progress(stream: TextIO, clock: Clock) -> Iterator[Lines | LiveLine]:
 @contextmanager
 def counter(stream: TextIO, what: str) -> Iterator[Callable[[int, int], None]]:
     """For work that is counted: a bar on a terminal, a line for each quarter elsewhere."""
-    if not _is_terminal(stream):
+    if not is_terminal(stream):
 
         def tell(done: int, total: int) -> None:
             if done * 4 // total > (done - 1) * 4 // total:
@@ -147,7 +147,7 @@ def _bar(console: Console, done: int, total: int, text: Text) -> RenderableType:
     return row
 
 
-def _is_terminal(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 

@@ -1,0 +1,142 @@
+"""Following a run by its record: what has come since the last look, at any moment of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meshmark.analysis.exposition import FAMILIES, Distribution, Load, Reading, of_sample
+from meshmark.backends.simulated import SimulatedClock
+from meshmark.errors import RecordError
+from meshmark.histogram import Histogram, latency
+from meshmark.live.follow import KEPT_S, Following
+from meshmark.metrics import METRICS
+from meshmark.record import LoadInterval, LoadTotals
+from meshmark.store import load
+
+
+def values(following: Following) -> dict[tuple[str, tuple[str, ...]], Reading]:
+    return {(reading.family.name, reading.labels): reading for _, reading in following.readings()}
+
+
+def test_a_run_that_has_not_begun_tells_nothing(tmp_path: Path) -> None:
+    following = Following(tmp_path / "later")
+    following.look()
+    assert following.started is None
+    assert list(following.readings()) == []
+
+
+def test_the_round_that_goes_on_gives_its_last_reading_of_everything(going_on: Path) -> None:
+    following = Following(going_on)
+    following.look()
+    data = load(going_on).rounds[-1]
+    last = data.series()[-1].values
+    found = values(following)
+    assert found["meshmark_log_bytes", ("broker-1", "kafka")].value == last["broker-1/kafka/log_bytes"]
+    of_round = {of_round for of_round, _ in following.readings()}
+    assert of_round == {(load(going_on).started.run_id, data.started.scenario, "1")}
+
+
+def test_between_two_rounds_and_after_the_last_there_is_nothing(whole: Path) -> None:
+    following = Following(whole)
+    following.look()
+    assert following.finished is not None
+    assert list(following.readings()) == []
+
+
+def test_lines_are_read_once_and_a_line_that_is_cut_waits_for_its_end(going_on: Path) -> None:
+    (last,) = going_on.glob("rounds/002-*")
+    series = (last / "series.jsonl").read_text(encoding="utf-8")
+    some = series.splitlines(keepends=True)
+    (last / "series.jsonl").write_text("".join(some[:4]) + some[4][:30], encoding="utf-8")
+    following = Following(going_on)
+    following.look()
+    assert following.round is not None
+    assert len(following.round.samples) == 4
+    (last / "series.jsonl").write_text("".join(some[:5]), encoding="utf-8")
+    following.look()
+    following.look()
+    assert [each.time_s for each in following.round.samples] == [
+        each.time_s for each in load(going_on).rounds[-1].series()[:5]
+    ]
+
+
+def test_only_the_last_minutes_are_kept(going_on: Path) -> None:
+    following = Following(going_on)
+    following.look()
+    assert following.round is not None
+    samples = following.round.samples
+    assert samples[-1].time_s - samples[0].time_s <= KEPT_S
+
+
+def test_a_damaged_line_is_told_with_its_place(going_on: Path) -> None:
+    (last,) = going_on.glob("rounds/002-*")
+    with (last / "series.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"time_s": "never"}\n')
+    with pytest.raises(RecordError, match=r"series\.jsonl:\d+"):
+        Following(going_on).look()
+
+
+def test_the_time_left_follows_the_rounds_that_ended(going_on: Path) -> None:
+    clock = SimulatedClock()
+    following = Following(going_on)
+    following.look()
+    first, second = load(going_on).rounds
+    assert first.finished is not None
+    took = first.finished.time_s - first.started.time_s
+    clock.sleep(second.started.time_s + 2.0 - clock.now())
+    assert following.seconds_left(clock) == pytest.approx(took - 2.0)
+
+
+def test_counters_of_several_loads_are_added() -> None:
+    counted = Load()
+    for offered in (10, 20, 5, 15):
+        counted.add(LoadInterval(time_s=0, clients=1, totals=LoadTotals(offered=offered, outstanding=offered)))
+    found = {reading.family.name: reading.value for reading in counted.readings()}
+    assert found["meshmark_load_offered_records"] == 20 + 15
+    assert found["meshmark_load_outstanding_records"] == 15
+
+
+def test_latencies_are_counted_in_buckets_that_add_up() -> None:
+    histogram = Histogram()
+    for milliseconds in (1, 3, 3, 40, 2_500):
+        histogram.record(np.array([milliseconds * 1_000]))
+    interval = LoadInterval(time_s=0, clients=1, totals=LoadTotals(), latency=latency(histogram))
+    counted = Load()
+    counted.add(interval)
+    counted.add(interval)
+    (found,) = (reading.value for reading in counted.readings() if isinstance(reading.value, Distribution))
+    assert found.count == 10
+    assert found.at_most.tolist() == [2, 2, 6, 6, 6, 8, 8, 8, 8, 8, 8, 10, 10, 10]
+    assert found.sum_s == pytest.approx(2 * 2.547, rel=1e-3)
+
+
+def test_every_metric_has_a_family_of_its_own_name() -> None:
+    names = [family.name for family in FAMILIES]
+    assert len(set(names)) == len(names)
+    assert len({reading.family.name for metric in METRICS for reading in of_sample({f"h/c/{metric}": 1.0})}) == len(
+        METRICS
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [
+        ("cpu_user_s", "meshmark_cpu_user_seconds_total"),
+        ("memory_rss_bytes", "meshmark_memory_rss_bytes"),
+        ("limit_bytes_s", "meshmark_limit_bytes_per_second"),
+        ("tx_packets", "meshmark_tx_packets_total"),
+        ("connections", "meshmark_connections"),
+    ],
+)
+def test_names_are_as_prometheus_has_them(metric: str, name: str) -> None:
+    (reading,) = of_sample({f"broker-1/kafka/{metric}": 1.0})
+    assert reading.family.samples == (name,)
+    assert reading.labels == ("broker-1", "kafka")
+
+
+def test_a_component_may_hold_a_slash() -> None:
+    (reading,) = of_sample({"machine/others:kworker/0:1/cpu_user_s": 1.0})
+    assert reading.labels == ("machine", "others:kworker/0:1")

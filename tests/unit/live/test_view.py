@@ -1,0 +1,129 @@
+"""The live view, without a terminal: what it shows at a moment of a run, and what its keys do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.widgets import DataTable, RichLog, Static
+
+from meshmark.backends.simulated import SimulatedClock
+from meshmark.live import view
+from meshmark.live.figures import figures
+from meshmark.live.follow import Following
+from meshmark.live.view import LiveView
+from meshmark.store import load
+
+SIZE = (150, 45)
+
+
+def shown(directory: Path, look: Callable[[LiveView], None], keys: tuple[str, ...] = ()) -> list[str]:
+    """Runs the view on a record; returns what it asked of the run."""
+    asked: list[str] = []
+    clock = SimulatedClock()
+    app = LiveView(Following(directory), clock, lambda: False, lambda: asked.append("end"))
+
+    async def play() -> None:
+        async with app.run_test(size=SIZE) as pilot:
+            await pilot.pause()
+            look(app)
+            for key in keys:
+                await pilot.press(key)
+                await pilot.pause()
+
+    asyncio.run(play())
+    return asked
+
+
+def text(app: LiveView, ident: str) -> str:
+    return str(app.query_one(f"#{ident}", Static).content)
+
+
+def test_it_says_which_round_goes_on_and_what_is_carried(going_on: Path) -> None:
+    started = load(going_on).rounds[-1].started
+
+    def look(app: LiveView) -> None:
+        assert f"small · round 2 of 2 · {started.scenario}, repeat 1" in text(app, "head")
+        assert "acknowledged" in text(app, "rates")
+        assert "p99.9" in text(app, "rates")
+
+    shown(going_on, look)
+
+
+def test_every_host_and_every_trial_has_its_row(going_on: Path) -> None:
+    trials = load(going_on).rounds[-1].trials
+
+    def look(app: LiveView) -> None:
+        hosts = app.query_one("#host-table", DataTable)
+        assert [str(hosts.get_row_at(row)[0]) for row in range(hosts.row_count)] == [
+            "broker-1",
+            "broker-2",
+            "broker-3",
+            "client-1",
+        ]
+        assert app.query_one("#trial-table", DataTable).row_count == len(trials)
+
+    shown(going_on, look)
+
+
+def test_the_log_has_each_event_once(going_on: Path) -> None:
+    count = len(load(going_on).events)
+
+    def look(app: LiveView) -> None:
+        lines = app.query_one("#lines", RichLog).lines
+        app.look()
+        assert len(lines) >= count
+        assert len(app.query_one("#lines", RichLog).lines) == len(lines)
+
+    shown(going_on, look)
+
+
+def test_before_the_run_begins_it_waits(tmp_path: Path) -> None:
+    shown(tmp_path / "later", lambda app: None)
+
+
+def test_a_run_that_is_over_says_how_it_ended(whole: Path) -> None:
+    def look(app: LiveView) -> None:
+        assert "complete" in text(app, "head")
+
+    shown(whole, look)
+
+
+@pytest.mark.parametrize(("keys", "asked"), [(("q",), []), (("ctrl+c",), ["end"])])
+def test_q_closes_the_view_alone_and_ctrl_c_ends_the_run(
+    going_on: Path, keys: tuple[str, ...], asked: list[str]
+) -> None:
+    assert shown(going_on, lambda app: None, keys) == asked
+
+
+def test_it_closes_when_the_run_closes_its_end_of_the_pipe() -> None:
+    reading, writing = os.pipe()
+    assert not view.closed(reading)
+    os.close(writing)
+    assert view.closed(reading)
+    os.close(reading)
+
+
+def test_rates_are_of_the_load_that_goes_on(going_on: Path) -> None:
+    following = Following(going_on)
+    following.look()
+    found = figures(following, SimulatedClock())
+    assert found is not None
+    assert found.load is not None
+    intervals = load(going_on).rounds[-1].intervals()
+    totals = intervals[-1].totals
+    assert found.load.outstanding == totals.outstanding
+    assert 0 < found.load.acknowledged_msg_s <= totals.acknowledged
+    assert len(found.load.history_msg_s) == 60
+
+
+def test_the_cpus_that_are_shown_are_no_more_than_there_are(going_on: Path) -> None:
+    following = Following(going_on)
+    following.look()
+    found = figures(following, SimulatedClock())
+    assert found is not None
+    assert 0 < sum(found.cpus.values()) <= found.machine_cpus * 1.01
+    assert "brokers" in view.cpus(found)

@@ -157,6 +157,7 @@ METRICS: dict[str, Metric] = {
     # (read_bytes and write_bytes as above, but at the device)
     "read_ops": Metric("counter", "operations", "reads completed by the device"),
     "write_ops": Metric("counter", "operations", "writes completed by the device"),
+    "limit_ops_s": Metric("gauge", "operations/s", "writes that a broker's volume may take, where they are limited"),
     "limit_bytes_s": Metric("gauge", "bytes/s", "that a broker's volume may take, where it is limited"),
     "busy_s": Metric("counter", "s", "time with at least one operation in flight"),
     "free_bytes": Metric("gauge", "bytes", "free space of the logs' file system"),

@@ -14,6 +14,9 @@ from pydantic import Field, model_validator
 
 from meshmark.plan import Model
 
+SMALL_WRITE_BYTES = 4_096
+"""A page: what operations of a disk are counted in."""
+
 
 class Figure(Model):
     """A number and where it is from."""
@@ -28,8 +31,18 @@ class Volume(Model):
 
     kind: str = Field(description="as the provider calls it")
     write_bytes_s: Figure | None = Field(None, description="sequential writes")
-    operations_s: Figure | None = Field(None, description="kept for the record; sequential appends do not reach it")
+    operations_s: Figure | None = Field(None, description="writes a second, small ones")
     size_bytes: Figure | None = None
+
+    @model_validator(mode="after")
+    def _both_bind(self) -> Volume:
+        most, small = self.write_bytes_s, self.operations_s
+        if most and small and small.value * SMALL_WRITE_BYTES > most.value:
+            raise ValueError(
+                f"operationsS {small.value:g} of {SMALL_WRITE_BYTES:,} bytes are above writeBytesS {most.value:g}: no "
+                "disk reaches them; leave out one"
+            )
+        return self
 
 
 class Link(Model):

@@ -37,8 +37,12 @@ class Limit(Model):
     """A cap on one resource of one host, held for as long as a trial lasted."""
 
     host: str = Field(description="`machine`, of cpu: brokers, sidecars and load workers together")
-    resource: Literal["cpu", "disk", "network"]
-    amount: float = Field(gt=0, description="cpu: CPUs; disk: bytes a second written; network: each direction's")
+    resource: Literal["cpu", "disk", "operations", "network"]
+    amount: float = Field(
+        gt=0,
+        description="cpu: CPUs; disk: bytes a second written; operations: writes a second to the disk; network: each "
+        "direction's bytes a second",
+    )
     component: Literal["kafka", "sidecar"] = Field("kafka", description="of cpu: whose processes")
 
 

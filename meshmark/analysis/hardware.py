@@ -30,7 +30,6 @@ NOT_SCALED = (
     "fixed costs of the JVM (garbage collection, compilers, timers)",
     "memory, heap and page cache, which stay as the plan has them",
     "latencies of disk and network, and round trips",
-    "operations a second of the disk, which sequential appends do not reach",
     "the client's own CPU, which is counted and not limited",
 )
 """Named in every report: what a scaled run does not have in the profile's proportions."""
@@ -55,6 +54,8 @@ def _of_host(host: str, kind: HostKind, scale: float, scenario: Scenario, *, bro
         found.append(Limit(host=host, resource="cpu", component="sidecar", amount=amount))
     if broker and (disk_bytes_s := disk_cap(kind, scale, scenario)):
         found.append(Limit(host=host, resource="disk", amount=disk_bytes_s))
+    if broker and (operations_s := _operations(kind, scale, scenario)):
+        found.append(Limit(host=host, resource="operations", amount=operations_s))
     if kind.network and kind.network.bytes_s:
         found.append(Limit(host=host, resource="network", amount=kind.network.bytes_s.value * scale))
     return found
@@ -67,6 +68,13 @@ def disk_cap(broker: HostKind, scale: float, scenario: Scenario) -> float | None
     if scenario.cluster.disk_write_bytes_s is not None:
         return scenario.cluster.disk_write_bytes_s
     return _value(broker.disk.write_bytes_s if broker.disk else None) * scale or None
+
+
+def _operations(broker: HostKind, scale: float, scenario: Scenario) -> float | None:
+    """Writes a second; a scenario that says itself what its disks take says bytes alone."""
+    if scenario.cluster.storage == "ram" or scenario.cluster.disk_write_bytes_s is not None:
+        return None
+    return _value(broker.disk.operations_s if broker.disk else None) * scale or None
 
 
 def bounds(
@@ -129,7 +137,8 @@ def most_msg_s(held: Sequence[Limit], scenario: Scenario) -> float:
     """What brokers' disks and links let through at most, replicas included: where a search need not begin above."""
     brokers, work = scenario.cluster.brokers, scenario.workload
     each = work.message_size * work.replication_factor / brokers
-    slowest = [limit.amount for limit in held if limit.resource != "cpu" and limit.host in broker_hosts(scenario)]
+    hosts = broker_hosts(scenario)
+    slowest = [each.amount for each in held if each.resource in ("disk", "network") and each.host in hosts]
     return min(slowest) / each if slowest else math.inf
 
 

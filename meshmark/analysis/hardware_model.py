@@ -19,10 +19,10 @@ class BoundSummary(Value):
 
 
 class LimitSummary(Value):
-    """A limit of one host, and what its probes found, in CPUs or bytes a second."""
+    """A limit of one host, and what its probes found, in CPUs, bytes a second or operations a second."""
 
     host: str
-    resource: Literal["cpu", "disk", "network"]
+    resource: Literal["cpu", "disk", "operations", "network"]
     component: Literal["kafka", "sidecar"] | None = Field(description="of cpu: whose")
     of_profile: float = Field(description="the profile's figure, at scale 1")
     amount: float = Field(description="that was set: the figure times the scale")

@@ -196,6 +196,10 @@ def _given(trial: Trial, host: str, elapsed_s: float) -> list[Evidence | None]:
         share = _part(trial, f"{host}/volume/busy_s", elapsed_s)
         text = "of the time its disk had operations in flight"
         found.append(_share(f"{host} disk", share, DISK_LIMIT, text, host=host))
+    writes = trial.counters_end.get(f"{host}/volume/limit_ops_s", 0.0)
+    share = _part(trial, f"{host}/volume/write_ops", elapsed_s * writes)
+    text = "of the writes that its disk may take"
+    found.append(_share(f"{host} operations of the disk", share, DISK_LIMIT, text, host=host))
     return found
 
 

@@ -46,7 +46,7 @@ from meshmark.units import MB, number
 CARRIED_SHARE = 0.95
 """Of what was offered in the window; below, it was not carried. What is missing above may be under way at its end."""
 
-DISK_CAP, NO_CAP = "disk cap", "no cap"
+DISK_CAP, NO_CAP, PLACE = "disk cap", "no cap", "place of the logs"
 COMPONENTS = ("brokers", "sidecars", "clients")
 _FOLLOWS = "queue.buffering.max.messages"
 _BATCH = ("batch.size", "linger.ms", "batch.num.messages")
@@ -132,7 +132,7 @@ FACTORS = (
         label=_cap_label,
     ),
     Factor(
-        name="place of the logs",
+        name=PLACE,
         cluster=("storage", "disk_write_bytes_s"),
         rank=lambda scenario: (scenario.cluster.storage == "ram",),
         label=lambda scenario: "RAM" if scenario.cluster.storage == "ram" else f"disk, {_cap_label(scenario)}",

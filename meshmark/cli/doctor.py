@@ -190,12 +190,15 @@ def _reason(machine: Machine, feature: str) -> str:
 
 def _cgroup(machine: Machine, _: Needs) -> Check:
     there = machine.cgroup != "none"
+    unproven = (
+        ", whose limits are probed in every round and were tested on files alone" if machine.cgroup == "v2" else ""
+    )
     return Check(
         group="kernel and privileges",
         name="cgroups",
         needed=False,
         status="ok" if there else "warning",
-        found=machine.cgroup if there else "not mounted",
+        found=machine.cgroup + unproven if there else "not mounted",
         hint="Only limits on CPU and disk need them.",
     )
 

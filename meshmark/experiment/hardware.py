@@ -25,6 +25,7 @@ from meshmark.experiment.trial import Bench
 from meshmark.hardware import TOLERANCE, Bound, Hardware, LimitProbe
 from meshmark.plan import Plan
 from meshmark.planfile import find_profile
+from meshmark.profile import SMALL_WRITE_BYTES
 from meshmark.record import DiskProbe, Limit, NetworkProbe
 from meshmark.units import mb, number, percent
 
@@ -32,6 +33,8 @@ TRIES = 3
 CPU_SECONDS, CPU_SETTLE_S = 3.0, 0.3
 """A quota is refilled ten times a second: at the edges of so many seconds that is an error of 3 % at most."""
 DISK_SECONDS, DISK_WRITERS, WRITE_BYTES = 3.0, 2, 65_536
+SMALL_WRITERS = 8
+"""Of single pages: each waits for its own, which a throttle lets through in bursts."""
 NETWORK_SECONDS, FLOWS = 1.5, 2
 FRAME, FRAME_PAYLOAD = 1_514, 1_448
 """Of a full TCP segment with timestamps (RFC 7323) at MTU 1500: links are limited in frames."""
@@ -109,6 +112,7 @@ def _probe_all(
     measures: dict[str, Measure] = {
         "cpu": lambda wanted: _cpu(bench.clock, power, {limit: spinners[limit] for limit in wanted}),
         "disk": lambda wanted: _disks(bench.cluster, power, wanted),
+        "operations": lambda wanted: _disks(bench.cluster, power, wanted),
         "network": lambda wanted: _links(bench.cluster, power, wanted),
     }
     found: list[LimitProbe] = []
@@ -128,10 +132,8 @@ def _refuse_wrong(probes: Sequence[LimitProbe]) -> None:
         return
     worst = max(wrong, key=lambda probe: abs(probe.error))
     limit = worst.limit
-    unit = "CPUs" if limit.resource == "cpu" else "MB/s"
-    should, found = (
-        number(value) if limit.resource == "cpu" else mb(value) for value in (limit.amount, worst.measured)
-    )
+    unit = {"cpu": "CPUs", "operations": "a second"}.get(limit.resource, "MB/s")
+    should, found = (mb(value) if unit == "MB/s" else number(value) for value in (limit.amount, worst.measured))
     what = f"{limit.component} CPU" if limit.resource == "cpu" else limit.resource
     raise LabError(
         f"the limit of {limit.host}'s {what} does not hold: {should} {unit} were set, a probe found {found} "
@@ -171,18 +173,27 @@ def _used(clock: Clock, power: Limitable, limit: Limit) -> tuple[float, float]:
 
 
 def _disks(testbed: Testbed, power: Limitable, limits: Sequence[Limit]) -> dict[Limit, float]:
-    shape = ["--mode", "buffered", "--writers", str(DISK_WRITERS), "--write-bytes", str(WRITE_BYTES)]
-    shape += ["--seconds", str(DISK_SECONDS), "--first"]
+    """Bytes a second through the page cache, or writes a second of single pages past it."""
     with ExitStack() as stack:
         processes = {}
         for limit in limits:
-            where = ["--directory", str(power.volume(limit.host))]
-            most = ["--bytes-max", str(round(limit.amount * DISK_SECONDS * 2))]
-            argv = ["python", "-m", "meshmark.load.probe_disk", *where, *shape, *most]
+            argv = ["python", "-m", "meshmark.load.probe_disk", "--directory", str(power.volume(limit.host))]
             # As the broker: with cgroup v2 the limit is of its group.
-            process = testbed.spawn(limit.host, argv, name="limit-disk", component="kafka")
+            process = testbed.spawn(limit.host, [*argv, *_writes(limit)], name="limit-disk", component="kafka")
             processes[limit] = stack.enter_context(process)
-        return {limit: _rate(_answer(process)) for limit, process in processes.items()}
+        return {limit: _written(limit, _answer(process)) for limit, process in processes.items()}
+
+
+def _writes(limit: Limit) -> list[str]:
+    small = limit.resource == "operations"
+    size, writers = (SMALL_WRITE_BYTES, SMALL_WRITERS) if small else (WRITE_BYTES, DISK_WRITERS)
+    most = limit.amount * DISK_SECONDS * 2 * (size if small else 1)
+    shape = ["--mode", "direct" if small else "buffered", "--writers", str(writers), "--write-bytes", str(size)]
+    return [*shape, "--seconds", str(DISK_SECONDS), "--bytes-max", str(round(most)), "--first"]
+
+
+def _written(limit: Limit, answer: Mapping[str, float]) -> float:
+    return answer["writes" if limit.resource == "operations" else "bytes"] / answer["seconds"]
 
 
 def _links(testbed: Testbed, power: Limitable, limits: Sequence[Limit]) -> dict[Limit, float]:

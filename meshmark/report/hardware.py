@@ -66,15 +66,15 @@ def extrapolation(summary: Summary) -> Grid | None:
 def _name(row: LimitSummary) -> str:
     if row.resource == "cpu":
         return "broker CPU" if row.component == "kafka" else "sidecar CPU"
-    return "disk writes" if row.resource == "disk" else "network, each way"
+    return {"disk": "disk writes", "operations": "disk writes", "network": "network, each way"}[row.resource]
 
 
 def _unit(row: LimitSummary) -> str:
-    return "CPUs" if row.resource == "cpu" else "MB/s"
+    return {"cpu": "CPUs", "operations": "a second"}.get(row.resource, "MB/s")
 
 
 def _amount(row: LimitSummary, value: float) -> str:
-    return number(value if row.resource == "cpu" else value / MB)
+    return number(value if _unit(row) != "MB/s" else value / MB)
 
 
 def _mb(value: float | None) -> float | None:

@@ -275,6 +275,15 @@ FORMS: tuple[Form, ...] = (
     ),
     Form(title="Written to disks of brokers' own", unit="MB/s", scale=MB, sources=_each("volume", "write_bytes")),
     Form(title="What limited disks may take", unit="MB/s", scale=MB, sources=_each("volume", "limit_bytes_s")),
+    Form(
+        title="Writes to disks of brokers' own",
+        unit="operations/s",
+        scale=1,
+        sources=(
+            *_each("volume", "write_ops", suffix=", done"),
+            *_each("volume", "limit_ops_s", suffix=", may take"),
+        ),
+    ),
     Form(title="Bandwidth of limited links", unit="MB/s", scale=MB, sources=_each("net", "link_bytes_s")),
     Form(
         title="Packets at limited links",

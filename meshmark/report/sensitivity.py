@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from meshmark.analysis.model import CpuPerGb, Mean, Sensitivity, SensitivityPoint, Summary
-from meshmark.analysis.sensitivity import DISK_CAP, NO_CAP
+from meshmark.analysis.sensitivity import DISK_CAP, NO_CAP, PLACE
 from meshmark.report import charts, view
 from meshmark.report.sections import Figure
 from meshmark.report.view import Column, Grid, number_column, text_column
@@ -82,8 +82,13 @@ def _causes(names: Sequence[str]) -> str:
 
 
 def _parting(sweep: Sensitivity) -> str:
-    """Where the curves part, in words; empty for what is no sweep of a cap."""
+    """Of disks, what the rows say: where the curves part, or what RAM shows; else empty."""
     own = sweep.data_plane.value
+    if sweep.factor == PLACE:
+        return (
+            "With the logs in RAM, everything but the disk is limited as with them on it. That row says what the mesh "
+            "costs where disks are not the limit, and nothing about disks."
+        )
     if sweep.factor != DISK_CAP:
         return ""
     said = []

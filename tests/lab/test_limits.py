@@ -28,6 +28,7 @@ IMAGES = Scenario(
 )
 LINK_BYTES_S = 20e6
 DISK_BYTES_S = 16e6
+WRITES_S = 500.0
 CPUS = 0.4
 SHARE = 0.10
 FRAMES = 1.5
@@ -68,6 +69,14 @@ def carried(bed: LabTestbed, source: str, target: str) -> float:
     return float(answer["bytes"] / answer["seconds"])
 
 
+def small_writes(bed: LabTestbed, host: str) -> float:
+    command = ["python", "-m", "meshmark.load.probe_disk", "--directory", str(bed.ground.disks[host].mount)]
+    command += ["--mode", "direct", "--writers", "8", "--write-bytes", "4096", "--seconds", "3", "--first"]
+    with bed.spawn(host, [*command, "--bytes-max", "500000000"], name="disk") as process:
+        answer = json.loads(process.read_line(60) or "{}")
+    return float(answer["writes"] / answer["seconds"])
+
+
 def written(bed: LabTestbed, host: str) -> float:
     command = ["python", "-m", "meshmark.load.probe_disk", "--directory", str(bed.ground.disks[host].mount)]
     command += ["--mode", "buffered", "--writers", "2", "--write-bytes", "65536", "--seconds", "5"]
@@ -96,6 +105,19 @@ def test_a_disk_takes_what_it_was_given_and_memory_hides_little_of_it(bed: LabTe
         assert grown / (time.monotonic() - began) <= DISK_BYTES_S * (1 + SHARE)
         # What a writer is ahead of the device is bounded: half a second's worth, in a probe of five seconds.
         assert taken == pytest.approx(DISK_BYTES_S, rel=2 * SHARE)
+
+
+def test_a_disk_takes_as_many_writes_as_it_was_given_whatever_their_size(bed: LabTestbed) -> None:
+    with ExitStack() as stack:
+        for resource, amount in (("disk", DISK_BYTES_S), ("operations", WRITES_S)):
+            limit = Limit.model_validate({"host": "broker-1", "resource": resource, "amount": amount})
+            stack.enter_context(bed.limit(limit))
+        # The throttle lets single writes through in bursts, so that a busy machine misses some: fewer, never more.
+        assert WRITES_S * (1 - 2 * SHARE) < small_writes(bed, "broker-1") < WRITES_S * (1 + SHARE)
+        seen = counters(bed)
+        assert (seen["broker-1/volume/limit_ops_s"], seen["broker-1/volume/limit_bytes_s"]) == (WRITES_S, DISK_BYTES_S)
+        assert small_writes(bed, "broker-2") > WRITES_S * FRAMES
+    assert "broker-1/volume/limit_ops_s" not in counters(bed)
 
 
 def test_another_hosts_disk_is_not_limited(bed: LabTestbed) -> None:

@@ -25,7 +25,7 @@ from tests.lab.ground import python, run_on
 from tests.lab.test_limits import IMAGES
 with ExitStack() as stack:
     bed = stack.enter_context(stack.enter_context(lab("test")).testbed(IMAGES))
-    for resource in ("disk", "network"):
+    for resource in ("disk", "operations", "network"):
         stack.enter_context(bed.limit(Limit(host="broker-1", resource=resource, amount=1e6)))
     host = bed.network.hosts["broker-1"]
     process = stack.enter_context(run_on(host, "sleep", "600"))
@@ -54,6 +54,7 @@ def test_what_a_killed_process_limited_and_mounted_is_reclaimed() -> None:
     backing = [path.read_text(encoding="utf-8") for path in Path("/sys/block").glob("loop*/loop/backing_file")]
     assert not [text for text in backing if directory in text]
     throttles = blkio_root()
-    assert throttles is None or f"{device} " not in (throttles / THROTTLE_V1).read_text(encoding="ascii")
+    for file in (THROTTLE_V1, "blkio.throttle.write_iops_device"):
+        assert throttles is None or f"{device} " not in (throttles / file).read_text(encoding="ascii")
     assert Path(f"/sys/class/bdi/{device}/strict_limit").read_text(encoding="ascii").strip() == "0"
     assert not list(Path("/sys/fs/cgroup").glob(f"*/meshmark-{Path(directory).name}"))

@@ -8,16 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from meshmark import planfile
 from meshmark.analysis import hardware
 from meshmark.analysis.limits import evidence, limiting
+from meshmark.analysis.summary import summarize
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.disk import require_images
 from meshmark.backends.lab.limits import require_limits
 from meshmark.errors import MissingRequirement
+from meshmark.experiment.conductor import conduct
 from meshmark.experiment.hardware import limited
+from meshmark.experiment.progress import Silent
 from meshmark.experiment.trial import Offered, measure
 from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
 from meshmark.planfile.profiles import profile_loads
+from meshmark.report.table import table
+from meshmark.store import load
 from tests.benches import bench
 from tests.lab.load_ground import CLOCK
 
@@ -31,7 +37,7 @@ broker:
   machine: box
   containerCpus: {value: 8, source: test}
   sidecarCpus: {value: 2, source: test}
-  disk: {kind: slow, writeBytesS: {value: 50e6, source: test}}
+  disk: {kind: slow, writeBytesS: {value: 50e6, source: test}, operationsS: {value: 8e3, source: test}}
   network: {bytesS: {value: 500e6, source: test}}
 client:
   machine: box
@@ -40,6 +46,23 @@ client:
 """,
     "test",
 )
+WITHOUT_QUOTAS = """name: slow-disk
+sources: {test: made up}
+broker:
+  machine: box
+  disk: {kind: slow, writeBytesS: {value: 40e6, source: test}, operationsS: {value: 8e3, source: test}}
+  network: {bytesS: {value: 500e6, source: test}}
+client: {machine: box}
+"""
+PLAN = """name: small
+repeats: 1
+logBudgetBytes: 1000000000
+environment: {diskSeconds: 0, networkSeconds: 0, repeats: 1}
+cluster: {brokers: 2, heapBytes: 268435456}
+workload: {topics: 1, partitionsPerTopic: 4, replicationFactor: 2, workers: 4}
+method: {warmupSeconds: 2, warmupMaxSeconds: 3, settleSeconds: 1, windowSeconds: 2, trials: 1}
+scenarios: [plain]
+"""
 SCENARIOS = tuple(
     Scenario(
         name=plane.value,
@@ -82,3 +105,26 @@ def test_a_disk_bound_run_meets_the_cap(backend: LabBackend, scenario: Scenario,
     assert any(name.endswith(" disk") for name in named)
     taken = [(trial.delta(f"{host}/volume/write_bytes") or 0) / trial.seconds for host in cluster.broker_hosts]
     assert max(taken) < DISK_BYTES_S * 1.1
+
+
+def test_logs_in_ram_have_every_limit_but_the_disk_s_and_are_named_so_in_record_and_report(
+    backend: LabBackend, tmp_path: Path
+) -> None:
+    plan, profile, out = tmp_path / "plan.yaml", tmp_path / "slow-disk.yaml", tmp_path / "run"
+    plan.write_text(PLAN, encoding="utf-8")
+    profile.write_text(WITHOUT_QUOTAS, encoding="utf-8")
+    asked = planfile.unmasked(planfile.equipped(planfile.load(plan), str(profile), "0.1"), "ram")
+    conduct(
+        planfile.furnished(asked), backend, out, command=("test",), effort="default", progress=Silent(), clock=CLOCK
+    )
+    done = load(out)
+    (scenario,), (data,) = done.plan.scenarios, done.rounds
+    assert (scenario.name, scenario.cluster.storage) == ("plain-ram", "ram")
+    assert {probe.limit.resource for probe in data.limits} == {"network"}
+    settings = dict(line.split("=", 1) for line in data.configurations()["broker-1.properties"].splitlines())
+    assert Path(settings["log.dirs"]).is_relative_to(backend.instance.memory_directory())
+    (trial,) = data.trials
+    assert trial.window.acknowledged > 0
+    assert not [key for key in trial.counters_end if "/volume/" in key]
+    assert not [name for name in limiting(evidence(trial, scenario, backend.facts().cpus)) if name.endswith(" disk")]
+    assert "plain-ram" in table(summarize(done))

@@ -119,6 +119,13 @@ def test_a_plan_that_samples_the_cpu_needs_perf() -> None:
     assert doctor.needs(planfile.sampled(planfile.builtin("banzai-2019"))).perf
 
 
+@pytest.mark.parametrize(("cgroup", "unproven"), [("v1", False), ("v2", True), ("hybrid", False)])
+def test_limits_that_no_kernel_was_tried_with_are_told(cgroup: str, unproven: bool) -> None:
+    (told,) = (check for check in doctor.checks(differing(cgroup=cgroup), NEEDS) if check.name == "cgroups")
+    assert told.status == "ok"
+    assert ("tested on files alone" in told.found) is unproven
+
+
 def test_features_that_could_not_be_tried_are_not_taken_for_working() -> None:
     refused = doctor.checks(differing(root=False, kernel={"namespaces": "Operation not permitted"}), NEEDS)
     assert [check.name for check in doctor.missing(refused)] == ["privileges", "veth, bridge", "nftables"]

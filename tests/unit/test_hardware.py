@@ -32,7 +32,7 @@ broker:
   machine: box
   containerCpus: {value: 4, source: me}
   sidecarCpus: {value: 2, source: me}
-  disk: {writeBytesS: {value: 400e6, source: me}, kind: ssd}
+  disk: {writeBytesS: {value: 400e6, source: me}, operationsS: {value: 20e3, source: me}, kind: ssd}
   network: {bytesS: {value: 1e9, source: me}}
 client:
   machine: box
@@ -49,7 +49,7 @@ def scenario(plane: DataPlane, **cluster: Any) -> Scenario:
     return Scenario(name=plane.value, data_plane=plane, method=METHOD, cluster=ClusterSpec(**cluster))
 
 
-PLAIN, ISTIO = scenario(DataPlane.PLAIN), scenario(DataPlane.ISTIO)
+PLAIN, ISTIO, ISTIO_MTLS = map(scenario, (DataPlane.PLAIN, DataPlane.ISTIO, DataPlane.ISTIO_MTLS))
 
 
 def plan_of(*scenarios: Scenario, **changes: Any) -> Plan:
@@ -77,13 +77,14 @@ def test_each_kind_of_host_gets_what_the_profile_has_times_the_scale() -> None:
     assert found["broker-2", "cpu", "kafka"] == pytest.approx(0.4)
     assert found["broker-2", "cpu", "sidecar"] == pytest.approx(0.2)
     assert found["broker-2", "disk", "kafka"] == pytest.approx(40e6)
+    assert found["broker-2", "operations", "kafka"] == pytest.approx(2e3)
     assert found["client-1", "network", "kafka"] == pytest.approx(100e6)
     # A client without CPU would measure itself.
     assert {key for key in found if key[0] == "client-1"} == {
         ("client-1", "cpu", "sidecar"),
         ("client-1", "network", "kafka"),
     }
-    assert len(found) == 3 * 4 + 2
+    assert len(found) == 3 * 5 + 2
 
 
 def test_without_sidecars_there_is_nothing_of_them_to_limit() -> None:
@@ -131,7 +132,7 @@ def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Pa
     assert done.hardware is not None
     assert done.hardware.scale == 0.142
     assert [len(data.limits) for data in done.rounds] == [
-        10 if data.started.scenario == "plain" else 14 for data in done.rounds
+        13 if data.started.scenario == "plain" else 17 for data in done.rounds
     ]
     assert all(probe.holds and probe.tries == 1 for data in done.rounds for probe in data.limits)
     summary = summarize(done)
@@ -140,6 +141,9 @@ def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Pa
     assert disk.of_profile == pytest.approx(437.5e6)
     assert disk.measured == pytest.approx(437.5e6 * 0.142)
     assert disk.probes == 4
+    small = next(each for each in summary.hardware.limits if each.resource == "operations")
+    assert small.of_profile == pytest.approx(18_750)
+    assert small.measured == pytest.approx(18_750 * 0.142)
     plain = next(each for each in summary.hardware.extrapolated if each.scenario == "plain")
     assert plain.rate_msg_s is not None
     assert plain.extrapolated_rate_msg_s == pytest.approx(plain.rate_msg_s / 0.142)
@@ -219,6 +223,20 @@ def test_a_run_with_both_reports_both(tmp_path: Path) -> None:
     }
     assert disks == {"plain": 3, "plain-ram": 0}
     assert {row.name for row in summarize(done).scenarios} == {"plain", "plain-ram"}
+
+
+def test_with_both_the_mesh_s_cost_stands_side_by_side_with_the_disk_as_limit_and_without(tmp_path: Path) -> None:
+    plan = planfile.furnished(planfile.unmasked(plan_of(PLAIN, ISTIO_MTLS, scale=0.05), "both"))
+    summary = summarize(run(tmp_path / "run", plan))
+    (sweep,) = summary.sensitivity
+    capped, in_ram = sweep.points
+    assert (sweep.factor, capped.value, in_ram.value) == ("place of the logs", "disk, 21.9 MB/s", "RAM")
+    assert (capped.scenario, in_ram.scenario) == ("istio-mtls", "istio-mtls-ram")
+    assert capped.loss == pytest.approx(0, abs=0.02)
+    assert in_ram.loss == pytest.approx(0.2, abs=0.05)
+    shown = table(summary)
+    assert "WHAT ISTIO-MTLS COSTS, BY PLACE OF THE LOGS" in shown
+    assert "says what the mesh costs where disks are not the limit" in " ".join(shown.split())
 
 
 def test_one_broker_has_no_peer_to_probe_its_link_with() -> None:

@@ -71,6 +71,12 @@ def test_mistakes_are_told_with_their_place(old: str, new: str, expected: str) -
     assert any(expected in text for text in found), found
 
 
+def test_operations_that_the_bandwidth_does_not_allow_are_refused() -> None:
+    text = SMALL.replace("source: me}}}", "source: me}, operationsS: {value: 3e4, source: me}}}")
+    (told,) = problems(text)
+    assert "operationsS 30000 of 4,096 bytes are above writeBytesS 1e+08" in told
+
+
 def test_an_empty_file_is_no_profile() -> None:
     assert "no profile" in problems("# nothing\n")[0]
 

@@ -23,7 +23,7 @@ from meshmark.backends.lab.cluster import LabCluster, LabTestbed
 from meshmark.backends.lab.disk import require_images
 from meshmark.backends.lab.ground import Parts
 from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
-from meshmark.backends.lab.limits import require_limits
+from meshmark.backends.lab.limits import require_limits, require_write_limits
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
 from meshmark.backends.lab.perf import require_perf
 from meshmark.backends.lab.probes import storage_under
@@ -121,6 +121,8 @@ class LabBackend:
             _check_open_files(scenario)
         if plan.explain_blocks or limits_hosts(plan):
             require_limits()
+            if any(scenario.cluster.storage == "image" for scenario in plan.scenarios):
+                require_write_limits()
         if plan.cpu_samples_hz:
             require_perf()
         if any(scenario.cluster.topology.links for scenario in plan.scenarios):

@@ -49,11 +49,20 @@ def make_quota_group(owner: Path) -> Path | None:
 
 def quotas_possible() -> bool:
     """Whether there is a group that may have groups with a quota of CPU below it."""
-    if _own_quota_group() is not None:
-        return True
+    return _own_quota_group() is not None or _unified_has("cpu")
+
+
+def writes_possible() -> bool:
+    """Whether there is a group in which what a device takes can be limited."""
+    return blkio_root() is not None or _unified_has("io")
+
+
+def _unified_has(controller: str) -> bool:
     unified = _own_group()
     try:
-        return unified is not None and "cpu" in (unified / "cgroup.controllers").read_text(encoding="ascii").split()
+        return (
+            unified is not None and controller in (unified / "cgroup.controllers").read_text(encoding="ascii").split()
+        )
     except OSError:
         return False
 

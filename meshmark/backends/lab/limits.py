@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from meshmark.backends.lab.cgroups import QUOTA_V1, make_quota_group, quotas_possible, remove_empty
+from meshmark.backends.lab.cgroups import make_quota_group, quotas_possible, remove_empty, writes_possible
+from meshmark.backends.lab.controls import V1, V2, Writes, enable, tell
 from meshmark.backends.lab.disk import write_limit
 from meshmark.backends.lab.ground import Ground
 from meshmark.backends.lab.link import Host, LimitedLinkProbe, bandwidth
@@ -29,10 +30,6 @@ from meshmark.errors import LabError, MissingRequirement
 from meshmark.probes import procfs
 from meshmark.record import Counters, Limit
 
-PERIOD_US = 100_000
-QUOTA_MIN_US = 1_000
-"""The kernel's own least."""
-V2_LIMIT = "cpu.max"
 SHARES_V1 = "cpu.shares"
 SHARES = 1_024
 """A thread's weight outside all groups."""
@@ -66,20 +63,20 @@ def limiting(limit: Limit, ground: Ground, processes: Sequence[LabProcess]) -> I
                 f"the disk of {limit.host} cannot be limited: it has none of its own",
                 hint="Set storage `image` in the plan, and name a broker's host.",
             )
-        with write_limit(ground.disks[limit.host], host, limit.amount, ground.instance):
-            yield VolumeProbe(limit.host, limit.amount)
+        kind: Writes = "bytes" if limit.resource == "disk" else "operations"
+        with write_limit(ground.disks[limit.host], host, kind, limit.amount, ground.instance):
+            yield VolumeProbe(limit.host, kind, limit.amount)
 
 
 @contextmanager
 def cpu_quota(host: Host, component: str, pids: Sequence[int], cpus: float, instance: Path) -> Iterator[QuotaProbe]:
     """`cpus` CPUs' time for all of `pids` together; yields the probe of how often they ran into it."""
-    quota_us = max(QUOTA_MIN_US, round(cpus * PERIOD_US))
     try:
         if (parent := make_quota_group(instance)) is not None:
-            with _moved(parent / f"{host.name}-{component}", pids, quota_us) as group:
+            with _moved(parent / f"{host.name}-{component}", pids, cpus) as group:
                 yield QuotaProbe(host.name, component, group)
         else:
-            with _bounded(_unified(host, component), quota_us) as group:
+            with _bounded(_unified(host, component), cpus) as group:
                 yield QuotaProbe(host.name, component, group)
     except PermissionError as error:
         raise LabError(f"the kernel refused a CPU quota: {error}") from error
@@ -91,14 +88,13 @@ def machine_quota(limit: Limit, ground: Ground, processes: Sequence[LabProcess])
     if limit.resource != "cpu":
         raise MissingRequirement(f"of the machine, {limit.resource} cannot be limited", hint="Name a host.")
     pids = [each.pid for each in processes if each.component in CARRYING]
-    quota_us = max(QUOTA_MIN_US, round(limit.amount * PERIOD_US))
     try:
         if (parent := make_quota_group(ground.instance)) is not None:
-            with _moved(parent / MACHINE, pids, quota_us) as group:
+            with _moved(parent / MACHINE, pids, limit.amount) as group:
                 yield QuotaProbe(MACHINE, "quota", group)
         else:
             first = next(iter(ground.network.hosts.values()))
-            with _bounded(_unified(first, "kafka").parent, quota_us) as group:
+            with _bounded(_unified(first, "kafka").parent, limit.amount) as group:
                 yield QuotaProbe(MACHINE, "quota", group)
     except PermissionError as error:
         raise LabError(f"the kernel refused a CPU quota: {error}") from error
@@ -119,16 +115,24 @@ def require_limits() -> None:
         )
 
 
+def require_write_limits() -> None:
+    """Raises MissingRequirement where disks cannot be limited; nothing has been changed then."""
+    if not writes_possible():
+        raise MissingRequirement(
+            "limiting disks needs the cgroup controller `blkio` (v1) or `io` (v2), which meshmark may not write here",
+            hint="Use cgroup v1, or v2 in a group that has the controller delegated; or leave out the profile.",
+        )
+
+
 @contextmanager
-def _moved(group: Path, pids: Sequence[int], quota_us: int) -> Iterator[Path]:
+def _moved(group: Path, pids: Sequence[int], cpus: float) -> Iterator[Path]:
     """v1: a group of its own, left again at the end for where they came from: processes that share a group share its
     weight, too. While they are in it, it weighs as much as they did, a thread for each CPU and process."""
     group.mkdir()
     try:
         (group / SHARES_V1).write_text(str(SHARES * CPUS * len(pids)), encoding="ascii")
         _weigh(group.parent)
-        (group / "cpu.cfs_period_us").write_text(str(PERIOD_US), encoding="ascii")
-        (group / QUOTA_V1).write_text(str(quota_us), encoding="ascii")
+        tell(group, V1.quota(cpus))
         for pid in pids:
             _move(pid, group)
         yield group
@@ -169,11 +173,7 @@ def _move_threads(pid: int, group: Path) -> None:
 def _unified(host: Host, component: str) -> Path:
     """The component's group in v2, with the controller if it can be had."""
     group = host.group(component)
-    if group is not None:
-        for above in (group.parent.parent, group.parent):
-            with suppress(OSError):  # where it cannot be had, the file below is not there
-                (above / "cgroup.subtree_control").write_text("+cpu", encoding="ascii")
-    if group is None or not (group / V2_LIMIT).is_file():
+    if group is None or not enable(group, "cpu"):
         raise MissingRequirement(
             "CPU cannot be limited here: there is no cgroup with the controller `cpu` that meshmark may write",
             hint="Run as root, with cgroup v1, or with v2 in a group that has the controller delegated.",
@@ -182,14 +182,14 @@ def _unified(host: Host, component: str) -> Path:
 
 
 @contextmanager
-def _bounded(group: Path, quota_us: int) -> Iterator[Path]:
-    limit = group / V2_LIMIT
-    limit.write_text(f"{quota_us} {PERIOD_US}", encoding="ascii")
+def _bounded(group: Path, cpus: float) -> Iterator[Path]:
+    """v2: the group that they are in."""
+    tell(group, V2.quota(cpus))
     try:
         yield group
     finally:
         with suppress(FileNotFoundError):
-            limit.write_text(f"max {PERIOD_US}", encoding="ascii")
+            tell(group, V2.quota(None))
 
 
 class QuotaProbe:
@@ -210,12 +210,12 @@ class QuotaProbe:
 
 
 class VolumeProbe:
-    """What a broker's disk may take, as a provisioned one tells its throughput."""
+    """What a broker's disk may take, as a provisioned one tells its throughput and its operations."""
 
     edges_only = True
 
-    def __init__(self, host: str, bytes_s: float) -> None:
-        self._values = {f"{host}/volume/limit_bytes_s": bytes_s}
+    def __init__(self, host: str, kind: Writes, per_second: float) -> None:
+        self._values = {f"{host}/volume/limit_{'bytes' if kind == 'bytes' else 'ops'}_s": per_second}
 
     def read(self) -> Counters:
         return dict(self._values)

@@ -90,7 +90,7 @@ class Probing:
     def read_line(self, timeout_s: float) -> str | None:
         self._said += 1
         if "meshmark.load.probe_disk" in self._argv:
-            return _answer(self._bench.rate(self.host, "disk", self._there_is))
+            return _answer(self._bench.rate(self.host, self._written, self._there_is))
         return READY if self._said == 1 else _answer(self._bench.link(self.host, self._there_is))
 
     def signal(self, number: int) -> None:
@@ -109,9 +109,13 @@ class Probing:
             self._bench.pairs.remove((self.host, self._target))
 
     @property
+    def _written(self) -> str:
+        return "operations" if "direct" in self._argv else "disk"
+
+    @property
     def _target(self) -> str:
         return self._argv[self._argv.index("--to") + 1].rpartition(":")[0]
 
 
 def _answer(rate: float) -> str:
-    return json.dumps({"bytes": rate * SECONDS, "seconds": SECONDS})
+    return json.dumps({"bytes": rate * SECONDS, "writes": rate * SECONDS, "seconds": SECONDS})

@@ -43,7 +43,7 @@ class Limit(Model):
         description="cpu: CPUs; disk: bytes a second written; operations: writes a second to the disk; network: each "
         "direction's bytes a second",
     )
-    component: Literal["kafka", "sidecar"] = Field("kafka", description="of cpu: whose processes")
+    component: Literal["kafka", "sidecar", "client"] = Field("kafka", description="of cpu: whose processes")
 
 
 class Tightened(Model):

@@ -6,7 +6,7 @@ All limits are multiplied by the same factor, so that ratios between CPU, disk a
 Disk and network here are what the environment benchmark found; of both a fifth is left free, so that it is the limit
 that binds and not the machine.
 
-Limits: a client's own CPU is counted, not limited. A load generator without CPU is late, and its trials say nothing.
+Limits: a load generator that has too little CPU is late, and its trials do not count.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ NOT_SCALED = (
     "fixed costs of the JVM (garbage collection, compilers, timers)",
     "memory, heap and page cache, which stay as the plan has them",
     "latencies of disk and network, and round trips",
-    "the client's own CPU, which is counted and not limited",
+    "the thread that paces the load, which no quota binds",
 )
 """Named in every report: what a scaled run does not have in the profile's proportions."""
 
 
 def limits(profile: Profile, scale: float, scenario: Scenario) -> tuple[Limit, ...]:
-    """Of every host, in a fixed order. Logs in RAM have no disk to limit; what a scenario says of its disks itself
-    is not scaled."""
+    """Of every host, in a fixed order; of clients' CPU where load workers are. Logs in RAM have no disk to limit; what
+    a scenario says of its disks itself is not scaled."""
     found: list[Limit] = []
     for hosts, kind in ((broker_hosts(scenario), profile.broker), (client_hosts(scenario), profile.client)):
         for host in hosts:
@@ -47,8 +47,10 @@ def limits(profile: Profile, scale: float, scenario: Scenario) -> tuple[Limit, .
 
 def _of_host(host: str, kind: HostKind, scale: float, scenario: Scenario, *, broker: bool) -> list[Limit]:
     found = []
-    if broker and kind.container_cpus:
-        found.append(Limit(host=host, resource="cpu", amount=kind.container_cpus.value * scale))
+    if kind.container_cpus and (broker or host in _loading(scenario)):
+        component = "kafka" if broker else "client"
+        amount = kind.container_cpus.value * scale
+        found.append(Limit.model_validate({"host": host, "resource": "cpu", "component": component, "amount": amount}))
     if scenario.data_plane.sidecars and kind.sidecar_cpus:
         amount = kind.sidecar_cpus.value * scale
         found.append(Limit(host=host, resource="cpu", component="sidecar", amount=amount))
@@ -59,6 +61,16 @@ def _of_host(host: str, kind: HostKind, scale: float, scenario: Scenario, *, bro
     if kind.network and kind.network.bytes_s:
         found.append(Limit(host=host, resource="network", amount=kind.network.bytes_s.value * scale))
     return found
+
+
+def _loading(scenario: Scenario) -> tuple[str, ...]:
+    """Hosts with load workers: one for the producers and one for each consumer group, one host after the other."""
+    return client_hosts(scenario)[: 1 + scenario.workload.subscriptions_per_topic]
+
+
+def of_load(held: Sequence[Limit]) -> tuple[Limit, ...]:
+    """Those of load workers, which come and go with the trials."""
+    return tuple(limit for limit in held if limit.component == "client")
 
 
 def disk_cap(broker: HostKind, scale: float, scenario: Scenario) -> float | None:

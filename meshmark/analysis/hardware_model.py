@@ -23,7 +23,7 @@ class LimitSummary(Value):
 
     host: str
     resource: Literal["cpu", "disk", "operations", "network"]
-    component: Literal["kafka", "sidecar"] | None = Field(description="of cpu: whose")
+    component: Literal["kafka", "sidecar", "client"] | None = Field(description="of cpu: whose")
     of_profile: float = Field(description="the profile's figure, at scale 1")
     amount: float = Field(description="that was set: the figure times the scale")
     measured: float = Field(description="mean of the probes, one in each round")

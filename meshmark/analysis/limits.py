@@ -178,7 +178,7 @@ def _broker(trial: Trial, scenario: Scenario, host: str, elapsed_s: float) -> li
 def _given(trial: Trial, host: str, elapsed_s: float) -> list[Evidence | None]:
     """What a host has of its own, and how much of that was used: a CPU quota, a link, a disk."""
     found: list[Evidence | None] = []
-    for kind in ("kafka", "sidecar"):
+    for kind in ("kafka", "sidecar", "client"):
         periods = trial.delta(f"{host}/{kind}/cpu_periods") or 0.0
         share = _part(trial, f"{host}/{kind}/cpu_throttled_periods", periods)
         text = "of the periods in which it ran it had used up its CPU quota"

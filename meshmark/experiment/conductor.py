@@ -194,7 +194,7 @@ class _Conductor:
             self._starts[scenario.name] = max(self._starts.get(scenario.name, 0.0), start)
             stack.enter_context(limited(bench, held))
             for offered in self._offers(scenario, slot, until_s):
-                self._try(bench, offered, name, broken)
+                self._try(bench, offered, name, broken, profiles.of_load(held))
             if self._plan.cpu_samples_hz:
                 self._profile(bench, name)
             if self._plan.explain_blocks and slot.repeat == self._plan.repeats:
@@ -309,11 +309,13 @@ class _Conductor:
             self._tell("warning", "equal load", "not measured: a scenario has no valid trial yet")
         return lowest
 
-    def _try(self, bench: Bench, offered: Offered, name: str, broken: tuple[Proof, ...]) -> None:
+    def _try(
+        self, bench: Bench, offered: Offered, name: str, broken: tuple[Proof, ...], limits: Sequence[Limit]
+    ) -> None:
         what = f"search, {offered.phase}" if offered.purpose == "search" else offered.purpose.replace("-", " ")
         what += f", {percent(offered.share)}" if offered.share is not None else ""
         self._tell("info", name, f"{what}: {rate_msg_s(offered.rate_msg_s)} msg/s offered")
-        trial = measure(bench, offered)
+        trial = measure(bench, offered, limits)
         if broken:
             faults = tuple(f"{proof.name} does not hold at {proof.host}" for proof in broken)
             trial = trial.model_copy(update={"faults": (*faults, *trial.faults)})

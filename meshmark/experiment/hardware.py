@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from meshmark.analysis.hardware import beyond, bounds, largest_scale, most_capped
+from meshmark.analysis.hardware import beyond, bounds, largest_scale, most_capped, of_load
 from meshmark.clock import Clock
 from meshmark.cluster import Limitable, Process, Testbed, limitable
 from meshmark.errors import ComponentFailed, LabError, MissingRequirement
@@ -83,7 +83,8 @@ def told(hardware: Hardware) -> str:
 
 @contextmanager
 def limited(bench: Bench, limits: Sequence[Limit]) -> Iterator[None]:
-    """Holds all limits, each of which was found to hold and recorded. Raises LabError for one that does not."""
+    """Holds all limits, each of which was found to hold and recorded; those of load workers, which come with each
+    trial, are only probed. Raises LabError for one that does not hold."""
     if not limits:
         yield
         return
@@ -95,8 +96,9 @@ def limited(bench: Bench, limits: Sequence[Limit]) -> Iterator[None]:
                 for limit in limits
                 if limit.resource == "cpu"
             }
+            own = of_load(limits)
             for limit in limits:
-                stack.enter_context(power.limit(limit))
+                (spinning if limit in own else stack).enter_context(power.limit(limit))
             bench.progress.phase("probing the limits")
             probes = _probe_all(bench, power, limits, spinners)
         for probe in probes:
@@ -108,22 +110,38 @@ def limited(bench: Bench, limits: Sequence[Limit]) -> Iterator[None]:
 def _probe_all(
     bench: Bench, power: Limitable, limits: Sequence[Limit], spinners: Mapping[Limit, Process]
 ) -> list[LimitProbe]:
-    """One resource after the other; of each, all hosts at once."""
-    measures: dict[str, Measure] = {
-        "cpu": lambda wanted: _cpu(bench.clock, power, {limit: spinners[limit] for limit in wanted}),
-        "disk": lambda wanted: _disks(bench.cluster, power, wanted),
-        "operations": lambda wanted: _disks(bench.cluster, power, wanted),
-        "network": lambda wanted: _links(bench.cluster, power, wanted),
+    """One resource after the other; of each, all hosts at once. CPU of brokers and sidecars before that of clients:
+    together they may be given all that the machine has, and something must be left to see it."""
+
+    def spun(wanted: Sequence[Limit]) -> Mapping[Limit, float]:
+        return _cpu(bench.clock, power, {limit: spinners[limit] for limit in wanted})
+
+    def written(wanted: Sequence[Limit]) -> Mapping[Limit, float]:
+        return _disks(bench.cluster, power, wanted)
+
+    def carried(wanted: Sequence[Limit]) -> Mapping[Limit, float]:
+        return _links(bench.cluster, power, wanted)
+
+    turns: dict[str, Measure] = {
+        "cpu": spun,
+        "load": spun,
+        "disk": written,
+        "operations": written,
+        "network": carried,
     }
     found: list[LimitProbe] = []
-    for resource, measure in measures.items():
-        waiting = [limit for limit in limits if limit.resource == resource]
+    for turn, measure in turns.items():
+        waiting = [limit for limit in limits if _turn(limit) == turn]
         for tries in range(1, TRIES + 1):
             measured = measure(waiting) if waiting else {}
             probes = [LimitProbe(limit=limit, measured=measured[limit], tries=tries) for limit in waiting]
             found += [probe for probe in probes if probe.holds or tries == TRIES]
             waiting = [probe.limit for probe in probes if not probe.holds]
     return found
+
+
+def _turn(limit: Limit) -> str:
+    return "load" if of_load([limit]) else limit.resource
 
 
 def _refuse_wrong(probes: Sequence[LimitProbe]) -> None:

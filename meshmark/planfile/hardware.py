@@ -83,17 +83,19 @@ def limits_hosts(plan: Plan) -> bool:
 
 
 def kinds_limited(plan: Plan, scenario: Scenario) -> int:
-    """How many of CPU, disk and network are limited in its rounds; one after the other is probed."""
+    """How many kinds of limits its rounds have; one after the other is probed: CPU of brokers and sidecars, of load
+    workers, bytes and operations of disks, network."""
     if not plan.profile:
         return 0
     profile = find_profile(plan.profile)
-    kinds = (profile.broker, profile.client)
-    in_ram = scenario.cluster.storage == "ram"
-    disk = scenario.cluster.disk_write_bytes_s or (profile.broker.disk and profile.broker.disk.write_bytes_s)
-    sidecars = scenario.data_plane.sidecars
+    broker, kinds = profile.broker, (profile.broker, profile.client)
+    on_disk = scenario.cluster.storage != "ram"
+    own = scenario.cluster.disk_write_bytes_s
     return (
-        bool(profile.broker.container_cpus or (sidecars and any(kind.sidecar_cpus for kind in kinds)))
-        + bool(disk and not in_ram)
+        bool(broker.container_cpus or (scenario.data_plane.sidecars and any(kind.sidecar_cpus for kind in kinds)))
+        + bool(profile.client.container_cpus)
+        + bool(on_disk and (own or (broker.disk and broker.disk.write_bytes_s)))
+        + bool(on_disk and not own and broker.disk and broker.disk.operations_s)
         + any(kind.network and kind.network.bytes_s for kind in kinds)
     )
 

@@ -65,7 +65,7 @@ def extrapolation(summary: Summary) -> Grid | None:
 
 def _name(row: LimitSummary) -> str:
     if row.resource == "cpu":
-        return "broker CPU" if row.component == "kafka" else "sidecar CPU"
+        return {"kafka": "broker CPU", "sidecar": "sidecar CPU", "client": "client CPU"}[row.component or "kafka"]
     return {"disk": "disk writes", "operations": "disk writes", "network": "network, each way"}[row.resource]
 
 

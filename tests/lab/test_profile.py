@@ -41,6 +41,7 @@ broker:
   network: {bytesS: {value: 500e6, source: test}}
 client:
   machine: box
+  containerCpus: {value: 5, source: test}
   sidecarCpus: {value: 2, source: test}
   network: {bytesS: {value: 500e6, source: test}}
 """,
@@ -94,7 +95,7 @@ def test_a_disk_bound_run_meets_the_cap(backend: LabBackend, scenario: Scenario,
         offered = Offered(number=1, purpose="explain", rate_msg_s=2 * hardware.most_msg_s(held, scenario))
         if scenario.data_plane.sidecars:
             with limited(made, held):
-                trial = measure(made, offered)
+                trial = measure(made, offered, hardware.of_load(held))
             probes = (tmp_path / "round" / "limits.jsonl").read_text(encoding="utf-8").splitlines()
             assert len(probes) == len(held)
         else:

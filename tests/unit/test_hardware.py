@@ -79,12 +79,30 @@ def test_each_kind_of_host_gets_what_the_profile_has_times_the_scale() -> None:
     assert found["broker-2", "disk", "kafka"] == pytest.approx(40e6)
     assert found["broker-2", "operations", "kafka"] == pytest.approx(2e3)
     assert found["client-1", "network", "kafka"] == pytest.approx(100e6)
-    # A client without CPU would measure itself.
+    assert found["client-1", "cpu", "client"] == pytest.approx(0.8)
     assert {key for key in found if key[0] == "client-1"} == {
+        ("client-1", "cpu", "client"),
         ("client-1", "cpu", "sidecar"),
         ("client-1", "network", "kafka"),
     }
-    assert len(found) == 3 * 5 + 2
+    assert len(found) == 3 * 5 + 3
+
+
+@pytest.mark.parametrize(("groups", "loading"), [(0, 1), (1, 2), (5, 3)])
+def test_clients_have_a_quota_where_load_workers_are(groups: int, loading: int) -> None:
+    workload = Workload(subscriptions_per_topic=groups)
+    asked = PLAIN.model_copy(update={"cluster": ClusterSpec(clients=3), "workload": workload})
+    found = hardware.of_load(hardware.limits(PROFILE, 0.1, asked))
+    assert [each.host for each in found] == [f"client-{number}" for number in range(1, loading + 1)]
+
+
+def test_a_client_s_quota_is_probed_at_the_start_and_held_in_every_trial(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", plan_of(PLAIN, scale=0.1), Truth(noise=0, limited_by=("client-1", "cpu")))
+    for data in done.rounds:
+        (probe,) = (each for each in data.limits if each.limit.component == "client")
+        assert probe.measured == pytest.approx(0.8)
+        # Two of ten parts of the CPUs that there are: less is carried, since the limit is there again.
+        assert all(trial.rate_msg_s < 0.25 * 150_000 for trial in data.trials)
 
 
 def test_without_sidecars_there_is_nothing_of_them_to_limit() -> None:
@@ -132,7 +150,7 @@ def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Pa
     assert done.hardware is not None
     assert done.hardware.scale == 0.142
     assert [len(data.limits) for data in done.rounds] == [
-        13 if data.started.scenario == "plain" else 17 for data in done.rounds
+        14 if data.started.scenario == "plain" else 18 for data in done.rounds
     ]
     assert all(probe.holds and probe.tries == 1 for data in done.rounds for probe in data.limits)
     summary = summarize(done)
@@ -237,6 +255,17 @@ def test_with_both_the_mesh_s_cost_stands_side_by_side_with_the_disk_as_limit_an
     shown = table(summary)
     assert "WHAT ISTIO-MTLS COSTS, BY PLACE OF THE LOGS" in shown
     assert "says what the mesh costs where disks are not the limit" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("profile", "disk", "kinds"),
+    [(EKS, None, [5, 5]), (EKS, "ram", [3, 3]), ("unlimited", None, [0, 0]), ("", None, [0, 0])],
+)
+def test_what_is_probed_takes_time_in_every_round(profile: str, disk: str | None, kinds: list[int]) -> None:
+    plan = planfile.unmasked(plan_of(), disk).model_copy(update={"profile": profile})
+    assert [planfile.kinds_limited(plan, each) for each in plan.scenarios] == kinds
+    bare = planfile.estimate_seconds(plan.model_copy(update={"profile": ""}))
+    assert planfile.estimate_seconds(plan) == bare + plan.repeats * 5 * sum(kinds)
 
 
 def test_one_broker_has_no_peer_to_probe_its_link_with() -> None:

@@ -33,6 +33,9 @@ from meshmark.record import Counters, Limit
 SHARES_V1 = "cpu.shares"
 SHARES = 1_024
 """A thread's weight outside all groups."""
+FIRST = 9.3
+"""Times that, for load workers: as much as the nice value -10 is worth, which counts only inside a group (9,548 to
+1,024, kernel/sched/core.c)."""
 CPUS = os.cpu_count() or 1
 MACHINE = "machine"
 CARRYING = ("kafka", "sidecar", "client")
@@ -73,7 +76,8 @@ def cpu_quota(host: Host, component: str, pids: Sequence[int], cpus: float, inst
     """`cpus` CPUs' time for all of `pids` together; yields the probe of how often they ran into it."""
     try:
         if (parent := make_quota_group(instance)) is not None:
-            with _moved(parent / f"{host.name}-{component}", pids, cpus) as group:
+            weight = FIRST if component == "client" else 1.0
+            with _moved(parent / f"{host.name}-{component}", pids, cpus, weight) as group:
                 yield QuotaProbe(host.name, component, group)
         else:
             with _bounded(_unified(host, component), cpus) as group:
@@ -125,12 +129,12 @@ def require_write_limits() -> None:
 
 
 @contextmanager
-def _moved(group: Path, pids: Sequence[int], cpus: float) -> Iterator[Path]:
+def _moved(group: Path, pids: Sequence[int], cpus: float, weight: float = 1.0) -> Iterator[Path]:
     """v1: a group of its own, left again at the end for where they came from: processes that share a group share its
     weight, too. While they are in it, it weighs as much as they did, a thread for each CPU and process."""
     group.mkdir()
     try:
-        (group / SHARES_V1).write_text(str(SHARES * CPUS * len(pids)), encoding="ascii")
+        (group / SHARES_V1).write_text(str(round(SHARES * CPUS * len(pids) * weight)), encoding="ascii")
         _weigh(group.parent)
         tell(group, V1.quota(cpus))
         for pid in pids:

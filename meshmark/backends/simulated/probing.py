@@ -26,6 +26,7 @@ class Bench:
         self.enforced = enforced
         self.pairs: list[tuple[str, str]] = []
         """Source and target of every sender that is there."""
+        self._threads: dict[tuple[str, str], int] = {}
         self._spun_s: dict[tuple[str, str], float] = {}
         self._since_s: dict[tuple[str, str], float] = {}
 
@@ -45,8 +46,9 @@ class Bench:
     def _targets(self, source: str) -> int:
         return sum(each == source for each, _ in self.pairs)
 
-    def spin(self, host: str, component: str) -> None:
+    def spin(self, host: str, component: str, threads: int) -> None:
         """Begins, or ends."""
+        self._threads[host, component] = threads
         began_s = self._since_s.pop((host, component), None)
         if began_s is None:
             self._since_s[host, component] = self.clock.now()
@@ -66,7 +68,9 @@ class Bench:
                 for each in self.limits
                 if (each.host, each.component, each.resource) == (host, component, "cpu")
             ]
-            found[f"{host}/{component}/cpu_user_s"] = seconds * self.enforced * min([1.0, *given])
+            found[f"{host}/{component}/cpu_user_s"] = (
+                seconds * self.enforced * min([self._threads[host, component], *given])
+            )
         return found
 
 
@@ -85,7 +89,7 @@ class Probing:
         self._said = 0
 
     def send_line(self, line: str) -> None:
-        self._bench.spin(self.host, self._component)
+        self._bench.spin(self.host, self._component, int(self._argv[self._argv.index("--threads") + 1]))
 
     def read_line(self, timeout_s: float) -> str | None:
         self._said += 1

@@ -46,6 +46,14 @@ def test_the_documents_machines_are_as_it_says() -> None:
         assert figures["broker.network.bytes_s"].value > figures["broker.network.single_flow_bytes_s"].value
 
 
+def test_the_example_of_disks_alone_is_the_document_s() -> None:
+    example = planfile.find_profile(str(Path(__file__).parents[2] / "examples" / "document-disks.yaml"))
+    document = dict(planfile.find_profile("eks-r5.4xlarge-io1").figures())
+    assert [(path, figure.value) for path, figure in example.figures()] == [
+        (path, document[path].value) for path in ("broker.disk.write_bytes_s", "broker.disk.operations_s")
+    ]
+
+
 def test_unlimited_has_no_figure() -> None:
     assert planfile.find_profile("unlimited").figures() == []
 

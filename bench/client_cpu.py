@@ -66,15 +66,33 @@ class Asked:
     c_program: Path
 
 
-def worker_cpu_s(asked: Asked, layout: TopicLayout) -> float:
+@dataclass(frozen=True, kw_only=True)
+class Cpu:
+    """Seconds per million records."""
+
+    user_s: float
+    system_s: float
+
+    @classmethod
+    def of(cls, user_s: float, system_s: float, records: int) -> Cpu:
+        return cls(user_s=user_s / records * 1e6, system_s=system_s / records * 1e6)
+
+    @property
+    def total_s(self) -> float:
+        return self.user_s + self.system_s
+
+    def __str__(self) -> str:
+        return f"{self.total_s:.2f} ({self.system_s:.2f} in the kernel)"
+
+
+def worker_cpu(asked: Asked, layout: TopicLayout) -> Cpu:
     end = _loaded(asked, layout, "librdkafka")[1]
-    return (end.cpu_user_s + end.cpu_system_s) / end.totals.acknowledged * 1e6
+    return Cpu.of(end.cpu_user_s, end.cpu_system_s, end.totals.acknowledged)
 
 
-def raw_cpu_s(asked: Asked, layout: TopicLayout) -> float:
+def raw_cpu(asked: Asked, layout: TopicLayout) -> Cpu:
     ready, end = _loaded(asked, layout, "raw")
-    used_s = end.cpu_user_s + end.cpu_system_s - ready.cpu_user_s - ready.cpu_system_s
-    return used_s / end.totals.acknowledged * 1e6
+    return Cpu.of(end.cpu_user_s - ready.cpu_user_s, end.cpu_system_s - ready.cpu_system_s, end.totals.acknowledged)
 
 
 def _loaded(asked: Asked, layout: TopicLayout, client: ClientKind) -> tuple[Mark, Mark]:
@@ -91,14 +109,14 @@ def _loaded(asked: Asked, layout: TopicLayout, client: ClientKind) -> tuple[Mark
         return ready, running.stop()
 
 
-def c_cpu_s(asked: Asked, layout: TopicLayout) -> float:
+def c_cpu(asked: Asked, layout: TopicLayout) -> Cpu:
     settings = {"bootstrap.servers": asked.cluster.bootstrap_servers, **asked.workload.producer_config}
     size, connections = asked.workload.message_size, asked.workload.workers
     words = [_topic(layout), str(asked.records), str(size), str(connections), *_words(settings)]
-    return _command_cpu_s(asked.cluster, [str(asked.c_program), *words], r"(\d+) records acknowledged")
+    return _command_cpu(asked.cluster, [str(asked.c_program), *words], r"(\d+) records acknowledged")
 
 
-def kafka_cpu_s(asked: Asked, layout: TopicLayout) -> float:
+def kafka_cpu(asked: Asked, layout: TopicLayout) -> Cpu:
     """With the JVM options of Kafka's own start script."""
     settings = {"bootstrap.servers": asked.cluster.bootstrap_servers, **asked.workload.producer_config}
     del settings["queue.buffering.max.messages"]
@@ -109,16 +127,16 @@ def kafka_cpu_s(asked: Asked, layout: TopicLayout) -> float:
         *("--num-records", str(asked.records), "--throughput", "-1", "--payload-file", str(asked.payloads)),
         *("--producer-props", *_words(settings)),
     ]
-    return _command_cpu_s(asked.cluster, argv, r"(\d+) records sent")
+    return _command_cpu(asked.cluster, argv, r"(\d+) records sent")
 
 
-CLIENTS: dict[str, Callable[[Asked, TopicLayout], float]] = {
-    "librdkafka": worker_cpu_s,
-    "raw": raw_cpu_s,
-    "C": c_cpu_s,
-    "ProducerPerformance": kafka_cpu_s,
+CLIENTS: dict[str, Callable[[Asked, TopicLayout], Cpu]] = {
+    "librdkafka": worker_cpu,
+    "raw": raw_cpu,
+    "C": c_cpu,
+    "ProducerPerformance": kafka_cpu,
 }
-"""Name -> CPU seconds per million records. The first that is asked for also warms up the brokers."""
+"""By name. The first that is asked for also warms up the brokers."""
 
 
 def _topic(layout: TopicLayout) -> str:
@@ -130,8 +148,8 @@ def _words(settings: Mapping[str, ConfigValue]) -> list[str]:
     return [f"{key}={str(value).lower()}" for key, value in settings.items()]
 
 
-def _command_cpu_s(cluster: Cluster, argv: Sequence[str], said: str) -> float:
-    """Per million records, by how many its last line says."""
+def _command_cpu(cluster: Cluster, argv: Sequence[str], said: str) -> Cpu:
+    """By how many records its last line says."""
     wrapped = ["python", "-m", "bench.rusage", *argv]
     with cluster.spawn(cluster.client_hosts[0], wrapped, name="bench-client") as process:
         line = process.read_line(LIMIT_S)
@@ -139,7 +157,7 @@ def _command_cpu_s(cluster: Cluster, argv: Sequence[str], said: str) -> float:
     sent = re.match(said, told.get("last_line", ""))
     if not sent:
         raise SystemExit(f"{argv[0]} printed no result: {told}")
-    return float(told["cpu_s"]) / int(sent[1]) * 1e6
+    return Cpu.of(told["user_s"], told["system_s"], int(sent[1]))
 
 
 def compiled(directory: Path) -> Path:
@@ -188,21 +206,22 @@ def main() -> None:
 def compare(asked: Asked, names: Sequence[str], count: int) -> None:
     numbers = itertools.count(1)
 
-    def measured(name: str) -> float:
+    def measured(name: str) -> Cpu:
         layout = asked.cluster.create_topics(asked.workload, f"bench-{next(numbers)}")
         value = CLIENTS[name](asked, layout)
         asked.cluster.delete_topics(layout)
         return value
 
     measured(names[0])  # the brokers' JVMs are cold
-    done: list[dict[str, float]] = []
+    done: list[dict[str, Cpu]] = []
     for values in rounds({name: partial(measured, name) for name in names}, count=count, seed=SEED):
         done.append(values)
-        told = ", ".join(f"{name} {values[name]:.2f}" for name in names)
+        told = ", ".join(f"{name} {values[name]}" for name in names)
         print(f"CPU s per million records: {told}", flush=True)
     for name in names:
         if name != "C" and "C" in names:
-            print(f"records per CPU second, {name} / C: {ratios([(each['C'], each[name]) for each in done])}")
+            found = ratios([(each["C"].total_s, each[name].total_s) for each in done])
+            print(f"records per CPU second, {name} / C: {found}")
 
 
 if __name__ == "__main__":

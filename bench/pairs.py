@@ -6,6 +6,9 @@ import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ def interleaved(
             yield first(), value
 
 
-def rounds(things: Mapping[str, Callable[[], float]], *, count: int, seed: int) -> Iterator[dict[str, float]]:
+def rounds(things: Mapping[str, Callable[[], Given]], *, count: int, seed: int) -> Iterator[dict[str, Given]]:
     """What each gave, round by round, as they come."""
     order = random.Random(seed)
     for _ in range(count):

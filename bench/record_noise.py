@@ -8,7 +8,8 @@ over `INTERVAL_S` of the window, are divided by the median of its scenario's tri
 trials and moments differ. Scenarios with fewer than `TRIALS_MIN` such trials are left out.
 
 Limits: under open-loop overload the queue of the client is full, and an interval's rate is what the system gave. A
-trial that kept up shows the schedule and not the system, so it is not used; nor is one that was invalid.
+trial that kept up shows the schedule and not the system, so it is not used; nor is one that was invalid, or had less
+of a resource in order to explain what limits.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def relative(run: Run) -> Iterator[list[float]]:
     for one in run.rounds:
         intervals = one.intervals()
         for trial in one.trials:
+            if trial.tightened and trial.tightened.limit:
+                continue
             if not full_load(valid=trial.valid, offered_msg_s=trial.offered_msg_s, rate_msg_s=trial.rate_msg_s):
                 continue
             reports = [

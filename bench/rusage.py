@@ -1,4 +1,5 @@
-"""Runs a command; prints one line of JSON: its last line of output, and the CPU time it took from start to end.
+"""Runs a command; prints one line of JSON: its last line of output, and the CPU time it took from start to end, in
+user mode and in the kernel.
 
 `python -m bench.rusage COMMAND...`, so that a command on a lab host can be measured as the kernel counts it.
 """
@@ -15,7 +16,8 @@ def main() -> int:
     done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True, check=False)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     lines = done.stdout.strip().splitlines()
-    print(json.dumps({"last_line": lines[-1] if lines else "", "cpu_s": used.ru_utime + used.ru_stime}))
+    told = {"last_line": lines[-1] if lines else "", "user_s": used.ru_utime, "system_s": used.ru_stime}
+    print(json.dumps(told))
     return done.returncode
 
 

@@ -27,8 +27,8 @@ from meshmark.plan import Scenario
 from meshmark.record import DiskProbe, Limit, NetworkProbe, Tightened, Trial
 from meshmark.units import percent
 
-SHARE = 0.3
-"""Taken away of what there is: enough to stand out from a noise of some per cent, within few trials."""
+SHARE = 0.5
+"""Taken away of what there is: enough to stand out from a noise of ten per cent, within few trials."""
 ELASTICITY_MIN = 0.25
 """A limit has a cost of its own: packets pass a token bucket, periods end with a stop. Less than this is not told from
 that."""

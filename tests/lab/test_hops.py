@@ -6,11 +6,16 @@ half of what all hops grew by.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -27,9 +32,13 @@ from tests.lab.load_ground import CLOCK, loaded, producers
 
 pytestmark = pytest.mark.lab
 
+Delay = Callable[[LabCluster], AbstractContextManager[None]]
+
 RATE_MSG_S = 1_000.0
 SETTLE_S = 1.0
 WINDOW_S = 2.5
+BROKERS = ("broker-1", "broker-2")
+FREEZER = Path("/sys/fs/cgroup/freezer/tasks")
 HOPS = {
     *("held back", "client queue", "client send", "client proxy", "network", "broker proxy"),
     *BROKER_HOPS,
@@ -69,11 +78,14 @@ def read(cluster: LabCluster) -> Counters:
     return {key: value for probe in cluster.probes() for key, value in probe.read().items()}
 
 
-def measured(cluster: LabCluster, work: Workload, name: str, *, stopped: Sequence[str] = ()) -> dict[str, HopTime]:
+def undelayed(_: LabCluster) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def measured(cluster: LabCluster, work: Workload, name: str, delay: Delay = undelayed) -> dict[str, HopTime]:
     layout = cluster.create_topics(work, name)
     specs = [producer_spec(work, cluster, layout, client=1, seed=1, rate_msg_s=RATE_MSG_S)]
-    delay = pulses(cluster, stopped) if stopped else nullcontext()
-    with timing_paths(cluster, seed=1), load(cluster, specs, CLOCK) as running, delay:
+    with timing_paths(cluster, seed=1), load(cluster, specs, CLOCK) as running, delay(cluster):
         running.start()
         CLOCK.sleep(SETTLE_S)
         first, start = running.mark(), read(cluster)
@@ -85,7 +97,7 @@ def measured(cluster: LabCluster, work: Workload, name: str, *, stopped: Sequenc
 
 
 @contextmanager
-def pulses(cluster: LabCluster, hosts: Sequence[str]) -> Iterator[None]:
+def pulses(hosts: Sequence[str], cluster: LabCluster) -> Iterator[None]:
     """Stops the sidecars of hosts about half of the time, for moments of random length."""
     sidecars = [process for process in cluster.processes if process.component == "sidecar" and process.host in hosts]
     assert len(sidecars) == len(hosts)
@@ -107,6 +119,21 @@ def pulses(cluster: LabCluster, hosts: Sequence[str]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+@contextmanager
+def frozen(what: str, cluster: LabCluster) -> Iterator[None]:
+    """Freezes the brokers' threads of a kind in the same way."""
+    if not os.access(FREEZER, os.W_OK):
+        pytest.skip("root, and cgroup v1's freezer: threads cannot be frozen")
+    pids = [str(process.pid) for process in cluster.processes if process.component == "kafka"]
+    command = [sys.executable, str(Path(__file__).with_name("freezing.py")), what, *pids]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) >= len(pids)
+        yield
+        process.communicate()
+    assert process.returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -143,19 +170,32 @@ def test_every_hop_is_there_and_counted(undisturbed: dict[str, HopTime]) -> None
     assert max(undisturbed.values(), key=lambda hop: hop.mean_s).hop == "client queue"
 
 
+def growth(found: dict[str, HopTime], undisturbed: dict[str, HopTime]) -> dict[str, float]:
+    return {name: found[name].mean_s - undisturbed[name].mean_s for name in found.keys() & undisturbed.keys()}
+
+
 @pytest.mark.parametrize(
-    ("hop", "work", "stopped"),
+    ("hop", "work", "delay"),
     [
-        pytest.param("client queue", workload(linger_ms=250), (), id="a longer linger"),
-        pytest.param("broker remote", workload(acks="all"), (), id="slow followers that count"),
-        pytest.param("client proxy", workload(), ("client-1",), id="a sidecar of the client that stops"),
-        pytest.param("broker proxy", workload(), ("broker-1", "broker-2"), id="sidecars of brokers that stop"),
+        pytest.param("client queue", workload(linger_ms=250), undelayed, id="a longer linger"),
+        pytest.param("broker remote", workload(acks="all"), undelayed, id="slow followers that count"),
+        pytest.param("client proxy", workload(), partial(pulses, ("client-1",)), id="a client's sidecar that stops"),
+        pytest.param("broker proxy", workload(), partial(pulses, BROKERS), id="sidecars of brokers that stop"),
+        pytest.param("broker queue", workload(), partial(frozen, "handlers"), id="request handlers that stop"),
     ],
 )
 def test_a_delay_is_found_at_the_hop_where_it_was_put(
-    cluster: LabCluster, undisturbed: dict[str, HopTime], hop: str, work: Workload, stopped: Sequence[str]
+    cluster: LabCluster, undisturbed: dict[str, HopTime], hop: str, work: Workload, delay: Delay
 ) -> None:
-    found = measured(cluster, work, hop.replace(" ", "-"), stopped=stopped)
-    grown = {name: found[name].mean_s - undisturbed[name].mean_s for name in found.keys() & undisturbed.keys()}
+    grown = growth(measured(cluster, work, hop.replace(" ", "-"), delay), undisturbed)
     assert max(grown, key=lambda name: grown[name]) == hop, grown
     assert grown[hop] > sum(grown.values()) / 2, grown
+
+
+def test_a_network_thread_that_stops_delays_answers_and_keeps_requests_from_being_read(
+    cluster: LabCluster, undisturbed: dict[str, HopTime]
+) -> None:
+    """The same thread does both, so half of it is the response, and half is nobody's but the connection's."""
+    grown = growth(measured(cluster, workload(), "network-threads", partial(frozen, "network")), undisturbed)
+    assert max(BROKER_HOPS, key=lambda name: grown[name]) == "broker response", grown
+    assert grown["broker response"] + grown["connection"] > sum(grown.values()) / 2, grown

@@ -23,6 +23,7 @@ from meshmark.errors import MissingRequirement
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
 from meshmark.topology import Backward, Link, MeshCluster, Topology
 from tests.lab.ground import alive, script, wait_for
+from tests.lab.test_hops import measured
 
 pytestmark = pytest.mark.lab
 
@@ -208,3 +209,25 @@ def cut_and_heal(cluster: LabCluster, process: Process) -> None:
     assert told["acknowledged"] > still.count
     relay = {key for probe in cluster.probes() for key in probe.read() if "/relay/" in key}
     assert {"link-near-far/relay/cpu_user_s", "link-near-far/relay/carried_packets"} <= relay
+
+
+def test_distance_is_found_in_the_network(backend: LabBackend) -> None:
+    ends = MeshCluster(name="near", brokers=1), MeshCluster(name="far", clients=1)
+    work = Workload(
+        topics=1,
+        partitions_per_topic=1,
+        replication_factor=1,
+        workers=1,
+        topic_config={},
+        # A request fits into what TCP sends without waiting: more would take several round trips.
+        message_size=64,
+        producer_config={"acks": "all", "linger.ms": 50},
+    )
+    topology = Topology(clusters=ends, links=(Link(ends=("near", "far"), rtt_ms=200),))
+    spec = ClusterSpec(brokers=1, heap_bytes=268_435_456, topology=topology)
+    scenario = Scenario(name="far", data_plane=DataPlane.PLAIN, cluster=spec, workload=work)
+    with backend.cluster(scenario) as cluster:
+        times = {name: hop.mean_s for name, hop in measured(cluster, work, "far").items()}
+    assert max(times, key=lambda name: times[name]) == "network", times
+    assert times["network"] > sum(times.values()) / 2, times
+    assert times["network"] > 0.200 / MARGIN, times

@@ -111,7 +111,7 @@ def test_trials_that_explain_come_at_the_end_of_the_last_round_in_drawn_blocks(t
     for block in (1, 2, 3, 4):
         less = [trial.tightened for trial in trials if trial.tightened and trial.tightened.block == block]
         orders.append([title(each.limit) if each.limit else "" for each in less])
-        assert all(each.share == pytest.approx(0.3) for each in less if each.limit)
+        assert all(each.share == pytest.approx(0.5) for each in less if each.limit)
     one = {"", "machine CPU", "broker-1/kafka CPU", "broker-1/sidecar CPU", "broker-1 network", "client-1 network"}
     assert all(set(order) == one and len(order) == len(one) for order in orders)
     assert len({tuple(order) for order in orders}) > 1
@@ -139,8 +139,8 @@ def test_the_table_says_what_was_taken_away_and_what_that_cost(tmp_path: Path) -
     summary = summarize(load(conducted(tmp_path / "run", Truth())))
     grid = explanations(summary)
     assert grid is not None
-    assert grid.rows[0][:3] == ("plain", "machine CPU", "30 %")
-    assert "machine CPU limits: with 30 % less of it" in grid.note
+    assert grid.rows[0][:3] == ("plain", "machine CPU", "50 %")
+    assert "machine CPU limits: with 50 % less of it" in grid.note
     assert "WHAT WAS CARRIED WITH LESS OF ONE RESOURCE" in table(summary)
 
 

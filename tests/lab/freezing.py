@@ -1,0 +1,46 @@
+"""Run as root: freezes some threads of brokers about half of the time, for moments of random length, until its
+standard input ends, so at the latest when whoever started it dies.
+
+python freezing.py handlers|network PID...
+
+Threads are known by what they wait for, since the kernel's names of both kinds are cut to the same: request handlers
+for a lock, network threads for sockets. A line says how many were found.
+"""
+
+import os
+import random
+import select
+import sys
+from pathlib import Path
+
+NAME = "data-plane-kafk"
+WAITING = {"handlers": "futex", "network": "ep"}
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+def threads(pid: str, what: str) -> list[str]:
+    tasks = [task for task in Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text().strip() == NAME]
+    return [task.name for task in tasks if WAITING[what] in (task / "wchan").read_text()]
+
+
+def main(what: str, pids: list[str]) -> None:
+    group, source = FREEZER / f"meshmark-test-frozen-{os.getpid()}", random.Random(1)
+    group.mkdir()
+    found = [thread for pid in pids for thread in threads(pid, what)]
+    try:
+        for thread in found:
+            (group / "tasks").write_text(thread)
+        print(len(found), flush=True)
+        over, state = False, "FROZEN"
+        while not over:
+            (group / "freezer.state").write_text(state)
+            over = bool(select.select([sys.stdin], [], [], source.uniform(0.03, 0.09))[0])
+            state = "THAWED" if state == "FROZEN" else "FROZEN"
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        for thread in found:
+            (FREEZER / "tasks").write_text(thread)
+        group.rmdir()
+
+
+main(sys.argv[1], sys.argv[2:])

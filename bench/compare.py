@@ -1,7 +1,8 @@
 """How often `compare` is wrong where nothing differs, and how many pairs a change takes, by the noise of a repeat.
 
     python -m bench.compare                    pairs that are drawn, some minutes
-    python -m bench.compare --runs 60          whole simulated runs with two like scenarios, some minutes more
+    python -m bench.compare --runs 60          whole simulated runs with two like scenarios, some minutes more; and
+                                               as many that end once the loss is known, as `run --versus` does
 
 Each case goes through the code that `compare` runs. A repeat's rate is log-normal with the noise given as its
 coefficient of variation; what changes from repeat to repeat for both sides alike (`DRIFT`) is drawn as well. Bounds
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import statistics
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,11 +25,13 @@ from pathlib import Path
 from bench.saturation import binomial_lower_bound
 from meshmark.analysis.comparable import metrics
 from meshmark.analysis.compare import MARGIN, Comparison, Pair, Subject, compare, compared
+from meshmark.analysis.model import Interval
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario
+from meshmark.planfile.versus import WIDTH
 from meshmark.store import load
 
 NOISES = (0.05, 0.10, 0.15)
@@ -119,13 +123,15 @@ def power_table(cases: int, seed: int) -> str:
     return "\n".join(lines)
 
 
-def simulated(seed: int, repeats: int = 5) -> Comparison:
-    """A whole run of two scenarios that are the same but for their names: messages/s of one against the other."""
+def simulated(seed: int, *, repeats: int = 5, stop_width: float = 0.0) -> tuple[Comparison, Interval | None]:
+    """A whole run of two scenarios that are the same but for their names: messages/s of one against the other by
+    `compare`, and the interval of the loss that the report gives."""
     method = Method(warmup_seconds=8, settle_seconds=0.5, window_seconds=2, trials=3, equal_load=())
     plan = Plan(
         name="like",
         seed=seed,
         repeats=repeats,
+        stop_width=stop_width,
         budget_seconds=80_000,
         environment=EnvironmentSpec(disk_seconds=0, network_seconds=0),
         baseline="one",
@@ -145,13 +151,19 @@ def simulated(seed: int, repeats: int = 5) -> Comparison:
         )
         summary = summarize(load(place))
     one, other = (Subject(name=name, summary=summary, scenario=name) for name in ("one", "other"))
-    return compare([other], [one]).comparisons[0]
+    return compare([other], [one]).comparisons[0], summary.scenarios[1].loss_interval
 
 
-def runs_line(found: Sequence[Comparison]) -> str:
-    known = [each for each in found if each.interval is not None]
+def runs_line(what: str, found: Sequence[tuple[Comparison, Interval | None]]) -> str:
+    known = [each for each, _ in found if each.interval is not None]
+    losses = [loss for _, loss in found if loss is not None]
     alarms = Share(hits=sum(map(told, known)), count=len(known))
-    return f"Whole simulated runs with two like scenarios: of {len(known)} intervals, {alarms} exclude 1."
+    wrong = Share(hits=sum(not each.low <= 0 <= each.high for each in losses), count=len(losses))
+    pairs = statistics.median(each.pairs_counted for each in known)
+    return (
+        f"{what}: of {len(known)} intervals of a ratio, {alarms} exclude 1; of {len(losses)} of a loss, {wrong} "
+        f"exclude none; {pairs:.0f} pairs in the median."
+    )
 
 
 def main() -> None:
@@ -163,7 +175,10 @@ def main() -> None:
     print(null_table(options.cases, options.seed), flush=True)
     print("\n" + power_table(options.cases, options.seed), flush=True)
     if options.runs:
-        print("\n" + runs_line([simulated(options.seed + each) for each in range(options.runs)]))
+        seeds = range(options.seed, options.seed + options.runs)
+        print("\n" + runs_line("Whole simulated runs of two like scenarios", [simulated(seed) for seed in seeds]))
+        ended = [simulated(seed, repeats=20, stop_width=WIDTH) for seed in seeds]
+        print(runs_line(f"Ended once the loss is known to within {WIDTH:.0%}", ended))
 
 
 if __name__ == "__main__":

@@ -255,6 +255,13 @@ class Plan(Model):
         le=1_000,
         description="so often a second `perf` looks what each CPU does in the windows of the search; 0: not at all",
     )
+    stop_width: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="no further repeat once the loss of every scenario is known to within so much, the width of its "
+        "95 % interval, and three repeats are done; 0: all repeats",
+    )
     profile: str = Field("", description="hardware that hosts are limited to: a profile's name or file; empty: none")
     scale: Literal["auto"] | Scale = Field(
         "auto", description="factor for all of the profile's limits; auto: the largest that this machine can carry"
@@ -269,6 +276,14 @@ class Plan(Model):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"scenario names must differ; given twice: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _last_repeat(self) -> Plan:
+        if self.stop_width and self.explain_blocks:
+            raise ValueError(
+                "stopWidth and explainBlocks exclude each other: it is not known which repeat is the last"
+            )
         return self
 
     def scenario(self, name: str) -> Scenario:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from meshmark.plan import DataPlane, Model
+from meshmark.plan import DataPlane, Model, Plan
 from meshmark.units import percent
 
 SCHEMA_VERSION = 2
@@ -106,6 +106,13 @@ class Finished(Model):
     error: str = ""
     rounds_done: int
     rounds_planned: int
+    sharp: bool = Field(
+        False, description="it ended before its last repeat, since every loss was known as well as the plan asked"
+    )
+
+    def repeats(self, plan: Plan) -> int:
+        """Those that were to be: the plan's, or as many as were enough."""
+        return self.rounds_done // len(plan.scenarios) if self.sharp else plan.repeats
 
 
 class DiskProbe(Model):

@@ -6,17 +6,22 @@ next rate, a report asks it for the answer, and both build it from the same reco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
-from meshmark.analysis.saturation import Search, SearchConfig, TrialOutcome
+from meshmark.analysis import stats
+from meshmark.analysis.saturation import Saturation, Search, SearchConfig, TrialOutcome
 from meshmark.histogram import Histogram
 from meshmark.plan import Method, Plan, Scenario
 from meshmark.record import Latency, Trial
 
+REPEATS_LEAST = 3
+"""Before a run may end for what it knows: fewer do not tell how much lives of a cluster differ."""
 _FOR_EVER_S = 86_400.0
 _TRIALS_LEAST = 3
 """A plan may ask for fewer trials than an interval takes; then there is none."""
+COUNTED = ("carried", "not carried", "unclear")
+"""Verdicts of the trials that a search learns from."""
 _START_SECONDS = 4
 _START_SHARE = 0.95
 """Where a search begins, of the rate at the end of the warm-up, which was in closed loop: near, and rather carried."""
@@ -72,6 +77,37 @@ def outcome(trial: Trial, method: Method) -> TrialOutcome:
 def is_none(reason: str | None) -> bool:
     """Does this reason say that there is no ceiling to compare, however many repeats there may be?"""
     return reason not in (None, "not enough trials")
+
+
+def ratio(contender: Saturation, baseline: Saturation) -> stats.Estimate | None:
+    """Of two ceilings for any latency. Two lives of each, or there is no interval: one life does not tell how much
+    lives differ."""
+    ours, theirs = _estimate(contender), _estimate(baseline)
+    if ours is None or theirs is None:
+        return None
+    lives = min(ours.count, theirs.count)
+    if lives < 2 or ours.low is None or theirs.low is None:
+        return stats.Estimate(mean=ours.mean / theirs.mean, low=None, high=None, count=lives)
+    return stats.quotient(ours, theirs)
+
+
+def known(plan: Plan, found: Mapping[str, Saturation]) -> bool:
+    """Whether every loss against a baseline is known to within the plan's `stop_width`; `found` by scenario. False
+    without any loss."""
+    pairs = [(scenario.name, plan.baseline_of(scenario)) for scenario in plan.scenarios]
+    ratios = [ratio(found[name], found[base]) for name, base in pairs if name != base and base in found]
+    return bool(ratios) and all(
+        each is not None and each.low is not None and each.high is not None and each.high - each.low <= plan.stop_width
+        for each in ratios
+    )
+
+
+def _estimate(found: Saturation) -> stats.Estimate | None:
+    ceiling = found.ceilings[0]
+    if ceiling.middle_msg_s is None:
+        return None
+    lives = len({view.life for view in found.trials if view.verdict in COUNTED})
+    return stats.Estimate(mean=ceiling.middle_msg_s, low=ceiling.low_msg_s, high=ceiling.high_msg_s, count=lives)
 
 
 def lowest_msg_s(searches: Sequence[Search]) -> float | None:

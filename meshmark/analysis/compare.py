@@ -234,7 +234,7 @@ def _untold(scenarios: Sequence[tuple[ScenarioSummary, ScenarioSummary]]) -> str
 def _pairs(
     place: int, both: tuple[ScenarioSummary, ScenarioSummary], runs: tuple[Summary, Summary], metric: Metric
 ) -> Iterator[Pair]:
-    planned = max(summary.plan.repeats for summary in runs)
+    planned = max(summary.repeats for summary in runs)
     for repeat in range(metric.first_repeat, planned + 1):
         ours, theirs = (metric.reading(scenario, repeat) for scenario in both)
         yield Pair(

@@ -33,7 +33,7 @@ def facts(summary: Summary, scenario: str) -> dict[str, str]:
     """`host.cpus` -> `2`, `plan.workload.producerConfig.acks` -> `all`, ..."""
     asked = summary.plan.scenario(scenario).model_dump(mode="json")
     plan = {
-        "repeats": summary.plan.repeats,
+        "repeats": summary.repeats,
         "logBudgetBytes": summary.plan.log_budget_bytes,
         **{key: asked[key] for key in ("dataPlane", "cluster", "workload", "method")},
     }

@@ -490,3 +490,8 @@ class Summary(Value):
     distance_laws: tuple[DistanceLaw, ...] = Field((), description="of data planes at three distances or more")
     sensitivity: tuple[Sensitivity, ...] = Field(description="one for each factor that the plan varies; mostly none")
     warnings: tuple[str, ...]
+
+    @property
+    def repeats(self) -> int:
+        """Those that were to be: the plan's, or as many as were enough."""
+        return self.finished.repeats(self.plan) if self.finished else self.plan.repeats

@@ -38,13 +38,11 @@ from meshmark.store import RoundData, Run
 from meshmark.units import percent
 
 _CLIENT = "not reached: the client was the limit"
-_COUNTED = ("carried", "not carried", "unclear")
-"""Verdicts of the trials that a search learns from."""
 
 
 def summarize(run: Run) -> Summary:
     """Everything that can be said about a run, complete or not."""
-    found = {scenario.name: _saturation(run, scenario) for scenario in run.plan.scenarios}
+    found = {scenario.name: saturation(run, scenario) for scenario in run.plan.scenarios}
     repeats = {scenario.name: _repeats(run, scenario, found[scenario.name]) for scenario in run.plan.scenarios}
     scenarios = tuple(
         _scenario(run, scenario, repeats[scenario.name], found[scenario.name], _baseline(run, scenario, found))
@@ -92,7 +90,7 @@ def _of(run: Run, scenario: Scenario) -> list[RoundData]:
     return [data for data in run.rounds if data.started.scenario == scenario.name]
 
 
-def _saturation(run: Run, scenario: Scenario) -> Saturation:
+def saturation(run: Run, scenario: Scenario) -> Saturation:
     """What the search says of all trials, in the order in which they were made."""
     rounds = _of(run, scenario)
     trials = [trial for data in rounds for trial in data.trials]
@@ -197,7 +195,7 @@ def _scenario(
     valid = [repeat for repeat in repeats if repeat.valid]
     ceiling = _ceiling(found.ceilings[0])
     base = run.plan.baseline_of(scenario)
-    ratio = None if scenario.name == base or baseline is None else _ratio(found, baseline)
+    ratio = None if scenario.name == base or baseline is None else ceilings.ratio(found, baseline)
     verdict, text = _verdict(base, scenario.name, bool(valid), baseline, ratio)
     if ceilings.is_none(ceiling.reason) and valid and verdict != "baseline":
         verdict, text = "no ceiling", f"{ceiling.reason}: {ceiling.explained}"
@@ -210,12 +208,12 @@ def _scenario(
         name=scenario.name,
         data_plane=scenario.data_plane,
         baseline=base,
-        repeats_planned=run.plan.repeats,
+        repeats_planned=run.finished.repeats(run.plan) if run.finished else run.plan.repeats,
         repeats_valid=len(valid),
         rate_interval=ceiling.interval,
         rate_spread=stats.spread(own),
         ceilings=tuple(_ceiling(each) for each in found.ceilings),
-        trials_counted=sum(view.verdict in _COUNTED for view in found.trials),
+        trials_counted=sum(view.verdict in ceilings.COUNTED for view in found.trials),
         search_ended=found.ended,
         equal_loads=equal_loads(run, scenario),
         loss_vs_plain=1 - ratio.mean if ratio else None,
@@ -232,30 +230,6 @@ def _scenario(
         repeats=repeats,
         **measured,
     )
-
-
-def _ratio(found: Saturation, baseline: Saturation) -> stats.Estimate | None:
-    """Of two ceilings. Two lives of each, or there is no interval: one life does not tell how much lives differ."""
-    ours, theirs = _estimate(found), _estimate(baseline)
-    if ours is None or theirs is None:
-        return None
-    lives = min(ours.count, theirs.count)
-    if lives < 2 or ours.low is None or theirs.low is None:
-        return stats.Estimate(mean=ours.mean / theirs.mean, low=None, high=None, count=lives)
-    return stats.quotient(ours, theirs)
-
-
-def _estimate(found: Saturation) -> stats.Estimate | None:
-    ceiling = found.ceilings[0]
-    if ceiling.middle_msg_s is None:
-        return None
-    return stats.Estimate(
-        mean=ceiling.middle_msg_s, low=ceiling.low_msg_s, high=ceiling.high_msg_s, count=_lives(found)
-    )
-
-
-def _lives(found: Saturation) -> int:
-    return len({view.life for view in found.trials if view.verdict in _COUNTED})
 
 
 def _ceiling(found: Ceiling) -> CeilingSummary:

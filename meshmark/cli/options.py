@@ -27,6 +27,14 @@ Disk = Annotated[
     typer.Option("--disk", metavar="capped|ram|both", help="With a profile: logs on its disks, in RAM, or both ways."),
 ]
 
+Versus = Annotated[
+    str | None,
+    typer.Option(
+        "--versus",
+        metavar="PLAN",
+        help="Measure another plan beside it in turns, until each difference is known or the time is over.",
+    ),
+]
 Perf = Annotated[
     bool,
     typer.Option(

@@ -25,6 +25,7 @@ from meshmark.cli.options import (
     Perf,
     Profile,
     Scale,
+    Versus,
 )
 from meshmark.cli.output import emit, note
 from meshmark.cli.plans import DEFAULT_PLAN, find, remarks
@@ -76,6 +77,7 @@ def run(
     live: Live = False,
     metrics_port: MetricsPort = None,
     metrics_address: MetricsAddress = "127.0.0.1",
+    versus: Versus = None,
     profile: Profile = None,
     scale: Scale = None,
     disk: Disk = None,
@@ -89,7 +91,11 @@ def run(
     from meshmark import planfile
 
     level = _effort(quick=quick, full=full)
-    chosen = planfile.equipped(planfile.select(find(plan), only or []), profile, scale)
+    chosen = planfile.select(find(plan), only or [])
+    if versus is not None:
+        _require_open_end(level, explain=explain)
+        chosen = planfile.versus(chosen, planfile.select(find(versus), only or []))
+    chosen = planfile.equipped(chosen, profile, scale)
     asked = planfile.effort(planfile.unmasked(chosen, disk), level)
     if seed is not None:
         asked = asked.model_copy(update={"seed": seed})
@@ -140,6 +146,16 @@ def _effort(*, quick: bool, full: bool) -> Effort:
     return "quick" if quick else "full" if full else "default"
 
 
+def _require_open_end(level: Effort, *, explain: bool) -> None:
+    from meshmark.errors import UsageError
+
+    if level != "default" or explain:
+        raise UsageError(
+            "--versus decides itself how many repeats it takes; --quick, --full and --explain need to know",
+            hint="leave them out; repeats, budgetSeconds and stopWidth of the first plan bound it",
+        )
+
+
 def _directory(out: Path | None, plan: Plan) -> Path:
     """Where the record goes; refused now rather than after the downloads if it cannot be written."""
     from meshmark.errors import UsageError
@@ -159,11 +175,13 @@ def _directory(out: Path | None, plan: Plan) -> Path:
 
 def _announce(plan: Plan, level: Effort, directory: Path) -> None:
     from meshmark.planfile import CERTAINTY, estimate_seconds, explain_seconds, explain_trials, samples_seconds
-    from meshmark.units import duration
+    from meshmark.units import duration, percent
 
     rounds = len(plan.order())
     most = min(estimate_seconds(plan), plan.budget_seconds)
     note(f"{plan.name}: {rounds} rounds, {plan.repeats} of each of {', '.join(s.name for s in plan.scenarios)}")
+    if plan.stop_width:
+        note(f"ends sooner, after three repeats or more, once each loss is known to within {percent(plan.stop_width)}")
     note(f"takes about {duration(most)}, at most {duration(plan.budget_seconds)} after set-up; record: {directory}")
     if plan.profile:
         note(f"hardware: {plan.profile}, scale {plan.scale}; limits are set after each warm-up, and probed")

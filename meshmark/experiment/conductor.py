@@ -96,6 +96,7 @@ class _Conductor:
         self._trials: dict[str, list[Trial]] = {scenario.name: [] for scenario in plan.scenarios}
         self._lowest_msg_s: dict[str, float | None] = {}
         self._hardware: Hardware | None = None
+        self._sharp = False
         self._there_is = Ceilings(cpus=backend.facts().cpus, link_bytes_s=None, disk_bytes_s=None)
 
     def play(self) -> None:
@@ -120,6 +121,19 @@ class _Conductor:
             left = self._order[len(self._durations) :]
             self._round(slot, begun + (deadline - self._other_s(left) - begun) / len(left))
             self._durations.append(self._clock.now() - begun)
+            if self._known(slot):
+                self._sharp = True
+                known = f"every loss is known to within {percent(self._plan.stop_width)}"
+                self._tell("info", "rounds", f"no further repeat after {slot.repeat}: {known}")
+                return
+
+    def _known(self, slot: Slot) -> bool:
+        """After a whole repeat: are all losses known as well as the plan asks? By their widths alone. Who stops when a
+        difference is significant finds differences where there are none."""
+        plan = self._plan
+        if not plan.stop_width or slot.repeat < ceilings.REPEATS_LEAST or slot.index % len(plan.scenarios):
+            return False
+        return ceilings.known(plan, {each.name: self._search(each).result() for each in plan.scenarios})
 
     def _other_s(self, slots: Sequence[Slot]) -> float:
         """Of the time of these rounds, what is not the search's."""
@@ -133,6 +147,7 @@ class _Conductor:
             error=error,
             rounds_done=len(self._durations),
             rounds_planned=len(self._order),
+            sharp=self._sharp,
         )
 
     def _seconds_left(self, slot: Slot) -> float | None:

@@ -16,6 +16,7 @@ from meshmark.planfile.hardware import equipped, furnished, kinds_limited, limit
 from meshmark.planfile.profiles import dump_profile, find_profile, profile_names, profile_schema_text
 from meshmark.planfile.reading import builtin, builtin_names, load, loads
 from meshmark.planfile.schema import schema, schema_text
+from meshmark.planfile.versus import versus
 from meshmark.planfile.writing import dump
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "schema_text",
     "select",
     "unmasked",
+    "versus",
 ]

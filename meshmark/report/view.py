@@ -97,6 +97,8 @@ def status(summary: Summary) -> str:
     if summary.outcome == "complete":
         if summary.rounds_done == summary.rounds_planned:
             return ""
+        if summary.finished and summary.finished.sharp:
+            return f"After {rounds} every loss was known as well as the plan asked."
         return f"Shortened run: {rounds} fitted into its time budget. The figures are of those."
     how = {
         "interrupted": "it was interrupted",

@@ -9,16 +9,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from meshmark.analysis import ceilings
+from meshmark.analysis.summary import saturation
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
 from meshmark.plan import Method, Plan, Scenario
 from meshmark.record import Event, Purpose, Trial
 from meshmark.store import RoundData, Run
-from meshmark.units import rate_msg_s
+from meshmark.units import percent, rate_msg_s
 
 SLACK_S = 10.0
 """By so much, and by as much as was asked for, anything may take longer on a machine that has too much to do."""
 ROUNDING_S = 0.01
+_WIDTH_SLACK = 1.1
 PURPOSES: tuple[Purpose, ...] = ("search", "fixed-load", "equal-load", "explain")
 """In the order in which a round has them."""
 _OFFERED = re.compile(r"([\d,]+) msg/s offered$")
@@ -98,6 +101,9 @@ def _left_out(run: Run) -> Iterator[Finding]:
             file="finished.json", recorded="complete", follows="there is no round, and the first always runs"
         )
         return
+    if run.finished.sharp:
+        yield from _sharp(run, done)
+        return
     told = [found for event in run.events if (found := _BUDGET.search(event.text))]
     if [(int(found[1]), int(found[2])) for found in told] != [(done, planned)]:
         yield Finding(
@@ -115,6 +121,20 @@ def _left_out(run: Run) -> Iterator[Finding]:
             file="finished.json",
             recorded=f"complete after {done} of {planned} rounds",
             follows=f"a round took {longest_s:.0f} s at most, and {left_s:.0f} s of the time budget were left",
+        )
+
+
+def _sharp(run: Run, done: int) -> Iterator[Finding]:
+    """A search that is told again may begin from another guess than the one that went on, so not to the last digit."""
+    plan = run.plan
+    slack = plan.model_copy(update={"stop_width": plan.stop_width * _WIDTH_SLACK})
+    repeats, rest = divmod(done, len(plan.scenarios))
+    whole = not rest and repeats >= ceilings.REPEATS_LEAST
+    if not (whole and ceilings.known(slack, {each.name: saturation(run, each) for each in plan.scenarios})):
+        yield Finding(
+            file="finished.json",
+            recorded=f"complete after {done} rounds, since every loss was known",
+            follows=f"not every loss is known to within {percent(plan.stop_width)} after three whole repeats",
         )
 
 

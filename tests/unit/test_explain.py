@@ -171,10 +171,10 @@ def test_of_each_kind_the_host_that_used_most_is_chosen(tmp_path: Path) -> None:
     scenario = Scenario(name="plain", data_plane=DataPlane.PLAIN)
     found = candidates(busy, scenario, Ceilings(cpus=2, link_bytes_s=1e9, disk_bytes_s=1e9))
     assert [(title(each.limit), each.limit.amount) for each in found if each.limit] == [
-        ("machine CPU", 1.4),
-        ("broker-2/kafka CPU", 1.4),
-        ("broker-3 network", 0.7e9),
-        ("client-1 network", 0.7e9),
+        ("machine CPU", 1.0),
+        ("broker-2/kafka CPU", 1.0),
+        ("broker-3 network", 0.5e9),
+        ("client-1 network", 0.5e9),
     ]
     assert len(candidates(busy, scenario, Ceilings(cpus=2, link_bytes_s=None, disk_bytes_s=None))) == 2
 

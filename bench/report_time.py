@@ -67,9 +67,7 @@ def told(directory: Path, repeats: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.report_time", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "--repeats", type=int, default=37, help="of four scenarios of seven trials"
-    )
+    parser.add_argument("--repeats", type=int, default=37, help="of four scenarios of seven trials")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         few = told(Path(name) / "few", max(2, options.repeats // 10))

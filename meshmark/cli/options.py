@@ -35,6 +35,13 @@ Versus = Annotated[
         help="Measure another plan beside it in turns, until each difference is known or the time is over.",
     ),
 ]
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Tell what limits by taking resources away, at the end; takes longer by what is printed; needs root.",
+    ),
+]
 Perf = Annotated[
     bool,
     typer.Option(

@@ -36,6 +36,7 @@ RECORD: dict[str, tuple[type[Model], ...]] = {
     "rounds/*/selftests.jsonl": (record.SelfTest,),
     "rounds/*/limits.jsonl": (hardware.LimitProbe,),
     "rounds/*/trials.jsonl": (record.Trial,),
+    "rounds/*/profiles.jsonl": (record.CpuProfile,),
     "rounds/*/series.jsonl": (record.Sample,),
     "rounds/*/intervals.jsonl": (record.LoadInterval,),
     "rounds/*/finished.json": (record.RoundFinished,),

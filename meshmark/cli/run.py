@@ -17,6 +17,7 @@ from meshmark.cli.gate import require_held
 from meshmark.cli.options import (
     KAFKA,
     Disk,
+    Explain,
     Kafka,
     Live,
     MetricsAddress,
@@ -66,13 +67,7 @@ def run(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the order of rounds.")
     ] = None,
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain",
-            help="Tell what limits by taking resources away, at the end; takes longer by what is printed; needs root.",
-        ),
-    ] = False,
+    explain: Explain = False,
     perf: Perf = False,
     live: Live = False,
     metrics_port: MetricsPort = None,

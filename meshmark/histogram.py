@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import ctypes
 import math
+import threading
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from hdrh.codec import HdrCookieException, HdrHistogramSettingsException, HdrLengthException
@@ -45,11 +47,16 @@ _BUCKETS: int = HdrHistogram(1, HIGHEST_US, DIGITS).counts_len
 class Histogram:
     """Counts of durations in microseconds."""
 
-    def __init__(self, counts: Int64Array | None = None) -> None:
+    def __init__(self, counts: Int64Array | None = None, text: str | None = None) -> None:
         self._counts: Int64Array = np.zeros(_BUCKETS, dtype=np.int64) if counts is None else counts
+        self._text = text
+        self._sums: Int64Array | None = None
 
     def record(self, values_us: Int64Array, times: int = 1) -> None:
         """None of them below zero; each counts so many times."""
+        if not self._counts.flags.writeable:
+            self._counts = self._counts.copy()
+        self._text = self._sums = None
         self._counts += times * np.bincount(_index(np.minimum(values_us, HIGHEST_US)), minlength=_BUCKETS)
 
     def __add__(self, other: Histogram) -> Histogram:
@@ -64,11 +71,17 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        return int(self._counts.sum())
+        return int(self._up_to()[-1])
+
+    def _up_to(self) -> Int64Array:
+        """How many are in each bucket and those before it."""
+        if self._sums is None:
+            self._sums = np.cumsum(self._counts)
+        return self._sums
 
     def quantile_s(self, quantile: float) -> float | None:
         """The smallest bucket end that so large a share of the values does not exceed; None when there are none."""
-        sums = np.cumsum(self._counts)
+        sums = self._up_to()
         if sums[-1] == 0:
             return None
         # The small amount keeps a product such as 0.999 * 1000 from rounding up to the next record.
@@ -90,20 +103,24 @@ class Histogram:
 
     def above(self, seconds: float) -> int:
         """How many are longer, by their buckets."""
-        return int(self._counts[int(_index(np.array([round(seconds * 1e6)]))[0]) + 1 :].sum())
+        return self.count - int(self.at_most([seconds])[0])
 
     def at_most(self, bounds_s: Sequence[float]) -> Int64Array:
         """How many are no longer than each bound, by their buckets."""
-        sums = np.cumsum(self._counts)
-        found: Int64Array = sums[_index(np.rint(np.array(bounds_s) * 1e6).astype(np.int64))]
+        found: Int64Array = self._up_to()[_index(np.rint(np.array(bounds_s) * 1e6).astype(np.int64))]
         return found
 
     def encode(self) -> str:
         """HdrHistogram's compressed form (V2) in base64; the empty text for an empty histogram."""
+        if self._text is None:
+            self._text = self._encoded()
+        return self._text
+
+    def _encoded(self) -> str:
         filled = np.flatnonzero(self._counts)
         if not len(filled):
             return ""
-        target = HdrHistogram(1, HIGHEST_US, DIGITS)
+        target = _target()
         ctypes.memmove(target.counts, self._counts.ctypes.data, self._counts.nbytes)
         target.set_internal_tacking_values(int(filled[0]), int(filled[-1]), self.count)
         return str(target.encode(), "ascii")
@@ -111,24 +128,46 @@ class Histogram:
     @classmethod
     def decode(cls, text: str) -> Histogram:
         """What `encode` gave. Raises ValueError where that cannot be."""
-        if not text:
-            return cls()
-        try:
-            source = HdrHistogram.decode(text)
-        except _NO_HISTOGRAM as error:
-            raise ValueError(f"not a histogram: {error}") from error
-        if source.counts_len != _BUCKETS:
-            raise ValueError("a histogram with other buckets")
-        return cls(np.frombuffer(source.counts, dtype=np.int64).copy())
+        return cls(_decoded(text), text) if text else cls()
+
+
+@lru_cache(maxsize=16)
+def _decoded(text: str) -> Int64Array:
+    """Read-only. Load workers' reports are cumulative: each is decoded as the later one, then as the earlier one."""
+    try:
+        source = HdrHistogram.decode(text)
+    except _NO_HISTOGRAM as error:
+        raise ValueError(f"not a histogram: {error}") from error
+    if source.counts_len != _BUCKETS:
+        raise ValueError("a histogram with other buckets")
+    counts = np.frombuffer(source.counts, dtype=np.int64).copy()
+    counts.flags.writeable = False
+    return counts
+
+
+class _Targets(threading.local):
+    """What a thread encodes with: making one takes longer than encoding."""
+
+    def __init__(self) -> None:
+        self.histogram = HdrHistogram(1, HIGHEST_US, DIGITS)
+
+
+_targets = _Targets()
+
+
+def _target() -> HdrHistogram:
+    return _targets.histogram
+
+
+def combined(histograms: Iterable[Histogram]) -> Histogram:
+    """Their sum; of one alone, itself."""
+    known = list(histograms)
+    return sum(known[1:], known[0]) if known else Histogram()
 
 
 def total(texts: Iterable[str]) -> Histogram:
     """The sum of encoded histograms."""
-    merged = Histogram()
-    for text in texts:
-        if text:
-            merged += Histogram.decode(text)
-    return merged
+    return combined(Histogram.decode(text) for text in texts if text)
 
 
 def latency(histogram: Histogram) -> Latency:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meshmark.errors import InstrumentFault
-from meshmark.histogram import Histogram, latency, lateness, total
+from meshmark.histogram import Histogram, combined, latency, lateness, total
 from meshmark.load.clients.statistics import sum_batches
 from meshmark.plan import Model
 from meshmark.record import Latency, Lateness, LoadTotals
@@ -63,12 +63,14 @@ def summed(
     consumers = [spec for spec in specs if spec.role == "consumer"]
     reports = [report for _, report in reported]
     totals = sum((report.totals for report in reports), LoadTotals())
-    acknowledged, arrived = Histogram(), Histogram()
+    acknowledged: list[Histogram] = []
+    arrived: list[Histogram] = []
     for spec, report in reported:
         if spec.schedule:
-            acknowledged += _complete(spec, report, report.latency, report.totals.acknowledged)
+            acknowledged.append(_complete(spec, report, report.latency, report.totals.acknowledged))
         elif spec.stamp:
-            arrived += _complete(spec, report, report.end_to_end, report.totals.consumed - report.totals.unstamped)
+            read = report.totals.consumed - report.totals.unstamped
+            arrived.append(_complete(spec, report, report.end_to_end, read))
     open_loop = any(spec.schedule for spec in producers)
     return Mark(
         time_s=max((report.time_s for report in reports), default=now_s),
@@ -78,8 +80,8 @@ def summed(
         batches=sum_batches(report.batches for report in reports),
         cpu_user_s=sum(report.cpu_user_s for report in reports),
         cpu_system_s=sum(report.cpu_system_s for report in reports),
-        latency=latency(acknowledged) if open_loop else None,
-        end_to_end=latency(arrived) if any(spec.stamp for spec in consumers) else None,
+        latency=latency(combined(acknowledged)) if open_loop else None,
+        end_to_end=latency(combined(arrived)) if any(spec.stamp for spec in consumers) else None,
         lateness=lateness(total(report.lateness for report in reports)) if open_loop else None,
         held_s=sum(report.held_s for report in reports),
         lag=len(consumers) * totals.acknowledged - (totals.consumed - totals.unstamped) if consumers else None,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from meshmark.histogram import DIGITS, HIGHEST_US, Histogram, latency, lateness, total
+from meshmark.histogram import DIGITS, HIGHEST_US, Histogram, combined, latency, lateness, total
 
 VALUES = arrays(np.int64, st.integers(0, 300), elements=st.integers(0, HIGHEST_US))
 
@@ -94,3 +94,31 @@ def test_lateness_counts_what_is_beyond_its_bounds() -> None:
     said = lateness(of(0, 999, 1_000, 1_001, 9_990, 10_000, 10_010, 50_000))
     assert (said.records, said.late_1ms, said.late_10ms) == (8, 5, 2)
     assert said.late_share == 2 / 8
+
+
+def test_what_is_recorded_after_decoding_is_nobody_elses() -> None:
+    histogram = Histogram()
+    histogram.record(np.array([1_000]))
+    text = histogram.encode()
+    one, other = Histogram.decode(text), Histogram.decode(text)
+    one.record(np.array([2_000_000]))
+    assert one.count == 2
+    assert one.max_s == pytest.approx(2.0, rel=1e-3)
+    assert (other.count, other.encode()) == (1, text)
+    assert Histogram.decode(one.encode()).count == 2
+
+
+def test_a_sum_of_one_is_itself_and_of_several_leaves_them_as_they_were() -> None:
+    first, second = Histogram(), Histogram()
+    first.record(np.array([1_000]))
+    second.record(np.array([3_000, 3_000]))
+    assert combined([first]).encode() == first.encode()
+    assert combined([first, second]).count == 3
+    assert (first.count, second.count, combined([]).count) == (1, 2, 0)
+
+
+def test_counts_up_to_bounds_are_by_bucket() -> None:
+    histogram = Histogram()
+    histogram.record(np.array([500, 1_000, 1_001, 4_000_000]))
+    assert histogram.at_most([0.001, 0.002, 5.0]).tolist() == [2, 3, 4]
+    assert histogram.above(0.001) == 2

@@ -75,7 +75,7 @@ def _named(component: str, **labels: str) -> tuple[Source, ...]:
 
 
 def _components(*metrics: str) -> tuple[Source, ...]:
-    names = {"kafka": "brokers", "sidecar": "sidecars", "client": "clients", "meshmark": "meshmark", "links": "links"}
+    names = {"kafka": "brokers", "sidecar": "sidecars", "client": "clients", "meshmark": "meshmark", "relay": "links"}
     return tuple(Source(component=name, metrics=metrics, label=label) for name, label in names.items())
 
 
@@ -104,7 +104,7 @@ FORMS: tuple[Form, ...] = (
         sources=(
             *_each("client", "cpu_user_s", "cpu_system_s"),
             *_each("meshmark", "cpu_user_s", "cpu_system_s", suffix=" meshmark"),
-            *_each("links", "cpu_user_s", "cpu_system_s", suffix=" links"),
+            *_each("relay", "cpu_user_s", "cpu_system_s"),
         ),
     ),
     Form(

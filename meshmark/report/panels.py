@@ -104,7 +104,7 @@ FORMS: tuple[Form, ...] = (
         sources=(
             *_each("client", "cpu_user_s", "cpu_system_s"),
             *_each("meshmark", "cpu_user_s", "cpu_system_s", suffix=" meshmark"),
-            *_each("relay", "cpu_user_s", "cpu_system_s"),
+            *_each("relay", "cpu_user_s", "cpu_system_s", suffix=" relay"),
         ),
     ),
     Form(

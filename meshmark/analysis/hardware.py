@@ -119,13 +119,13 @@ def bounds(
 
 
 def most_capped(plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkProbe] = ()) -> Bound | None:
-    """The most that disks may take together where a scenario says itself what each may, and what there is; None
-    without such a scenario, or before disks are probed."""
+    """The most that disks may take together where a scenario says itself what each may, and all that there is; None
+    without such a scenario, or before disks are probed. Nothing is left free: each cap is probed anyway."""
     available = probed(cpus, probes).disk_bytes_s
     caps = [(each.cluster.disk_write_bytes_s or 0.0) * each.cluster.brokers for each in plan.scenarios]
     if not available or not any(caps):
         return None
-    return Bound(resource="disk", needed=max(caps), available=HEADROOM * available)
+    return Bound(resource="disk", needed=max(caps), available=available)
 
 
 def _value(figure: Figure | None) -> float:

@@ -140,7 +140,7 @@ def test_with_a_profile_the_sweep_is_ordered_by_what_disks_really_had(done: Run)
 
 
 def test_more_than_this_machine_s_disk_carries_is_refused_before_the_first_round() -> None:
-    probe = DiskProbe(tool="t", mode="buffered", write_bytes=1, rate_bytes_s=200e6, seconds=1, repeat=1)
+    probe = DiskProbe(tool="t", mode="buffered", write_bytes=1, rate_bytes_s=160e6, seconds=1, repeat=1)
     with pytest.raises(
         MissingRequirement, match="gives out 180 MB/s of disk to all brokers; this machine has 160 MB/s"
     ):

@@ -10,6 +10,7 @@ clients included.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
@@ -37,8 +38,8 @@ QUOTA_LIMIT = 0.50
 LINK_LIMIT = 0.85
 """Of a link's bandwidth. It is used up by frames; counted are super-packets, which lack their headers: 0.95 is all."""
 FLAT_SHARE = 0.10
-"""Of what a limited disk may take in the window. By more, the log grew in memory or the device caught up: what the
-disk took is then not what the log did."""
+"""Of what a limited disk may take in the window. By more, the log grew in memory, or the device caught up with it:
+what the disk took is then not what the log did."""
 WAITING = 0.50
 """Of the time a thread of a broker waited for a CPU, or for I/O: its busy threads then say nothing of themselves."""
 
@@ -204,12 +205,20 @@ def _given(trial: Trial, host: str, elapsed_s: float) -> list[Evidence | None]:
 
 
 def _dirty_flat(trial: Trial, host: str, most_bytes: float) -> bool:
-    """Whether the host's dirty bytes stood still: what its log takes and its device does not waits in memory. Where
-    the log is not read, nothing is known against it."""
+    """Whether the host's dirty bytes stood still: what its log takes and its device does not waits in memory. What the
+    device takes on top is the file system's own (its journal, pages that are written twice), unless the machine's
+    dirty bytes fell by it. Where the log is not read, nothing is known against it."""
     logged, written = trial.delta(f"{host}/kafka/log_bytes"), trial.delta(f"{host}/volume/write_bytes")
     if logged is None or written is None:
         return True
-    return abs(logged - written) <= FLAT_SHARE * most_bytes
+    room = FLAT_SHARE * most_bytes
+    return logged - written <= room and (written - logged <= room or _given_back(trial) <= room)
+
+
+def _given_back(trial: Trial) -> float:
+    """Bytes by which memory holds less that is to be written than before; all there are, where it was not read."""
+    grown = [trial.delta(f"machine/memory/{metric}") for metric in ("dirty_bytes", "writeback_bytes")]
+    return -sum(each for each in grown if each is not None) if None not in grown else math.inf
 
 
 def _busy(idle: float | None) -> float | None:

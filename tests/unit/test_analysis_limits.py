@@ -135,6 +135,26 @@ def test_a_limited_disk_counts_only_while_dirty_bytes_stand_still(logged: float,
     assert limiting(evidence(trial(changes), SCENARIO, CPUS)) == named
 
 
+@pytest.mark.parametrize(
+    ("dirty", "named"),
+    [(0.0, ("broker-2 disk",)), (-50e6, (UNKNOWN,))],
+    ids=["the file system's own", "the device catches up"],
+)
+def test_what_a_device_takes_on_top_of_the_log_is_no_dirt_unless_memory_held_it(
+    dirty: float, named: tuple[str, ...]
+) -> None:
+    changes = {"broker-2/volume/write_bytes": 196e6, "broker-2/kafka/log_bytes": 150e6}
+    memory = {"machine/memory/dirty_bytes": 0.0, "machine/memory/writeback_bytes": 0.0}
+    seen = trial(changes)
+    seen = seen.model_copy(
+        update={
+            "counters_start": seen.counters_start | memory,
+            "counters_end": seen.counters_end | memory | {"machine/memory/dirty_bytes": dirty},
+        }
+    )
+    assert limiting(evidence(seen, SCENARIO, CPUS)) == named
+
+
 def test_a_disk_without_a_limit_is_judged_by_its_busy_time() -> None:
     busy = trial({"broker-1/volume/busy_s": 3.9})
     unlimited = {key: value for key, value in busy.counters_end.items() if not key.endswith("limit_bytes_s")}

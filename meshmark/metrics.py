@@ -15,8 +15,8 @@ class Metric(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {
-    # of a process component: kafka, sidecar, client (all load workers of that host), meshmark, relay (HOST: link-A-B);
-    # and of the machine's kernel (threads), others, others:NAME
+    # of a process component: kafka, sidecar, gateway (HOST: gateway-CLUSTER), client (all load workers of that host),
+    # meshmark, relay (HOST: link-A-B); and of the machine's kernel (threads), others, others:NAME
     "cpu_user_s": Metric("counter", "s", "user CPU time"),
     "cpu_system_s": Metric("counter", "s", "system CPU time, softirq inside it where the kernel does not split it"),
     "cpu_periods": Metric("counter", "periods", "of a CPU quota, in which the component wanted to run"),
@@ -111,6 +111,10 @@ METRICS: dict[str, Metric] = {
     "connections": Metric("gauge", "connections", "open downstream connections, inbound and outbound"),
     "uptime_s": Metric("gauge", "s", "since the sidecar started, in whole seconds"),
     "certificate_left_s": Metric("gauge", "s", "until the first of the sidecar's certificates expires"),
+    # of component gateway, and connections as above
+    "forwarded_rx_bytes": Metric("counter", "bytes", "received from other clusters' sidecars, encrypted"),
+    "forwarded_tx_bytes": Metric("counter", "bytes", "sent back to them, encrypted"),
+    "refused_connections": Metric("counter", "connections", "closed: no TLS, or no server name that it knows"),
     # of component paths of a client host: small requests of meshmark's own, all brokers together, while they are sent
     "through_s": Metric("counter", "s", "request and answer as an application's, through both sidecars, summed"),
     "through_requests": Metric("counter", "requests", "answered on that way"),

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from meshmark.topology import Topology, contradictions
+from meshmark.topology import MeshCluster, Topology, contradictions
 from meshmark.values import Model as Model
 
 ConfigValue = str | int | float | bool
@@ -210,6 +210,8 @@ class Scenario(Model):
             )
         if wrong := list(contradictions(self.cluster.topology, self.cluster.brokers, self.cluster.clients)):
             raise ValueError("; ".join(wrong))
+        if self.cluster.topology.gateways() and not self.data_plane.mtls:
+            raise ValueError(f"gateways tell brokers apart by what mTLS sends first; {self.data_plane} has none")
         work = self.workload
         readers = work.consumer_per_subscription if work.subscriptions_per_topic else work.topics
         if work.topic_each and min(work.workers, readers) < work.topics:
@@ -219,6 +221,11 @@ class Scenario(Model):
         ):
             raise ValueError("the raw client gives each connection all topics, and random values; use librdkafka")
         return self
+
+    @property
+    def gateways(self) -> tuple[MeshCluster, ...]:
+        """Clusters whose brokers others reach through a gateway."""
+        return self.cluster.topology.gateways() if self.data_plane.mtls else ()
 
 
 class Slot(Model):

@@ -18,6 +18,9 @@ from pydantic import Field
 
 from meshmark.values import Model
 
+TRUST_DOMAIN = "cluster.local"
+"""Istio's default, and the only one here."""
+
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,14}$")]
 Share = Annotated[float, Field(ge=0, le=0.5)]
 Milliseconds = Annotated[float, Field(ge=0, le=2_000)]
@@ -35,6 +38,13 @@ class MeshCluster(Model):
     passive: bool = Field(False, description="its brokers hold copies and lead no partition")
     clients: int = Field(0, ge=0, le=9, description="hosts that load workers run on")
     rack: str = Field("", max_length=48, description="broker.rack of its brokers, the region; empty: its name")
+    gateway: bool = Field(
+        False,
+        description="other clusters reach its brokers through an east-west gateway alone; false: directly",
+    )
+    trust_domain: str = Field(
+        TRUST_DOMAIN, max_length=253, description="of its identities; a mesh has one root of trust, so it is the same"
+    )
 
     @property
     def region(self) -> str:
@@ -129,6 +139,10 @@ class Topology(Model):
             for number in range(first, first + cluster.brokers)
         )
 
+    def gateways(self) -> tuple[MeshCluster, ...]:
+        """Clusters that others reach through a gateway."""
+        return tuple(cluster for cluster in self.clusters if cluster.gateway)
+
     def _numbered(self) -> Iterator[tuple[int, MeshCluster]]:
         """Each cluster with the number of its first broker."""
         first = 1
@@ -216,6 +230,8 @@ def contradictions(topology: Topology, brokers: int, clients: int) -> Iterator[s
     names = [cluster.name for cluster in topology.clusters]
     if len(set(names)) < len(names):
         yield "clusters must have different names"
+    if any(cluster.trust_domain != TRUST_DOMAIN for cluster in topology.clusters):
+        yield f"all clusters of a mesh must have one root of trust, {TRUST_DOMAIN}"
     for link in topology.links:
         if not set(link.ends) <= set(names) or len(set(link.ends)) < 2:
             yield f"the link {link.name} must join two of the clusters"

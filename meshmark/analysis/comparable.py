@@ -64,10 +64,10 @@ def metrics(methods: Sequence[Method]) -> Iterator[Metric]:
 
 
 def together(cpu: CpuPerGb) -> float | None:
-    """Brokers, clients and, where there are some, sidecars."""
+    """Brokers, clients and, where there are some, sidecars and gateways."""
     if cpu.brokers is None or cpu.clients is None:
         return None
-    return cpu.brokers + cpu.clients + (cpu.sidecars or 0.0)
+    return cpu.brokers + cpu.clients + (cpu.sidecars or 0.0) + (cpu.gateways or 0.0)
 
 
 def _cost(name: str, unit: str, read: Callable[[RepeatSummary], float | None]) -> Metric:

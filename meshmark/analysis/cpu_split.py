@@ -18,6 +18,7 @@ KINDS: tuple[WorkKind, ...] = get_args(WorkKind)
 _COLUMN = {
     "kafka": "brokers",
     "sidecar": "sidecars",
+    "gateway": "gateways",
     "client": "clients",
     "meshmark": "meshmark",
     "kernel": "kernel",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from meshmark.analysis import stats
-from meshmark.analysis.ledger import broker_hosts, client_hosts, elapsed_s, ledger, sum_known
+from meshmark.analysis.ledger import broker_hosts, client_hosts, elapsed_s, gateway_hosts, ledger, sum_known
 from meshmark.analysis.model import CpuPerGb, Figures
 from meshmark.plan import Scenario
 from meshmark.record import Trial
@@ -28,7 +28,7 @@ PER_SECOND = (
 def figures(trial: Trial, scenario: Scenario, cpus: int) -> Figures:
     """Of the trial's window."""
     brokers = broker_hosts(scenario)
-    hosts = (*brokers, *client_hosts(scenario))
+    hosts = (*brokers, *gateway_hosts(scenario), *client_hosts(scenario))
     book = ledger(trial, scenario, cpus)
     payload_bytes_s = trial.window.acknowledged_bytes / trial.seconds
     packets_s = _rate(trial, (f"{host}/net/tx_packets" for host in hosts))

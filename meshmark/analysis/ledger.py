@@ -53,6 +53,7 @@ class Ledger:
     payload_bytes: float
     brokers: Cpu | None
     sidecars: Cpu | None
+    gateways: Cpu | None
     clients: Cpu | None
     meshmark: Cpu | None
     kernel: Cpu | None
@@ -81,6 +82,7 @@ class Ledger:
         return CpuPerGb(
             brokers=self.gb_share(_part(self.brokers, kind)),
             sidecars=self.gb_share(_part(self.sidecars, kind)),
+            gateways=self.gb_share(_part(self.gateways, kind)),
             clients=self.gb_share(_part(self.clients, kind)),
             meshmark=self.gb_share(_part(self.meshmark, kind)),
             kernel=self.gb_share(_part(self.kernel, kind)),
@@ -98,8 +100,8 @@ class Ledger:
         return None if seconds is None else seconds / (self.elapsed_s * self.cpus)
 
     def _components(self) -> list[Cpu]:
-        parts = (self.brokers, self.sidecars, self.clients, self.meshmark, self.kernel, self.others, self.relays)
-        return [cpu for cpu in parts if cpu is not None]
+        ours = (self.brokers, self.sidecars, self.gateways, self.clients, self.meshmark)
+        return [cpu for cpu in (*ours, self.kernel, self.others, self.relays) if cpu is not None]
 
 
 def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
@@ -120,6 +122,7 @@ def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
         payload_bytes=trial.window.acknowledged_bytes / trial.seconds * elapsed,
         brokers=_component(trial, [f"{host}/kafka" for host in brokers]),
         sidecars=_component(trial, [f"{host}/sidecar" for host in sidecars]),
+        gateways=_component(trial, [f"{host}/gateway" for host in gateway_hosts(scenario)]),
         clients=_component(trial, _components(trial, "client")),
         meshmark=_component(trial, _components(trial, "meshmark")),
         kernel=_component(trial, _components(trial, "kernel")),
@@ -175,6 +178,10 @@ def broker_hosts(scenario: Scenario) -> tuple[str, ...]:
 
 def client_hosts(scenario: Scenario) -> tuple[str, ...]:
     return tuple(f"client-{number}" for number in range(1, scenario.cluster.clients + 1))
+
+
+def gateway_hosts(scenario: Scenario) -> tuple[str, ...]:
+    return tuple(f"gateway-{cluster.name}" for cluster in scenario.gateways)
 
 
 def sum_known(values: Iterable[float | None]) -> float | None:

@@ -41,6 +41,7 @@ class CpuPerGb(Value):
 
     brokers: float | None = Field(None, description="the brokers' JVMs")
     sidecars: float | None = Field(None, description="the proxies of all hosts; null where the data plane has none")
+    gateways: float | None = Field(None, description="the proxies before clusters of the mesh; null without")
     clients: float | None = Field(None, description="the load workers")
     meshmark: float | None = Field(None, description="the conductor, its sampler included")
     kernel: float | None = Field(None, description="kernel threads; null where they cannot be seen")
@@ -53,9 +54,9 @@ class CpuPerGb(Value):
 class LedgerLine(Value):
     """One component of one host, by what it used as user and in the kernel."""
 
-    host: str = Field(description="a host, link-A-B, or `machine`")
+    host: str = Field(description="a host, gateway-CLUSTER, link-A-B, or `machine`")
     component: str = Field(
-        description="kafka, sidecar, client, meshmark, relay, kernel, others, others:NAME (within others)"
+        description="kafka, sidecar, gateway, client, meshmark, relay, kernel, others, others:NAME (within others)"
     )
     user_s_per_gb: float
     system_s_per_gb: float
@@ -64,7 +65,7 @@ class LedgerLine(Value):
 class WorkSplit(Value):
     """CPU seconds per GB acknowledged of one component, by kind of work: counted in all, shared out by samples."""
 
-    component: str = Field(description="brokers, sidecars, clients, meshmark, kernel, others or relays")
+    component: str = Field(description="brokers, sidecars, gateways, clients, meshmark, kernel, others or relays")
     samples: int
     s_per_gb: dict[WorkKind, float] | None = Field(
         description="crypto: ciphers, hashes, TLS; copy: of memory; network and kernel: the kernel's network, and its "

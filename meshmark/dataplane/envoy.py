@@ -14,10 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meshmark.dataplane.identity import TRUST_DOMAIN, Identity, spiffe_id
+from meshmark.dataplane.identity import Identity, spiffe_id
+from meshmark.topology import TRUST_DOMAIN
 
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
+GATEWAY_PORT = 15443
+"""Of an east-west gateway, for other clusters."""
+ALPN = "istio"
+"""What a sidecar's mTLS says it is, in the clear."""
 MARK = 1337
 """Socket mark of the proxy's own connections: what interception lets pass (Istio exempts uid 1337)."""
 
@@ -38,12 +43,19 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """A port that hosts of the mesh serve, under one service account."""
+    """A port that hosts of the mesh serve, under one service account. `gateway`: the address of the one that they are
+    behind, which must be told which host is meant, so a service is one host then."""
 
     name: str
     account: str
     port: int
     addresses: tuple[str, ...]
+    gateway: str | None = None
+
+    @property
+    def server_name(self) -> str:
+        """What mTLS sends in the clear (SNI), by which gateways know where a connection is to go."""
+        return f"outbound_.{self.port}_._.{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +74,7 @@ def bootstrap(sidecar: Sidecar) -> Config:
     return {
         "node": {"id": sidecar.host, "cluster": "meshmark"},
         "admin": {"address": {"pipe": {"path": str(sidecar.admin_socket), "mode": 0o600}}},
-        "overload_manager": {"resource_monitors": [_connection_limit()]},
+        "overload_manager": {"resource_monitors": [connection_limit()]},
         "static_resources": {
             "listeners": [
                 _virtual_inbound(sidecar),
@@ -74,12 +86,12 @@ def bootstrap(sidecar: Sidecar) -> Config:
                 ),
             ],
             "clusters": [
-                _cluster("InboundPassthroughCluster", source=INBOUND_SOURCE),
+                cluster("InboundPassthroughCluster", source=INBOUND_SOURCE),
                 *(
-                    {**_cluster(f"inbound|{port}||", source=INBOUND_SOURCE), "cleanup_interval": "9223372035s"}
+                    {**cluster(f"inbound|{port}||", source=INBOUND_SOURCE), "cleanup_interval": "9223372035s"}
                     for port in sidecar.served_ports
                 ),
-                _cluster("PassthroughCluster"),
+                cluster("PassthroughCluster"),
                 *(_service_cluster(service, sidecar.identity) for service in sidecar.services),
                 {"name": "BlackHoleCluster", "type": "STATIC", "connect_timeout": "10s"},
             ],
@@ -87,7 +99,7 @@ def bootstrap(sidecar: Sidecar) -> Config:
     }
 
 
-def _connection_limit() -> Config:
+def connection_limit() -> Config:
     """None, as in Istio's bootstrap; without it Envoy warns that there is none."""
     name = "global_downstream_max_connections"
     kind = f"{TYPES}.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
@@ -99,11 +111,11 @@ def _virtual_inbound(sidecar: Sidecar) -> Config:
     identity = sidecar.identity
     tls_match: Config = {"transport_protocol": "tls"} if identity else {}
     tls_socket = {"transport_socket": _downstream_tls(identity)} if identity else {}
-    catch_all = {"name": "virtualInbound", "filters": [_proxy("inbound", "InboundPassthroughCluster")], **tls_socket}
+    catch_all = {"name": "virtualInbound", "filters": [proxy("inbound", "InboundPassthroughCluster")], **tls_socket}
     if tls_match:
         catch_all["filter_chain_match"] = tls_match
-    listener: Config = {
-        **_listener("virtualInbound", "0.0.0.0", INBOUND_PORT, "INBOUND"),
+    made: Config = {
+        **listener("virtualInbound", "0.0.0.0", INBOUND_PORT, "INBOUND"),
         "filter_chains": [
             _black_hole("virtualInbound-blackhole", INBOUND_PORT),
             catch_all,
@@ -111,30 +123,30 @@ def _virtual_inbound(sidecar: Sidecar) -> Config:
                 {
                     "name": f"0.0.0.0_{port}",
                     "filter_chain_match": tls_match | {"destination_port": port},
-                    "filters": [_proxy("inbound", f"inbound|{port}||")],
+                    "filters": [proxy("inbound", f"inbound|{port}||")],
                     **tls_socket,
                 }
                 for port in sidecar.served_ports
             ),
         ],
-        "listener_filters": [_listener_filter("original_dst", "OriginalDst")],
+        "listener_filters": [listener_filter("original_dst", "OriginalDst")],
         "listener_filters_timeout": "0s",
         "continue_on_listener_filters_timeout": True,
         "max_connections_to_accept_per_socket_event": 1,
     }
     if identity:
         itself = {"destination_port_range": {"start": INBOUND_PORT, "end": INBOUND_PORT + 1}}
-        inspector = _listener_filter("tls_inspector", "TlsInspector", initial_read_buffer_size=512)
-        listener["listener_filters"].append({**inspector, "filter_disabled": itself})
-    return listener
+        inspector = listener_filter("tls_inspector", "TlsInspector", initial_read_buffer_size=512)
+        made["listener_filters"].append({**inspector, "filter_disabled": itself})
+    return made
 
 
 def _virtual_outbound() -> Config:
     return {
-        **_listener("virtualOutbound", "0.0.0.0", OUTBOUND_PORT, "OUTBOUND"),
+        **listener("virtualOutbound", "0.0.0.0", OUTBOUND_PORT, "OUTBOUND"),
         "filter_chains": [
             _black_hole("virtualOutbound-blackhole", OUTBOUND_PORT),
-            {"name": "virtualOutbound-catchall-tcp", "filters": [_proxy("outbound", "PassthroughCluster")]},
+            {"name": "virtualOutbound-catchall-tcp", "filters": [proxy("outbound", "PassthroughCluster")]},
         ],
         "use_original_dst": True,
         "max_connections_to_accept_per_socket_event": 1,
@@ -144,11 +156,11 @@ def _virtual_outbound() -> Config:
 def _service_listener(service: Service, address: str) -> Config:
     """Connections to this address and port are handed to it by virtualOutbound."""
     chain = {
-        "filters": [_proxy("outbound", _outbound_name(service))],
+        "filters": [proxy("outbound", _outbound_name(service))],
         "transport_socket_connect_timeout": "15s",
     }
     return {
-        **_listener(f"{address}_{service.port}", address, service.port, "OUTBOUND"),
+        **listener(f"{address}_{service.port}", address, service.port, "OUTBOUND"),
         "filter_chains": [chain],
         "listener_filters_timeout": "0s",
         "continue_on_listener_filters_timeout": True,
@@ -157,17 +169,29 @@ def _service_listener(service: Service, address: str) -> Config:
 
 
 def _service_cluster(service: Service, identity: Identity | None) -> Config:
-    cluster = _cluster(_outbound_name(service))
+    made = cluster(_outbound_name(service))
+    if service.gateway:
+        made |= endpoint(made["name"], service.gateway, GATEWAY_PORT)
     if identity:
-        cluster["transport_socket"] = _upstream_tls(service, identity)
-    return cluster
+        made["transport_socket"] = _upstream_tls(service, identity)
+    return made
 
 
 def _outbound_name(service: Service) -> str:
     return f"outbound|{service.port}||{service.name}"
 
 
-def _listener(name: str, address: str, port: int, direction: str) -> Config:
+def endpoint(name: str, address: str, port: int) -> Config:
+    """What a cluster with one fixed endpoint says instead of its type."""
+    there = {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}}}
+    return {
+        "type": "STATIC",
+        "lb_policy": "ROUND_ROBIN",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [there]}]},
+    }
+
+
+def listener(name: str, address: str, port: int, direction: str) -> Config:
     return {
         "name": name,
         "address": {"socket_address": {"address": address, "port_value": port}},
@@ -175,12 +199,12 @@ def _listener(name: str, address: str, port: int, direction: str) -> Config:
     }
 
 
-def _listener_filter(name: str, message: str, **settings: object) -> Config:
+def listener_filter(name: str, message: str, **settings: object) -> Config:
     kind = f"{TYPES}.extensions.filters.listener.{name}.v3.{message}"
     return {"name": f"envoy.filters.listener.{name}", "typed_config": {"@type": kind, **settings}}
 
 
-def _proxy(stat_prefix: str, cluster: str) -> Config:
+def proxy(stat_prefix: str, cluster: str) -> Config:
     kind = f"{TYPES}.extensions.filters.network.tcp_proxy.v3.TcpProxy"
     settings = {"@type": kind, "stat_prefix": stat_prefix, "cluster": cluster}
     return {"name": "envoy.filters.network.tcp_proxy", "typed_config": settings}
@@ -189,10 +213,10 @@ def _proxy(stat_prefix: str, cluster: str) -> Config:
 def _black_hole(name: str, port: int) -> Config:
     """Connections to the proxy's own port, which would loop."""
     match = {"destination_port": port}
-    return {"name": name, "filter_chain_match": match, "filters": [_proxy("BlackHoleCluster", "BlackHoleCluster")]}
+    return {"name": name, "filter_chain_match": match, "filters": [proxy("BlackHoleCluster", "BlackHoleCluster")]}
 
 
-def _cluster(name: str, source: str | None = None) -> Config:
+def cluster(name: str, source: str | None = None) -> Config:
     mark = {
         "description": "exempt from interception",
         "level": socket.SOL_SOCKET,
@@ -222,9 +246,8 @@ def _downstream_tls(identity: Identity) -> Config:
 
 
 def _upstream_tls(service: Service, identity: Identity) -> Config:
-    context = _common_tls(identity, ["istio"], {"exact": spiffe_id(service.account)})
-    sni = f"outbound_.{service.port}_._.{service.name}"
-    return _tls_socket("UpstreamTlsContext", common_tls_context=context, sni=sni)
+    context = _common_tls(identity, [ALPN], {"exact": spiffe_id(service.account)})
+    return _tls_socket("UpstreamTlsContext", common_tls_context=context, sni=service.server_name)
 
 
 def _tls_socket(message: str, **settings: object) -> Config:

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-TRUST_DOMAIN = "cluster.local"
+from meshmark.topology import TRUST_DOMAIN
+
 NAMESPACE = "kafka"
 LIFE = datetime.timedelta(hours=24)
 SLACK = datetime.timedelta(minutes=2)  # as istiod: a certificate is valid a moment before it is issued

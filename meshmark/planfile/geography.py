@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from meshmark.plan import DataPlane
 from meshmark.planfile.schema import did_you_mean
 from meshmark.planfile.tree import START, Node, Problem
-from meshmark.topology import reachable
+from meshmark.topology import TRUST_DOMAIN, reachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class _Link:
     ends: tuple[str, str]
 
 
-def problems(topology: Node, told: dict[str, int | None], bad: set[str]) -> list[Problem]:
+def problems(topology: Node, told: dict[str, int | None], data_plane: object, bad: set[str]) -> list[Problem]:
     """`told` are the numbers of brokers and clients that the scenario's cluster says; None: wrong already."""
     clusters = _entries(topology, "clusters")
     if not clusters:
@@ -39,7 +40,7 @@ def problems(topology: Node, told: dict[str, int | None], bad: set[str]) -> list
     if not wrong and not found:
         found += _apart(named, links)
     for each in clusters:
-        found += _controllers(each, bad)
+        found += _controllers(each, bad) + _mesh(each, data_plane, bad)
     found += _roles(topology, clusters, bad)
     for link in _entries(topology, "links"):
         found += _jitter(link, bad)
@@ -99,6 +100,29 @@ def _controllers(cluster: Node, bad: set[str]) -> list[Problem]:
     return [
         _at(node, f"{controllers} controllers do not fit on brokers: {brokers or 0}; controllers are brokers as well")
     ]
+
+
+def _mesh(cluster: Node, data_plane: object, bad: set[str]) -> list[Problem]:
+    """What only one mesh with mTLS can be."""
+    found = []
+    gateway, trust = (cluster.items().get(key) for key in ("gateway", "trustDomain"))
+    if gateway is not None and gateway.value is True and data_plane in set(DataPlane) - {DataPlane.ISTIO_MTLS}:
+        found.append(
+            _at(
+                gateway,
+                f"{data_plane} has no gateways: they tell brokers apart by the server name that mTLS sends; leave it "
+                f"out, or take {DataPlane.ISTIO_MTLS}",
+            )
+        )
+    if trust is not None and trust.key not in bad and trust.value != TRUST_DOMAIN:
+        found.append(
+            _at(
+                trust,
+                f"{trust.value} is another trust domain; sidecars of one mesh have one root of trust, {TRUST_DOMAIN}: "
+                "leave it out",
+            )
+        )
+    return found
 
 
 def _roles(topology: Node, clusters: Sequence[Node], bad: set[str]) -> list[Problem]:

@@ -153,7 +153,8 @@ def _topology(scenario: _Scenario) -> list[Problem]:
         return []
     spec = ClusterSpec()
     told = {what: scenario.integer(getattr(spec, what), "cluster", what) for what in ("brokers", "clients")}
-    return geography.problems(node, told, scenario.bad)
+    plane = scenario.node_at("dataPlane")
+    return geography.problems(node, told, None if plane is None else plane.value, scenario.bad)
 
 
 def _settings(scenario: _Scenario, path: tuple[str, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Text of Envoy's admin `/stats` -> a sidecar's bytes, connections and age, named as in `metrics.METRICS`.
+"""Text of Envoy's admin `/stats` -> a sidecar's or a gateway's bytes, connections and age, as in `metrics.METRICS`.
 
 Pure. Counted are the TCP proxies' downstream sides: what peers exchange with the application (`inbound`), and what
 the application exchanges with peers on its own connections (`outbound`). Both are after decryption, so with mTLS or
@@ -16,8 +16,8 @@ from urllib.parse import quote
 Values = dict[str, float]
 
 FILTER = (
-    r"^(tcp\..*\.downstream_cx_[rt]x_bytes_total|listener\..*\.downstream_cx_active|server\.uptime"
-    r"|.*\.ssl\.certificate\..*\.expiration_unix_time_seconds)$"
+    r"^(tcp\..*\.downstream_cx_[rt]x_bytes_total|listener\..*\.(downstream_cx_active|no_filter_chain_match)"
+    r"|server\.uptime|.*\.ssl\.certificate\..*\.expiration_unix_time_seconds)$"
 )
 """Of a thousand statistics Envoy then prints the few that are read (RE2 syntax)."""
 
@@ -26,6 +26,8 @@ STATS_PATH = f"/stats?usedonly&filter={quote(FILTER, safe='')}"
 _BYTES = re.compile(r"tcp\.(?P<prefix>.+)\.downstream_cx_(?P<way>rx|tx)_bytes_total")
 _CONNECTIONS = re.compile(r"listener\.(?!admin\.)(?!.*\.worker_[0-9]+\.).+\.downstream_cx_active")
 _EXPIRES = re.compile(r".+\.ssl\.certificate\..+\.expiration_unix_time_seconds")
+_REFUSED = re.compile(r"listener\.(?!admin\.).+\.no_filter_chain_match")
+_GATEWAY = "gateway"
 _INBOUND = re.compile(r"inbound(\||passthroughcluster|$)", re.IGNORECASE)
 _OUTBOUND = re.compile(r"outbound(\||$)|passthroughcluster", re.IGNORECASE)
 
@@ -54,6 +56,26 @@ def statistics(text: str, now_at: float) -> Values:
             values["uptime_s"] = float(count)
         elif _EXPIRES.fullmatch(name):
             values["certificate_left_s"] = min(count - now_at, values.get("certificate_left_s", math.inf))
+    return values
+
+
+def gateway_statistics(text: str, _: float) -> Values:
+    """forwarded_rx_bytes, forwarded_tx_bytes, connections, refused_connections, uptime_s.
+
+    The bytes are encrypted as they came: a gateway ends no TLS, and has no certificate. What is no TLS, or has a name
+    that it does not know, is refused."""
+    values: Values = dict.fromkeys(
+        ("forwarded_rx_bytes", "forwarded_tx_bytes", "connections", "refused_connections"), 0.0
+    )
+    for name, count in _numbers(text):
+        if (match := _BYTES.fullmatch(name)) and match["prefix"] == _GATEWAY:
+            values[f"forwarded_{match['way']}_bytes"] += count
+        elif _CONNECTIONS.fullmatch(name):
+            values["connections"] += count
+        elif _REFUSED.fullmatch(name):
+            values["refused_connections"] += count
+        elif name == "server.uptime":
+            values["uptime_s"] = float(count)
     return values
 
 

@@ -75,7 +75,8 @@ def _named(component: str, **labels: str) -> tuple[Source, ...]:
 
 
 def _components(*metrics: str) -> tuple[Source, ...]:
-    names = {"kafka": "brokers", "sidecar": "sidecars", "client": "clients", "meshmark": "meshmark", "relay": "links"}
+    names = {"kafka": "brokers", "sidecar": "sidecars", "gateway": "gateways"}
+    names |= {"client": "clients", "meshmark": "meshmark", "relay": "links"}
     return tuple(Source(component=name, metrics=metrics, label=label) for name, label in names.items())
 
 
@@ -97,6 +98,7 @@ def _inside_brokers(title: str, request: str) -> Form:
 FORMS: tuple[Form, ...] = (
     Form(title="CPU of brokers", unit="CPUs", scale=1, sources=_each("kafka", "cpu_user_s", "cpu_system_s")),
     Form(title="CPU of sidecars", unit="CPUs", scale=1, sources=_each("sidecar", "cpu_user_s", "cpu_system_s")),
+    Form(title="CPU of gateways", unit="CPUs", scale=1, sources=_each("gateway", "cpu_user_s", "cpu_system_s")),
     Form(
         title="CPU of clients and of meshmark",
         unit="CPUs",
@@ -235,6 +237,18 @@ FORMS: tuple[Form, ...] = (
         unit="h",
         scale=HOUR_S,
         sources=_each("sidecar", "certificate_left_s"),
+    ),
+    Form(
+        title="Bytes through gateways, encrypted",
+        unit="MB/s",
+        scale=MB,
+        sources=_named("gateway", forwarded_rx_bytes="in", forwarded_tx_bytes="back"),
+    ),
+    Form(
+        title="Gateway connections",
+        unit="open",
+        scale=1,
+        sources=_named("gateway", connections="open", refused_connections="refused"),
     ),
     Form(
         title="Waiting",

@@ -23,8 +23,9 @@ series`) a value has the key `HOST/COMPONENT/METRIC`. For Prometheus, in `-o ope
 [endpoint of a run](../how-to/watch.md), host and component are labels; others are `run`, `scenario` and `repeat`.
 A round is one life of a cluster, so counters begin at zero in each, as series of their own.
 
-Components are `kafka`, `sidecar`, `client` (all load workers of a host), `meshmark`, `relay`, and of the machine's CPU
-`kernel`, `others` and `others:NAME`; `net`, `disk`, `cpu`, `memory` and `psi` are the machine's or a host's own.
+Components are `kafka`, `sidecar`, `gateway`, `client` (all load workers of a host), `meshmark`, `relay`, and of the
+machine's CPU `kernel`, `others` and `others:NAME`; `net`, `disk`, `cpu`, `memory` and `psi` are the machine's or a
+host's own.
 
 ## Of hosts and their components
 """

@@ -313,6 +313,11 @@ def cost(summary: Summary) -> Grid:
             number_column("per MB", (row.packets_per_mb for row in rows), packets),
             number_column("brokers", (row.cpu_s_per_gb.brokers for row in rows), per_gb),
             number_column("sidecars", (row.cpu_s_per_gb.sidecars for row in rows), per_gb),
+            *(
+                [number_column("gateways", (row.cpu_s_per_gb.gateways for row in rows), per_gb)]
+                if any(row.cpu_s_per_gb.gateways is not None for row in rows)
+                else []
+            ),
             number_column("clients", (row.cpu_s_per_gb.clients for row in rows), per_gb),
             number_column("machine", (row.cpu_s_per_gb.machine for row in rows), per_gb),
             Column(head="unattributed", cells=tuple(tenths(row.unattributed_share) for row in rows)),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from meshmark import store
-from meshmark.backends.lab import broker
+from meshmark.backends.lab import broker, mesh
 from meshmark.backends.lab import cluster as lab_cluster
 from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, stored_instances
@@ -106,11 +106,11 @@ def test_a_disk_that_fills_up_is_named_and_the_record_kept(tmp_path: Path) -> No
 def test_a_port_that_is_taken_is_told_in_the_brokers_words(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
 
-    def take_port(parts: Any, bed: lab_cluster.LabTestbed, *further: Any) -> None:
+    def take_port(proxy: Path, bed: lab_cluster.LabTestbed, *further: Any) -> None:
         host = bed.network.broker_hosts[0]
         taken.append(host.call(lambda: socket.create_server((host.address, BROKER_PORT))))
 
-    monkeypatch.setattr(lab_cluster, "_start_sidecars", take_port)
+    monkeypatch.setattr(mesh, "start", take_port)
     scenario = Scenario(name="plain", data_plane=DataPlane.PLAIN, cluster=ClusterSpec(heap_bytes=268_435_456))
     with (
         pytest.raises(ComponentFailed, match="broker on broker-1") as failed,

@@ -14,6 +14,7 @@ from meshmark.topology import Backward, Link, MeshCluster, Topology
 NEAR = MeshCluster(name="near", brokers=2, clients=1)
 FAR = MeshCluster(name="far", brokers=1, rack="north")
 OFF = MeshCluster(name="off")
+ACROSS = Link(ends=("near", "far"), rtt_ms=24)
 
 
 def test_without_a_topology_there_is_one_place() -> None:
@@ -120,6 +121,16 @@ def test_a_plan_with_a_topology_reads_back_from_what_is_shown_of_it() -> None:
             "f:5:5: cluster.topology: all clusters with brokers",
         ),
         (BOTH, BOTH.replace("brokers", "controllers: 0, brokers"), "f:5:5: cluster.topology: no broker is a contro"),
+        (
+            "far, brokers: 1}",
+            "far, brokers: 1, gateway: true}",
+            "f:7:42: cluster.topology.clusters[1].gateway: plain has no gateways: they tell brokers apart by the",
+        ),
+        (
+            "far, brokers: 1}",
+            "far, brokers: 1, trustDomain: other.example}",
+            "f:7:46: cluster.topology.clusters[1].trustDomain: other.example is another trust domain; sidecars of",
+        ),
         ("brokers: 3", "brokers: 4", "f:5:5: cluster.topology: its clusters have 3 brokers together, cluster.brokers"),
         ("clients: 1", "clients: 2", "its clusters have 2 clients together, cluster.clients says 1; make them equal"),
         ("brokers: 3", "brokers: 2", "3 replicas do not fit on brokers: 2"),
@@ -130,6 +141,13 @@ def test_a_topology_that_cannot_be_is_told_with_its_place(before: str, after: st
     with pytest.raises(PlanError) as caught:
         planfile.loads(PLAN.replace(before, after), "f")
     assert any(expected in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_a_gateway_is_for_other_clusters_under_mtls() -> None:
+    text = PLAN.replace("far, brokers: 1}", "far, brokers: 1, gateway: true, trustDomain: cluster.local}")
+    (scenario,) = planfile.loads(text.replace("[plain]", "[istio-mtls]"), "f").scenarios
+    assert [cluster.name for cluster in scenario.gateways] == ["far"]
+    assert scenario.model_copy(update={"data_plane": DataPlane.PLAIN}).gateways == ()
 
 
 def test_all_that_is_wrong_with_a_topology_is_told_at_once() -> None:
@@ -148,6 +166,11 @@ def test_all_that_is_wrong_with_a_topology_is_told_at_once() -> None:
         (Topology(clusters=(NEAR,)), "2 brokers together, cluster.brokers says 3"),
         (Topology(clusters=(MeshCluster(name="all", brokers=3, controllers=0, clients=1),)), "must be a controller"),
         (Topology(clusters=(NEAR, FAR), links=(Link(ends=("near", "x"), rtt_ms=1),)), "must join two"),
+        (
+            Topology(clusters=(NEAR.model_copy(update={"trust_domain": "other.example"}), FAR), links=(ACROSS,)),
+            "one root of trust",
+        ),
+        (Topology(clusters=(NEAR, FAR.model_copy(update={"gateway": True})), links=(ACROSS,)), "plain has none"),
     ],
 )
 def test_the_models_refuse_it_as_well(topology: Topology, expected: str) -> None:

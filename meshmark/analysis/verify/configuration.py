@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from meshmark.analysis.ledger import broker_hosts, client_hosts
+from meshmark.analysis.ledger import broker_hosts, client_hosts, gateway_hosts
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
 from meshmark.plan import ConfigValue, DataPlane, Scenario
@@ -38,8 +38,13 @@ def configuration_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterato
         sidecars = set()
     for name in sorted(sidecars - texts.keys()):
         yield _absent(round_, name, f"{scenario.data_plane} has a sidecar on every host")
+    gateways = {f"{host}.envoy.json" for host in gateway_hosts(scenario)}
+    for name in sorted(gateways - texts.keys()):
+        yield _absent(round_, name, "the plan has this cluster behind a gateway")
     for name, text in texts.items():
-        if name.endswith(".envoy.json"):
+        if name in gateways:
+            yield from _gateway(round_.file(f"config/{name}"), text)
+        elif name.endswith(".envoy.json"):
             yield from _envoy(round_.file(f"config/{name}"), text, scenario, expected=name in sidecars)
     for name, text in round_.data.logs().items():
         version = _KAFKA_LOG.search(text)
@@ -124,6 +129,16 @@ def _envoy(file: str, text: str, scenario: Scenario, *, expected: bool) -> Itera
                 recorded="a listener with TLS that asks for no certificate",
                 follows=f"{scenario.data_plane} is mutual",
             )
+
+
+def _gateway(file: str, text: str) -> Iterator[Finding]:
+    try:
+        contexts = list(_tls_contexts(json.loads(text)))
+    except ValueError as error:
+        yield Finding(file=file, recorded=f"no JSON: {error}", follows="Envoy was given a configuration")
+        return
+    if contexts:
+        yield Finding(file=file, recorded=f"{len(contexts)} TLS contexts", follows="a gateway passes mTLS on as it is")
 
 
 def _tls_contexts(value: object) -> Iterator[Mapping[str, object]]:

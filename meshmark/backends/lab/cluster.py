@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import meshmark
-from meshmark.backends.lab import broker, distance, paths, perf, proofs, wan
+from meshmark.backends.lab import broker, distance, mesh, paths, perf, proofs, wan
 from meshmark.backends.lab.compilers import compilers_first
 from meshmark.backends.lab.ground import Ground, Parts, lay_ground
-from meshmark.backends.lab.intercept import intercept
 from meshmark.backends.lab.limits import limiting
 from meshmark.backends.lab.link import HOST_INTERFACE, Host
 from meshmark.backends.lab.probes import (
@@ -30,15 +29,13 @@ from meshmark.backends.lab.probes import (
     MachineProbe,
     NetProbe,
     ProcessProbe,
-    SidecarProbe,
 )
 from meshmark.backends.lab.process import LabProcess, running
-from meshmark.backends.lab.sidecar import SidecarPlan, admin_socket, sidecars
 from meshmark.backends.lab.sockets import SegmentsProbe, Wire
 from meshmark.backends.lab.tasks import TasksProbe
 from meshmark.cluster import KeepLogs, Probe, Process, TopicLayout
-from meshmark.dataplane.envoy import INBOUND_PORT, MARK, Service, Sidecar, bootstrap
-from meshmark.dataplane.identity import Authority, Identity
+from meshmark.dataplane.envoy import INBOUND_PORT, MARK
+from meshmark.dataplane.identity import Authority
 from meshmark.errors import ComponentFailed, LoadError, NoSpace
 from meshmark.kafka import admin
 from meshmark.kafka.properties import (
@@ -52,11 +49,6 @@ from meshmark.kafka.properties import (
 from meshmark.plan import DataPlane, Scenario, Workload
 from meshmark.record import CpuProfile, Limit, LinkProbe, Proof
 
-NETWORK_PROBE_PORT = 5201
-"""What the environment's network probe listens on; a service of the mesh like Kafka's port."""
-
-BROKER_ACCOUNT = "broker"
-CLIENT_ACCOUNT = "client"
 START_TIMEOUT_S = 90.0
 TOPIC_TIMEOUT_S = 60.0
 FULL_BYTES = 16_000_000
@@ -93,10 +85,12 @@ class LabTestbed:
         self._logs: dict[str, Path] = {}
         self._process_probes: dict[tuple[str, str], ProcessProbe] = {}
         self._probes: list[Probe] = [TasksProbe(os.getpid()), stack.enter_context(MachineProbe(ground.data))]
-        for host in net.hosts.values():
+        for host in net.places:
             self._probes.append(stack.enter_context(NetProbe(host.name, HOST_INTERFACE, host.call)))
-            self._probes.append(stack.enter_context(SegmentsProbe(host.name, _wire(scenario, host), host.call)))
-            self._process_probe(host.name, "client")
+            wire = Wire(host.address) if host in net.gateways else _wire(scenario, host)
+            self._probes.append(stack.enter_context(SegmentsProbe(host.name, wire, host.call)))
+        for name in net.hosts:
+            self._process_probe(name, "client")
         for name, disk in ground.disks.items():
             self._probes.append(stack.enter_context(DiskProbe(name, disk.mount)))
         for link in ground.links:
@@ -161,7 +155,7 @@ class LabTestbed:
 
     @property
     def processes(self) -> Sequence[LabProcess]:
-        """Sidecars and brokers, and relays of links."""
+        """Sidecars, gateways and brokers, and relays of links."""
         return tuple(self._components.values())
 
     def adopt(self, process: LabProcess) -> None:
@@ -305,14 +299,11 @@ class LabCluster(LabTestbed):
 
     @contextmanager
     def timing_paths(self, seed: int) -> Iterator[None]:
-        client = self.network.client_hosts[0]
         identity = None
         if self.scenario.data_plane.mtls and self._authority:
-            identity = self._authority.mesh_identity(f"{client.name}-paths", CLIENT_ACCOUNT)
+            identity = self._authority.mesh_identity("paths", mesh.CLIENT_ACCOUNT)
         sidecars = self.scenario.data_plane.sidecars
-        with paths.timing_paths(
-            client, self.network.broker_hosts, sidecars=sidecars, identity=identity, seed=seed
-        ) as probe:
+        with paths.timing_paths(self.network, sidecars=sidecars, identity=identity, seed=seed) as probe:
             self._probes.append(probe)
             try:
                 yield
@@ -396,7 +387,7 @@ def testbed(parts: Parts, scenario: Scenario) -> Iterator[LabTestbed]:
     """Hosts and, where the data plane has them, sidecars."""
     with ExitStack() as stack:
         bed = LabTestbed(scenario, lay_ground(parts, scenario, stack), stack)
-        _start_sidecars(parts, bed, _authority(parts, scenario, stack), stack)
+        mesh.start(parts.envoy, bed, _authority(parts, scenario, stack), stack)
         yield bed
 
 
@@ -409,7 +400,7 @@ def cluster(parts: Parts, scenario: Scenario, keep_logs: KeepLogs) -> Iterator[L
         made = LabCluster(scenario, ground, stack, authority)
         stack.callback(lambda: keep_logs(made.logs()))
         made.start_admin()  # it takes as long to start as a sidecar does
-        _start_sidecars(parts, made, authority, stack)
+        mesh.start(parts.envoy, made, authority, stack)
         plans = _broker_plans(parts, made, authority)
         for plan in plans:
             made.log_dirs[plan.host.name] = plan.log_dir
@@ -440,42 +431,6 @@ def _authority(parts: Parts, scenario: Scenario, stack: ExitStack) -> Authority 
     authority = Authority(directory, "cluster.local")
     stack.callback(shutil.rmtree, directory)
     return authority
-
-
-def _start_sidecars(parts: Parts, bed: LabTestbed, authority: Authority | None, stack: ExitStack) -> None:
-    """Interception first: connections made before the rules would bypass the sidecars for good."""
-    if not bed.scenario.data_plane.sidecars:
-        return
-    net = bed.network
-    addresses = tuple(host.address for host in net.broker_hosts)
-    services = tuple(
-        Service(name=f"kafka-{port}.meshmark", account=BROKER_ACCOUNT, port=port, addresses=addresses)
-        for port in (BROKER_PORT, NETWORK_PROBE_PORT)
-    )
-    plans = []
-    for host in net.hosts.values():
-        serves = host in net.broker_hosts
-        identity = _mesh_identity(host, BROKER_ACCOUNT if serves else CLIENT_ACCOUNT, authority)
-        config = bootstrap(
-            Sidecar(
-                host=host.name,
-                services=services,
-                served_ports=(BROKER_PORT,) if serves else (),
-                identity=identity,
-                admin_socket=Path(admin_socket(host).name),  # it runs in the host's directory
-            )
-        )
-        plans.append(SidecarPlan(host=host, config=config, concurrency=bed.scenario.cluster.sidecar_concurrency))
-        bed.note_configuration(f"{host.name}.envoy.json", json.dumps(config, indent=1) + "\n")
-        intercept(host, exempt_ports=(CONTROLLER_PORT, paths.CLOSED_PORT, distance.PORT))
-    for process in stack.enter_context(sidecars(parts.envoy, plans)).values():
-        bed.adopt(process)
-    for plan in plans:
-        bed.add_probe(stack.enter_context(SidecarProbe(plan.host.name, plan.admin_socket)))
-
-
-def _mesh_identity(host: Host, account: str, authority: Authority | None) -> Identity | None:
-    return authority.mesh_identity(host.name, account) if authority else None
 
 
 def _broker_plans(parts: Parts, bed: LabCluster, authority: Authority | None) -> list[broker.BrokerPlan]:

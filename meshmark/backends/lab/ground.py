@@ -48,9 +48,9 @@ class Ground:
     links: Sequence[WideLink] = ()
 
     def place(self, name: str) -> Host:
-        """A host by its name, or the place of a link's relay by the link's."""
+        """A host or a gateway by its name, or the place of a link's relay by the link's."""
         relays = {link.name: link.place for link in self.links if link.place}
-        return relays[name] if name in relays else self.network.hosts[name]
+        return relays[name] if name in relays else next(host for host in self.network.places if host.name == name)
 
 
 def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
@@ -63,11 +63,16 @@ def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
     if parts.groups:
         stack.callback(remove_groups, parts.groups)
     hosts = network(
-        parts.instance, brokers=spec.brokers, clients=spec.clients, groups=parts.groups, topology=spec.topology
+        parts.instance,
+        brokers=spec.brokers,
+        clients=spec.clients,
+        groups=parts.groups,
+        topology=spec.topology,
+        gateways=scenario.gateways,
     )
     net = stack.enter_context(hosts)
     wide = stack.enter_context(links(parts.instance, net, spec.topology, parts.groups))
-    for host in net.hosts.values():
+    for host in net.places:
         stack.callback(shutil.rmtree, host.directory)
     disks: dict[str, Disk] = {}
     if spec.storage == "image":

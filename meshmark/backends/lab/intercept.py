@@ -12,12 +12,14 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.nfnetlink.nftsocket import Cmp, Meta, Regs
 from pyroute2.nftables.expressions import genex, verdict
 from pyroute2.nftables.main import NFTables
 
-from meshmark.backends.lab.link import LOOPBACK_INDEX, Host
+from meshmark.backends.lab.link import BRIDGE, LOOPBACK_INDEX, Host
+from meshmark.backends.lab.namespace import NetworkNamespace
 from meshmark.dataplane.envoy import INBOUND_PORT, MARK, OUTBOUND_PORT
 from meshmark.errors import LabError
 
@@ -25,6 +27,7 @@ TABLE = "meshmark"
 NAT_PRIORITY = -100  # NF_IP_PRI_NAT_DST
 ACCEPT = 1
 RETURN = -5
+NFT_REJECT_TCP_RST = 1
 TCP = 6
 TRANSPORT_HEADER = 2
 
@@ -41,6 +44,38 @@ def intercept(host: Host, *, exempt_ports: Sequence[int]) -> None:
             hint="nftables with NAT is needed (CONFIG_NF_TABLES, CONFIG_NFT_NAT, CONFIG_NFT_REDIR); "
             "`meshmark doctor` checks it.",
         ) from error
+
+
+def guard(switch: NetworkNamespace, *, ports: Sequence[int]) -> None:
+    """Of a cluster behind a gateway: from other clusters nobody gets to these ports of its hosts, but is refused by
+    its router."""
+    try:
+        switch.call(lambda: _refuse(ports))
+    except (NetlinkError, OSError) as error:
+        raise LabError(
+            f"the kernel refused the rules of a router before a gateway: {error}",
+            hint="nftables with filters is needed (CONFIG_NF_TABLES, CONFIG_NFT_REJECT).",
+        ) from error
+
+
+def _refuse(ports: Sequence[int]) -> None:
+    with IPRoute() as netlink:
+        bridge = struct.pack("=I", netlink.link_lookup(ifname=BRIDGE)[0])
+    # Where the kernel shows bridged packets to these hooks too, they come from the bridge as well.
+    inside = [
+        *_meta(Meta.NFT_META_OIF, bridge),
+        genex("meta", {"KEY": Meta.NFT_META_IIF, "DREG": Regs.NFT_REG_1}),
+        _compared(Cmp.NFT_CMP_NEQ, bridge),
+    ]
+    reset = genex("reject", {"TYPE": NFT_REJECT_TCP_RST, "ICMP_CODE": 0})
+    nft = NFTables()
+    try:
+        nft.table("add", name=TABLE)
+        nft.chain("add", table=TABLE, name="forward", hook="forward", type="filter", priority=0, policy=ACCEPT)
+        for port in ports:
+            nft.rule("add", table=TABLE, chain="forward", expressions=[[*inside, *_destination_port(port), reset]])
+    finally:
+        nft.close()
 
 
 def _install(exempt_ports: Sequence[int]) -> None:
@@ -79,9 +114,11 @@ def _destination_port(port: int) -> Expressions:
 
 
 def _equals(value: bytes) -> Any:
-    return genex(
-        "cmp", {"SREG": Regs.NFT_REG_1, "OP": Cmp.NFT_CMP_EQ, "DATA": {"attrs": [("NFTA_DATA_VALUE", value)]}}
-    )
+    return _compared(Cmp.NFT_CMP_EQ, value)
+
+
+def _compared(how: int, value: bytes) -> Any:
+    return genex("cmp", {"SREG": Regs.NFT_REG_1, "OP": how, "DATA": {"attrs": [("NFTA_DATA_VALUE", value)]}})
 
 
 def _redirect(port: int) -> Expressions:

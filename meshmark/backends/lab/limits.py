@@ -38,7 +38,7 @@ FIRST = 9.3
 1,024, kernel/sched/core.c)."""
 CPUS = os.cpu_count() or 1
 MACHINE = "machine"
-CARRYING = ("kafka", "sidecar", "client")
+CARRYING = ("kafka", "sidecar", "gateway", "client")
 """Components without which no record goes through."""
 
 

@@ -29,7 +29,7 @@ from pyroute2.netlink.rtnl import TC_H_ROOT
 from meshmark.backends.lab.namespace import NetworkNamespace, network_namespace
 from meshmark.errors import LabError
 from meshmark.record import Counters
-from meshmark.topology import Topology
+from meshmark.topology import MeshCluster, Topology
 
 if TYPE_CHECKING:
     from meshmark.backends.lab.instance import Instance
@@ -43,6 +43,7 @@ BURST_S = 0.001
 """And what comes due until a late timer looks again: a fast link would not reach its rate by two packets a look."""
 QUEUE_S = 0.02
 QUEUE_BYTES_MIN = 524_288
+GATEWAY_NUMBER = 201
 LOOPBACK_INDEX = 1  # the kernel's, in every network namespace
 
 ONE_PLACE = Topology()
@@ -73,10 +74,12 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Hosts by name, brokers first, and the switch of each cluster; its bridge ports bear the hosts' names."""
+    """Hosts by name, brokers first; the switch of each cluster, whose bridge ports bear the hosts' names; gateways,
+    on which nothing but a proxy runs."""
 
     hosts: dict[str, Host]
     switches: dict[str, NetworkNamespace]
+    gateways: tuple[Host, ...] = ()
 
     @property
     def broker_hosts(self) -> tuple[Host, ...]:
@@ -85,6 +88,15 @@ class Network:
     @property
     def client_hosts(self) -> tuple[Host, ...]:
         return tuple(host for host in self.hosts.values() if host.name.startswith("client-"))
+
+    @property
+    def places(self) -> tuple[Host, ...]:
+        """Hosts and gateways."""
+        return (*self.hosts.values(), *self.gateways)
+
+    def gateway_before(self, host: Host) -> Host | None:
+        """The one of its cluster, if that has one."""
+        return next((gateway for gateway in self.gateways if gateway.switch is host.switch), None)
 
 
 class Address(NamedTuple):
@@ -104,6 +116,15 @@ def addresses(brokers: int, clients: int, topology: Topology = ONE_PLACE) -> dic
     return found
 
 
+def gateway_addresses(topology: Topology, gateways: Sequence[MeshCluster]) -> dict[str, Address]:
+    """Host name -> address, of the gateways of these clusters."""
+    places = [topology.clusters.index(cluster) for cluster in gateways]
+    return {
+        f"gateway-{topology.clusters[place].name}": Address(place, f"{subnet(place)}.{GATEWAY_NUMBER}")
+        for place in places
+    }
+
+
 def subnet(cluster: int) -> str:
     """The first three bytes of all addresses of a cluster, by its place in the topology."""
     return f"10.77.{cluster}"
@@ -111,22 +132,29 @@ def subnet(cluster: int) -> str:
 
 @contextmanager
 def network(
-    instance: Instance, *, brokers: int, clients: int, groups: Path | None = None, topology: Topology = ONE_PLACE
+    instance: Instance,
+    *,
+    brokers: int,
+    clients: int,
+    groups: Path | None = None,
+    topology: Topology = ONE_PLACE,
+    gateways: Sequence[MeshCluster] = (),
 ) -> Iterator[Network]:
-    """Hosts broker-1.. and client-1.., able to reach each other within a cluster, with an empty directory each. Their
-    processes are accounted for in control groups below `groups`.
+    """Hosts broker-1.. and client-1.., and gateway-NAME for each of `gateways`, able to reach each other within a
+    cluster, with an empty directory each. Their processes are accounted for in control groups below `groups`.
 
     The kernel removes them when this context and their last process are gone; the directories go with the context."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hosts-", dir=instance.path)))
         names = [cluster.name for cluster in topology.clusters] or [""]
         switches = {name: stack.enter_context(network_namespace()) for name in names}
-        hosts = {}
-        for name, address in addresses(brokers, clients, topology).items():
+        places = {}
+        ordinary = addresses(brokers, clients, topology)
+        for name, address in (ordinary | gateway_addresses(topology, gateways)).items():
             directory = home / name
             directory.mkdir()
             namespace = stack.enter_context(network_namespace())
-            hosts[name] = Host(
+            places[name] = Host(
                 name=name,
                 address=address.text,
                 namespace=namespace,
@@ -137,15 +165,19 @@ def network(
             )
         try:
             for switch in switches.values():
-                switch.call(partial(_join, [host for host in hosts.values() if host.switch is switch]))
-            for host in hosts.values():
+                switch.call(partial(_join, [host for host in places.values() if host.switch is switch]))
+            for host in places.values():
                 host.call(partial(_configure, host))
         except (NetlinkError, OSError) as error:
             raise LabError(
                 f"the kernel refused to build the lab's network: {error}",
                 hint="`meshmark doctor` tells which kernel feature (bridge, veth) is missing.",
             ) from error
-        yield Network(hosts=hosts, switches=switches)
+        yield Network(
+            hosts={name: host for name, host in places.items() if name in ordinary},
+            switches=switches,
+            gateways=tuple(host for name, host in places.items() if name not in ordinary),
+        )
 
 
 def _join(hosts: Sequence[Host]) -> None:

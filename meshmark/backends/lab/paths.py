@@ -2,9 +2,10 @@
 
 An ApiVersions request goes three ways to each broker, each over a connection that is kept: `through` the client's
 sidecar and the broker's, as an application's does; `past` the client's sidecar (its socket bears the mark that
-interception lets pass; under mTLS it speaks TLS itself, with an identity of the mesh); and `direct`, from within the
-broker's host over loopback, past its sidecar too. The network alone is the time in which a kernel refuses a connection
-to a closed port of the broker's host: `refused`. Without sidecars only that one is timed.
+interception lets pass; under mTLS it speaks TLS itself, with an identity of the mesh, and tells a gateway which broker
+is meant); and `direct`, from within the broker's host over loopback, past its sidecar too. The network alone is the
+time in which a kernel refuses a connection to a closed port of the broker's host: `refused`. Without sidecars, only
+that one is timed.
 
 Each way has a thread that sends at random times, a broker at a time, in open loop: a request whose time came while
 the one before was still under way is counted from the time at which it should have been sent. So a path that stands
@@ -27,7 +28,8 @@ from time import perf_counter
 from typing import Protocol
 
 from meshmark.backends.lab import proofs
-from meshmark.backends.lab.link import Host
+from meshmark.backends.lab.gateway import Entrance, entrance
+from meshmark.backends.lab.link import Host, Network
 from meshmark.dataplane.envoy import MARK
 from meshmark.dataplane.identity import Identity
 from meshmark.kafka.properties import BROKER_PORT
@@ -64,12 +66,11 @@ class PathProbe:
 
 
 @contextmanager
-def timing_paths(
-    client: Host, brokers: Sequence[Host], *, sidecars: bool, identity: Identity | None, seed: int
-) -> Iterator[PathProbe]:
-    """Requests go until the context is left. `identity`: what the client shows brokers' sidecars under mTLS."""
-    probe = PathProbe(client.name)
-    ways = _ways(client, brokers, sidecars, identity)
+def timing_paths(network: Network, *, sidecars: bool, identity: Identity | None, seed: int) -> Iterator[PathProbe]:
+    """Requests of the first client go until the context is left. `identity`: what it shows brokers' sidecars under
+    mTLS."""
+    probe = PathProbe(network.client_hosts[0].name)
+    ways = _ways(network, sidecars, identity)
     stop = threading.Event()
     with ThreadPoolExecutor(max_workers=len(ways), thread_name_prefix="paths") as pool:
         running = [pool.submit(_run, way, paths, probe, stop, seed) for way, paths in ways.items()]
@@ -139,16 +140,19 @@ class _Refusal:
             self._socket = None
 
 
-def _ways(client: Host, brokers: Sequence[Host], sidecars: bool, identity: Identity | None) -> dict[str, list[_Way]]:
-    def path(here: Host, broker: Host, wrap: proofs.Wrap, *, mark: bool) -> _Path:
-        return _Path(lambda: here.call(lambda: _connected(broker, wrap, mark=mark)))
+def _ways(network: Network, sidecars: bool, identity: Identity | None) -> dict[str, list[_Way]]:
+    client, brokers = network.client_hosts[0], network.broker_hosts
+
+    def path(here: Host, door: Entrance, wrap: proofs.Wrap, *, mark: bool) -> _Path:
+        return _Path(lambda: here.call(lambda: _connected(door, wrap, mark=mark)))
 
     ways: dict[str, list[_Way]] = {"refused": [_Refusal(client, broker) for broker in brokers]}
     if sidecars:
         as_sidecar = proofs.mesh_client(identity) if identity else proofs.plain_client
-        ways["through"] = [path(client, broker, proofs.plain_client, mark=False) for broker in brokers]
-        ways["past"] = [path(client, broker, as_sidecar, mark=True) for broker in brokers]
-        ways["direct"] = [path(broker, broker, proofs.plain_client, mark=False) for broker in brokers]
+        doors = [(broker, Entrance(broker.address, BROKER_PORT, None)) for broker in brokers]
+        ways["through"] = [path(client, door, proofs.plain_client, mark=False) for _, door in doors]
+        ways["past"] = [path(client, entrance(network, client, broker), as_sidecar, mark=True) for broker in brokers]
+        ways["direct"] = [path(broker, door, proofs.plain_client, mark=False) for broker, door in doors]
     return ways
 
 
@@ -171,15 +175,15 @@ def _run(way: str, paths: Sequence[_Way], probe: PathProbe, stop: threading.Even
                 probe.note(way, perf_counter() - begun)
 
 
-def _connected(broker: Host, wrap: proofs.Wrap, *, mark: bool) -> socket.socket:
+def _connected(door: Entrance, wrap: proofs.Wrap, *, mark: bool) -> socket.socket:
     raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         raw.settimeout(TIMEOUT_S)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if mark:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
-        raw.connect((broker.address, BROKER_PORT))
-        return wrap(raw)
+        raw.connect((door.address, door.port))
+        return wrap(raw, door.server_name)
     except OSError:
         raw.close()
         raise

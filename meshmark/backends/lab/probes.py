@@ -5,7 +5,7 @@ reading, stays bound to its process (a later process of the same id is never mis
 namespace, to that namespace. It also keeps the namespace alive: close the probes (they are context managers) before
 expecting it to vanish. Reading never raises: what cannot be read now is absent.
 
-Keys: HOST/kafka, HOST/sidecar, HOST/client, HOST/meshmark (processes), HOST/net, HOST/volume,
+Keys: HOST/kafka, HOST/sidecar, HOST/gateway, HOST/client, HOST/meshmark (processes), HOST/net, HOST/volume,
 machine/{cpu,memory,disk,psi} and machine/meshmark, which is the process that reads.
 """
 
@@ -263,14 +263,24 @@ def _segments(partition: str) -> dict[str, int]:
 
 
 class SidecarProbe(LabProbe):
-    """An Envoy's own byte and connection counters, over the Unix socket of its admin interface.
+    """An Envoy's own byte and connection counters, over the Unix socket of its admin interface; `parse` as in
+    `probes.envoy`.
 
     The connection is kept. A proxy that does not answer within `timeout_s` has no values in this reading.
     """
 
-    def __init__(self, host: str, admin_socket: Path, timeout_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        host: str,
+        admin_socket: Path,
+        timeout_s: float = 0.5,
+        *,
+        component: str = "sidecar",
+        parse: Callable[[str, float], envoy.Values] = envoy.statistics,
+    ) -> None:
         super().__init__()
-        self._prefix = f"{host}/sidecar/"
+        self._prefix = f"{host}/{component}/"
+        self._parse = parse
         self._connection = _UnixConnection(admin_socket, timeout_s)
         self._held.callback(self._connection.close)
 
@@ -281,7 +291,7 @@ class SidecarProbe(LabProbe):
             text = response.read().decode()
             if response.status != http.HTTPStatus.OK:
                 return {}
-            return _keyed(self._prefix, envoy.statistics(text, time.time()))
+            return _keyed(self._prefix, self._parse(text, time.time()))
         except (OSError, http.client.HTTPException, ValueError):
             self._connection.close()  # the next request connects again
             return {}

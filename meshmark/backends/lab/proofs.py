@@ -1,7 +1,8 @@
 """Shows what a data plane promises, at each broker, by asking Kafka for its API versions.
 
 Under STRICT mTLS the questions go past the client's own sidecar (their sockets bear the mark that interception lets
-pass), so that they reach the broker's sidecar as they are. A refusal means something only beside the same question
+pass), so that they reach the broker's sidecar as they are, or else the gateway that a broker is behind; the sidecars
+there are asked from the gateway's host, where no sidecar is. A refusal means something only beside the same question
 with a proper certificate, which must be answered; and only an answer of Kafka counts, since under TLS 1.3 the client's
 side of a handshake ends before the server has judged the client's certificate.
 """
@@ -14,8 +15,9 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from meshmark.backends.lab.gateway import Entrance, entrance
 from meshmark.backends.lab.link import Host, Network
-from meshmark.dataplane.envoy import MARK
+from meshmark.dataplane.envoy import ALPN, MARK
 from meshmark.dataplane.identity import Authority, Identity
 from meshmark.kafka.properties import BROKER_PORT
 from meshmark.plan import DataPlane
@@ -29,7 +31,8 @@ CLIENT_ID = b"meshmark"
 BODY = struct.pack(f"!hhih{len(CLIENT_ID)}s", API_VERSIONS, 0, CORRELATION, len(CLIENT_ID), CLIENT_ID)
 REQUEST = struct.pack("!i", len(BODY)) + BODY
 
-Wrap = Callable[[socket.socket], socket.socket]
+Wrap = Callable[[socket.socket, str | None], socket.socket]
+"""A connection, and the server name to ask for."""
 
 
 def prove(data_plane: DataPlane, network: Network, authority: Authority | None, directory: Path) -> Sequence[Proof]:
@@ -46,7 +49,11 @@ def prove(data_plane: DataPlane, network: Network, authority: Authority | None, 
         elif data_plane is DataPlane.KAFKA_TLS:
             found += _kafka_tls(client, broker, authority)
         elif data_plane is DataPlane.ISTIO_MTLS:
-            found += _strict(client, broker, authority, directory)
+            door = entrance(network, client, broker)
+            within = network.gateway_before(broker) if door.server_name else None
+            found += _strict(within or client, broker, authority, directory)
+            if door.server_name:
+                found += _gateway(client, broker, authority, door)
     return tuple(found)
 
 
@@ -59,7 +66,7 @@ def _kafka_tls(client: Host, broker: Host, authority: Authority) -> list[Proof]:
             "a client that verifies the broker's certificate and address gets an answer over TLS 1.3",
             client,
             broker,
-            lambda raw: verified.wrap_socket(raw, server_hostname=broker.address),
+            lambda raw, _: verified.wrap_socket(raw, server_hostname=broker.address),
             mark=False,
         ),
     ]
@@ -90,7 +97,40 @@ def _strict(client: Host, broker: Host, authority: Authority, directory: Path) -
     ]
 
 
-def plain_client(raw: socket.socket) -> socket.socket:
+def _gateway(client: Host, broker: Host, authority: Authority, door: Entrance) -> list[Proof]:
+    """From another cluster. The gateway judges no certificate; what it lets pass, the broker's sidecar judges."""
+    member = mesh_client(authority.mesh_identity(f"{client.name}-proof", "client"))
+    return [
+        _refused("gateway: a plaintext client gets no answer", client, broker, plain_client, mark=True, door=door),
+        _refused(
+            "gateway: a TLS client that names another host gets no answer",
+            client,
+            broker,
+            member,
+            mark=True,
+            door=door._replace(server_name="outbound_.9092_._.nobody.meshmark"),
+        ),
+        _refused(
+            "gateway: a TLS client without a certificate gets no answer",
+            client,
+            broker,
+            mesh_client(None),
+            mark=True,
+            door=door,
+        ),
+        _refused("gateway: nobody gets an answer past it", client, broker, member, mark=True),
+        _answered(
+            "gateway: a TLS client with a certificate of the mesh gets an answer through it",
+            client,
+            broker,
+            member,
+            mark=True,
+            door=door,
+        ),
+    ]
+
+
+def plain_client(raw: socket.socket, server_name: str | None) -> socket.socket:
     return raw
 
 
@@ -99,31 +139,35 @@ def mesh_client(identity: Identity | None) -> Wrap:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["istio"])
+    context.set_alpn_protocols([ALPN])
     if identity:
         context.load_cert_chain(identity.chain, identity.key)
-    return context.wrap_socket
+    return lambda raw, server_name: context.wrap_socket(raw, server_hostname=server_name)
 
 
-def _answered(name: str, client: Host, broker: Host, wrap: Wrap, *, mark: bool) -> Proof:
-    answered, detail = client.call(lambda: _ask(broker.address, wrap, mark))
+def _answered(name: str, client: Host, broker: Host, wrap: Wrap, *, mark: bool, door: Entrance | None = None) -> Proof:
+    answered, detail = client.call(lambda: _ask(door or _itself(broker), wrap, mark))
     return Proof(name=name, host=broker.name, holds=answered, detail=detail)
 
 
-def _refused(name: str, client: Host, broker: Host, wrap: Wrap, *, mark: bool) -> Proof:
-    answered, detail = client.call(lambda: _ask(broker.address, wrap, mark))
+def _refused(name: str, client: Host, broker: Host, wrap: Wrap, *, mark: bool, door: Entrance | None = None) -> Proof:
+    answered, detail = client.call(lambda: _ask(door or _itself(broker), wrap, mark))
     return Proof(name=name, host=broker.name, holds=not answered, detail=detail)
 
 
-def _ask(address: str, wrap: Wrap, mark: bool) -> tuple[bool, str]:
+def _itself(broker: Host) -> Entrance:
+    return Entrance(broker.address, BROKER_PORT, None)
+
+
+def _ask(door: Entrance, wrap: Wrap, mark: bool) -> tuple[bool, str]:
     """Did Kafka answer, and what happened. A timeout counts as no answer, and is told apart from a refusal."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as raw:
         raw.settimeout(TIMEOUT_S)
         if mark:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
         try:
-            raw.connect((address, BROKER_PORT))
-            with wrap(raw) as connection:
+            raw.connect((door.address, door.port))
+            with wrap(raw, door.server_name) as connection:
                 connection.sendall(REQUEST)
                 return _judge(connection)
         except TimeoutError:

@@ -259,7 +259,7 @@ def _session(made: Instance, cluster: KeptCluster, description: dict[str, str]) 
             namespace_fd=host.namespace.fd,
             pids={process.name: process.pid for process in cluster.processes if process.host == host.name},
         )
-        for host in cluster.network.hosts.values()
+        for host in cluster.network.places
     )
     return Session(
         state="up",

@@ -1,4 +1,4 @@
-"""One real Envoy per host, started with a validated configuration and awaited until it serves."""
+"""One real Envoy on a host, a sidecar or a gateway, from a validated configuration, awaited until it serves."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from meshmark.backends.lab.link import Host
 from meshmark.backends.lab.process import LabProcess, running
@@ -26,11 +27,12 @@ OPTIONS = ("--disable-hot-restart", "--log-level", "warning", "--component-log-l
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SidecarPlan:
-    """A sidecar to start: where, and with which configuration."""
+    """A proxy to start: where, and with which configuration."""
 
     host: Host
     config: Config
     concurrency: int
+    kind: Literal["sidecar", "gateway"] = "sidecar"
 
     @property
     def file(self) -> Path:
@@ -38,7 +40,7 @@ class SidecarPlan:
 
     @property
     def log(self) -> Path:
-        return self.host.directory / "sidecar.log"
+        return self.host.directory / f"{self.kind}.log"
 
     @property
     def admin_socket(self) -> Path:
@@ -56,8 +58,8 @@ def validate(envoy: Path, plan: SidecarPlan) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise ComponentFailed(
-            f"Envoy refuses the configuration of the sidecar on {plan.host.name}",
-            component="sidecar",
+            f"Envoy refuses the configuration of the {plan.kind} on {plan.host.name}",
+            component=plan.kind,
             log_tail=tuple((done.stdout + done.stderr).strip().splitlines()[-12:]),
             hint=f"The command was: {' '.join(command)}",
         )
@@ -65,7 +67,7 @@ def validate(envoy: Path, plan: SidecarPlan) -> None:
 
 @contextmanager
 def sidecars(envoy: Path, plans: Sequence[SidecarPlan]) -> Iterator[dict[str, LabProcess]]:
-    """Host name -> its sidecar, all of them ready."""
+    """Host name -> its proxy, all of them ready."""
     with ThreadPoolExecutor(max_workers=len(plans), thread_name_prefix="validate") as pool:
         list(pool.map(lambda plan: validate(envoy, plan), plans))
     with ExitStack() as stack:
@@ -74,8 +76,8 @@ def sidecars(envoy: Path, plans: Sequence[SidecarPlan]) -> Iterator[dict[str, La
                 running(
                     plan.host,
                     [str(envoy), "-c", str(plan.file), "--concurrency", str(plan.concurrency), *OPTIONS],
-                    name="sidecar",
-                    component="sidecar",
+                    name=plan.kind,
+                    component=plan.kind,
                     log=plan.log,
                     grace_s=0,
                 )

@@ -92,7 +92,7 @@ def links(instance: Instance, net: Network, topology: Topology, groups: Path | N
         try:
             for place, switch in enumerate(net.switches.values()):
                 switch.call(partial(_become_router, place))
-            for host in net.hosts.values():
+            for host in net.places:
                 host.call(partial(_reach_others, host))
             for number, link in enumerate(topology.links, start=1):
                 if kind == "netem":

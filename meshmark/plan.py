@@ -17,6 +17,9 @@ from pydantic import ConfigDict, Field, model_validator
 from meshmark.topology import MeshCluster, Topology, contradictions
 from meshmark.values import Model as Model
 
+RACK_SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+"""Of Kafka (KIP-392): a consumer reads from a replica in its own rack, where there is one."""
+
 ConfigValue = str | int | float | bool
 ClientKind = Literal["librdkafka", "raw"]
 Scale = Annotated[float, Field(gt=0, le=1)]
@@ -81,6 +84,14 @@ class Workload(Model):
     consumer_per_subscription: int = Field(1, ge=1, le=10_000, description="consumers in each group")
     topic_each: bool = Field(
         False, description="each producer connection, and each consumer, has one of the topics; else it has all"
+    )
+    producers_in: str = Field(
+        "", max_length=15, description="the cluster of the topology whose client hosts producers run on; empty: any"
+    )
+    consumers_in: str = Field(
+        "",
+        max_length=15,
+        description="the same of consumers, which then say that they are in its rack (client.rack); empty: any",
     )
     topic_config: dict[str, ConfigValue] = Field({"min.insync.replicas": 2})
     producer_config: dict[str, ConfigValue] = Field(
@@ -213,6 +224,9 @@ class Scenario(Model):
         if self.cluster.topology.gateways() and not self.data_plane.mtls:
             raise ValueError(f"gateways tell brokers apart by what mTLS sends first; {self.data_plane} has none")
         work = self.workload
+        for name in (work.producers_in, work.consumers_in):
+            if name and not self.cluster.topology.clients(name):
+                raise ValueError(f"there is no cluster {name} with client hosts")
         readers = work.consumer_per_subscription if work.subscriptions_per_topic else work.topics
         if work.topic_each and min(work.workers, readers) < work.topics:
             raise ValueError(f"topicEach needs a connection for each of the {work.topics} topics")
@@ -221,6 +235,12 @@ class Scenario(Model):
         ):
             raise ValueError("the raw client gives each connection all topics, and random values; use librdkafka")
         return self
+
+    @property
+    def reads_nearby(self) -> bool:
+        """Do brokers send consumers to a replica in their rack?"""
+        selector = str(self.cluster.broker_config.get("replica.selector.class", ""))
+        return selector == RACK_SELECTOR and bool(self.workload.consumers_in)
 
     @property
     def gateways(self) -> tuple[MeshCluster, ...]:

@@ -161,6 +161,19 @@ class LinkProbe(Model):
         return self.rtt_s / self.asked_rtt_s - 1 if self.rtt_s is not None and self.asked_rtt_s else None
 
 
+class Outage(Model):
+    """A link that was down while a trial's load was offered: nothing new entered it in either direction."""
+
+    trial: int
+    link: str
+    began_s: float
+    ended_s: float
+
+    @property
+    def seconds(self) -> float:
+        return self.ended_s - self.began_s
+
+
 class Proof(Model):
     """One thing shown about the path before load, e.g. STRICT mTLS at one broker."""
 

@@ -1,8 +1,8 @@
 """The run directory: the evidence. Written as things happen, read by everything that comes after.
 
     plan.json  started.json  events.jsonl  environment.jsonl  hardware.json  finished.json  digests.jsonl
-    rounds/001-plain/  started.json proofs.jsonl links.jsonl selftests.jsonl limits.jsonl trials.jsonl profiles.jsonl
-                       series.jsonl intervals.jsonl finished.json config/ logs/
+    rounds/001-plain/  started.json proofs.jsonl links.jsonl outages.jsonl selftests.jsonl limits.jsonl trials.jsonl
+                       profiles.jsonl series.jsonl intervals.jsonl finished.json config/ logs/
 
 A file that ends in .jsonl only grows, one record a line; a trial is on the disk (fsync) before the next begins.
 After a crash the last line of such a file may be cut; it is left out and told, everything before it counts.
@@ -35,6 +35,7 @@ from meshmark.record import (
     LinkProbe,
     LoadInterval,
     NetworkProbe,
+    Outage,
     Proof,
     RoundFinished,
     RoundStarted,
@@ -107,6 +108,7 @@ class RoundWriter:
         _write(directory / "started.json", started.model_dump_json(indent=1))
         self._proofs = _Appender(directory / "proofs.jsonl", durable=True)
         self._links = _Appender(directory / "links.jsonl", durable=True)
+        self._outages = _Appender(directory / "outages.jsonl", durable=True)
         self._self_tests = _Appender(directory / "selftests.jsonl", durable=True)
         self._limits = _Appender(directory / "limits.jsonl", durable=True)
         self._trials = _Appender(directory / "trials.jsonl", durable=True)
@@ -119,6 +121,9 @@ class RoundWriter:
 
     def link(self, probe: LinkProbe) -> None:
         self._links.append(probe)
+
+    def outage(self, outage: Outage) -> None:
+        self._outages.append(outage)
 
     def self_test(self, done: SelfTest) -> None:
         self._self_tests.append(done)
@@ -208,6 +213,7 @@ class RoundData:
     finished: RoundFinished | None
     proofs: tuple[Proof, ...]
     links: tuple[LinkProbe, ...]
+    outages: tuple[Outage, ...]
     self_tests: tuple[SelfTest, ...]
     limits: tuple[LimitProbe, ...]
     trials: tuple[Trial, ...]
@@ -339,6 +345,7 @@ def _round(directory: Path) -> RoundData:
         finished=_read_if_there(directory / "finished.json", RoundFinished),
         proofs=tuple(_read_lines(directory / "proofs.jsonl", Proof)),
         links=tuple(_read_lines(directory / "links.jsonl", LinkProbe)),
+        outages=tuple(_read_lines(directory / "outages.jsonl", Outage)),
         self_tests=tuple(_read_lines(directory / "selftests.jsonl", SelfTest)),
         limits=tuple(_read_lines(directory / "limits.jsonl", LimitProbe)),
         trials=tuple(_read_lines(directory / "trials.jsonl", Trial)),

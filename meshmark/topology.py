@@ -63,6 +63,13 @@ class Backward(Model):
     bandwidth_bytes_s: BytesPerSecond | None = Field(None, description="null: as forward")
 
 
+class Flap(Model):
+    """How a link goes down and comes back while a trial's load is offered, again and again."""
+
+    up_seconds: float = Field(5, gt=0, le=3_600, description="before it goes down")
+    down_seconds: float = Field(0, ge=0, le=600, description="nothing passes, in either direction; 0: it stays up")
+
+
 class Link(Model):
     """What lies between two clusters. Loss, jitter and bandwidth are those of each direction."""
 
@@ -74,6 +81,7 @@ class Link(Model):
     loss: Share = Field(0, description="share of packets of up to 1,500 bytes that do not arrive")
     bandwidth_bytes_s: BytesPerSecond | None = Field(None, description="bytes of IP packets; null: without limit")
     back: Backward = Field(Backward(), description="of the direction from the second to the first, what differs")
+    flap: Flap = Field(Flap(), description="goes down now and then while trials' load is offered")
 
     @property
     def name(self) -> str:
@@ -142,6 +150,19 @@ class Topology(Model):
     def gateways(self) -> tuple[MeshCluster, ...]:
         """Clusters that others reach through a gateway."""
         return tuple(cluster for cluster in self.clusters if cluster.gateway)
+
+    def clients(self, name: str) -> tuple[int, ...]:
+        """Numbers of the client hosts of a cluster."""
+        first = 1
+        for cluster in self.clusters:
+            if cluster.name == name:
+                return tuple(range(first, first + cluster.clients))
+            first += cluster.clients
+        return ()
+
+    def flapping(self) -> tuple[Link, ...]:
+        """Links that go down now and then."""
+        return tuple(link for link in self.links if link.flap.down_seconds)
 
     def _numbered(self) -> Iterator[tuple[int, MeshCluster]]:
         """Each cluster with the number of its first broker."""

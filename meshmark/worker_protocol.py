@@ -65,6 +65,7 @@ class WorkerSpec(Model):
     held: bool = Field(False, description="of a consumer: it joins its group, and reads nothing before its start")
     group: str = ""
     seed: int
+    hosts: tuple[str, ...] = Field((), description="client hosts that it may run on; empty: any")
     interval_s: float = 0.5
     schedule: Schedule | None = Field(None, description="of a producer; null: closed loop")
     stamp: int = Field(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from meshmark.analysis import stats
-from meshmark.analysis.model import DiskCeiling, Environment, LinkSummary, NetworkCeiling
+from meshmark.analysis.model import DiskCeiling, Environment, NetworkCeiling
+from meshmark.analysis.wan_model import LinkSummary
 from meshmark.record import DiskProbe, NetworkProbe
 
 

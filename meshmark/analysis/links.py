@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from meshmark.analysis.model import LinkSummary
+from meshmark.analysis.wan_model import LinkSummary
 from meshmark.record import LinkProbe
 from meshmark.store import Run
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from meshmark.analysis.hardware_model import HardwareSummary
 from meshmark.analysis.stats import Estimate
 from meshmark.analysis.value import Value
+from meshmark.analysis.wan_model import LinkSummary, OutageSummary, WanSummary
 from meshmark.plan import DataPlane, Plan
 from meshmark.record import CpuProfile, Finished, HopTime, PathCheck, Proof, Purpose, Started, WorkKind
 
@@ -395,26 +396,6 @@ class NetworkCeiling(Value):
     loss_vs_sidecars: float | None = Field(description="of `sidecars-mtls`: what mTLS alone costs; else null")
 
 
-class LinkSummary(Value):
-    """The way from one cluster to another, in one direction, all rounds of a scenario together."""
-
-    scenario: str
-    source: str
-    target: str
-    kind: Literal["netem", "relay", "simulated"] = Field(description="what made the distance")
-    asked_rtt_s: float
-    rtt_s: float | None = Field(description="before load, mean of the rounds' medians")
-    rtt_error: float | None = Field(description="rtt_s / asked_rtt_s - 1; null where no distance was asked for")
-    loaded_rtt_s: float | None = Field(description="at the end of trials' loads, queues included, in the same way")
-    asked_loss: float
-    loss: float | None = Field(description="share of packets lost; null: none were sent")
-    packets_sent: int
-    asked_bandwidth_bytes_s: float | None = Field(description="null: without limit")
-    bandwidth_bytes_s: float | None = Field(description="what several TCP flows carried; null where there is no limit")
-    bandwidth_error: float | None = Field(description="of that against what was asked for")
-    congestion_control: str = Field(description="of the hosts' TCP: with loss, much depends on it")
-
-
 class Environment(Value):
     """The ceilings measured before the first round; empty where the plan skips them. And the links between clusters,
     measured in every round."""
@@ -489,6 +470,8 @@ class Summary(Value):
     scenarios: tuple[ScenarioSummary, ...]
     thresholds: tuple[ThresholdSummary, ...] = Field(description="one for each that the plan names")
     distance_laws: tuple[DistanceLaw, ...] = Field((), description="of data planes at three distances or more")
+    wan: tuple[WanSummary, ...] = Field((), description="bytes between clusters, where relays counted them")
+    outages: tuple[OutageSummary, ...] = Field((), description="of trials in which links went down")
     sensitivity: tuple[Sensitivity, ...] = Field(description="one for each factor that the plan varies; mostly none")
     warnings: tuple[str, ...]
 

@@ -21,7 +21,8 @@ The first term is nearly everything. What is in brackets is Kafka's chatter, whi
   fetching sidecar received beyond the log is taken for that, up to one batch an answer. Measured: 0 to 1.5 %.
 
 So a sidecar that saw less than Kafka moved always shows, whatever the chatter. What is left out (metadata, heartbeats,
-commits) is below 0.1 %. Limits: where there are several client hosts, their sum is checked; fetch requests and what is
+commits) is below 0.1 %. Limits: where there are several client hosts, their sum is checked, and so are the brokers'
+answers where consumers read from a replica nearby; fetch requests and what is
 fetched again are split between leaders by L; a leader that moved during the trial shows as a mismatch.
 """
 
@@ -74,15 +75,19 @@ def check_path(
     if sum(traffic.led.values()) > 0 and batch.request_bytes <= 0:
         return (_unknown("clients", "outbound_tx", "the producers' requests were not counted"),)
     checks = [
-        _check(grown, client_hosts, "outbound_tx", traffic.from_clients()),
-        _check(grown, client_hosts, "outbound_rx", traffic.to_clients()),
+        _check(grown, client_hosts, "outbound_tx", traffic.from_clients(), "clients"),
+        _check(grown, client_hosts, "outbound_rx", traffic.to_clients(), "clients"),
     ]
     for host in broker_hosts:
         checks += [
             _check(grown, (host,), "inbound_rx", traffic.into(host)),
-            _check(grown, (host,), "inbound_tx", traffic.out_of(host)),
+            None if scenario.reads_nearby else _check(grown, (host,), "inbound_tx", traffic.out_of(host)),
             _check(grown, (host,), "outbound_rx", traffic.replicated_to(host)),
         ]
+    if scenario.reads_nearby:
+        out = [traffic.out_of(host) for host in broker_hosts]
+        terms = tuple((parts[0][0], sum(value for _, value in parts)) for parts in zip(*out, strict=True))
+        checks.append(_check(grown, broker_hosts, "inbound_tx", terms, "brokers"))
     return tuple(check for check in checks if check is not None)
 
 
@@ -213,11 +218,14 @@ def _sum(terms: Terms) -> float:
     return sum(value for _, value in terms)
 
 
-def _check(grown: _Growth, hosts: Sequence[str], direction: Direction, terms: Terms) -> PathCheck | None:
-    """None where Kafka moved nothing this way: no followers, no consumers, nothing led."""
+def _check(
+    grown: _Growth, hosts: Sequence[str], direction: Direction, terms: Terms, together: str = ""
+) -> PathCheck | None:
+    """None where Kafka moved nothing this way: no followers, no consumers, nothing led. `together`: what several hosts
+    are called."""
     if terms[0][1] <= 0:
         return None
-    name = hosts[0] if len(hosts) == 1 else "clients"
+    name = hosts[0] if len(hosts) == 1 else together
     counts = [grown.of(f"{host}/sidecar/{direction}_bytes") for host in hosts]
     counted = sum(count for count in counts if count is not None)
     if None in counts:

@@ -29,9 +29,11 @@ from meshmark.analysis.model import (
     TrialSummary,
     Verdict,
 )
+from meshmark.analysis.outages import outages
 from meshmark.analysis.saturation import Ceiling, Saturation, TrialView
 from meshmark.analysis.sensitivity import sensitivities
 from meshmark.analysis.traffic import traffic
+from meshmark.analysis.wan import crossed
 from meshmark.plan import Scenario
 from meshmark.record import Trial
 from meshmark.store import RoundData, Run
@@ -65,6 +67,8 @@ def summarize(run: Run) -> Summary:
         scenarios=scenarios,
         thresholds=thresholds.judged(run.plan, scenarios),
         distance_laws=laws(run, scenarios),
+        wan=crossed(run),
+        outages=outages(run),
         sensitivity=sensitivities(run, scenarios),
         warnings=warnings.of_run(run, scenarios),
     )

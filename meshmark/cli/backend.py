@@ -53,6 +53,8 @@ def keep_up(plan: Plan, *, kafka: str, offline: bool) -> Session:
         note(f"removed: {what}")
     note(f"starting {scenario.name}: {scenario.cluster.brokers} brokers")
     description = {"scenario": scenario.name, "data plane": str(scenario.data_plane)}
+    if links := scenario.cluster.topology.links:
+        description["links"] = ", ".join(f"{link.name} {link.rtt_ms:g} ms RTT" for link in links)
     return session.up(lambda owned: _kept(owned, plan, kafka), description)
 
 

@@ -16,12 +16,14 @@ from meshmark.analysis.warmup import warm
 from meshmark.clock import Clock
 from meshmark.cluster import Cluster, TopicLayout, limitable, probe_links, profiling, timing_paths, warming
 from meshmark.experiment.hops import hops
+from meshmark.experiment.outages import flapping
 from meshmark.experiment.progress import Progress
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
 from meshmark.measure.sampler import Sampler
 from meshmark.plan import Scenario, Slot
 from meshmark.record import BatchFill, Counters, Limit, LoadInterval, LoadTotals, Point, Purpose, Trial
 from meshmark.store import RoundWriter
+from meshmark.worker_protocol import WorkerSpec
 
 COMPILE_S = "/kafka/compile_s"
 CPU_S = ("/kafka/cpu_user_s", "/kafka/cpu_system_s")
@@ -108,7 +110,7 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
     with _topics(bench, f"trial-{offered.number}") as layout:
         with _observed(bench, offered), _load(bench, layout, rate_msg_s=offered.rate_msg_s) as running:
             quiet_start = bench.sampler.read_now()
-            with _limited(bench.cluster, limits):
+            with _limited(bench.cluster, limits), _flapping(bench, offered):
                 running.start()
                 _watch(bench, running, method.settle_seconds)
                 first, counters_start = running.mark(), bench.sampler.read_now()
@@ -172,6 +174,11 @@ def _observed(bench: Bench, offered: Offered) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+def _flapping(bench: Bench, offered: Offered) -> AbstractContextManager[None]:
+    topology = bench.scenario.cluster.topology
+    return flapping(bench.cluster, topology, offered.number, bench.clock, bench.writer)
+
+
 @contextmanager
 def _limited(cluster: Cluster, limits: Sequence[Limit]) -> Iterator[None]:
     with ExitStack() as stack:
@@ -209,9 +216,20 @@ def _load(bench: Bench, layout: TopicLayout, *, rate_msg_s: float | None = None)
         arrivals=bench.scenario.method.arrivals,
     )
     readers = consumer_specs(workload, bench.cluster, layout, seed=seed, end_to_end=rate_msg_s is not None)
-    specs = [spec.model_copy(update={"interval_s": INTERVAL_S}) for spec in (producer, *readers)]
+    specs = [_placed(spec, bench.scenario) for spec in (producer, *readers)]
     with load(bench.cluster, specs, bench.clock) as running:
         yield running
+
+
+def _placed(spec: WorkerSpec, scenario: Scenario) -> WorkerSpec:
+    """Where the plan wants it. A consumer says in which rack it is, for brokers that send it to a replica there."""
+    topology, workload = scenario.cluster.topology, scenario.workload
+    name = workload.producers_in if spec.role == "producer" else workload.consumers_in
+    config = dict(spec.config)
+    if name and spec.role == "consumer":
+        config.setdefault("client.rack", next(each.region for each in topology.clusters if each.name == name))
+    hosts = tuple(f"client-{number}" for number in topology.clients(name))
+    return spec.model_copy(update={"interval_s": INTERVAL_S, "hosts": hosts, "config": config})
 
 
 def _watch(bench: Bench, running: Load, seconds: float) -> list[LoadInterval]:

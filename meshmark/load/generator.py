@@ -197,8 +197,8 @@ class Load:
         self._told: Mark | None = None
 
     def add(self, specs: Sequence[WorkerSpec]) -> None:
-        """More workers, placed on the client hosts in turn; returns when they are ready. Load that has started
-        is joined at once."""
+        """More workers, on the client hosts in turn, or those that they may run on; returns when they are ready. Load
+        that has started is joined at once."""
         added = [self._spawn(spec, len(self._workers) + place) for place, spec in enumerate(specs)]
         self._await(added, "ready", 0, self._ready_s)
         self._workers += added
@@ -264,7 +264,7 @@ class Load:
         return [worker for worker in self._workers if worker.spec.role == role]
 
     def _spawn(self, spec: WorkerSpec, place: int) -> _Worker:
-        hosts = self._testbed.client_hosts
+        hosts = spec.hosts or self._testbed.client_hosts
         host = hosts[place % len(hosts)]
         process = self._stack.enter_context(self._testbed.spawn(host, self._argv, name=spec.name, component="client"))
         process.send_line(spec.model_dump_json())

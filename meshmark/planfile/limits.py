@@ -75,6 +75,7 @@ def problems(plan: Node, scenarios: Sequence[Node], bad: set[str]) -> list[Probl
         found += _owned_settings(scenario)
         found += _thresholds(plan, scenario)
         found += _topology(scenario)
+        found += _placement(scenario)
     found += _twice(scenarios)
     found += _baseline(plan, scenarios, bad)
     return found
@@ -155,6 +156,24 @@ def _topology(scenario: _Scenario) -> list[Problem]:
     told = {what: scenario.integer(getattr(spec, what), "cluster", what) for what in ("brokers", "clients")}
     plane = scenario.node_at("dataPlane")
     return geography.problems(node, told, None if plane is None else plane.value, scenario.bad)
+
+
+def _placement(scenario: _Scenario) -> list[Problem]:
+    """Clients are where there are client hosts."""
+    clusters = scenario.node_at("cluster", "topology", "clusters")
+    there = (
+        [each.items() for each in clusters.value] if clusters is not None and isinstance(clusters.value, list) else []
+    )
+    names = [str(each["name"].value) for each in there if "name" in each and "clients" in each]
+    found = []
+    for key in ("producersIn", "consumersIn"):
+        node = scenario.node_at("workload", key)
+        if node is not None and node.key not in scenario.bad and node.value not in ("", *names):
+            text = f"no cluster {node.value} has client hosts{did_you_mean(str(node.value), names)}; " + (
+                f"must be one of {', '.join(names)}" if names else "it needs a topology with clients in a cluster"
+            )
+            found.append(scenario.problem(text, "workload", key))
+    return found
 
 
 def _settings(scenario: _Scenario, path: tuple[str, ...]) -> list[str]:

@@ -6,7 +6,7 @@
 
 The first direction is that of what comes out of the first end. Once it carries it prints one line, with the priority
 that it was given; it ends with a signal. `counters` is a file of 64-bit numbers that it keeps up to date: for each
-direction segments carried, lost, dropped.
+direction segments carried, lost, dropped, and bytes carried.
 
 Real-time priority where that is allowed: how far away something is does not depend on how busy a host is. One wait for
 both ends, packets handed on as they are; nothing else is fast enough in Python.
@@ -33,7 +33,7 @@ PACKET_BYTES = 66_000
 BATCH = 64
 """So many packets of one end are read before anything else is done."""
 NICE = -10
-COUNTERS = struct.Struct("=6Q")
+COUNTERS = struct.Struct("=8Q")
 
 
 def raise_priority() -> str:
@@ -60,9 +60,7 @@ def carry(ends: tuple[int, int], directions: tuple[Direction, Direction], counte
         for _, target, direction in ways:
             deliver(target, direction)
         first, second = directions
-        COUNTERS.pack_into(
-            counters, 0, first.carried, first.lost, first.dropped, second.carried, second.lost, second.dropped
-        )
+        COUNTERS.pack_into(counters, 0, *first.counts(), *second.counts())
 
 
 def take(source: int, direction: Direction) -> None:

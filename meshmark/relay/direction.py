@@ -34,7 +34,7 @@ class DirectionSpec:
 
 
 class Direction:
-    """Packets under way, the first to arrive first; counts are of segments."""
+    """Packets under way, the first to arrive first; counts are of segments, and of the bytes of IP packets carried."""
 
     def __init__(self, spec: DirectionSpec, source: random.Random) -> None:
         self._spec = spec
@@ -45,19 +45,25 @@ class Direction:
         self._until_loss = self._draw()
         self.under_way: deque[tuple[float, bytes]] = deque()
         self.carried = 0
+        self.carried_bytes = 0
         self.lost = 0
         self.dropped = 0
+
+    def counts(self) -> tuple[int, int, int, int]:
+        """Segments carried, lost, dropped, and bytes carried."""
+        return self.carried, self.lost, self.dropped, self.carried_bytes
 
     def accept(self, packet: bytes, now: float) -> None:
         """A packet that has just come."""
         spec = self._spec
-        segments, _ = shape(packet)
+        segments, length = shape(packet)
         pieces = [packet]
         if self._until_loss < segments:
             lost = self._lost(segments)
             self.lost += len(lost)
             pieces = cut(packet, kept(segments, lost))
             segments -= len(lost)
+            length = sum(shape(piece)[1] for piece in pieces)
         else:
             self._until_loss -= segments
         if spec.bandwidth_bytes_s is not None:
@@ -65,6 +71,7 @@ class Direction:
                 self._queue(piece, spec.bandwidth_bytes_s, now)
             return
         self.carried += segments
+        self.carried_bytes += length
         due = self._due(now)
         for piece in pieces:
             self.under_way.append((due, piece))
@@ -83,8 +90,10 @@ class Direction:
         if not fitting:
             return
         for piece in cut(packet, [(0, fitting)]):
-            self._free_at += shape(piece)[1] / bandwidth_bytes_s
+            length = shape(piece)[1]
+            self._free_at += length / bandwidth_bytes_s
             self.carried += fitting
+            self.carried_bytes += length
             self.under_way.append((self._due(self._free_at), piece))
 
     def _due(self, sent_at: float) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from meshmark.analysis.model import DistanceLaw, Interval, LinkSummary, Summary
+from meshmark.analysis.model import DistanceLaw, Interval, Summary
+from meshmark.analysis.wan_model import LinkSummary
 from meshmark.report.view import Column, Grid, listing, milliseconds, number_column, text_column
 from meshmark.units import MB, UNKNOWN, number, percent, rate_msg_s
 
@@ -33,6 +34,64 @@ def links(summary: Summary) -> Grid | None:
         ),
         note=_note(rows),
     )
+
+
+def crossed(summary: Summary) -> Grid | None:
+    """None where no relay counted anything."""
+    rows = summary.wan
+    if not rows:
+        return None
+    compared = any(row.saved is not None for row in rows)
+    return Grid(
+        title="Bytes between clusters",
+        columns=(
+            text_column("scenario", (row.scenario for row in rows)),
+            text_column("from", (row.source for row in rows)),
+            text_column("to", (row.target for row in rows)),
+            number_column("bytes per byte acknowledged", (row.bytes_per_byte for row in rows)),
+            *(
+                [Column(head="less than its baseline", cells=tuple(_share(row.saved) for row in rows))]
+                if compared
+                else []
+            ),
+        ),
+        note="IP packets as on a wire, counted by the relays over whole trials.",
+    )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else percent(value).replace("-", "−")
+
+
+def outages(summary: Summary) -> Grid | None:
+    """None where no link went down."""
+    rows = summary.outages
+    if not rows:
+        return None
+    down, records = "down", "records"
+    return Grid(
+        title="Links that went down while load was offered",
+        columns=(
+            text_column("scenario", (row.scenario for row in rows)),
+            Column(head="repeat", cells=tuple(str(row.repeat) for row in rows)),
+            Column(head="trial", cells=tuple(str(row.trial) for row in rows)),
+            text_column("link", (row.link for row in rows)),
+            Column(head="times", cells=tuple(str(row.outages) for row in rows), group=down),
+            number_column("longest, s", (row.longest_s for row in rows), down),
+            number_column("nothing acknowledged for, s", (row.still_s for row in rows)),
+            Column(head="acknowledged", cells=tuple(f"{row.acknowledged:,}" for row in rows), group=records),
+            Column(head="read back", cells=tuple(_count(row.read_back) for row in rows), group=records),
+            Column(head="failed", cells=tuple(f"{row.failed:,}" for row in rows), group=records),
+            Column(head="unknown", cells=tuple(f"{row.unknown:,}" for row in rows), group=records),
+            number_column("out of sync", (row.isr_shrinks for row in rows)),
+        ),
+        note="Read back: by consumers, to the end of every partition, after the load; a trial in which they read less "
+        "than was acknowledged is invalid. Out of sync: replicas that fell out of sync in the window.",
+    )
+
+
+def _count(value: int | None) -> str:
+    return "no consumers" if value is None else f"{value:,}"
 
 
 def laws(summary: Summary) -> Grid | None:

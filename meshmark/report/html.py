@@ -52,6 +52,7 @@ def html(run: Run, summary: Summary) -> str:
         environment=sections.environment(summary),
         links=geography.links(summary),
         laws=geography.laws(summary),
+        crossings=[grid for grid in (geography.crossed(summary), geography.outages(summary)) if grid],
         evidence=sections.evidence(summary),
         explanations=limits.explanations(summary),
         searches=sections.searches(summary),

@@ -306,6 +306,12 @@ FORMS: tuple[Form, ...] = (
         sources=_named("net", queued_packets="waited", dropped_packets="dropped"),
     ),
     Form(
+        title="Bytes between clusters",
+        unit="MB/s",
+        scale=MB,
+        sources=_named("relay", forward_bytes="forward", back_bytes="back"),
+    ),
+    Form(
         title="Packets between clusters",
         unit="per second",
         scale=1,

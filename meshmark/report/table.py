@@ -35,7 +35,8 @@ def table(summary: Summary) -> str:
         parts.append(text(view.disk(summary)))
     if summary.environment.network:
         parts.append(text(view.network(summary)))
-    parts += [text(grid) for grid in (geography.links(summary), geography.laws(summary)) if grid]
+    tables = (geography.links, geography.laws, geography.crossed, geography.outages)
+    parts += [text(grid) for make in tables if (grid := make(summary))]
     parts.append(listed("Not like for like", view.unlike(summary)))
     parts.append(listed("Warnings", summary.warnings))
     parts.append(_paragraph(f"{view.UNITS} {view.CAVEAT}"))

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from meshmark import store
+from meshmark.analysis.outages import outages
 from meshmark.backends.lab import distance, wan
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabCluster
@@ -20,10 +22,12 @@ from meshmark.backends.lab.instance import instance
 from meshmark.backends.lab.link import Network, network
 from meshmark.cluster import Process
 from meshmark.errors import MissingRequirement
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
-from meshmark.topology import Backward, Link, MeshCluster, Topology
+from meshmark.experiment.trial import Offered, measure
+from meshmark.plan import RACK_SELECTOR, ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
+from meshmark.topology import Backward, Flap, Link, MeshCluster, Topology
 from tests.lab.ground import alive, script, wait_for
 from tests.lab.test_hops import measured
+from tests.lab.trials import bench
 
 pytestmark = pytest.mark.lab
 
@@ -181,8 +185,56 @@ class Still:
         return time.monotonic() - self._since > STILL_S
 
 
+def nearby(rack: str | None) -> Scenario:
+    """Producers are near, consumers far, where the third replica is; None: they say by themselves where they are."""
+    topology = Topology(
+        clusters=(MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1, clients=1)),
+        links=(Link(ends=("near", "far"), rtt_ms=2),),
+    )
+    workload = Workload(
+        topics=1,
+        partitions_per_topic=3,
+        workers=2,
+        subscriptions_per_topic=1,
+        producers_in="near",
+        consumers_in="far",
+        consumer_config={} if rack is None else {"client.rack": rack},
+    )
+    return Scenario(
+        name="nearby",
+        data_plane=DataPlane.PLAIN,
+        cluster=ClusterSpec(
+            clients=2,
+            heap_bytes=268_435_456,
+            topology=topology,
+            broker_config={"replica.selector.class": RACK_SELECTOR},
+        ),
+        workload=workload,
+        method=Method(settle_seconds=0, window_seconds=3),
+    )
+
+
+def test_consumers_that_read_from_a_replica_nearby_save_bytes_between_clusters(
+    backend: LabBackend, tmp_path: Path
+) -> None:
+    crossed = {}
+    with backend.cluster(nearby(None)) as cluster:
+        for number, rack in enumerate(("", None), start=1):
+            with bench(cluster, nearby(rack), tmp_path / str(number)) as made:
+                trial = measure(made, Offered(number=number, purpose="fixed-load", rate_msg_s=2_000))
+            assert trial.valid, trial.reasons
+            for way in ("forward", "back"):
+                key = f"link-near-far/relay/{way}_bytes"
+                grown = trial.quiet_end[key] - trial.quiet_start[key]
+                crossed[rack, way] = grown / trial.total.acknowledged_bytes
+    # To `far` go two thirds as copies, one third as records for its leader, and, read from leaders, two thirds again.
+    assert crossed[None, "forward"] < crossed["", "forward"]
+    # Back go the two copies of one third.
+    assert crossed[None, "back"] < crossed[None, "forward"]
+
+
 def test_the_quickest_record_waits_for_the_farthest_replica_and_a_cut_link_loses_none(
-    backend: LabBackend,
+    backend: LabBackend, tmp_path: Path
 ) -> None:
     quickest = []  # of some hundred: the others wait for cold brokers, and for a CPU
     for rtt_ms, plane in ((0, DataPlane.PLAIN), (50, DataPlane.ISTIO_MTLS), (150, DataPlane.PLAIN)):
@@ -193,9 +245,30 @@ def test_the_quickest_record_waits_for_the_farthest_replica_and_a_cut_link_loses
             if plane is DataPlane.ISTIO_MTLS:
                 assert all(proof.holds for proof in cluster.prove())
                 cut_and_heal(cluster, process)
+                flap(cluster, tmp_path)
     assert quickest[0] < quickest[2]
     assert quickest[1] > 0.050 / MARGIN
     assert quickest[2] > 0.150 / MARGIN
+
+
+def flap(cluster: LabCluster, directory: Path) -> None:
+    """A trial in which the link goes down again and again: the load stops meanwhile, and all that was acknowledged is
+    read back by a consumer, or the trial would not be valid."""
+    topology = cluster.scenario.cluster.topology
+    links = (topology.links[0].model_copy(update={"flap": Flap(up_seconds=2, down_seconds=1)}),)
+    spec = cluster.scenario.cluster.model_copy(update={"topology": topology.model_copy(update={"links": links})})
+    workload = cluster.scenario.workload.model_copy(update={"workers": 2, "subscriptions_per_topic": 1})
+    method = Method(settle_seconds=0, window_seconds=8)
+    scenario = cluster.scenario.model_copy(update={"cluster": spec, "workload": workload, "method": method})
+    with bench(cluster, scenario, directory / "run") as made:
+        trial = measure(made, Offered(number=1, purpose="fixed-load", rate_msg_s=500))
+        made.writer.trial(trial)
+    assert trial.valid, trial.reasons
+    assert (trial.errors, trial.total.acknowledged) == (0, trial.total.offered)
+    (found,) = outages(store.load(directory / "run"))
+    assert found.outages >= 2
+    assert found.read_back == found.acknowledged > 0
+    assert (found.still_s or 0) > 0.25, "records are acknowledged while the third replica cannot be reached"
 
 
 def cut_and_heal(cluster: LabCluster, process: Process) -> None:

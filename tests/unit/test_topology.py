@@ -216,3 +216,12 @@ def test_other_examples_are_what_their_names_say() -> None:
     assert (pair.leading(), pair.controllers()) == ((1, 2), (1, 2, 3))
     there, back = pair.links[0].ways()
     assert there.bandwidth_bytes_s != back.bandwidth_bytes_s
+    [gated] = planfile.load(EXAMPLES / "gateways.yaml").scenarios
+    assert [cluster.name for cluster in gated.gateways] == ["one", "two"]
+    leaders, follower = planfile.load(EXAMPLES / "fetch-from-follower.yaml").scenarios
+    assert leaders.reads_nearby
+    assert follower.reads_nearby
+    assert (leaders.workload.consumer_config, follower.workload.consumer_config) == ({"client.rack": ""}, {})
+    for scenario in planfile.load(EXAMPLES / "flapping-link.yaml").scenarios:
+        assert scenario.cluster.topology.flapping()
+        assert scenario.workload.subscriptions_per_topic

@@ -58,7 +58,7 @@ QUEUE_S_MIN = 0.02
 """A limited link queues what comes within its RTT, one bandwidth-delay product, and within 20 ms at least."""
 READY_S = 20.0
 COUNTERS_FILE = "counters"
-COUNTERS = struct.Struct("=6Q")
+COUNTERS = struct.Struct("=8Q")
 
 Kind = Literal["netem", "relay"]
 
@@ -249,7 +249,8 @@ def _relay(place: Host, link: Link, ends: Sequence[int]) -> Iterator[LabProcess]
 
 
 class RelayProbe:
-    """What a relay has carried, lost as it was told to, and dropped at its queue, of both directions together."""
+    """What a relay has carried, lost as it was told to, and dropped at its queue, of both directions together, and the
+    bytes that it has carried in each."""
 
     edges_only = False
 
@@ -259,13 +260,15 @@ class RelayProbe:
 
     def read(self) -> Counters:
         try:
-            carried, lost, dropped, *back = COUNTERS.unpack(self._path.read_bytes())
+            carried, lost, dropped, carried_bytes, *back = COUNTERS.unpack(self._path.read_bytes())
         except (OSError, struct.error):
             return {}
         return {
             f"{self._prefix}carried_packets": float(carried + back[0]),
             f"{self._prefix}lost_packets": float(lost + back[1]),
             f"{self._prefix}dropped_packets": float(dropped + back[2]),
+            f"{self._prefix}forward_bytes": float(carried_bytes),
+            f"{self._prefix}back_bytes": float(back[3]),
         }
 
 

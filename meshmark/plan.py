@@ -208,6 +208,11 @@ class Scenario(Model):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
     data_plane: DataPlane
     baseline: str = Field("", description="the scenario that its losses are relative to; empty: the plan's baseline")
+    held_out: bool = Field(
+        False,
+        description="measured after all that are not; its ceiling is predicted before, from those that differ in the "
+        "RTT of their links alone, and the prediction recorded",
+    )
     cluster: ClusterSpec = ClusterSpec()
     workload: Workload = Workload()
     method: Method = Method()
@@ -336,12 +341,14 @@ class Plan(Model):
 
     def order(self) -> tuple[Slot, ...]:
         """Rounds in the order they run: each repeat holds every scenario once, shuffled by the seed,
-        so that drift of the machine falls on all scenarios alike."""
+        so that drift of the machine falls on all scenarios alike; those that are held out come after all others."""
         source = random.Random(self.seed)
         slots: list[Slot] = []
-        for repeat in range(1, self.repeats + 1):
-            names = [scenario.name for scenario in self.scenarios]
-            source.shuffle(names)
-            for name in names:
-                slots.append(Slot(index=len(slots) + 1, scenario=name, repeat=repeat))
+        for held_out in (False, True):
+            alike = [scenario.name for scenario in self.scenarios if scenario.held_out is held_out]
+            for repeat in range(1, self.repeats + 1):
+                names = list(alike)
+                source.shuffle(names)
+                for name in names:
+                    slots.append(Slot(index=len(slots) + 1, scenario=name, repeat=repeat))
         return tuple(slots)

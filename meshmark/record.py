@@ -174,6 +174,19 @@ class Outage(Model):
         return self.ended_s - self.began_s
 
 
+class Prediction(Model):
+    """What a scenario was going to carry, said before its first round by the law of those it differs from in RTT."""
+
+    time_s: float
+    scenario: str
+    rtt_s: float = Field(description="asked for, between the farthest two clusters with brokers")
+    rate_msg_s: float
+    low_msg_s: float = Field(description="95 % interval of a single life's ceiling")
+    high_msg_s: float | None = Field(description="null: open")
+    law_of: tuple[str, ...] = Field(description="scenarios")
+    lives: int = Field(description="of clusters, of these scenarios")
+
+
 class Proof(Model):
     """One thing shown about the path before load, e.g. STRICT mTLS at one broker."""
 

@@ -1,6 +1,7 @@
 """The run directory: the evidence. Written as things happen, read by everything that comes after.
 
-    plan.json  started.json  events.jsonl  environment.jsonl  hardware.json  finished.json  digests.jsonl
+    plan.json  started.json  events.jsonl  environment.jsonl  hardware.json  predictions.jsonl  finished.json
+    digests.jsonl
     rounds/001-plain/  started.json proofs.jsonl links.jsonl outages.jsonl selftests.jsonl limits.jsonl trials.jsonl
                        profiles.jsonl series.jsonl intervals.jsonl finished.json config/ logs/
 
@@ -36,6 +37,7 @@ from meshmark.record import (
     LoadInterval,
     NetworkProbe,
     Outage,
+    Prediction,
     Proof,
     RoundFinished,
     RoundStarted,
@@ -170,6 +172,7 @@ class RunWriter:
         self.directory = directory
         self._events = _Appender(directory / "events.jsonl", durable=True)
         self._environment = _Appender(directory / "environment.jsonl", durable=True)
+        self._predictions = _Appender(directory / "predictions.jsonl", durable=True)
         self._chain = Chain(directory)
 
     @classmethod
@@ -187,6 +190,9 @@ class RunWriter:
 
     def probe(self, probe: DiskProbe | NetworkProbe) -> None:
         self._environment.append(probe)
+
+    def prediction(self, prediction: Prediction) -> None:
+        self._predictions.append(prediction)
 
     def hardware(self, hardware: Hardware) -> None:
         _write(self.directory / "hardware.json", hardware.model_dump_json(indent=1))
@@ -244,6 +250,7 @@ class Run:
     disk_probes: tuple[DiskProbe, ...]
     network_probes: tuple[NetworkProbe, ...]
     hardware: Hardware | None
+    predictions: tuple[Prediction, ...]
     rounds: tuple[RoundData, ...]
 
 
@@ -272,6 +279,7 @@ def load(directory: Path) -> Run:
         disk_probes=tuple(disk),
         network_probes=tuple(network),
         hardware=_read_if_there(directory / "hardware.json", Hardware),
+        predictions=tuple(_read_lines(directory / "predictions.jsonl", Prediction)),
         rounds=tuple(_round(path) for path in sorted(directory.glob("rounds/*")) if (path / "started.json").is_file()),
     )
 

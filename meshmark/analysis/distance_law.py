@@ -9,7 +9,8 @@ time s at the spot and so many bytes W under way for each round trip,
 so the inverse of the rate is a straight line over the RTT. Both constants are fitted by least squares of the relative
 errors, over all lives of a cluster; intervals are Student's. W is what the pipe between brokers and clients holds, as
 their socket buffers. Every distance is also predicted by a fit that does not know it, so that the law can fail: its
-`error` is of that prediction.
+`error` is of that prediction. A scenario that the plan holds out is in no fit: what is told of it is the prediction
+that was recorded before its first round.
 
 Limits: a law of two constants. Where the CPU is the limit at short distances and the pipe only at long ones, a line is
 between both, which the errors show. RTT is that of the farthest two clusters that have brokers, as found before load.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from typing import NamedTuple
 from meshmark.analysis import stats
 from meshmark.analysis.model import DistanceLaw, DistancePoint, Interval, ScenarioSummary
 from meshmark.plan import Scenario
-from meshmark.record import LinkProbe
+from meshmark.record import LinkProbe, Prediction
 from meshmark.store import Run
 from meshmark.topology import Topology
 
@@ -41,33 +42,96 @@ class Seen(NamedTuple):
     rate_msg_s: float
 
 
+class Measured(NamedTuple):
+    """A scenario, and the lives of its clusters that have a ceiling."""
+
+    row: ScenarioSummary
+    rtt_s: float
+    lives: tuple[Seen, ...]
+
+
+class Spread(NamedTuple):
+    """Of the relative errors of lives about a line, and of the line's two constants (standard errors, covariance)."""
+
+    variance: float
+    base_error_s: float
+    slope_error: float
+    covariance: float
+
+
 class Line(NamedTuple):
-    """1 / rate = base_s + rtt_s x slope, both for one message."""
+    """1 / rate = base_s + rtt_s x slope, both for one message. The spread is None below three lives."""
 
     base_s: float
     slope: float
-    base_error_s: float | None
-    slope_error: float | None
+    spread: Spread | None = None
 
     def rate_msg_s(self, rtt_s: float) -> float | None:
         inverse = self.base_s + rtt_s * self.slope
         return 1 / inverse if inverse > 0 else None
 
+    def error(self, rtt_s: float) -> float | None:
+        """Standard error of the rate of one more life there, as a share of it: the line's own, and that of lives."""
+        rate, spread = self.rate_msg_s(rtt_s), self.spread
+        if rate is None or spread is None:
+            return None
+        own = spread.base_error_s**2 + 2 * rtt_s * spread.covariance + (rtt_s * spread.slope_error) ** 2
+        return math.sqrt(spread.variance + max(0.0, own) * rate**2)
+
 
 def laws(run: Run, scenarios: Sequence[ScenarioSummary]) -> tuple[DistanceLaw, ...]:
-    """One for each data plane and workload that is measured at DISTANCES_MIN distances, or more."""
+    """One for each data plane and workload measured at DISTANCES_MIN distances or more, held-out ones not counted."""
+    told = {each.scenario: each for each in run.predictions}
+    sizes = {scenario.name: scenario.workload.message_size for scenario in run.plan.scenarios}
+    return tuple(_law(known, held_out, told, sizes[known[0].row.name]) for known, held_out in _groups(run, scenarios))
+
+
+def predictions(run: Run, scenarios: Sequence[ScenarioSummary], time_s: float) -> tuple[Prediction, ...]:
+    """Of all scenarios that are held out and have a law, from the others alone. None where the law has no interval."""
+    found = []
+    for known, held_out in _groups(run, scenarios):
+        lives = [seen for each in known for seen in each.lives]
+        line = fit(lives)
+        t = stats.t_quantile(max(1, len(lives) - 2))
+        for each in held_out:
+            asked = next(scenario for scenario in run.plan.scenarios if scenario.name == each.row.name)
+            rtt_s = _asked_rtt_s(asked.cluster.topology)
+            rate, error = line.rate_msg_s(rtt_s), line.error(rtt_s)
+            if rate is not None and error is not None:
+                found.append(
+                    Prediction(
+                        time_s=time_s,
+                        scenario=each.row.name,
+                        rtt_s=rtt_s,
+                        rate_msg_s=rate,
+                        low_msg_s=rate / (1 + t * error),
+                        high_msg_s=rate / (1 - t * error) if t * error < 1 else None,
+                        law_of=tuple(other.row.name for other in known),
+                        lives=len(lives),
+                    )
+                )
+    return tuple(found)
+
+
+def _groups(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[tuple[Sequence[Measured], Sequence[Measured]]]:
+    """Scenarios that differ in RTT alone, the nearest first: those that a law is made of, and those that are held out.
+    Only groups that give a law."""
     asked = {scenario.name: scenario for scenario in run.plan.scenarios}
-    groups: dict[str, list[ScenarioSummary]] = {}
+    groups: dict[str, list[Measured]] = {}
     for row in scenarios:
-        groups.setdefault(_but_distance(asked[row.name]), []).append(row)
-    probes = {row.name: _rtt_s(run, asked[row.name]) for row in scenarios}
-    found = (_law(rows, probes, asked[rows[0].name].workload.message_size) for rows in groups.values())
-    return tuple(law for law in found if law is not None)
+        rtt_s = _rtt_s(run, asked[row.name])
+        lives = tuple(Seen(rtt_s, each.rate_msg_s) for each in row.repeats if each.rate_msg_s)
+        groups.setdefault(_but_distance(asked[row.name]), []).append(Measured(row, rtt_s, lives))
+    for group in groups.values():
+        ordered = sorted(group, key=lambda each: each.rtt_s)
+        known = [each for each in ordered if each.lives and not asked[each.row.name].held_out]
+        if len({each.rtt_s for each in known}) >= DISTANCES_MIN:
+            yield known, [each for each in ordered if asked[each.row.name].held_out]
 
 
 def _but_distance(scenario: Scenario) -> str:
     """All that is to be equal."""
-    values = scenario.model_dump(mode="json", exclude={"name", "baseline", "method"})
+    values = scenario.model_dump(mode="json", exclude={"name", "baseline", "method", "held_out"})
     for link in values["cluster"]["topology"]["links"]:
         link["rttMs"] = None
     return json.dumps(values, sort_keys=True)
@@ -76,13 +140,22 @@ def _but_distance(scenario: Scenario) -> str:
 def _rtt_s(run: Run, scenario: Scenario) -> float:
     """Of the farthest two clusters that have brokers: found before load, or asked for where it was not found."""
     topology = scenario.cluster.topology
-    names = [cluster.name for cluster in topology.clusters if cluster.brokers]
-    longest = max(combinations(names, 2), key=lambda pair: _asked_s(topology, *pair), default=None)
+    longest = _farthest(topology)
     if longest is None:
         return 0.0
     probes = [probe for data in run.rounds if data.started.scenario == scenario.name for probe in data.links]
     there = [rtt for probe in probes if (rtt := _between(probe, longest)) is not None]
     return fmean(there) if there else _asked_s(topology, *longest)
+
+
+def _asked_rtt_s(topology: Topology) -> float:
+    longest = _farthest(topology)
+    return 0.0 if longest is None else _asked_s(topology, *longest)
+
+
+def _farthest(topology: Topology) -> tuple[str, str] | None:
+    names = [cluster.name for cluster in topology.clusters if cluster.brokers]
+    return max(combinations(names, 2), key=lambda pair: _asked_s(topology, *pair), default=None)
 
 
 def _asked_s(topology: Topology, one: str, other: str) -> float:
@@ -93,37 +166,51 @@ def _between(probe: LinkProbe, pair: tuple[str, str]) -> float | None:
     return probe.rtt_s if probe.trial is None and {probe.source, probe.target} == set(pair) else None
 
 
-def _law(rows: Sequence[ScenarioSummary], rtts_s: Mapping[str, float], size: int) -> DistanceLaw | None:
-    lives = {
-        row.name: [Seen(rtts_s[row.name], each.rate_msg_s) for each in row.repeats if each.rate_msg_s] for row in rows
-    }
-    measured = sorted((row for row in rows if lives[row.name]), key=lambda row: rtts_s[row.name])
-    if len({rtts_s[row.name] for row in measured}) < DISTANCES_MIN:
-        return None
-    line = fit([seen for row in measured for seen in lives[row.name]])
-    points = []
-    for row in measured:
-        others = fit([seen for other in measured if other is not row for seen in lives[other.name]])
-        rate, told = fmean(seen.rate_msg_s for seen in lives[row.name]), others.rate_msg_s(rtts_s[row.name])
-        points.append(
-            DistancePoint(
-                scenario=row.name,
-                rtt_s=rtts_s[row.name],
-                rate_msg_s=rate,
-                lives=len(lives[row.name]),
-                fitted_msg_s=line.rate_msg_s(rtts_s[row.name]),
-                predicted_msg_s=told,
-                error=told / rate - 1 if told is not None else None,
-            )
-        )
-    t = stats.t_quantile(max(1, sum(len(each) for each in lives.values()) - 2))
+def _law(
+    known: Sequence[Measured], held_out: Sequence[Measured], told: Mapping[str, Prediction], size: int
+) -> DistanceLaw:
+    lives = [seen for each in known for seen in each.lives]
+    line = fit(lives)
+    points = [_known(each, known, line) for each in known]
+    points += [_held_out(each, line, told.get(each.row.name)) for each in held_out if each.lives]
+    t = stats.t_quantile(max(1, len(lives) - 2))
+    base_error_s, slope_error = (line.spread.base_error_s, line.spread.slope_error) if line.spread else (None, None)
     return DistanceLaw(
-        data_plane=rows[0].data_plane,
+        data_plane=known[0].row.data_plane,
         rate_at_zero_msg_s=_inverse(line.base_s),
-        rate_at_zero_interval=_inverted(line.base_s, line.base_error_s, t, 1.0),
+        rate_at_zero_interval=_inverted(line.base_s, base_error_s, t, 1.0),
         bytes_per_rtt=None if (held := _inverse(line.slope)) is None else held * size,
-        bytes_per_rtt_interval=_inverted(line.slope, line.slope_error, t, float(size)),
-        points=tuple(points),
+        bytes_per_rtt_interval=_inverted(line.slope, slope_error, t, float(size)),
+        points=tuple(sorted(points, key=lambda point: point.rtt_s)),
+    )
+
+
+def _known(own: Measured, known: Sequence[Measured], line: Line) -> DistancePoint:
+    others = fit([seen for other in known if other is not own for seen in other.lives])
+    return _point(own, line, others.rate_msg_s(own.rtt_s), None, held_out=False)
+
+
+def _held_out(own: Measured, line: Line, told: Prediction | None) -> DistancePoint:
+    interval = None
+    if told is not None and told.high_msg_s is not None:
+        interval = Interval(low=told.low_msg_s, high=told.high_msg_s)
+    return _point(own, line, None if told is None else told.rate_msg_s, interval, held_out=True)
+
+
+def _point(
+    own: Measured, line: Line, predicted: float | None, interval: Interval | None, *, held_out: bool
+) -> DistancePoint:
+    rate = fmean(seen.rate_msg_s for seen in own.lives)
+    return DistancePoint(
+        scenario=own.row.name,
+        rtt_s=own.rtt_s,
+        rate_msg_s=rate,
+        lives=len(own.lives),
+        held_out=held_out,
+        fitted_msg_s=line.rate_msg_s(own.rtt_s),
+        predicted_msg_s=predicted,
+        predicted_interval=interval,
+        error=predicted / rate - 1 if predicted is not None else None,
     )
 
 
@@ -141,9 +228,18 @@ def fit(seen: Sequence[Seen]) -> Line:
     slope = (sum(other) * aa - sum(one) * ab) / determinant
     left = sum((base_s * x + slope * y - 1) ** 2 for x, y in zip(one, other, strict=True))
     if len(seen) < 3:
-        return Line(base_s, slope, None, None)
+        return Line(base_s, slope)
     variance = left / (len(seen) - 2)
-    return Line(base_s, slope, math.sqrt(variance * bb / determinant), math.sqrt(variance * aa / determinant))
+    return Line(
+        base_s,
+        slope,
+        Spread(
+            variance=variance,
+            base_error_s=math.sqrt(variance * bb / determinant),
+            slope_error=math.sqrt(variance * aa / determinant),
+            covariance=-variance * ab / determinant,
+        ),
+    )
 
 
 def _inverse(value: float) -> float | None:

@@ -355,8 +355,12 @@ class DistancePoint(Value):
     rtt_s: float = Field(description="of the farthest two clusters with brokers, as found before load")
     rate_msg_s: float = Field(description="mean ceiling of the lives of its clusters")
     lives: int
+    held_out: bool = Field(description="in no fit; its prediction was recorded before its first round")
     fitted_msg_s: float | None = Field(description="by the law; null where it has no rate there")
-    predicted_msg_s: float | None = Field(description="by a fit to all other distances")
+    predicted_msg_s: float | None = Field(
+        description="of one that is held out: as recorded before; else by a fit to all others that are not"
+    )
+    predicted_interval: Interval | None = Field(description="of one that is held out; null: open, or not held out")
     error: float | None = Field(description="predicted / measured - 1")
 
 

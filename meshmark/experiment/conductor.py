@@ -20,8 +20,10 @@ from typing import Literal
 
 from meshmark.analysis import ceilings
 from meshmark.analysis import hardware as profiles
+from meshmark.analysis.distance_law import predictions
 from meshmark.analysis.explain import Ceilings, probed
 from meshmark.analysis.saturation import Search
+from meshmark.analysis.summary import summarize
 from meshmark.clock import Clock
 from meshmark.cluster import Backend, Cluster, cpu_profiles, probe_links
 from meshmark.errors import MeshmarkError
@@ -36,7 +38,7 @@ from meshmark.measure.sampler import sampling
 from meshmark.plan import Plan, Scenario, Slot
 from meshmark.planfile.effort import explain_seconds, samples_seconds, trial_seconds
 from meshmark.record import Event, Finished, Limit, Proof, RoundFinished, RoundStarted, Started, Trial
-from meshmark.store import RoundWriter, RunWriter
+from meshmark.store import RoundWriter, RunWriter, load
 from meshmark.units import percent, rate_msg_s
 
 SAMPLE_INTERVAL_S = 1.0
@@ -107,7 +109,11 @@ class _Conductor:
         if self._hardware:
             self._writer.hardware(self._hardware)
             self._tell("info", "hardware", told(self._hardware))
+        predicted = False
         for slot in self._order:
+            if self._plan.scenario(slot.scenario).held_out and not predicted:
+                self._predict()
+                predicted = True
             begun = self._clock.now()
             if self._durations and begun + min(self._durations) > deadline:
                 self._tell(
@@ -134,6 +140,15 @@ class _Conductor:
         if not plan.stop_width or slot.repeat < ceilings.REPEATS_LEAST or slot.index % len(plan.scenarios):
             return False
         return ceilings.known(plan, {each.name: self._search(each).result() for each in plan.scenarios})
+
+    def _predict(self) -> None:
+        """What those that are held out will carry, from what was recorded so far; sealed before they are measured."""
+        run = load(self._writer.directory)
+        for prediction in predictions(run, summarize(run).scenarios, self._clock.now()):
+            self._writer.prediction(prediction)
+            text = f"{prediction.scenario}: {rate_msg_s(prediction.rate_msg_s)} msg/s"
+            self._tell("info", "predictions", f"predicted before it is measured: {text}")
+        self._writer.seal()
 
     def _other_s(self, slots: Sequence[Slot]) -> float:
         """Of the time of these rounds, what is not the search's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from meshmark.analysis.model import DistanceLaw, Interval, Summary
+from meshmark.analysis.model import DistanceLaw, DistancePoint, Interval, Summary
 from meshmark.analysis.wan_model import LinkSummary
 from meshmark.report.view import Column, Grid, listing, milliseconds, number_column, text_column
 from meshmark.units import MB, UNKNOWN, number, percent, rate_msg_s
@@ -99,6 +99,7 @@ def laws(summary: Summary) -> Grid | None:
     rows = [(law, point) for law in summary.distance_laws for point in law.points]
     if not rows:
         return None
+    held_out = any(point.held_out for _, point in rows)
     return Grid(
         title="Throughput against distance",
         columns=(
@@ -107,11 +108,32 @@ def laws(summary: Summary) -> Grid | None:
             number_column("RTT, ms", (milliseconds(point.rtt_s) for _, point in rows)),
             Column(head="measured", cells=tuple(rate_msg_s(point.rate_msg_s) for _, point in rows), group=RATE),
             Column(head="by the law", cells=tuple(rate_msg_s(point.fitted_msg_s) for _, point in rows), group=RATE),
-            Column(head="predicted", cells=tuple(rate_msg_s(point.predicted_msg_s) for _, point in rows), group=RATE),
+            Column(head="predicted", cells=tuple(_predicted(point) for _, point in rows), group=RATE),
             Column(head="error", cells=tuple(_signed(point.error) for _, point in rows)),
+            *([text_column("predicted", (_when(point) for _, point in rows))] if held_out else []),
             Column(head="lives", cells=tuple(str(point.lives) for _, point in rows)),
         ),
-        note=" ".join(["Predicted: from the other distances alone.", *(_words(law) for law in summary.distance_laws)]),
+        note=" ".join([_about(held_out), *(_words(law) for law in summary.distance_laws)]),
+    )
+
+
+def _predicted(point: DistancePoint) -> str:
+    return rate_msg_s(point.predicted_msg_s) + _interval(point.predicted_interval, rate_msg_s)
+
+
+def _when(point: DistancePoint) -> str:
+    if not point.held_out:
+        return "by the others"
+    return "not at all" if point.predicted_msg_s is None else "before it was measured"
+
+
+def _about(held_out: bool) -> str:
+    alone = "Predicted: from the other distances alone."
+    if not held_out:
+        return alone
+    return (
+        f"{alone} Those before they were measured are in no fit; their predictions, with 95 % intervals, were in the "
+        "record before their first round."
     )
 
 

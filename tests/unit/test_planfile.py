@@ -18,7 +18,7 @@ from meshmark.plan import DataPlane, Plan
 
 HEAD = "name: x\n"
 ONE = HEAD + "scenarios: [plain]\n"
-OF_THEIR_OWN = ("disk-sweep", "distance", "geography", "sensitivity")
+OF_THEIR_OWN = ("disk-sweep", "distance", "distance-settings", "geography", "sensitivity")
 """Plans that compare something else than the four data planes, and take their time."""
 SCHEMA = Path(planfile.__file__).parents[1] / "resources" / "schemas" / "plan.schema.json"
 

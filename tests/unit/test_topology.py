@@ -198,15 +198,41 @@ def assert_is_the_document_s(scenario: Scenario, rtt_ms: float) -> None:
     assert work.producer_config["acks"] == "all"
 
 
-def test_the_geography_plan_has_each_pair_with_and_without_the_mesh() -> None:
+def test_the_geography_plan_has_each_pair_without_a_mesh_flat_and_with_gateways() -> None:
     plan = planfile.builtin("geography")
     for rtt_ms in (7, 24, 2):
-        plain, mesh = (plan.scenario(f"{rtt_ms}ms-{plane}") for plane in ("plain", "istio-mtls"))
+        plain, mesh, gated = (plan.scenario(f"{rtt_ms}ms-{how}") for how in ("plain", "istio-mtls", "gateways"))
         assert (plain.data_plane, mesh.data_plane) == (DataPlane.PLAIN, DataPlane.ISTIO_MTLS)
-        assert plan.baseline_of(mesh) == plan.baseline_of(plain) == plain.name
-        for scenario in (plain, mesh):
+        assert plan.baseline_of(mesh) == plan.baseline_of(plain) == plan.baseline_of(gated) == plain.name
+        assert [len(each.gateways) for each in (plain, mesh, gated)] == [0, 0, 2]
+        for scenario in (plain, mesh, gated):
             assert_is_the_document_s(scenario, rtt_ms)
-    assert len(plan.scenarios) == 6
+    assert len(plan.scenarios) == 9
+
+
+def test_the_distance_plan_holds_two_distances_out_of_four_others() -> None:
+    plan = planfile.builtin("distance")
+    for plane in ("plain", "istio-mtls"):
+        own = [scenario for scenario in plan.scenarios if scenario.data_plane == plane]
+        rtts_ms = [scenario.cluster.topology.links[0].rtt_ms for scenario in own if not scenario.held_out]
+        assert rtts_ms == [0, 12, 50, 100]
+        assert [scenario.name for scenario in own if scenario.held_out] == [f"25ms-{plane}", f"75ms-{plane}"]
+    last = [slot.scenario for slot in plan.order()][-4:]
+    assert all(plan.scenario(name).held_out for name in last)
+
+
+def test_each_of_the_distance_settings_changes_one_thing() -> None:
+    plan = planfile.builtin("distance-settings")
+    for scenario in plan.scenarios:
+        base = plan.scenario(plan.baseline_of(scenario))
+        assert base.data_plane is scenario.data_plane
+        changed = [
+            (part, key)
+            for part in ("cluster", "workload")
+            for key, value in getattr(scenario, part).model_dump().items()
+            if value != getattr(base, part).model_dump()[key]
+        ]
+        assert len(changed) == (scenario is not base), changed
 
 
 def test_other_examples_are_what_their_names_say() -> None:

@@ -20,6 +20,7 @@ from meshmark.analysis.verify.asked import asked_findings, round_findings
 from meshmark.analysis.verify.configuration import configuration_findings
 from meshmark.analysis.verify.links import link_findings
 from meshmark.analysis.verify.model import Checked, Finding, Headline, Verdict, Verification
+from meshmark.analysis.verify.predictions import prediction_findings
 from meshmark.analysis.verify.raw import loads, order, raw
 from meshmark.analysis.verify.times import time_findings
 from meshmark.analysis.verify.told import JUDGED, other_schema, told_findings
@@ -67,6 +68,7 @@ def verify(directory: Path, expected_digest: str | None = None) -> Verification:
     summary: Summary | None = None
     if run is not None and not found.findings:
         summary = summarize(run)
+        findings += prediction_findings(run)
         reported = list(_reports(directory, integrity, summary))
         if run.started.versions.meshmark == __version__:
             findings += reported

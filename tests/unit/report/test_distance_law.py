@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from meshmark.analysis.distance_law import Seen, fit, laws
 from meshmark.analysis.model import RepeatSummary, ScenarioSummary
+from meshmark.analysis.verify.predictions import prediction_findings
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
 from meshmark.report.geography import laws as table_of
 from meshmark.topology import Link, MeshCluster, Topology
@@ -33,9 +35,21 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     for _ in range(300):
         seen = [Seen(rtt_s, rate(rtt_s) * source.gauss(1, 0.05)) for rtt_s in RTTS_S for _ in range(3)]
         line = fit(seen)
-        assert line.slope_error is not None
-        held += abs(line.slope - SLOPE) < 2.16 * line.slope_error  # Student's t of 13 degrees of freedom
+        assert line.spread is not None
+        held += abs(line.slope - SLOPE) < 2.16 * line.spread.slope_error  # Student's t of 13 degrees of freedom
     assert 0.90 < held / 300 < 0.99
+
+
+def test_a_prediction_s_error_covers_another_life_about_as_often_as_it_says() -> None:
+    source, held = random.Random(2), 0
+    for _ in range(300):
+        line = fit([Seen(rtt_s, rate(rtt_s) * source.gauss(1, 0.05)) for rtt_s in RTTS_S])
+        told, error = line.rate_msg_s(0.02), line.error(0.02)
+        assert told is not None
+        assert error is not None
+        held += abs(rate(0.02) * source.gauss(1, 0.05) / told - 1) < 3.18 * error  # 3 degrees of freedom
+    assert 0.90 < held / 300 < 0.99
+    assert fit([Seen(0.01, 5.0), Seen(0.02, 4.0)]).error(0.02) is None
 
 
 def test_one_distance_is_no_line() -> None:
@@ -94,6 +108,50 @@ def test_rates_that_do_not_fall_with_distance_give_no_such_law(tell: Tell) -> No
     grid = table_of(told.summary.model_copy(update={"distance_laws": (law,)}))
     assert grid is not None
     assert "does not fall with distance" in grid.note
+
+
+def held_out(*rtts_ms: float) -> Plan:
+    """The second one is."""
+    asked = plan(*rtts_ms)
+    changed = tuple(each.model_copy(update={"held_out": place == 1}) for place, each in enumerate(asked.scenarios))
+    return asked.model_copy(update={"scenarios": changed, "repeats": 2})
+
+
+def test_what_is_held_out_is_predicted_before_it_is_measured_and_is_in_no_fit(tell: Tell) -> None:
+    asked = held_out(10, 25, 50, 100)
+    assert [slot.scenario for slot in asked.order()][-2:] == ["25ms", "25ms"]
+    told = tell(asked)
+    [prediction] = told.run.predictions
+    assert (prediction.scenario, prediction.rtt_s) == ("25ms", 0.025)
+    assert prediction.lives >= 3
+    assert prediction.law_of == ("10ms", "50ms", "100ms")
+    begun_s = {data.started.scenario: data.started.time_s for data in reversed(told.run.rounds)}
+    assert max(begun_s[name] for name in prediction.law_of) < prediction.time_s <= begun_s["25ms"]
+    assert list(prediction_findings(told.run)) == []
+
+    [law] = told.summary.distance_laws
+    [point] = (point for point in law.points if point.held_out)
+    assert point.predicted_msg_s == prediction.rate_msg_s
+    assert point.error == pytest.approx(prediction.rate_msg_s / point.rate_msg_s - 1)
+    others = {row.name: row.rate_msg_s or 0.0 for row in told.summary.scenarios}
+    [again] = laws(told.run, with_rates(told, others))
+    [moved] = laws(told.run, with_rates(told, others | {"25ms": others["25ms"] / 3}))
+    assert again.bytes_per_rtt == moved.bytes_per_rtt
+    grid = table_of(told.summary)
+    assert grid is not None
+    assert [row[-2] for row in grid.rows].count("before it was measured") == 1
+
+
+def test_a_prediction_that_was_made_up_or_made_later_is_found(tell: Tell) -> None:
+    run = tell(held_out(10, 25, 50, 100)).run
+    [prediction] = run.predictions
+    for changes in ({"rate_msg_s": prediction.rate_msg_s * 1.01}, {"time_s": 1e9}, {"scenario": "50ms"}):
+        tampered = replace(run, predictions=(prediction.model_copy(update=changes),))
+        assert list(prediction_findings(tampered))
+
+
+def test_two_distances_beside_what_is_held_out_are_too_few_for_a_prediction(tell: Tell) -> None:
+    assert tell(held_out(10, 25, 50)).run.predictions == ()
 
 
 def test_two_distances_are_too_few_for_a_law(tell: Tell, whole: Told) -> None:

@@ -155,11 +155,6 @@ class LinkProbe(Model):
     bandwidth_bytes_s: float | None = Field(None, description="bytes of IP packets a second, of several TCP flows")
     congestion_control: str = Field("", description="of the hosts' TCP")
 
-    @property
-    def rtt_error(self) -> float | None:
-        """measured / asked - 1; null where no distance was asked for."""
-        return self.rtt_s / self.asked_rtt_s - 1 if self.rtt_s is not None and self.asked_rtt_s else None
-
 
 class Outage(Model):
     """A link that was down while a trial's load was offered: nothing new entered it in either direction."""

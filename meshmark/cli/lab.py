@@ -126,7 +126,8 @@ def describe(session: Session) -> str:
     lines += [f"bootstrap:  {session.bootstrap_servers}  (from inside the hosts)"]
     lines += [f"clients:    {session.client_properties}  (properties for Kafka clients)"]
     lines += ["hosts:"]
-    lines += [f"  {host.name:10} {host.address:14} {', '.join(sorted(host.pids))}" for host in session.hosts]
+    width = max(len(host.name) for host in session.hosts)
+    lines += [f"  {host.name:{width}} {host.address:14} {', '.join(sorted(host.pids))}" for host in session.hosts]
     lines += [f"files:      {session.directory}"]
     if session.state == "up":
         lines += ["enter one:  meshmark exec client-1 -- bash", "end it:     meshmark down"]

@@ -110,7 +110,7 @@ def laws(summary: Summary) -> Grid | None:
             Column(head="by the law", cells=tuple(rate_msg_s(point.fitted_msg_s) for _, point in rows), group=RATE),
             Column(head="predicted", cells=tuple(_predicted(point) for _, point in rows), group=RATE),
             Column(head="error", cells=tuple(_signed(point.error) for _, point in rows)),
-            *([text_column("predicted", (_when(point) for _, point in rows))] if held_out else []),
+            *([text_column("predicted when", (_when(point) for _, point in rows))] if held_out else []),
             Column(head="lives", cells=tuple(str(point.lives) for _, point in rows)),
         ),
         note=" ".join([_about(held_out), *(_words(law) for law in summary.distance_laws)]),

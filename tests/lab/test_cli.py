@@ -14,6 +14,8 @@ from meshmark.backends.lab.instance import stored_instances
 from meshmark.errors import Inconclusive
 from tests.lab.runs import PLAN, TIMEOUT_S, meshmark, processes, warming_up
 
+DAY_S = 86_400
+
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
@@ -38,7 +40,11 @@ def test_a_run_measures_each_scenario_and_leaves_a_clean_machine(plan: Path, tmp
         assert all(proof.holds for proof in part.proofs)
         assert part.configurations()
         assert part.logs()
-    assert {part.started.scenario: bool(part.proofs) for part in record.rounds}["istio-mtls"]
+    (mesh,) = (part for part in record.rounds if part.started.scenario == "istio-mtls")
+    assert mesh.proofs
+    left_s = [value for key, value in mesh.series()[-1].values.items() if key.endswith("/certificate_left_s")]
+    assert left_s
+    assert all(0 < value <= DAY_S for value in left_s)
     assert stored_instances() == []
     (digest,) = (line.removeprefix("digest: ") for line in done.stdout.splitlines() if line.startswith("digest: "))
     verified = meshmark("verify", str(out), "--digest", digest)

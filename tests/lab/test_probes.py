@@ -247,6 +247,8 @@ def test_a_real_sidecars_bytes_are_exact_and_a_dead_one_has_none(tmp_path_factor
         server.accept()[0].close()
         wait_for(lambda: probe.read()["broker-1/sidecar/connections"] == 0, "the first connection is over")
         before = probe.read()
+        assert "broker-1/sidecar/uptime_s" in before
+        assert "broker-1/sidecar/certificate_left_s" not in before, "it has none"
         for port, sent, answered in ((inbound, 3_000, 700), (outbound, 500, 11_000)):
             peer = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             application = stack.enter_context(server.accept()[0])
@@ -263,7 +265,8 @@ def test_a_real_sidecars_bytes_are_exact_and_a_dead_one_has_none(tmp_path_factor
         }
 
         def grown() -> dict[str, float]:
-            return {key.split("/")[2]: value - before[key] for key, value in probe.read().items()}
+            now = {key.split("/")[2]: value - before[key] for key, value in probe.read().items()}
+            return {metric: now[metric] for metric in expected}
 
         # A peer may have its bytes before Envoy has counted them.
         wait_for(lambda: sum(grown().values()) >= sum(expected.values()), "Envoy counts what it sent")

@@ -20,6 +20,7 @@ from meshmark.experiment.hardware import settle_hardware
 from meshmark.experiment.progress import Silent
 from meshmark.plan import Plan
 from meshmark.record import DiskProbe
+from meshmark.report.sensitivity import figures
 from meshmark.report.table import table
 from meshmark.store import Run, load
 
@@ -77,6 +78,12 @@ def test_the_report_says_up_to_which_cap_the_disks_hide_the_mesh_and_where_the_c
         "Up to 60 MB/s per broker the disks limit both, and hide the mesh. Without a cap istio-mtls carries" in shown
     )
     assert "each scenario says itself what its disks take" in shown
+
+
+def test_the_page_draws_a_curve_for_each_data_plane_over_the_caps(summary: Summary) -> None:
+    (figure,) = figures(summary)
+    assert [text for text in (">plain<", ">istio-mtls<", ">10 MB/s<", ">no cap<") if text not in figure.picture] == []
+    assert figure.picture.count('stroke="var(--c1)"') > 0 < figure.picture.count('stroke="var(--c2)"')
 
 
 def test_caps_are_set_and_probed_in_every_round_that_has_one(done: Run) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
 from meshmark.analysis import stats
-from meshmark.analysis.saturation import Saturation, Search, SearchConfig, TrialOutcome
+from meshmark.analysis.saturation import POINTS_LEAST, Saturation, Search, SearchConfig, TrialOutcome
 from meshmark.histogram import Histogram
 from meshmark.plan import Method, Plan, Scenario
-from meshmark.record import Latency, Trial
+from meshmark.record import Latency, Point, Trial
 
 REPEATS_LEAST = 3
 """Before a run may end for what it knows: fewer do not tell how much lives of a cluster differ."""
@@ -55,7 +55,9 @@ def config(plan: Plan, scenario: Scenario, start: float) -> SearchConfig:
 
 
 def outcome(trial: Trial, method: Method) -> TrialOutcome:
-    """What the search is to know of a trial."""
+    """What the search is to know of a trial. One with too few reports has a fault (`too_few`) and is not read; the
+    search needs it all the same, since it numbers its trials."""
+    series = trial.series if len(trial.series) >= POINTS_LEAST else _unread(trial)
     return TrialOutcome(
         rate_msg_s=trial.offered_msg_s,
         life=trial.repeat,
@@ -63,15 +65,28 @@ def outcome(trial: Trial, method: Method) -> TrialOutcome:
         target=trial.target,
         started_s=trial.started_s,
         ended_s=trial.ended_s,
-        time_s=tuple(point.time_s for point in trial.series),
-        offered=tuple(float(point.offered) for point in trial.series),
-        acknowledged=tuple(float(point.acknowledged) for point in trial.series),
-        outstanding=tuple(float(point.outstanding) for point in trial.series),
+        time_s=tuple(point.time_s for point in series),
+        offered=tuple(float(point.offered) for point in series),
+        acknowledged=tuple(float(point.acknowledged) for point in series),
+        outstanding=tuple(float(point.outstanding) for point in series),
         latency_s=tuple((slo.quantile, _quantile_s(trial.latency, slo.quantile)) for slo in method.slos),
         errors=trial.errors,
         late_share=trial.lateness.late_share if trial.lateness else 0.0,
-        invalid="; ".join(trial.faults),
+        invalid="; ".join(dict.fromkeys((*trial.faults, *too_few(trial.series)))),
     )
+
+
+def too_few(series: Sequence[Point]) -> tuple[str, ...]:
+    """The fault of a trial with such a series, if that is one."""
+    if len(series) >= POINTS_LEAST:
+        return ()
+    return (f"the load workers reported {len(series)} times in its window, and {POINTS_LEAST} are needed",)
+
+
+def _unread(trial: Trial) -> tuple[Point, ...]:
+    seconds = trial.window_end_s - trial.window_start_s
+    times = (trial.window_start_s + seconds * number / POINTS_LEAST for number in range(POINTS_LEAST))
+    return tuple(Point(time_s=time_s, offered=0, acknowledged=0, outstanding=0) for time_s in times)
 
 
 def is_none(reason: str | None) -> bool:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from meshmark.analysis.ceilings import too_few
 from meshmark.analysis.path import check_path, unexplained
 from meshmark.analysis.warmup import warm
 from meshmark.clock import Clock
@@ -121,7 +122,7 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
             end = running.stop()
             settled = _until_quiet(bench, quiet_start.values)
         quiet_end = bench.sampler.read_now()
-    batch, window = _batch_fill(end), last.since(first)
+    batch, window, series = _batch_fill(end), last.since(first), _series(first, seen, last)
     path = check_path(
         start=quiet_start.values,
         end=quiet_end.values,
@@ -148,7 +149,7 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
         window_end_s=last.time_s,
         window=window.totals,
         total=end.totals,
-        series=_series(first, seen, last),
+        series=series,
         latency=window.latency,
         end_to_end=window.end_to_end,
         lateness=window.lateness,
@@ -160,7 +161,7 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
         quiet_end=quiet_end.values,
         path=path,
         hops=hops(first, last, counters_start.values, counters_end.values) if offered.purpose == HOPS_FOR else (),
-        faults=(*_faults(window.totals, end.totals, bench.scenario, settled), *unexplained(path)),
+        faults=(*_faults(window.totals, end.totals, bench.scenario, settled), *too_few(series), *unexplained(path)),
     )
 
 

@@ -233,3 +233,15 @@ def test_rounds_that_would_not_fit_have_fewer_trials_and_say_so(tmp_path: Path) 
     assert len(done.rounds) == len(free.rounds)
     assert 1 <= min(len(each.trials) for each in done.rounds) < 5
     assert any("so that all rounds fit" in event.text for event in done.events)
+
+
+def test_a_window_with_too_few_reports_is_a_fault_of_its_trial_and_no_end_of_the_run(tmp_path: Path) -> None:
+    """The simulated workers report every half a second: in this window four or five times, both edges included."""
+    short = METHOD.model_copy(update={"window_seconds": 1.5})
+    done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, method=short))
+    trials = [trial for data in done.rounds for trial in data.trials]
+    few = "the load workers reported 4 times in its window, and 5 are needed"
+    assert {trial.faults for trial in trials if len(trial.series) < 5} == {(few,)}
+    assert not any(few in trial.faults for trial in trials if len(trial.series) >= 5)
+    assert done.finished is not None
+    assert done.finished.outcome == "complete"

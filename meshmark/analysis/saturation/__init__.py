@@ -2,6 +2,7 @@
 
 from meshmark.analysis.saturation.model import (
     ANY_LATENCY,
+    POINTS_LEAST,
     Ceiling,
     Life,
     Offer,
@@ -15,6 +16,7 @@ from meshmark.plan import Slo
 
 __all__ = [
     "ANY_LATENCY",
+    "POINTS_LEAST",
     "Ceiling",
     "Life",
     "Offer",

@@ -100,6 +100,10 @@ class Offer(Model):
     target: str = Field(description="which ceiling it is to tell about")
 
 
+POINTS_LEAST = 5
+"""Of a series: fewer do not tell a growing backlog from one that comes and goes."""
+
+
 class TrialOutcome(Model):
     """What was seen in a trial's window. Series are cumulative counts at `time_s`, five values or more. `life`,
     `phase` and `target` are the offer's.
@@ -113,7 +117,7 @@ class TrialOutcome(Model):
     rate_msg_s: float = Field(gt=0)
     started_s: float
     ended_s: float = Field(description="drain and clean-up included")
-    time_s: tuple[float, ...] = Field(min_length=5)
+    time_s: tuple[float, ...] = Field(min_length=POINTS_LEAST)
     offered: tuple[float, ...]
     acknowledged: tuple[float, ...]
     outstanding: tuple[float, ...]

@@ -1,8 +1,7 @@
-"""Pages of the reference that are generated from the code: command line, plan, record.
+"""All pages of the reference, and all schemas, that are generated from the code; made here: those of the command line,
+of plans and of records.
 
     python -m meshmark.cli.reference     writes them where a checkout keeps them
-
-The report's forms have their own in `report/`.
 """
 
 from __future__ import annotations
@@ -17,11 +16,15 @@ from typer.testing import CliRunner
 
 from meshmark import hardware, record
 from meshmark.cli.app import app
-from meshmark.planfile.schema import schema
+from meshmark.planfile.schema import schema, schema_text
+from meshmark.report import reference
+from meshmark.report import schema as report_schema
 from meshmark.report.schema_page import page
 from meshmark.values import Model
 
-DIRECTORY = Path(__file__).parents[2] / "docs" / "reference"
+ROOT = Path(__file__).parents[2]
+DIRECTORY = ROOT / "docs" / "reference"
+PLAN_SCHEMA = ROOT / "meshmark" / "resources" / "schemas" / "plan.schema.json"
 WIDTH = 100
 
 RECORD: dict[str, tuple[type[Model], ...]] = {
@@ -109,8 +112,16 @@ PAGES: dict[str, Callable[[], str]] = {
     "plan.md": plan,
     "record.md": run_directory,
 }
+FILES: dict[Path, Callable[[], str]] = {
+    **{DIRECTORY / name: made for name, made in PAGES.items()},
+    PLAN_SCHEMA: schema_text,
+    report_schema.SCHEMA_FILE: report_schema.schema_text,
+    report_schema.PAGE_FILE: report_schema.page,
+    reference.METRICS_FILE: reference.metrics_page,
+    reference.FORMATS_FILE: reference.formats_page,
+}
 
 
 if __name__ == "__main__":
-    for name, made in PAGES.items():
-        (DIRECTORY / name).write_text(made(), encoding="utf-8")
+    for file, made in FILES.items():
+        file.write_text(made(), encoding="utf-8")

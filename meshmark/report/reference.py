@@ -1,7 +1,5 @@
-"""Two reference pages, generated from the code: what is counted and how it is called, and the columns of flat tables.
-
-python -m meshmark.report.reference     writes both where a checkout keeps them
-"""
+"""Two reference pages, generated from the code: what is counted and how it is called, and the columns of flat tables
+(`cli/reference.py` writes them)."""
 
 from __future__ import annotations
 
@@ -109,8 +107,3 @@ def _frame(name: str, frame: Frame) -> Iterable[str]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    METRICS_FILE.write_text(metrics_page(), encoding="utf-8")
-    FORMATS_FILE.write_text(formats_page(), encoding="utf-8")

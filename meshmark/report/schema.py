@@ -1,6 +1,5 @@
-"""The JSON of `report -o json`: its schema, and its reference page, both generated from the summary's model.
-
-    python -m meshmark.report.schema     writes both where a checkout keeps them
+"""The JSON of `report -o json`: its schema, and its reference page, both generated from the summary's model
+(`cli/reference.py` writes them).
 
 A key is removed, or its meaning changed, only with a new `schema_version`.
 """
@@ -49,8 +48,3 @@ def schema_text() -> str:
 
 def page() -> str:
     return schema_page.page(INTRODUCTION, schema(), {"Summary": schema()})
-
-
-if __name__ == "__main__":
-    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")
-    PAGE_FILE.write_text(page(), encoding="utf-8")

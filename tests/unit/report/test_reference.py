@@ -6,7 +6,7 @@ from meshmark.cli.reports import FORMS, TABLES
 from meshmark.metrics import METRICS
 from meshmark.report import reference
 
-AGAIN = "write it again: python -m meshmark.report.reference"
+AGAIN = "write it again: python -m meshmark.cli.reference"
 
 
 def test_the_page_of_metrics_is_current() -> None:

@@ -12,7 +12,7 @@ from meshmark.report import schema
 
 from .conftest import Told
 
-AGAIN = "write it again: python -m meshmark.report.schema"
+AGAIN = "write it again: python -m meshmark.cli.reference"
 
 
 def test_the_committed_schema_is_current() -> None:

@@ -3,24 +3,30 @@ standard input ends, so at the latest when whoever started it dies.
 
 python freezing.py handlers|network PID...
 
-Threads are known by what they wait for, since the kernel's names of both kinds are cut to the same: request handlers
-for a lock, network threads for sockets. A line says how many were found.
+Threads are known by what they wait for, since the kernel's names of both kinds are cut to the same: network threads
+for sockets, request handlers for a lock and never for sockets. Each is looked at often, since at any moment some of
+them run. A line says how many were found.
 """
 
 import os
 import random
 import select
 import sys
+import time
 from pathlib import Path
 
 NAME = "data-plane-kafk"
-WAITING = {"handlers": "futex", "network": "ep"}
+LOOKS, INTERVAL_S = 40, 0.02
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 
 def threads(pid: str, what: str) -> list[str]:
     tasks = [task for task in Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text().strip() == NAME]
-    return [task.name for task in tasks if WAITING[what] in (task / "wchan").read_text()]
+    network = set()
+    for _ in range(LOOKS):
+        network |= {task.name for task in tasks if (task / "wchan").read_text().startswith(("ep_", "do_epoll"))}
+        time.sleep(INTERVAL_S)
+    return [task.name for task in tasks if (task.name in network) == (what == "network")]
 
 
 def main(what: str, pids: list[str]) -> None:

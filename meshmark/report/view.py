@@ -128,10 +128,20 @@ def headline(summary: Summary) -> str:
         for verdict, sentence in _SAID
         if (names := [_with_loss(each, verdict) for each in others if each.verdict == verdict])
     ]
+    return _sentence(parts)
+
+
+def _sentence(parts: Sequence[str]) -> str:
     text = "; ".join(parts) + "."
     return text[:1].upper() + text[1:] if text.startswith("for ") else text
 
 
+def _baselines(count: int) -> str:
+    return "its baseline" if count == 1 else "their baselines"
+
+
+_NAMED = 4
+"""So many setups can be told by their names in a sentence."""
 _SAID: list[tuple[Verdict, str]] = [
     ("slower", "{} carried less than {base}"),
     ("faster", "{} carried more than {base}"),
@@ -142,12 +152,19 @@ _SAID: list[tuple[Verdict, str]] = [
 
 
 def _headline_of_several(others: Sequence[ScenarioSummary]) -> str:
-    """Of setups that are compared with different ones: how many, and between which losses."""
+    """Of setups that are compared with different ones: which, or of many how many and between which losses."""
+    if 0 < len(others) <= _NAMED:
+        named = []
+        for verdict, sentence in _SAID:
+            names = [_with_loss(each, verdict) for each in others if each.verdict == verdict]
+            if names:
+                named.append(sentence.format(listing(names), base=_baselines(len(names))))
+        return _sentence(named)
     parts = []
     for verdict, sentence in _SAID:
         losses = [abs(each.loss_vs_plain or 0.0) for each in others if each.verdict == verdict]
         if losses:
-            parts.append(sentence.format(len(losses), base="their baselines"))
+            parts.append(sentence.format(len(losses), base=_baselines(len(losses))))
         if losses and verdict in ("slower", "faster"):
             parts[-1] += f" (by {percent(min(losses))} to {percent(max(losses))})"
     if not parts:
@@ -341,7 +358,7 @@ def unusable_cpu(rows: Iterable[ScenarioSummary]) -> str:
 
 def tenths(ratio: float | None) -> str:
     """A share as percent, for shares that are small when all is well."""
-    return UNKNOWN if ratio is None else f"{ratio * 100 + 0.0:.1f} %"
+    return UNKNOWN if ratio is None else f"{round(ratio * 100, 1) + 0.0:.1f} %"
 
 
 def hops(row: ScenarioSummary) -> str:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 NAME = "data-plane-kafk"
-LOOKS, INTERVAL_S = 40, 0.02
+LOOKS, POLL_S = 40, 0.02
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 
@@ -25,7 +25,7 @@ def threads(pid: str, what: str) -> list[str]:
     network = set()
     for _ in range(LOOKS):
         network |= {task.name for task in tasks if (task / "wchan").read_text().startswith(("ep_", "do_epoll"))}
-        time.sleep(INTERVAL_S)
+        time.sleep(POLL_S)
     return [task.name for task in tasks if (task.name in network) == (what == "network")]
 
 

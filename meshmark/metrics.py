@@ -8,6 +8,13 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 
+def parts(key: str) -> tuple[str, str, str]:
+    """Host, component and metric of a key; a component may have slashes of its own."""
+    host, _, rest = key.partition("/")
+    component, _, metric = rest.rpartition("/")
+    return host, component, metric
+
+
 class Metric(NamedTuple):
     kind: Literal["counter", "gauge"]
     unit: str

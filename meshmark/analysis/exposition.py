@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meshmark.histogram import Histogram
-from meshmark.metrics import METRICS
+from meshmark.metrics import METRICS, parts
 from meshmark.record import Counters, Latency, LinkProbe, LoadInterval, LoadTotals
 
 PREFIX = "meshmark_"
@@ -135,8 +135,7 @@ FAMILIES: tuple[Family, ...] = (
 def of_sample(values: Counters) -> Iterator[Reading]:
     """One reading of all probes. A key of another version of meshmark has no family and is left out."""
     for key, value in values.items():
-        host, _, rest = key.partition("/")
-        component, _, metric = rest.rpartition("/")
+        host, component, metric = parts(key)
         if family := HOSTS.get(metric):
             yield Reading(family, (host, component), value)
 

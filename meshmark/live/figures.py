@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from meshmark.clock import Clock
 from meshmark.histogram import latency, total
 from meshmark.live.follow import Following, Round
+from meshmark.metrics import parts
 from meshmark.record import Counters, Latency, LinkProbe, LoadInterval, Sample, Trial
 
 WINDOW_S = 3.0
@@ -122,7 +123,7 @@ def _cpus(window: _Window | None) -> dict[str, float]:
         return {}
     found: dict[str, float] = {}
     for key in window.last:
-        _, component, metric = _split(key)
+        _, component, metric = parts(key)
         if metric in ("cpu_user_s", "cpu_system_s") and component in COMPONENTS:
             found[component] = found.get(component, 0.0) + (window.rate(key) or 0.0)
     idle = [rate for part in ("idle_s", "iowait_s") if (rate := window.rate(f"machine/cpu/{part}")) is not None]
@@ -130,7 +131,7 @@ def _cpus(window: _Window | None) -> dict[str, float]:
 
 
 def _hosts(window: _Window | None) -> list[str]:
-    hosts = {_split(key)[0] for key in window.last} if window else set()
+    hosts = {parts(key)[0] for key in window.last} if window else set()
     return sorted(hosts - {"machine", "bridge"})
 
 
@@ -151,12 +152,6 @@ def _host(host: str, window: _Window | None) -> HostFigures:
         connections=window.last.get(f"{host}/sidecar/connections"),
         out_of_sync=window.last.get(f"{host}/kafka/under_replicated_partitions"),
     )
-
-
-def _split(key: str) -> tuple[str, str, str]:
-    host, _, rest = key.partition("/")
-    component, _, metric = rest.rpartition("/")
-    return host, component, metric
 
 
 def _load(now: Round) -> LoadFigures | None:

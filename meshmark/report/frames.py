@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from meshmark.analysis.ledger import Cpu, ledger
+from meshmark.metrics import parts
 from meshmark.record import Latency, Trial
 from meshmark.store import RoundData, Run
 
@@ -200,9 +201,7 @@ def _series(run: Run) -> Iterator[tuple[Cell, ...]]:
         for sample in data.series():
             time_at = sample.time_s + run.started.clock_offset_s
             for key, value in sample.values.items():
-                host, _, rest = key.partition("/")
-                component, _, metric = rest.rpartition("/")
-                yield (*place, time_at, host, component, metric, value)
+                yield (*place, time_at, *parts(key), value)
 
 
 def _intervals(run: Run) -> Iterator[tuple[Cell, ...]]:

@@ -312,6 +312,8 @@ class Plan(Model):
 
     @model_validator(mode="after")
     def _last_repeat(self) -> Plan:
+        if self.stop_width and any(scenario.held_out for scenario in self.scenarios):
+            raise ValueError("stopWidth and heldOut exclude each other: what is held out comes after all repeats")
         if self.stop_width and self.explain_blocks:
             raise ValueError(
                 "stopWidth and explainBlocks exclude each other: it is not known which repeat is the last"

@@ -28,6 +28,12 @@ def versus(plan: Plan, other: Plan) -> Plan:
                 f"{plan.name} and {other.name} measure {name} by different methods",
                 hint="give both the same method: cluster, data plane and workload may differ",
             )
+    for each in (plan, other):
+        if each.explain_blocks or any(scenario.held_out for scenario in each.scenarios):
+            raise UsageError(
+                f"{each.name} explains limits or holds scenarios out, which needs to know the last repeat",
+                hint="leave out explainBlocks and heldOut",
+            )
     if (plan.profile, plan.scale) != (other.profile, other.scale):
         raise UsageError(f"{plan.name} and {other.name} ask for different hardware", hint="give both the same profile")
     pairs = tuple(each for name in ours for each in _beside(ours[name], theirs[name]))

@@ -56,6 +56,12 @@ def test_what_the_first_plan_says_of_repeats_time_and_width_holds() -> None:
             id="method",
         ),
         pytest.param(plan("b", profile="unlimited"), "different hardware", id="profile"),
+        pytest.param(plan("b", explain_blocks=4), "needs to know the last repeat", id="an explanation"),
+        pytest.param(
+            plan("b", scenario=plan("b").scenarios[0].model_copy(update={"held_out": True})),
+            "needs to know the last repeat",
+            id="a scenario that is held out",
+        ),
     ],
 )
 def test_what_cannot_stand_side_by_side_is_refused(other: Plan, said: str) -> None:

@@ -40,7 +40,7 @@ def main(what: str, pids: list[str]) -> None:
         over, state = False, "FROZEN"
         while not over:
             (group / "freezer.state").write_text(state)
-            over = bool(select.select([sys.stdin], [], [], source.uniform(0.03, 0.09))[0])
+            over = bool(select.select([sys.stdin], [], [], source.uniform(0.05, 0.15))[0])
             state = "THAWED" if state == "FROZEN" else "FROZEN"
     finally:
         (group / "freezer.state").write_text("THAWED")

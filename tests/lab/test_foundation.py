@@ -21,6 +21,7 @@ from pyroute2 import IPRoute
 
 from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, Instance, instance, reclaim, stored_instances
 from meshmark.backends.lab.link import HOST_INTERFACE, Host, Network, network
+from meshmark.backends.lab.namespace import CHILD_SOCKET_TABLE, SOCKET_BUCKETS
 from meshmark.backends.lab.process import INSTANCE_VARIABLE, LabProcess, stop_all
 from meshmark.errors import Busy, ComponentFailed
 from tests.lab.ground import BOUND_S, POLL_S, alive, python, run_on, script, wait_for
@@ -97,6 +98,16 @@ def test_the_machines_own_network_is_not_touched(made: Instance) -> None:
         assert sorted(net.switches[""].call(interfaces)) == ["bridge", "broker-1", "client-1", "lo"]
         assert sorted(net.hosts["client-1"].call(interfaces)) == [HOST_INTERFACE, "lo"]
     assert interfaces() == before
+
+
+def test_a_host_has_its_own_table_of_connections_and_the_machine_keeps_its_setting(host: Host) -> None:
+    if not CHILD_SOCKET_TABLE.exists():
+        pytest.skip("kernel before 6.1: namespaces share one table")
+    before = CHILD_SOCKET_TABLE.read_text(encoding="ascii")
+    table = CHILD_SOCKET_TABLE.with_name("tcp_ehash_entries")
+    assert int(host.call(lambda: table.read_text(encoding="ascii"))) == SOCKET_BUCKETS, "negative: not its own"
+    assert host.call(lambda: CHILD_SOCKET_TABLE.read_text(encoding="ascii")).strip() == "0"
+    assert CHILD_SOCKET_TABLE.read_text(encoding="ascii") == before
 
 
 def test_leaving_a_network_removes_its_namespaces_and_directories(made: Instance) -> None:

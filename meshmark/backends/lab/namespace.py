@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +29,10 @@ T = TypeVar("T")
 
 # os.unshare and os.setns came with Python 3.12.
 _libc = ctypes.CDLL(None, use_errno=True)
+
+CHILD_SOCKET_TABLE = Path("/proc/sys/net/ipv4/tcp_child_ehash_entries")
+SOCKET_BUCKETS = 4096
+"""Of a host's own table of TCP connections, of which it has some hundreds."""
 
 
 def _unshare(flags: int) -> None:
@@ -79,10 +83,18 @@ class NetworkNamespace:
 
 @contextmanager
 def network_namespace() -> Iterator[NetworkNamespace]:
-    """A new network namespace, empty but for a loopback interface that is down."""
+    """A new network namespace, empty but for a loopback interface that is down.
+
+    Its connections are in a table of its own, where the kernel can do that (6.1 and later): the machine's has some
+    hundred thousand buckets, and who lists a namespace's connections walks all of them, for milliseconds. The size is
+    set in the parent namespace, for which one of a moment stands in, so that nothing of the machine is touched.
+    """
 
     def create() -> int:
         _unshare(CLONE_NEWNET)
+        with suppress(OSError):
+            CHILD_SOCKET_TABLE.write_text(str(SOCKET_BUCKETS), encoding="ascii")
+            _unshare(CLONE_NEWNET)
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     try:

@@ -3,6 +3,7 @@
     python -m bench.compare                    pairs that are drawn, some minutes
     python -m bench.compare --runs 60          whole simulated runs with two like scenarios, some minutes more; and
                                                as many that end once the loss is known, as `run --versus` does
+    python -m bench.compare --like RUN...      runs of bench/like.yaml on a real machine
 
 Each case goes through the code that `compare` runs. A repeat's rate is log-normal with the noise given as its
 coefficient of variation; what changes from repeat to repeat for both sides alike (`DRIFT`) is drawn as well. Bounds
@@ -166,12 +167,51 @@ def runs_line(what: str, found: Sequence[tuple[Comparison, Interval | None]]) ->
     )
 
 
+def real(directory: Path) -> tuple[list[tuple[tuple[str, str], Comparison]], dict[str, Interval | None]]:
+    """Of a run whose scenarios differ by name alone: messages/s of each of them against each before it, by repeat, and
+    the interval of each one's loss against the baseline."""
+    summary = summarize(load(directory))
+    names = [each.name for each in summary.scenarios]
+    found = []
+    for ours, theirs in ((ours, theirs) for index, ours in enumerate(names) for theirs in names[:index]):
+        one, other = (Subject(name=name, summary=summary, scenario=name) for name in (ours, theirs))
+        found.append(((ours, theirs), compare([one], [other]).comparisons[0]))
+    return found, {each.name: each.loss_interval for each in summary.scenarios[1:]}
+
+
+def real_table(directories: Sequence[Path]) -> str:
+    """A setup's comparisons share its repeats, so those of one run are not independent."""
+    lines = [
+        "Real runs of like scenarios.",
+        "",
+        "| run | of | against | pairs | ratio | 95 % | excludes 1 | loss, 95 % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for number, directory in enumerate(directories, start=1):
+        found, losses = real(directory)
+        baseline = found[0][0][1]
+        for (ours, theirs), each in found:
+            loss = losses[ours] if theirs == baseline else None
+            lines.append(
+                f"| {number} | {ours} | {theirs} | {each.pairs_counted} of {each.pairs_planned} "
+                f"| {'' if each.ratio is None else f'{each.ratio:.3f}'} "
+                f"| {'' if each.interval is None else f'{each.interval.low:.3f} … {each.interval.high:.3f}'} "
+                f"| {'yes' if told(each) else 'no'} "
+                f"| {'' if loss is None else f'{loss.low:.1%} … {loss.high:.1%}'} |"
+            )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cases", type=int, default=2_000)
     parser.add_argument("--runs", type=int, default=0, help="whole simulated runs")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--like", type=Path, nargs="+", metavar="RUN", help="print what these runs tell, no more")
     options = parser.parse_args()
+    if options.like:
+        print(real_table(options.like))
+        return
     print(null_table(options.cases, options.seed), flush=True)
     print("\n" + power_table(options.cases, options.seed), flush=True)
     if options.runs:

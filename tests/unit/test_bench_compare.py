@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
-from bench.compare import Share, drawn, false_alarms, null_table, power
+from bench.compare import Share, drawn, false_alarms, null_table, power, real_table
+from meshmark.cli import app
+
+LIKE = Path(__file__).parents[2] / "bench" / "like.yaml"
 
 
 def test_bounds_are_the_exact_ones() -> None:
@@ -31,3 +35,14 @@ def test_cases_are_drawn_from_the_seed() -> None:
     assert false_alarms(20, 3, 0.1, seed=1) == false_alarms(20, 3, 0.1, seed=1)
     assert null_table(2, seed=1).count("\n") == 3 + 15
     assert drawn(4, 0.1, -0.05, random.Random(1)).pairs_counted == 4
+
+
+def test_each_of_four_like_scenarios_is_held_against_each_before_it(tmp_path: Path) -> None:
+    assert app.main(["run", str(LIKE), "--backend", "simulated", "--out", str(tmp_path / "run")]) == 0
+    rows = [line.split(" | ") for line in real_table([tmp_path / "run"]).splitlines()[4:]]
+    assert [tuple(row[1:3]) for row in rows] == [
+        *(("two", "one"), ("three", "one"), ("three", "two")),
+        *(("four", "one"), ("four", "two"), ("four", "three")),
+    ]
+    assert [bool(row[-1].strip(" |")) for row in rows] == [True, True, False, True, False, False], "losses"
+    assert all(0.8 < float(row[4]) < 1.25 for row in rows)

@@ -104,6 +104,8 @@ METRICS: dict[str, Metric] = {
         "consumers' Fetch requests, summed: from the request having been read to its answer having been sent",
     ),
     "compile_s": Metric("counter", "s", "time in which the JVM's compilers worked, all their threads added"),
+    "compilers_cpu_user_s": Metric("counter", "s", "of cpu_user_s, what the JVM's compilers used"),
+    "compilers_cpu_system_s": Metric("counter", "s", "of cpu_system_s, what the JVM's compilers used"),
     "request_handler_idle_s": Metric("counter", "s", "idle time of the request handlers, mean of the threads"),
     "network_thread_idle_s": Metric("counter", "s", "idle time of the clients' network threads, summed"),
     "request_queue_size": Metric("gauge", "requests", "requests that wait for a handler"),

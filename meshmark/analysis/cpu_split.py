@@ -46,10 +46,18 @@ def split(profiles: Sequence[CpuProfile], used: CpuPerGb) -> CpuSplit | None:
         components=tuple(
             made
             for column in dict.fromkeys(_COLUMN.values())
-            if (made := _component(column, {kind: found[column, kind] for kind in KINDS}, getattr(used, column)))
+            if (made := _component(column, {kind: found[column, kind] for kind in KINDS}, _used(used, column)))
         ),
         unknown_in=dict(unknown.most_common()),
     )
+
+
+def _used(used: CpuPerGb, column: str) -> float | None:
+    """Samples are of whole processes, so those of brokers hold their compilers."""
+    value: float | None = getattr(used, column)
+    if column == "brokers" and value is not None:
+        return value + (used.compilers or 0.0)
+    return value
 
 
 def _component(column: str, samples: dict[WorkKind, int], used: float | None) -> WorkSplit | None:

@@ -23,6 +23,8 @@ UNUSABLE_SHARE = 0.10
 """A ledger that leaves more than this part of the machine's time unattributed says nothing about components."""
 
 OTHERS = "others"
+COMPILERS = "kafka/compilers"
+"""Of a broker's JVM, counted within it. They work until the broker is warm, so their time is no price of its load."""
 RELAY = "relay"
 """Of a link between clusters: what a wire would be, so no part of the system under test."""
 NAMED_OTHERS = 3
@@ -42,6 +44,9 @@ class Cpu:
     def total_s(self) -> float:
         return self.user_s + self.system_s
 
+    def less(self, part: Cpu) -> Cpu:
+        return Cpu(user_s=self.user_s - part.user_s, system_s=self.system_s - part.system_s)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
@@ -52,6 +57,7 @@ class Ledger:
     cpus: int
     payload_bytes: float
     brokers: Cpu | None
+    compilers: Cpu | None
     sidecars: Cpu | None
     gateways: Cpu | None
     clients: Cpu | None
@@ -81,6 +87,7 @@ class Ledger:
             unattributed = None if machine is None else machine - sum(getattr(c, kind) for c in self._components())
         return CpuPerGb(
             brokers=self.gb_share(_part(self.brokers, kind)),
+            compilers=self.gb_share(_part(self.compilers, kind)),
             sidecars=self.gb_share(_part(self.sidecars, kind)),
             gateways=self.gb_share(_part(self.gateways, kind)),
             clients=self.gb_share(_part(self.clients, kind)),
@@ -100,7 +107,7 @@ class Ledger:
         return None if seconds is None else seconds / (self.elapsed_s * self.cpus)
 
     def _components(self) -> list[Cpu]:
-        ours = (self.brokers, self.sidecars, self.gateways, self.clients, self.meshmark)
+        ours = (self.brokers, self.compilers, self.sidecars, self.gateways, self.clients, self.meshmark)
         return [cpu for cpu in (*ours, self.kernel, self.others, self.relays) if cpu is not None]
 
 
@@ -109,6 +116,8 @@ def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
     it: marks and readings of the window's edges are some milliseconds apart."""
     elapsed = elapsed_s(trial)
     brokers = broker_hosts(scenario)
+    jvms = _component(trial, [f"{host}/kafka" for host in brokers])
+    compilers = _component(trial, [f"{host}/{COMPILERS}" for host in brokers], separator="_")
     sidecars = (*brokers, *client_hosts(scenario)) if scenario.data_plane.sidecars else ()
     idle, iowait, steal, user, system, softirq, irq = (
         trial.delta(f"machine/cpu/{part}_s")
@@ -120,7 +129,8 @@ def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
         elapsed_s=elapsed,
         cpus=cpus,
         payload_bytes=trial.window.acknowledged_bytes / trial.seconds * elapsed,
-        brokers=_component(trial, [f"{host}/kafka" for host in brokers]),
+        brokers=jvms if jvms is None or compilers is None else jvms.less(compilers),
+        compilers=compilers,
         sidecars=_component(trial, [f"{host}/sidecar" for host in sidecars]),
         gateways=_component(trial, [f"{host}/gateway" for host in gateway_hosts(scenario)]),
         clients=_component(trial, _components(trial, "client")),
@@ -194,11 +204,11 @@ def sum_known(values: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def cpu_of(trial: Trial, component: str) -> Cpu | None:
+def cpu_of(trial: Trial, component: str, separator: str = "/") -> Cpu | None:
     """Of one component of one host, `HOST/COMPONENT`. A name among the others has no counter before it first used
     something."""
     start = 0.0 if f"/{OTHERS}:" in component else None
-    user, system = (trial.delta(f"{component}/cpu_{kind}_s", absent=start) for kind in ("user", "system"))
+    user, system = (trial.delta(f"{component}{separator}cpu_{kind}_s", absent=start) for kind in ("user", "system"))
     return None if user is None or system is None else Cpu(user_s=user, system_s=system)
 
 
@@ -206,8 +216,8 @@ def _part(cpu: Cpu | None, kind: Kind) -> float | None:
     return None if cpu is None else float(getattr(cpu, kind))
 
 
-def _component(trial: Trial, components: Iterable[str]) -> Cpu | None:
-    parts = [cpu_of(trial, component) for component in components]
+def _component(trial: Trial, components: Iterable[str], separator: str = "/") -> Cpu | None:
+    parts = [cpu_of(trial, component, separator) for component in components]
     user = sum_known(None if part is None else part.user_s for part in parts)
     system = sum_known(None if part is None else part.system_s for part in parts)
     return None if user is None or system is None else Cpu(user_s=user, system_s=system)

@@ -40,7 +40,10 @@ class Interval(Value):
 class CpuPerGb(Value):
     """CPU seconds per GB of payload acknowledged, by component, all hosts of that component summed."""
 
-    brokers: float | None = Field(None, description="the brokers' JVMs")
+    brokers: float | None = Field(None, description="the brokers' JVMs without their compilers, where those are known")
+    compilers: float | None = Field(
+        None, description="the JIT compilers of the brokers' JVMs, which work until a broker is warm; null: not known"
+    )
     sidecars: float | None = Field(None, description="the proxies of all hosts; null where the data plane has none")
     gateways: float | None = Field(None, description="the proxies before clusters of the mesh; null without")
     clients: float | None = Field(None, description="the load workers")

@@ -65,7 +65,7 @@ _LATENCIES = (
     *_quantiles("latency", "intended send to acknowledgement"),
     *_quantiles("end_to_end", "intended send to consumer"),
 )
-_CPU = ("brokers", "sidecars", "gateways", "clients", "meshmark", "kernel", "others", "relays")
+_CPU = ("brokers", "compilers", "sidecars", "gateways", "clients", "meshmark", "kernel", "others", "relays")
 
 TRIAL_FIELDS = (
     *_PLACE,

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from meshmark.analysis.model import Summary
 from meshmark.report import (
     accounts,
+    cost,
     geography,
     hardware,
     hops,
@@ -42,7 +43,7 @@ def html(run: Run, summary: Summary) -> str:
         status=view.status(summary),
         headline=view.headline(summary),
         unlike=view.unlike(summary),
-        answer=[grid for grid in (thresholds.grid(summary), view.carried(summary), view.cost(summary)) if grid],
+        answer=[grid for grid in (thresholds.grid(summary), view.carried(summary), cost.cost(summary)) if grid],
         extrapolation=hardware.extrapolation(summary),
         hardware=hardware.limits(summary),
         latency=[grid for grid in (view.service_levels(summary), view.equal_load(summary)) if grid],

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, geography, hardware, limits, sensitivity, thresholds, view
+from meshmark.report import accounts, cost, geography, hardware, limits, sensitivity, thresholds, view
 from meshmark.report.view import Grid
 
 
@@ -28,7 +28,7 @@ def markdown(summary: Summary) -> str:
 
 
 def _answer(summary: Summary) -> list[Grid]:
-    measured = [view.carried(summary), view.cost(summary)] if summary.scenarios else []
+    measured = [view.carried(summary), cost.cost(summary)] if summary.scenarios else []
     told = [
         thresholds.grid(summary),
         *measured,

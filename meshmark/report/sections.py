@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from meshmark.analysis.model import CpuPerGb, Figures, LedgerLine, RepeatSummary, ScenarioSummary, Summary
-from meshmark.report import charts, view
+from meshmark.report import charts, cost, view
 from meshmark.report.panels import Panel, load_panel, panels
 from meshmark.report.view import Column, Grid, number_column, text_column
 from meshmark.store import RoundData, Run
@@ -72,7 +72,7 @@ def answer_figures(summary: Summary) -> list[Figure]:
         Figure(
             title="CPU seconds per GB acknowledged",
             picture=charts.bars(names, cpu),
-            caption=f"Machine: all of it that was busy, the rest of the system included. {view.unusable_cpu(rows)}",
+            caption=f"Machine: all of it that was busy, the rest of the system included. {cost.unusable_cpu(rows)}",
             grid=_bars_grid("CPU seconds per GB acknowledged", names, cpu),
         ),
         Figure(
@@ -288,10 +288,10 @@ def _ledger(
     ]
     if whole:
         columns += [
-            Column(head="unattributed share", cells=tuple(view.tenths(row.unattributed_share) for row in rows)),
+            Column(head="unattributed share", cells=tuple(cost.tenths(row.unattributed_share) for row in rows)),
             number_column("of which softirq", (row.softirq_s_per_gb for row in rows)),
             Column(head="machine busy", cells=tuple(percent(row.machine_cpu_share) for row in rows)),
-            Column(head="steal", cells=tuple(view.tenths(row.steal_share) for row in rows)),
+            Column(head="steal", cells=tuple(cost.tenths(row.steal_share) for row in rows)),
         ]
     return Grid(title=title, columns=(text_column("scenario", (row.name for row in rows)), *columns))
 

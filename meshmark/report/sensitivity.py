@@ -210,7 +210,7 @@ def _load(sweep: Sensitivity) -> str:
     said = view.listing([f"{number(load / MB)} MB/s" for load in loads])
     return (
         f"CPU, packets, batches and memory at {said} for both sides, {pairs} repeats; differences are paired by "
-        f"repeat. Ceilings are those of the search. Client: {clients}."
+        f"repeat. CPU is without the brokers' JIT compilers. Ceilings are those of the search. Client: {clients}."
     )
 
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, geography, hardware, limits, sensitivity, thresholds, view
+from meshmark.report import accounts, cost, geography, hardware, limits, sensitivity, thresholds, view
 from meshmark.report.view import Column, Grid
 
 WIDTH = 120
@@ -24,7 +24,7 @@ def table(summary: Summary) -> str:
     if told := thresholds.grid(summary):
         parts.append(text(told))
     if summary.scenarios:
-        parts += [text(view.carried(summary)), text(view.cost(summary))]
+        parts += [text(view.carried(summary)), text(cost.cost(summary))]
     parts += [text(grid) for grid in (view.service_levels(summary), view.equal_load(summary)) if grid]
     parts += [text(grid) for grid in (hardware.extrapolation(summary), hardware.limits(summary)) if grid]
     parts += [text(sensitivity.grid(each, wide=False)) for each in summary.sensitivity]

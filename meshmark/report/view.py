@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from meshmark.analysis.ledger import UNUSABLE_SHARE
 from meshmark.analysis.model import (
     Change,
     Interval,
@@ -316,49 +315,6 @@ def _base(row: ScenarioSummary) -> bool:
 
 def _scaled(value: float | None, unit: float) -> float | None:
     return None if value is None else value / unit
-
-
-def cost(summary: Summary) -> Grid:
-    """What carrying it took: packets and CPU; which hops were encrypted; what limited it."""
-    rows = summary.scenarios
-    per_gb, packets = "CPU seconds per GB", "packets"
-    return Grid(
-        title="What it took",
-        columns=(
-            text_column("scenario", (row.name for row in rows)),
-            Column(head="per second", cells=tuple(rate_msg_s(row.packets_s) for row in rows), group=packets),
-            number_column("per MB", (row.packets_per_mb for row in rows), packets),
-            number_column("brokers", (row.cpu_s_per_gb.brokers for row in rows), per_gb),
-            number_column("sidecars", (row.cpu_s_per_gb.sidecars for row in rows), per_gb),
-            *(
-                [number_column("gateways", (row.cpu_s_per_gb.gateways for row in rows), per_gb)]
-                if any(row.cpu_s_per_gb.gateways is not None for row in rows)
-                else []
-            ),
-            number_column("clients", (row.cpu_s_per_gb.clients for row in rows), per_gb),
-            number_column("machine", (row.cpu_s_per_gb.machine for row in rows), per_gb),
-            Column(head="unattributed", cells=tuple(tenths(row.unattributed_share) for row in rows)),
-            text_column("encrypted hops", (hops(row) for row in rows)),
-            text_column("limited by", (", ".join(row.limited_by) or UNKNOWN for row in rows)),
-        ),
-        note=unusable_cpu(rows),
-    )
-
-
-def unusable_cpu(rows: Iterable[ScenarioSummary]) -> str:
-    """Names the scenarios whose CPU per GB must not be used; empty if there is none."""
-    names = [row.name for row in rows if row.unattributed_share and abs(row.unattributed_share) > UNUSABLE_SHARE]
-    if not names:
-        return ""
-    share = percent(UNUSABLE_SHARE)
-    return (
-        f"CPU per GB is not usable for {listing(names)}: more than {share} of the machine's CPU time is unattributed."
-    )
-
-
-def tenths(ratio: float | None) -> str:
-    """A share as percent, for shares that are small when all is well."""
-    return UNKNOWN if ratio is None else f"{round(ratio * 100, 1) + 0.0:.1f} %"
 
 
 def hops(row: ScenarioSummary) -> str:

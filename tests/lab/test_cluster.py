@@ -168,6 +168,12 @@ def test_compilers_go_first_while_brokers_warm_up_and_not_afterwards(cluster: La
     with cluster.warming():
         assert priorities() == {NICE}
     assert priorities() == {0}
+    used = counters(cluster)
+    for host in cluster.broker_hosts:
+        compilers, whole = (
+            sum(used[f"{host}/kafka/{part}cpu_{kind}_s"] for kind in ("user", "system")) for part in ("compilers_", "")
+        )
+        assert 0 < compilers < whole
     compiled = [value for key, value in counters(cluster).items() if key.endswith("/kafka/compile_s")]
     assert len(compiled) == len(cluster.broker_hosts)
     assert min(compiled) > 0

@@ -106,6 +106,19 @@ def test_the_ledger_is_per_gb_and_adds_up_to_the_machine() -> None:
     assert found.steal_share == pytest.approx(1 / 40)
 
 
+def test_compilers_of_brokers_are_apart_from_what_their_load_costs() -> None:
+    compiled = {f"{host}/kafka/compilers_cpu_user_s": 1.0 for host in BROKERS}
+    compiled |= {f"{host}/kafka/compilers_cpu_system_s": 0.2 for host in BROKERS}
+    whole, apart = (figures(trial(grown), scenario(), CPUS) for grown in (growth(), growth() | compiled))
+    assert whole.cpu_s_per_gb.compilers is None
+    assert (apart.cpu_s_per_gb.brokers, apart.cpu_s_per_gb.compilers) == pytest.approx((7.5 - 1.8, 1.8))
+    assert apart.cpu_system_s_per_gb.brokers == pytest.approx(4.5 - 0.3)
+    assert apart.cpu_s_per_gb.unattributed == pytest.approx(whole.cpu_s_per_gb.unattributed)
+    del compiled["broker-2/kafka/compilers_cpu_user_s"]
+    holed = figures(trial(growth() | compiled), scenario(), CPUS).cpu_s_per_gb
+    assert (holed.brokers, holed.compilers) == (whole.cpu_s_per_gb.brokers, None)
+
+
 def test_user_and_kernel_time_are_split_and_softirq_is_an_of_which() -> None:
     found = figures(trial(growth()), scenario(), CPUS)
     assert found.cpu_user_s_per_gb.brokers == pytest.approx(3.0)

@@ -54,6 +54,12 @@ def test_what_a_component_used_is_shared_out_as_its_samples_are() -> None:
     assert (found.windows, found.busy_share, found.unknown_in) == (2, 0.25, {"envoy": 4})
 
 
+def test_samples_of_brokers_hold_their_compilers() -> None:
+    found = split([profile(crypto=10)], CpuPerGb(brokers=6.0, compilers=2.0))
+    assert found is not None
+    assert [each.s_per_gb and each.s_per_gb["crypto"] for each in found.components] == [pytest.approx(8.0)]
+
+
 def test_a_component_whose_use_is_not_known_has_samples_alone() -> None:
     found = split([profile(crypto=10)], CpuPerGb())
     assert found is not None

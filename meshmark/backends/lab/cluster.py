@@ -18,7 +18,7 @@ from typing import Any
 
 import meshmark
 from meshmark.backends.lab import broker, distance, mesh, paths, perf, proofs, wan
-from meshmark.backends.lab.compilers import compilers_first
+from meshmark.backends.lab.compilers import CompilersProbe, compilers_first
 from meshmark.backends.lab.ground import Ground, Parts, lay_ground
 from meshmark.backends.lab.limits import limiting
 from meshmark.backends.lab.link import HOST_INTERFACE, Host
@@ -57,7 +57,7 @@ POLL_S = 0.05
 LINES_OF_EACH = 3
 """Of each component's log, when none of them is known to be the culprit."""
 QUORUM_STATE = "__cluster_metadata-0/quorum-state"
-CPU_PROBES = (TasksProbe, MachineProbe, ProcessProbe)
+CPU_PROBES = (TasksProbe, MachineProbe, ProcessProbe, CompilersProbe)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -410,6 +410,7 @@ def cluster(parts: Parts, scenario: Scenario, keep_logs: KeepLogs) -> Iterator[L
         started = broker.brokers(parts.runtime, scenario.cluster, plans, parts.archive)
         for process in stack.enter_context(started).values():
             made.adopt(process)
+            made.add_probe(CompilersProbe(process.host, process.pid))
         for plan in plans:
             probe = KafkaLogProbe(plan.host.name, [plan.log_dir], made.leaders)
             made.add_probe(stack.enter_context(probe))

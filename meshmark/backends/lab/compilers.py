@@ -1,9 +1,10 @@
-"""The compiler threads of a JVM, and their priority while a broker warms up.
+"""The compiler threads of a JVM: their CPU time, and their priority while a broker warms up.
 
 Three brokers compile for some 30 CPU seconds before they are as fast as they get. Under load compilers share the CPUs
 with everything else, and on two cores that takes them longer than half a minute; while they lag behind, a rate may
 stand still for many seconds far below what compiled code gives. So they go first until a broker is warm, and then have
-the priority that they always have.
+the priority that they always have. What they still use then is warm-up and not the price of load: the ledger has it
+apart.
 """
 
 from __future__ import annotations
@@ -13,8 +14,43 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from meshmark.backends.lab.probes import PAGE_BYTES, TICKS_PER_S
+from meshmark.probes import procfs
+from meshmark.record import Counters
+
 NICE = -15
 _NAMES = ("C1 Compiler", "C2 Compiler")
+
+
+class CompilersProbe:
+    """Keys HOST/kafka/compilers_cpu_user_s and .._system_s: what the compiler threads of a broker used, within what
+    the broker used. Implements `meshmark.cluster.Probe`; looks at all threads, so it reads at the edges of windows
+    alone.
+
+    Growth is added up; a thread that ends (JVMs on many CPUs end idle compilers) loses what it did since the reading
+    before.
+    """
+
+    edges_only = True
+
+    def __init__(self, host: str, pid: int) -> None:
+        self._prefix = f"{host}/kafka/compilers_cpu_"
+        self._pid = pid
+        self._seen: dict[tuple[int, int], tuple[float, float]] = {}
+        self._user_s = self._system_s = 0.0
+
+    def read(self) -> Counters:
+        seen = {}
+        for thread in compiler_threads(self._pid):
+            with suppress(OSError, ValueError):  # it ended meanwhile
+                text = Path(f"/proc/{self._pid}/task/{thread}/stat").read_text(encoding="utf-8")
+                stat = procfs.process_stat(text, TICKS_PER_S, PAGE_BYTES)
+                user_s, system_s = self._seen.get((thread, stat.start_ticks), (0.0, 0.0))
+                self._user_s += stat.user_s - user_s
+                self._system_s += stat.system_s - system_s
+                seen[thread, stat.start_ticks] = stat.user_s, stat.system_s
+        self._seen = seen
+        return {f"{self._prefix}user_s": self._user_s, f"{self._prefix}system_s": self._system_s} if seen else {}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from meshmark.report import view
+from meshmark.report import cost, view
 from meshmark.report.markdown import escaped, markdown, table
 from meshmark.report.view import Column, Grid, text_column
 
@@ -19,7 +19,7 @@ def test_the_verdict_comes_first(whole: Told) -> None:
 
 def test_every_table_of_the_terminal_is_there_with_all_its_cells(whole: Told) -> None:
     text = markdown(whole.summary)
-    for grid in (view.carried(whole.summary), view.cost(whole.summary), view.network(whole.summary)):
+    for grid in (view.carried(whole.summary), cost.cost(whole.summary), view.network(whole.summary)):
         assert f"### {grid.title}\n" in text
         for row in grid.rows:
             assert f"| {' | '.join(row)} |" in text

@@ -8,7 +8,7 @@ import pytest
 
 from meshmark.analysis.model import Change, Figures, Interval, ScenarioSummary, Summary
 from meshmark.plan import DataPlane, Workload
-from meshmark.report import sections, view
+from meshmark.report import cost, sections, view
 from meshmark.report.table import WIDTH, table
 from meshmark.units import column, rate_msg_s
 
@@ -188,8 +188,8 @@ def test_measurements_that_are_not_like_for_like_are_told(whole: Told, change: d
 
 
 def test_cpu_that_cannot_be_used_is_marked_where_it_stands(whole: Told) -> None:
-    assert view.cost(whole.summary).note == ""
-    assert "not usable for istio:" in view.cost(changed(whole.summary, istio={"unattributed_share": 0.4})).note
+    assert cost.cost(whole.summary).note == ""
+    assert "not usable for istio:" in cost.cost(changed(whole.summary, istio={"unattributed_share": 0.4})).note
 
 
 def test_the_environment_says_what_mtls_costs_without_kafka(whole: Told) -> None:

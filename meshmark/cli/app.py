@@ -21,7 +21,7 @@ import typer
 from typer.exceptions import TyperException
 
 from meshmark import __version__
-from meshmark.cli import compare, doctor, lab, load, plans, profiles, reports, run, verify
+from meshmark.cli import compare, doctor, export, lab, load, plans, profiles, reports, run, verify
 from meshmark.cli.output import complain, emit, note, silence_stdout, stdout_is_gone
 from meshmark.errors import MeshmarkError, MissingRequirement, PlanError
 
@@ -72,6 +72,7 @@ app.command("status")(lab.status)
 app.command("exec", epilog=lab.EXEC_EXAMPLES, context_settings={"ignore_unknown_options": True})(lab.execute)
 app.command("down")(lab.down)
 app.command("clean")(lab.clean)
+app.command("export", epilog=export.EXAMPLES)(export.export)
 
 
 @app.command("version")

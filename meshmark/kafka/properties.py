@@ -42,10 +42,12 @@ RESERVED_PREFIXES = ("controller.quorum.", "controller.listener.", "listener.nam
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """One broker (and controller) of the quorum."""
+    """One broker (and controller) of the quorum: where others find it, and where it listens, if that is not the same
+    (empty: on all addresses)."""
 
     node_id: int
     address: str
+    listens_at: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,9 +109,10 @@ def _roles(spec: ClusterSpec, nodes: Sequence[Node], node: Node) -> dict[str, Co
     topology = spec.topology
     voters = [each for each in nodes if not topology or each.node_id in topology.controllers()]
     rack = topology.cluster_of("broker", node.node_id).region if topology else f"rack-{node.node_id}"
-    listeners = [f"CLIENT://{node.address}:{BROKER_PORT}"]
+    here = node.address if node.listens_at is None else node.listens_at
+    listeners = [f"CLIENT://{here}:{BROKER_PORT}"]
     if node in voters:
-        listeners.append(f"CONTROLLER://{node.address}:{CONTROLLER_PORT}")
+        listeners.append(f"CONTROLLER://{here}:{CONTROLLER_PORT}")
     return {
         "process.roles": "broker,controller" if node in voters else "broker",
         "node.id": node.node_id,

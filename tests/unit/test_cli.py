@@ -60,13 +60,14 @@ def test_the_verbs_are_listed_with_the_exit_codes(capsys: Capture) -> None:
         "exec",
         "down",
         "clean",
+        "export",
         "version",
     ):
         assert re.search(rf"^  {verb} ", out, re.MULTILINE), verb
     assert "130 interrupted" in out
 
 
-@pytest.mark.parametrize("verb", ["run", "report", "compare", "doctor", "up", "exec"])
+@pytest.mark.parametrize("verb", ["run", "report", "compare", "doctor", "up", "exec", "export"])
 def test_help_shows_examples(verb: str, capsys: Capture) -> None:
     assert app.main([verb, "--help"]) == 0
     assert f"meshmark {verb}" in capsys.readouterr().out.partition("Examples:")[2]

@@ -1,0 +1,138 @@
+"""What is asked of a cluster beside the plan, with defaults; and what of a plan no cluster can be told. Pure.
+
+A broker's size is that of the 2019 document, 4 CPUs, 12 GiB and a heap of 10 GiB, and not the plan's, which is that of
+a host on one small machine; a plan that says another heap than the lab's default means it, and is heard.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from meshmark.errors import UsageError
+from meshmark.kafka.properties import reserved_keys
+from meshmark.plan import ClusterSpec, Plan, Scenario
+from meshmark.planfile import limits_hosts
+
+MIB, GIB = 2**20, 2**30
+CPUS = 4
+MEMORY_BYTES = 12 * GIB
+HEAP_BYTES = 10 * GIB
+LOGS_SHARE = 0.8
+"""Of a volume, what the plan's log budget may fill."""
+REPOSITORY = "docker.io/apache/kafka"
+"""The Apache project's own image; its tags are Kafka's versions."""
+
+DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DNS_NAME = rf"{DNS_LABEL}(\.{DNS_LABEL})*"
+SHARED_NAMESPACES = r"default|kube-.*|istio-system"
+"""The objects hold for a whole namespace (who is injected, who must encrypt), so it is nobody else's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """Where the scenario goes, and how large a broker is there. An empty storage class is the cluster's default."""
+
+    namespace: str
+    image: str
+    kafka_version: str
+    cpus: int
+    memory_bytes: int
+    heap_bytes: int
+    volume_bytes: int
+    storage_class: str = ""
+
+
+def target(
+    plan: Plan,
+    scenario: Scenario,
+    *,
+    kafka_version: str,
+    namespace: str | None = None,
+    image: str | None = None,
+    cpus: int = CPUS,
+    memory_bytes: int = MEMORY_BYTES,
+    heap_bytes: int | None = None,
+    volume_bytes: int | None = None,
+    storage_class: str = "",
+) -> Target:
+    """With a default for all that is None. Raises UsageError with everything that cannot be meant."""
+    asked = Target(
+        namespace=f"meshmark-{scenario.name}" if namespace is None else namespace,
+        image=f"{REPOSITORY}:{kafka_version}" if image is None else image,
+        kafka_version=kafka_version,
+        cpus=cpus,
+        memory_bytes=memory_bytes,
+        heap_bytes=_heap_bytes(scenario.cluster) if heap_bytes is None else heap_bytes,
+        volume_bytes=_volume_bytes(plan, scenario) if volume_bytes is None else volume_bytes,
+        storage_class=storage_class,
+    )
+    if wrong := list(_wrong(asked)):
+        raise UsageError("; ".join(wrong), hint="`meshmark export --help` shows what it takes")
+    return asked
+
+
+def _heap_bytes(spec: ClusterSpec) -> int:
+    lab = ClusterSpec.model_fields["heap_bytes"].default
+    return HEAP_BYTES if spec.heap_bytes == lab else spec.heap_bytes
+
+
+def _volume_bytes(plan: Plan, scenario: Scenario) -> int:
+    """A broker's part of the log budget in whole GiB, with room beside it."""
+    share = plan.log_budget_bytes / scenario.cluster.brokers / LOGS_SHARE
+    return -int(-share // GIB) * GIB
+
+
+def _wrong(asked: Target) -> Iterator[str]:
+    if not re.fullmatch(DNS_LABEL, asked.namespace):
+        yield f"{asked.namespace!r} is no name of a namespace"
+    if re.fullmatch(SHARED_NAMESPACES, asked.namespace):
+        yield f"the namespace {asked.namespace} is not ours alone; the objects need one of their own"
+    if not re.fullmatch(r"[\w.:/@-]+", asked.image):
+        yield f"{asked.image!r} is no name of an image"
+    if not re.fullmatch(r"[0-9A-Za-z]([\w.-]{0,61}[0-9A-Za-z])?", asked.kafka_version):
+        yield f"{asked.kafka_version!r} is no version that a label can hold"
+    if asked.storage_class and not re.fullmatch(DNS_NAME, asked.storage_class):
+        yield f"{asked.storage_class!r} is no name of a storage class"
+    if asked.cpus < 1:
+        yield "a broker needs 1 CPU at least"
+    if asked.memory_bytes <= asked.heap_bytes:
+        yield (
+            f"the memory of a broker ({quantity(asked.memory_bytes)}) must be above its heap "
+            f"({quantity(asked.heap_bytes)}): the JVM needs more than that"
+        )
+
+
+def refuse_inexpressible(plan: Plan, scenario: Scenario) -> None:
+    """Raises UsageError with everything in the plan that the lab can do and these objects cannot."""
+    if wrong := list(_inexpressible(plan, scenario)):
+        raise UsageError(
+            f"the scenario {scenario.name} cannot be exported: {'; '.join(wrong)}",
+            hint="Export a scenario without, or leave these settings out of the plan (docs/how-to/kubernetes.md).",
+        )
+
+
+def _inexpressible(plan: Plan, scenario: Scenario) -> Iterator[str]:
+    spec = scenario.cluster
+    if limits_hosts(plan):
+        yield f"the profile {plan.profile} limits hosts of the lab; nodes of a cluster are what they are"
+    if spec.topology:
+        yield "a topology needs a cluster for each of its clusters, and the links between; this is one"
+    if spec.storage != "disk":
+        yield f"storage is {spec.storage}; volumes are disks"
+    if keys := reserved_keys(spec.broker_config):
+        yield f"brokerConfig sets {', '.join(keys)}, which are decided here"
+    if odd := [option for option in spec.jvm_options if re.search(r"[\s$]", option)]:
+        yield f"jvmOptions with blanks or dollar signs do not pass Kafka's scripts: {', '.join(odd)}"
+    for name in (plan.name, scenario.name):
+        if name.endswith("-"):
+            yield f"the name {name} ends with a dash, and labels must not"
+
+
+def quantity(size_bytes: int) -> str:
+    """As Kubernetes writes it, in the largest unit that is exact."""
+    for unit, size in (("Gi", GIB), ("Mi", MIB), ("Ki", 2**10)):
+        if size_bytes % size == 0:
+            return f"{size_bytes // size}{unit}"
+    return str(size_bytes)

@@ -1,0 +1,63 @@
+"""One object of Kubernetes with the file that it goes to, and the names and labels that all objects share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from meshmark.plan import Plan, Scenario
+
+Body = Mapping[str, Any]
+"""An object as the API has it: strings, numbers, booleans, lists and mappings."""
+
+SERVICE = "kafka"
+"""The headless service, by which pods have names of their own."""
+WORKLOAD = "broker"
+"""The StatefulSet: its pods are broker-1, broker-2, ..., as hosts of the lab are called."""
+CONFIG = "broker-config"
+ACCOUNT = "broker"
+TLS_SECRET = "broker-tls"
+"""Of kafka-tls; whoever applies the manifests makes it. Its keys are those that cert-manager writes."""
+TLS_KEYSTORE = "tls-combined.pem"
+TLS_AUTHORITY = "ca.crt"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """One object, and the name of its file."""
+
+    file: str
+    body: Body
+
+
+def host(namespace: str) -> str:
+    """The service's name, the same whatever the cluster's domain is: every pod's resolver adds that."""
+    return f"{SERVICE}.{namespace}.svc"
+
+
+def address(number: int, namespace: str) -> str:
+    """Of one broker, for as long as the StatefulSet lives, on whatever node the pod is."""
+    return f"{WORKLOAD}-{number}.{host(namespace)}"
+
+
+def selector(scenario: Scenario) -> dict[str, str]:
+    """By which the brokers' pods are found; a part of all labels that cannot be changed later."""
+    return {
+        "app.kubernetes.io/name": "kafka",
+        "app.kubernetes.io/instance": scenario.name,
+        "app.kubernetes.io/component": "broker",
+    }
+
+
+def labels(plan: Plan, scenario: Scenario, version: str) -> dict[str, str]:
+    """Of every object: those that Kubernetes recommends, and what the object is a part of here."""
+    return {
+        **selector(scenario),
+        "app.kubernetes.io/version": version,
+        "app.kubernetes.io/part-of": "meshmark",
+        "app.kubernetes.io/managed-by": "meshmark",
+        "meshmark/plan": plan.name,
+        "meshmark/scenario": scenario.name,
+        "meshmark/data-plane": str(scenario.data_plane),
+    }

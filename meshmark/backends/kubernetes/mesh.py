@@ -1,0 +1,75 @@
+"""What a data plane adds to the brokers' namespace and pods, and its policies. Pure.
+
+Istio by sidecars, of a version whose policies have the API version v1 (1.22 or newer). What is said here is what the
+lab does: the controllers' port is outside the mesh in every data plane, the sidecar has as many worker threads as the
+plan says, and without mTLS neither side opens or accepts it. A data plane without sidecars has none, whatever the
+cluster injects elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from meshmark.backends.kubernetes.manifest import SERVICE, Body
+from meshmark.kafka.properties import CONTROLLER_PORT
+from meshmark.plan import Scenario
+
+SIDECAR_MEMORY = "1Gi"
+"""Istio's own default limit; here requested as well, so that a node's pressure never takes it away."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mesh:
+    """Labels and annotations by which a mesh knows what to do with whom."""
+
+    namespace_labels: Mapping[str, str]
+    pod_labels: Mapping[str, str]
+    pod_annotations: Mapping[str, str]
+
+
+def mesh(scenario: Scenario) -> Mesh:
+    """Of the scenario's data plane."""
+    if not scenario.data_plane.sidecars:
+        return Mesh(
+            namespace_labels={"istio-injection": "disabled", "istio.io/dataplane-mode": "none"},
+            pod_labels={"sidecar.istio.io/inject": "false"},
+            pod_annotations={"linkerd.io/inject": "disabled"},
+        )
+    threads = scenario.cluster.sidecar_concurrency
+    proxy = {"concurrency": threads, "holdApplicationUntilProxyStarts": True}
+    return Mesh(
+        namespace_labels={"istio-injection": "enabled"},
+        pod_labels={"sidecar.istio.io/inject": "true"},
+        pod_annotations={
+            "sidecar.istio.io/proxyCPU": str(threads),
+            "sidecar.istio.io/proxyCPULimit": str(threads),
+            "sidecar.istio.io/proxyMemory": SIDECAR_MEMORY,
+            "sidecar.istio.io/proxyMemoryLimit": SIDECAR_MEMORY,
+            "proxy.istio.io/config": json.dumps(proxy),
+            "traffic.sidecar.istio.io/excludeInboundPorts": str(CONTROLLER_PORT),
+            "traffic.sidecar.istio.io/excludeOutboundPorts": str(CONTROLLER_PORT),
+        },
+    )
+
+
+def policies(scenario: Scenario) -> dict[str, Body]:
+    """File -> object without its metadata: what servers of the namespace accept, and what clients send to Kafka."""
+    if not scenario.data_plane.sidecars:
+        return {}
+    accepted, sent = ("STRICT", "ISTIO_MUTUAL") if scenario.data_plane.mtls else ("DISABLE", "DISABLE")
+    return {
+        "peer-authentication.yaml": {
+            "apiVersion": "security.istio.io/v1",
+            "kind": "PeerAuthentication",
+            "metadata": {"name": "default"},
+            "spec": {"mtls": {"mode": accepted}},
+        },
+        "destination-rule.yaml": {
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "DestinationRule",
+            "metadata": {"name": SERVICE},
+            "spec": {"host": SERVICE, "trafficPolicy": {"tls": {"mode": sent}}},
+        },
+    }

@@ -1,0 +1,90 @@
+"""Plan and scenario -> all objects, in the order that they are applied in. Pure: the same each time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from meshmark.backends.kubernetes import config, manifest
+from meshmark.backends.kubernetes.asked import Target, refuse_inexpressible
+from meshmark.backends.kubernetes.manifest import Body, Manifest
+from meshmark.backends.kubernetes.mesh import mesh, policies
+from meshmark.backends.kubernetes.pods import pod, stateful_set
+from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
+from meshmark.plan import Plan, Scenario
+
+CONFIG_DIGEST = "meshmark/config-sha256"
+
+
+def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest, ...]:
+    """Of one scenario of the plan. Raises UsageError where no cluster can be told what the plan says."""
+    refuse_inexpressible(plan, scenario)
+    texts = config.data(plan, scenario, target)
+    around = mesh(scenario)
+    common = manifest.labels(plan, scenario, target.kafka_version)
+    template = pod(
+        scenario,
+        target,
+        labels={**common, **around.pod_labels},
+        annotations={**around.pod_annotations, CONFIG_DIGEST: config.digest(texts)},
+    )
+    bodies: dict[str, Body] = {
+        "namespace.yaml": {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": target.namespace}},
+        "service-account.yaml": {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": manifest.ACCOUNT},
+            "automountServiceAccountToken": False,
+        },
+        **policies(scenario),
+        "config-map.yaml": {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": manifest.CONFIG},
+            "data": texts,
+        },
+        "service.yaml": _service(scenario),
+        "pod-disruption-budget.yaml": _budget(scenario),
+        "stateful-set.yaml": stateful_set(scenario, target, template),
+    }
+    return tuple(
+        Manifest(file=file, body=_placed(body, target.namespace, common, around.namespace_labels))
+        for file, body in bodies.items()
+    )
+
+
+def _placed(body: Body, namespace: str, labels: Mapping[str, str], of_namespace: Mapping[str, str]) -> Body:
+    """With its labels and, where it is not the namespace itself, in the namespace."""
+    if body["kind"] == "Namespace":
+        metadata = {**body["metadata"], "labels": {**labels, **of_namespace}}
+    else:
+        metadata = {**body["metadata"], "namespace": namespace, "labels": dict(labels)}
+    return {**body, "metadata": metadata}
+
+
+def _service(scenario: Scenario) -> Body:
+    """Headless: clients reach each broker by its own name. Those that are not ready have theirs too, or no quorum
+    would ever form; and ports say that they are TCP, or a proxy waits to see what is spoken."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": manifest.SERVICE},
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": manifest.selector(scenario),
+            "ports": [
+                {"name": name, "port": port, "targetPort": name, "protocol": "TCP", "appProtocol": "tcp"}
+                for name, port in (("tcp-kafka", BROKER_PORT), ("tcp-controller", CONTROLLER_PORT))
+            ],
+        },
+    }
+
+
+def _budget(scenario: Scenario) -> Body:
+    """Nodes are drained one broker at a time."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": manifest.WORKLOAD},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": manifest.selector(scenario)}},
+    }

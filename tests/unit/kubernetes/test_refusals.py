@@ -1,0 +1,90 @@
+"""What a cluster cannot be told is refused before anything is written, all of it at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshmark import planfile
+from meshmark.backends.kubernetes import manifests, refuse_inexpressible, target
+from meshmark.backends.kubernetes.asked import GIB
+from meshmark.errors import UsageError
+from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
+from meshmark.topology import Link, MeshCluster, Topology
+
+FAR = Topology(
+    clusters=(MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1)),
+    links=(Link(ends=("near", "far"), rtt_ms=7),),
+)
+
+
+def plan(name: str = "it", profile: str = "", **cluster: Any) -> Plan:
+    scenario = Scenario(name=name, data_plane=DataPlane.PLAIN, cluster=ClusterSpec(**cluster))
+    return Plan(name="small", profile=profile, scenarios=(scenario,))
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (plan(topology=FAR), "a topology needs a cluster for each of its clusters"),
+        (plan(profile="eks-r5.4xlarge-io1"), "the profile eks-r5.4xlarge-io1 limits hosts"),
+        (plan(storage="ram"), "storage is ram"),
+        (plan(storage="image"), "storage is image"),
+        (plan(broker_config={"node.id": 7, "ssl.protocol": "x"}), "brokerConfig sets node.id, ssl.protocol"),
+        (plan(jvm_options=("-XX:OnError=a b",)), "jvmOptions with blanks"),
+        (plan(jvm_options=("-Dx=$HOME",)), "jvmOptions with blanks or dollar signs"),
+        (plan(name="it-"), "the name it- ends with a dash"),
+    ],
+)
+def test_what_cannot_be_expressed_is_refused(of: Plan, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        refuse_inexpressible(of, of.scenarios[0])
+    assert refused.value.exit_code == 2
+    fine = plan()
+    with pytest.raises(UsageError, match=said):
+        manifests(of, of.scenarios[0], target(fine, fine.scenarios[0], kafka_version="4.4.0"))
+
+
+def test_everything_is_told_at_once() -> None:
+    of = plan(topology=FAR, storage="ram")
+    with pytest.raises(UsageError, match=r"topology.*storage"):
+        refuse_inexpressible(of, of.scenarios[0])
+
+
+def test_a_profile_without_limits_is_none() -> None:
+    of = plan(profile="unlimited")
+    refuse_inexpressible(of, of.scenarios[0])
+
+
+def test_built_in_plans_of_one_place_can_be_exported() -> None:
+    of = planfile.builtin("banzai-2019")
+    for scenario in of.scenarios:
+        assert manifests(of, scenario, target(of, scenario, kafka_version="4.4.0"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"namespace": "Mine"}, "'Mine' is no name of a namespace"),
+        ({"namespace": "x" * 64}, "is no name of a namespace"),
+        ({"namespace": "default"}, "the namespace default is not ours alone"),
+        ({"namespace": "kube-system"}, "not ours alone"),
+        ({"namespace": "istio-system"}, "not ours alone"),
+        ({"image": "a b"}, "'a b' is no name of an image"),
+        ({"storage_class": "Fast!"}, "no name of a storage class"),
+        ({"kafka_version": "4.4 beta"}, "no version that a label can hold"),
+        ({"cpus": 0}, "1 CPU at least"),
+        ({"memory_bytes": 10 * GIB}, r"memory of a broker \(10Gi\) must be above its heap \(10Gi\)"),
+    ],
+)
+def test_a_target_that_cannot_be_meant_is_refused(options: dict[str, Any], said: str) -> None:
+    of = plan()
+    with pytest.raises(UsageError, match=said):
+        target(of, of.scenarios[0], **{"kafka_version": "4.4.0", **options})
+
+
+def test_an_image_may_be_named_by_digest() -> None:
+    of = plan()
+    image = "docker.io/apache/kafka@sha256:" + "0" * 64
+    assert target(of, of.scenarios[0], kafka_version="4.4.0", image=image).image == image

@@ -48,6 +48,12 @@ class ClusterSpec(Model):
 
     brokers: int = Field(3, ge=1, le=9, description="Kafka brokers, one host and one rack each")
     clients: int = Field(1, ge=1, le=9, description="hosts that load workers run on")
+    client_cpus: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="CPUs that load workers alone run on; the cluster has the others. 0: all share all",
+    )
     heap_bytes: int = Field(1_073_741_824, ge=268_435_456, description="JVM heap of each broker (-Xms and -Xmx)")
     jvm_options: tuple[str, ...] = Field(("-XX:+UseG1GC",), description="further JVM options of each broker")
     broker_config: dict[str, ConfigValue] = Field(default_factory=dict, description="Kafka broker settings")

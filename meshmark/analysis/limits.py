@@ -55,6 +55,7 @@ def evidence(trial: Trial, scenario: Scenario, cpus: int) -> tuple[Evidence, ...
         _machine_cpu(book),
         _share("steal", book.share(book.steal_s), STEAL_LIMIT, "of all CPUs' time went to other machines of the host"),
         *_stalls(trial, book.elapsed_s),
+        *_reserved(scenario.cluster.client_cpus, book),
         *_components(trial, scenario, book),
         *(item for host in broker_hosts(scenario) for item in _broker(trial, scenario, host, book.elapsed_s)),
         *(item for host in _hosts(scenario) for item in _given(trial, host, book.elapsed_s)),
@@ -110,6 +111,22 @@ def _machine_cpu(book: Ledger) -> Evidence | None:
     return _share(
         "machine CPU", book.share(book.busy_s), CPU_LIMIT, text, may_wait=own is not None and own < CPU_LIMIT
     )
+
+
+def _reserved(client_cpus: int, book: Ledger) -> list[Evidence | None]:
+    """Where load workers have CPUs of their own: how much each side used of what it has."""
+    if not client_cpus:
+        return []
+    system = [each for each in (book.brokers, book.compilers, book.sidecars, book.gateways) if each is not None]
+    sides = (
+        ("cluster CPU", system, book.cpus - client_cpus, "of the {} CPUs' time that the cluster has"),
+        (LOAD_GENERATOR, [book.clients] if book.clients else [], client_cpus, "of the {} CPUs' time that it has"),
+    )
+    return [
+        _share(name, sum(each.total_s for each in used) / (book.elapsed_s * cpus), CPU_LIMIT, text.format(cpus))
+        for name, used, cpus, text in sides
+        if used
+    ]
 
 
 def _hosts(scenario: Scenario) -> tuple[str, ...]:

@@ -226,8 +226,15 @@ def carried(summary: Summary) -> Grid:
             text_column("verdict", (row.verdict for row in rows), against),
         ),
         note="Messages/s: the highest rate that most trials carry without a growing backlog. The loss is 1 - the "
-        "quotient of two rows, and its interval follows from theirs.",
+        f"quotient of two rows, and its interval follows from theirs. {_client_cpus(summary)}",
     )
+
+
+def _client_cpus(summary: Summary) -> str:
+    own = [(scenario.name, scenario.cluster.client_cpus) for scenario in summary.plan.scenarios]
+    if not any(cpus for _, cpus in own):
+        return "All share the CPUs, so a ceiling is the machine's, load workers included."
+    return f"CPUs that load workers had for themselves: {listing([f'{name} {cpus}' for name, cpus in own])}."
 
 
 def _baseline(summary: Summary) -> str:

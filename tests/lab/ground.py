@@ -39,10 +39,15 @@ def alive(pid: int) -> bool:
 
 
 def run_on(
-    host: Host, *argv: str, lines: bool = True, grace_s: float = 5.0, env: Mapping[str, str] | None = None
+    host: Host,
+    *argv: str,
+    component: str = "kafka",
+    lines: bool = True,
+    grace_s: float = 5.0,
+    env: Mapping[str, str] | None = None,
 ) -> AbstractContextManager[LabProcess]:
     log = host.directory / "test.log"
-    return running(host, argv, name="test", component="kafka", log=log, lines=lines, grace_s=grace_s, env=env)
+    return running(host, argv, name="test", component=component, log=log, lines=lines, grace_s=grace_s, env=env)
 
 
 def python(code: str) -> tuple[str, ...]:

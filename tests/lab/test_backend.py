@@ -17,7 +17,7 @@ from meshmark.backends.lab import cgroups, sidecar
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabTestbed
 from meshmark.backends.lab.link import HOST_INTERFACE
-from meshmark.errors import ComponentFailed, UsageError
+from meshmark.errors import ComponentFailed, MissingRequirement, UsageError
 from meshmark.kafka import distribution, storage
 from meshmark.kafka.launch import Runtime
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
@@ -198,3 +198,10 @@ def _features(root: Path) -> list[bytes]:
     content = checkpoint.read_bytes()
     names = [b"metadata.version", b"group.version", b"transaction.version", b"share.version", b"streams.version"]
     return [content[at : at + len(name) + 3] for name in names if (at := content.find(name)) >= 0]
+
+
+def test_more_cpus_for_load_workers_than_there_are_is_refused(backend: LabBackend) -> None:
+    spec = SPEC.model_copy(update={"client_cpus": 256})
+    plan = Plan(name="test", scenarios=(scenario(DataPlane.PLAIN, spec),))
+    with pytest.raises(MissingRequirement, match="clientCpus reserves 256 CPUs for load workers; there are"):
+        backend.prepare(plan)

@@ -127,6 +127,23 @@ def test_what_a_call_raises_is_raised_by_it(host: Host) -> None:
         host.call(lambda: 1 // 0)
 
 
+def test_load_workers_have_their_cpus_alone_where_they_have_some(made: Instance) -> None:
+    every = sorted(os.sched_getaffinity(0))
+    if len(every) < 2:
+        pytest.skip("one CPU")
+    with network(made, brokers=1, clients=1, client_cpus=1) as net:
+        found = {}
+        for component, name in (("client", "client-1"), ("sidecar", "client-1"), ("kafka", "broker-1")):
+            with run_on(net.hosts[name], "sleep", "600", component=component) as process:
+                wait_for(
+                    lambda: Path(f"/proc/{process.pid}/comm").read_text(encoding="utf-8") == "sleep\n", "no sleep"
+                )
+                found[component] = sorted(os.sched_getaffinity(process.pid))
+    assert found == {"client": every[-1:], "sidecar": every[:-1], "kafka": every[:-1]}
+    with network(made, brokers=1, clients=0) as net, run_on(net.hosts["broker-1"], "sleep", "600") as process:
+        assert sorted(os.sched_getaffinity(process.pid)) == every
+
+
 def test_a_process_runs_in_its_hosts_network_and_directory(host: Host) -> None:
     code = "import os; print(os.stat('/proc/self/ns/net').st_ino, os.getcwd(), flush=True)"
     with run_on(host, *python(code)) as process:

@@ -161,3 +161,17 @@ def test_a_disk_without_a_limit_is_judged_by_its_busy_time() -> None:
     assert limiting(evidence(busy.model_copy(update={"counters_end": unlimited}), SCENARIO, CPUS)) == (
         "broker-1 disk",
     )
+
+
+def test_with_cpus_of_their_own_cluster_and_load_workers_are_told_apart() -> None:
+    apart = SCENARIO.model_copy(update={"cluster": ClusterSpec(client_cpus=1)})
+    used = {f"{host}/kafka/cpu_user_s": 1.2 for host in BROKERS} | {
+        f"{host}/kafka/cpu_system_s": 0.1 for host in BROKERS
+    }
+    used |= {"client-1/client/cpu_user_s": 0.9, "client-1/client/cpu_system_s": 0.1}
+    shares = {item.resource: item.share for item in evidence(trial(used), apart, CPUS)}
+    assert (shares["cluster CPU"], shares["load generator"]) == pytest.approx((3.9 / 4, 1 / 4))
+    assert limiting(evidence(trial(used), apart, CPUS)) == ("cluster CPU",)
+    busy_client = used | {"client-1/client/cpu_user_s": 3.8, "broker-1/kafka/cpu_user_s": 0.2}
+    assert limiting(evidence(trial(busy_client), apart, CPUS)) == ("load generator",)
+    assert not {"cluster CPU", "load generator"} & {item.resource for item in evidence(trial(used), SCENARIO, CPUS)}

@@ -119,6 +119,7 @@ class LabBackend:
             require_images()
         for scenario in plan.scenarios:
             _check_open_files(scenario)
+            _check_cpus(scenario)
         if plan.explain_blocks or limits_hosts(plan):
             require_limits()
             if any(scenario.cluster.storage == "image" for scenario in plan.scenarios):
@@ -206,6 +207,15 @@ def _check_open_files(scenario: Scenario) -> None:
             f"scenario {scenario.name}: {work.workers:,} producers with {brokers} brokers need up to {needed:,} open "
             f"files in one process; {most:,} are allowed",
             hint="Raise the hard limit (`ulimit -Hn`, as root), or lower workers in the plan.",
+        )
+
+
+def _check_cpus(scenario: Scenario) -> None:
+    reserved, here = scenario.cluster.client_cpus, len(os.sched_getaffinity(0))
+    if reserved >= here:
+        raise MissingRequirement(
+            f"scenario {scenario.name}: clientCpus reserves {reserved} CPUs for load workers; there are {here}",
+            hint=f"At least one is the cluster's: at most {here - 1} here; 0 lets all share all.",
         )
 
 

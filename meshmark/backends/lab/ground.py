@@ -69,6 +69,7 @@ def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
         groups=parts.groups,
         topology=spec.topology,
         gateways=scenario.gateways,
+        client_cpus=spec.client_cpus,
     )
     net = stack.enter_context(hosts)
     wide = stack.enter_context(links(parts.instance, net, spec.topology, parts.groups))

@@ -1,8 +1,9 @@
 """Starts one command on a host: binds its life to its parent's, enters the namespace, becomes the command.
 
-Run as `python -I -S launch.py NETNS_FD PARENT_PID GROUP_FD COMMAND...`; GROUP_FD is the open cgroup.procs of its
-control group, or `-`. A program of its own rather than a function between fork and exec, where the parent's threads
-and locks would matter; the standard library only, for a quick start.
+Run as `python -I -S launch.py NETNS_FD PARENT_PID GROUP_FD CPUS COMMAND...`; GROUP_FD is the open cgroup.procs of its
+control group, or `-`; CPUS are the numbers of those that it may run on, with commas. A program of its own rather than
+a function between fork and exec, where the parent's threads and locks would matter; the standard library only, for a
+quick start.
 """
 
 import ctypes
@@ -17,7 +18,7 @@ NOT_RUN = 127
 
 
 def main() -> None:
-    netns, parent, group, *command = sys.argv[1:]
+    netns, parent, group, cpus, *command = sys.argv[1:]
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(parent):  # it died before the line above
@@ -28,6 +29,7 @@ def main() -> None:
     if group != "-":
         os.write(int(group), b"0")  # the writer itself
         os.close(int(group))
+    os.sched_setaffinity(0, map(int, cpus.split(",")))
     # Python ignores these; an ignored signal stays ignored across exec, and the command expects the default.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)

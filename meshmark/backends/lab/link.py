@@ -14,6 +14,7 @@ Limits: no delay within a cluster; veth carries offloaded super-packets, as its 
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -46,6 +47,8 @@ QUEUE_BYTES_MIN = 524_288
 GATEWAY_NUMBER = 201
 LOOPBACK_INDEX = 1  # the kernel's, in every network namespace
 
+CLIENT = "client"
+"""The component that a load worker is."""
 ONE_PLACE = Topology()
 
 T = TypeVar("T")
@@ -62,6 +65,14 @@ class Host:
     directory: Path
     instance_id: str
     groups: Path | None
+    client_cpus: int = 0
+
+    def cpus(self, component: str) -> tuple[int, ...]:
+        """Those that a component's processes run on: the last `client_cpus` of them are the load workers'."""
+        every = sorted(os.sched_getaffinity(0))
+        if not self.client_cpus:
+            return tuple(every)
+        return tuple(every[-self.client_cpus :] if component == CLIENT else every[: -self.client_cpus])
 
     def group(self, component: str) -> Path | None:
         """The control group of one component's processes, where there are such groups."""
@@ -139,9 +150,11 @@ def network(
     groups: Path | None = None,
     topology: Topology = ONE_PLACE,
     gateways: Sequence[MeshCluster] = (),
+    client_cpus: int = 0,
 ) -> Iterator[Network]:
     """Hosts broker-1.. and client-1.., and gateway-NAME for each of `gateways`, able to reach each other within a
-    cluster, with an empty directory each. Their processes are accounted for in control groups below `groups`.
+    cluster, with an empty directory each. Their processes are accounted for in control groups below `groups`. Load
+    workers have `client_cpus` CPUs for themselves; 0: all share all.
 
     The kernel removes them when this context and their last process are gone; the directories go with the context."""
     with ExitStack() as stack:
@@ -162,6 +175,7 @@ def network(
                 directory=directory,
                 instance_id=instance.id,
                 groups=groups,
+                client_cpus=client_cpus,
             )
         try:
             for switch in switches.values():

@@ -153,7 +153,8 @@ def running(
         if group := host.group(component):
             group.mkdir(exist_ok=True)
             passed.append(stack.enter_context((group / "cgroup.procs").open("wb")).fileno())
-        launch = [str(LAUNCHER), str(fd), str(os.getpid()), str(passed[1]) if group else "-"]
+        cpus = ",".join(map(str, host.cpus(component)))
+        launch = [str(LAUNCHER), str(fd), str(os.getpid()), str(passed[1]) if group else "-", cpus]
         stream = subprocess.PIPE if lines else None
 
         def start() -> subprocess.Popen[bytes]:

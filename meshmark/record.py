@@ -22,7 +22,6 @@ LATE_SHARE_MAX = 0.01
 """Of records that the generator handed over more than 10 ms late although there was room: above, its own delays are a
 part of the 99th percentile. Below 10 ms a loop on a machine whose cores brokers share is late now and then."""
 
-
 Counters = dict[str, float]
 
 
@@ -154,6 +153,7 @@ class LinkProbe(Model):
     asked_bandwidth_bytes_s: float | None = None
     bandwidth_bytes_s: float | None = Field(None, description="bytes of IP packets a second, of several TCP flows")
     congestion_control: str = Field("", description="of the hosts' TCP")
+    tcp_memory_bytes: tuple[int, int] | None = Field(None, description="a socket's own most, to receive and to send")
 
 
 class Outage(Model):

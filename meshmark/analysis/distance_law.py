@@ -119,9 +119,9 @@ def _groups(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[tuple[Se
     asked = {scenario.name: scenario for scenario in run.plan.scenarios}
     groups: dict[str, list[Measured]] = {}
     for row in scenarios:
-        rtt_s = _rtt_s(run, asked[row.name])
+        rtt_s = found_rtt_s(run, asked[row.name])
         lives = tuple(Seen(rtt_s, each.rate_msg_s) for each in row.repeats if each.rate_msg_s)
-        groups.setdefault(_but_distance(asked[row.name]), []).append(Measured(row, rtt_s, lives))
+        groups.setdefault(but_distance(asked[row.name]), []).append(Measured(row, rtt_s, lives))
     for group in groups.values():
         ordered = sorted(group, key=lambda each: each.rtt_s)
         known = [each for each in ordered if each.lives and not asked[each.row.name].held_out]
@@ -129,7 +129,7 @@ def _groups(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[tuple[Se
             yield known, [each for each in ordered if asked[each.row.name].held_out]
 
 
-def _but_distance(scenario: Scenario) -> str:
+def but_distance(scenario: Scenario) -> str:
     """All that is to be equal."""
     values = scenario.model_dump(mode="json", exclude={"name", "baseline", "method", "held_out"})
     for link in values["cluster"]["topology"]["links"]:
@@ -137,10 +137,10 @@ def _but_distance(scenario: Scenario) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _rtt_s(run: Run, scenario: Scenario) -> float:
+def found_rtt_s(run: Run, scenario: Scenario) -> float:
     """Of the farthest two clusters that have brokers: found before load, or asked for where it was not found."""
     topology = scenario.cluster.topology
-    longest = _farthest(topology)
+    longest = farthest(topology)
     if longest is None:
         return 0.0
     probes = [probe for data in run.rounds if data.started.scenario == scenario.name for probe in data.links]
@@ -149,11 +149,11 @@ def _rtt_s(run: Run, scenario: Scenario) -> float:
 
 
 def _asked_rtt_s(topology: Topology) -> float:
-    longest = _farthest(topology)
+    longest = farthest(topology)
     return 0.0 if longest is None else _asked_s(topology, *longest)
 
 
-def _farthest(topology: Topology) -> tuple[str, str] | None:
+def farthest(topology: Topology) -> tuple[str, str] | None:
     names = [cluster.name for cluster in topology.clusters if cluster.brokers]
     return max(combinations(names, 2), key=lambda pair: _asked_s(topology, *pair), default=None)
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from meshmark.analysis.hardware_model import HardwareSummary
 from meshmark.analysis.stats import Estimate
 from meshmark.analysis.value import Value
-from meshmark.analysis.wan_model import LinkSummary, OutageSummary, WanSummary
+from meshmark.analysis.wan_model import Binding, LinkSummary, OutageSummary, SettingTried, WanSummary
 from meshmark.plan import DataPlane, Plan
 from meshmark.record import CpuProfile, Finished, HopTime, PathCheck, Proof, Purpose, Started, WorkKind
 
@@ -477,6 +477,8 @@ class Summary(Value):
     scenarios: tuple[ScenarioSummary, ...]
     thresholds: tuple[ThresholdSummary, ...] = Field(description="one for each that the plan names")
     distance_laws: tuple[DistanceLaw, ...] = Field((), description="of data planes at three distances or more")
+    distance_terms: tuple[Binding, ...] = Field((), description="what binds where brokers are in several clusters")
+    settings_tried: tuple[SettingTried, ...] = Field((), description="of Kafka, at a distance, against the baseline")
     wan: tuple[WanSummary, ...] = Field((), description="bytes between clusters, where relays counted them")
     outages: tuple[OutageSummary, ...] = Field((), description="of trials in which links went down")
     sensitivity: tuple[Sensitivity, ...] = Field(description="one for each factor that the plan varies; mostly none")

@@ -32,6 +32,8 @@ from meshmark.analysis.model import (
 from meshmark.analysis.outages import outages
 from meshmark.analysis.saturation import Ceiling, Saturation, TrialView
 from meshmark.analysis.sensitivity import sensitivities
+from meshmark.analysis.settings_tried import tried
+from meshmark.analysis.terms import bindings
 from meshmark.analysis.traffic import traffic
 from meshmark.analysis.wan import crossed
 from meshmark.plan import Scenario
@@ -51,6 +53,8 @@ def summarize(run: Run) -> Summary:
         for scenario in run.plan.scenarios
     )
     done = sum(data.finished is not None for data in run.rounds)
+    ways, crossings = links.found(run), crossed(run)
+    terms = bindings(run, scenarios, ways, crossings)
     return Summary(
         run_id=run.started.run_id,
         outcome=run.finished.outcome if run.finished else "unfinished",
@@ -61,13 +65,15 @@ def summarize(run: Run) -> Summary:
         rounds_done=done,
         rounds_planned=len(run.plan.order()),
         baseline=run.plan.baseline,
-        environment=environment.ceilings(run.disk_probes, run.network_probes, links.found(run)),
+        environment=environment.ceilings(run.disk_probes, run.network_probes, ways),
         hardware=hardware(run.hardware, [probe for data in run.rounds for probe in data.limits], scenarios),
         self_test=_self_test(run),
         scenarios=scenarios,
         thresholds=thresholds.judged(run.plan, scenarios),
         distance_laws=laws(run, scenarios),
-        wan=crossed(run),
+        distance_terms=terms,
+        settings_tried=tried(run.plan, scenarios, terms),
+        wan=crossings,
         outages=outages(run),
         sensitivity=sensitivities(run, scenarios),
         warnings=warnings.of_run(run, scenarios),

@@ -1,4 +1,5 @@
-"""What a summary tells of links between clusters: how far they were, what crossed them, when they were down."""
+"""What a summary tells of links between clusters: how far they were, what crossed them, when they were down, and which
+term binds what is carried over them."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from meshmark.analysis.value import Value
+from meshmark.plan import DataPlane
 
 
 class LinkSummary(Value):
@@ -58,3 +60,50 @@ class OutageSummary(Value):
     unknown: int
     read_back: int | None = Field(description="by each consumer group, at least; null: the workload has no consumers")
     isr_shrinks: float | None = Field(description="replicas that fell out of sync in the window, all brokers together")
+
+
+Term = Literal["batches in flight", "records held", "fetch size", "TCP buffers", "link", "CPU"]
+
+
+class Bound(Value):
+    """The most that one term lets through at a distance, as far as configuration and measured RTT tell."""
+
+    term: Term
+    bound_msg_s: float | None = Field(description="null: what it needs was not recorded")
+    how: str = Field(description="as computed, of the narrowest part of the cluster")
+    share: float | None = Field(description="measured rate / bound")
+    near: bool = Field(description="the rate is near it, and not beyond what the bound can be off by")
+
+
+class Binding(Value):
+    """Which term binds a scenario whose brokers are far apart."""
+
+    scenario: str
+    data_plane: DataPlane
+    rtt_s: float = Field(description="of the farthest two clusters with brokers, as found before load")
+    rate_msg_s: float | None = Field(description="that the bounds are held against")
+    ceiling: bool = Field(description="it is the ceiling; else mean of what the repeats' trials acknowledged")
+    answer_s: float | None = Field(
+        description="time to send one answer to a follower, at the broker where that takes longest: many round trips "
+        "show that TCP cuts answers; null: not counted"
+    )
+    bounds: tuple[Bound, ...] = Field(description="of the terms that there are, the least first")
+    binds: tuple[Term, ...] = Field(description="the least bound that the rate is near; others near it after; or none")
+    explained: str
+
+
+class SettingTried(Value):
+    """A scenario that differs from its baseline in Kafka's settings alone, at the same distance."""
+
+    scenario: str
+    baseline: str
+    data_plane: DataPlane
+    changed: str
+    binds: Term | None = Field(description="what binds the baseline; null: unknown")
+    predicted: Literal["up", "down", "same"] | None = Field(description="of the rate; null: what binds is unknown")
+    reason: str = Field(description="of the prediction")
+    ratio: float | None = Field(description="ceiling / ceiling of the baseline")
+    ratio_low: float | None = Field(description="of its 95 % interval")
+    ratio_high: float | None
+    seen: Literal["up", "down", "cannot tell"] | None = Field(description="null: there is no such ratio")
+    agrees: bool | None = Field(description="null: one of both is unknown")

@@ -19,6 +19,7 @@ from meshmark.report import (
     limits,
     sections,
     sensitivity,
+    terms,
     thresholds,
     view,
 )
@@ -53,6 +54,7 @@ def html(run: Run, summary: Summary) -> str:
         environment=sections.environment(summary),
         links=geography.links(summary),
         laws=geography.laws(summary),
+        terms=[grid for grid in (terms.terms(summary), terms.settings(summary), terms.bounds(summary)) if grid],
         crossings=[grid for grid in (geography.crossed(summary), geography.outages(summary)) if grid],
         evidence=sections.evidence(summary),
         explanations=limits.explanations(summary),

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, cost, geography, hardware, limits, sensitivity, thresholds, view
+from meshmark.report import accounts, cost, geography, hardware, limits, sensitivity, terms, thresholds, view
 from meshmark.report.view import Grid
 
 
@@ -49,6 +49,8 @@ def _environment(summary: Summary) -> list[Grid]:
         view.network(summary) if summary.environment.network else None,
         geography.links(summary),
         geography.laws(summary),
+        terms.terms(summary),
+        terms.settings(summary),
     ]
     return [grid for grid in told if grid]
 

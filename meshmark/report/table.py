@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, cost, geography, hardware, limits, sensitivity, thresholds, view
+from meshmark.report import accounts, cost, geography, hardware, limits, sensitivity, terms, thresholds, view
 from meshmark.report.view import Column, Grid
 
 WIDTH = 120
@@ -35,7 +35,14 @@ def table(summary: Summary) -> str:
         parts.append(text(view.disk(summary)))
     if summary.environment.network:
         parts.append(text(view.network(summary)))
-    tables = (geography.links, geography.laws, geography.crossed, geography.outages)
+    tables = (
+        geography.links,
+        geography.laws,
+        terms.terms,
+        terms.settings,
+        geography.crossed,
+        geography.outages,
+    )
     parts += [text(grid) for make in tables if (grid := make(summary))]
     parts.append(listed("Not like for like", view.unlike(summary)))
     parts.append(listed("Warnings", summary.warnings))

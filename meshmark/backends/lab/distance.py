@@ -29,6 +29,7 @@ from meshmark.record import LinkProbe
 from meshmark.topology import Topology
 
 CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+TCP_RECEIVE, TCP_SEND = Path("/proc/sys/net/ipv4/tcp_rmem"), Path("/proc/sys/net/ipv4/tcp_wmem")
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 ECHO = struct.Struct("!BBHHH")
 SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33
@@ -220,6 +221,7 @@ def _round_trips(
     count = ECHOES if trial is None else ECHOES_LOADED
     trips = round_trips(first[source], [first[target] for target in others], count, longest_s)
     control = first[source].call(lambda: CONGESTION_CONTROL.read_text(encoding="ascii").strip())
+    memory = first[source].call(lambda: (_most(TCP_RECEIVE), _most(TCP_SEND)))
     return [
         LinkProbe(
             source=source,
@@ -232,9 +234,15 @@ def _round_trips(
             asked_loss=ways[target][0].loss,
             asked_bandwidth_bytes_s=ways[target][0].bandwidth_bytes_s,
             congestion_control=control,
+            tcp_memory_bytes=memory,
         )
         for target, trip in zip(others, trips, strict=True)
     ]
+
+
+def _most(sizes: Path) -> int:
+    """The last of a socket's least, first and most memory."""
+    return int(sizes.read_text(encoding="ascii").split()[-1])
 
 
 def _filled(probe: LinkProbe, source: Host, target: Host) -> LinkProbe:

@@ -9,6 +9,7 @@ from meshmark.record import LinkProbe
 from meshmark.topology import Topology
 
 PACKETS = 1_000
+TCP_MEMORY_BYTES = (6_291_456, 4_194_304)  # Linux' own on a machine with memory enough
 
 
 def farthest_s(topology: Topology) -> float:
@@ -38,4 +39,5 @@ def _probe(topology: Topology, source: str, target: str, trial: int | None) -> L
         packets_lost=round(PACKETS * way.loss) if idle else 0,
         asked_bandwidth_bytes_s=way.bandwidth_bytes_s,
         bandwidth_bytes_s=way.bandwidth_bytes_s if idle else None,
+        tcp_memory_bytes=TCP_MEMORY_BYTES,
     )

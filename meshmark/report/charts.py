@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import cycle
 from typing import Any
 
 import vl_convert
@@ -73,6 +72,7 @@ def lines(panel: Panel, end_s: float, windows: Sequence[Window]) -> str:
 
     Its words are added to the picture afterwards: measuring them took the converter more time than all the rest.
     Their places are known, since every panel's plot has the same: the same time is at the same x on a whole page.
+    The page's script finds `words`, `time`, `plot` and the names' `data-line` to show a part of the time.
     """
     ticks = _ticks(max((value for line in panel.lines for value in line.values if value is not None), default=0.0))
     seconds = [tick for tick in _ticks(end_s, steps_max=6) if tick <= end_s]
@@ -81,7 +81,7 @@ def lines(panel: Panel, end_s: float, windows: Sequence[Window]) -> str:
         "field": "t",
         "type": "quantitative",
         "scale": {"domain": [0, end_s], "nice": False},
-        "axis": {"grid": False, "title": None, "values": seconds, "labels": False, "domain": False},
+        "axis": None,
     }
     y: Spec = {"field": "v", "type": "quantitative", **_y_axis(ticks, labels=False)}
     drawn = {
@@ -113,22 +113,38 @@ def lines(panel: Panel, end_s: float, windows: Sequence[Window]) -> str:
 
 
 def _words(panel: Panel, ticks: Sequence[float], seconds: Sequence[float], end_s: float) -> str:
-    """Ticks' labels and the lines' names at their ends."""
+    """Ticks' labels and the lines' names at their ends; over all of it what a pointer can be dragged on."""
 
-    def text(x: float, y: float, words: str, anchor: str = "start", colour: str = FAINT) -> str:
-        return f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="{anchor}" fill="{colour}">{escape(words)}</text>'
+    def text(x: float, y: float, words: str, anchor: str, colour: str = FAINT, more: str = "") -> str:
+        return f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="{anchor}" fill="{colour}"{more}>{escape(words)}</text>'
 
     def at(value: float) -> float:
         return PLOT_HEIGHT * (1 - value / ticks[-1])
 
-    colours = dict(zip((line.label for line in panel.lines), cycle(COLOURS), strict=False))
+    def time(tick: float) -> str:
+        x = PLOT_WIDTH * tick / end_s
+        mark = f'<path d="M{x:.0f}.5,{PLOT_HEIGHT}.5v4" stroke="{RULE}"/>'
+        return mark + text(x, PLOT_HEIGHT + 13, f"{tick:,.10g}", "middle")
+
+    places = {line.label: place for place, line in enumerate(panel.lines)}
     ends = [(line.label, next((v for v in reversed(line.values) if v is not None), 0.0)) for line in panel.lines]
-    words = [text(-7, at(tick), f"{tick:,.10g}", "end") for tick in ticks]
-    words += [text(PLOT_WIDTH * tick / end_s, PLOT_HEIGHT + 13, f"{tick:,.10g}", "middle") for tick in seconds]
-    words += [
-        text(PLOT_WIDTH + 8, at(place), label, colour=colours[label]) for label, place in _labels(ends, ticks[-1])
+    names = [
+        text(
+            PLOT_WIDTH + 8,
+            at(height),
+            label,
+            "start",
+            COLOURS[places[label] % len(COLOURS)],
+            f' data-line="{places[label]}"',
+        )
+        for label, height in _labels(ends, ticks[-1])
     ]
-    return f'<g transform="translate({TICK_WIDTH},{TOP})" font-size="12">{"".join(words)}</g>'
+    return (
+        f'<g transform="translate({TICK_WIDTH},{TOP})" font-size="12"><g class="words">'
+        + "".join(text(-7, at(tick), f"{tick:,.10g}", "end") for tick in ticks)
+        + f'<g class="time">{"".join(map(time, seconds))}</g>{"".join(names)}</g>'
+        + f'<rect class="plot" width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}" fill="none"/></g>'
+    )
 
 
 def _bands(windows: Sequence[Window], x: Spec) -> Spec:

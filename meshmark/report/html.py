@@ -1,10 +1,15 @@
 """A run as one offline HTML file: the answer first, then everything that it rests on.
 
-No JavaScript is needed and nothing is fetched: pictures are SVG in the page, and its own Content-Security-Policy
-forbids the rest. All text is escaped by the template engine; only pictures made in `charts.py` are put in as they are.
+Nothing is fetched, and no JavaScript is needed: pictures are SVG in the page. One script of its own shows a part of a
+round's time; the page's Content-Security-Policy names its digest and forbids all else. All text is escaped by the
+template engine; only pictures made in `charts.py` and that script are put in as they are.
 """
 
 from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from importlib.resources import files
 
 import jinja2
 from markupsafe import Markup
@@ -33,6 +38,7 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["picture"] = Markup
+_SCRIPT = files("meshmark").joinpath("resources", "templates", "report.js").read_text(encoding="utf-8")
 
 
 def html(run: Run, summary: Summary) -> str:
@@ -40,6 +46,8 @@ def html(run: Run, summary: Summary) -> str:
     return _TEMPLATES.get_template("report.html").render(
         summary=summary,
         run=run,
+        script=Markup(_SCRIPT),
+        script_digest=b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
         view=view,
         status=view.status(summary),
         headline=view.headline(summary),

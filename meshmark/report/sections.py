@@ -36,6 +36,7 @@ class RoundPage:
     title: str
     ident: str
     opened: bool
+    end_s: float
     facts: tuple[tuple[str, str], ...]
     figures: tuple[Figure, ...]
     still: tuple[str, ...]
@@ -370,6 +371,7 @@ def _round(data: RoundData, *, opened: bool) -> RoundPage:
         title=title,
         ident=f"round-{data.started.index}",
         opened=opened,
+        end_s=round(last - origin, 3),
         facts=_facts(data),
         figures=tuple(_panel_figure(panel, last - origin, windows) for panel in shown if panel.lines),
         still=tuple(_still(panel) for panel in shown if panel.silent),

@@ -87,6 +87,7 @@ def test_it_needs_no_javascript(browser: Any, address: str) -> None:
     page.goto(address)
     assert page.locator("svg.chart").first.is_visible()
     assert page.locator("#answer table").first.is_visible()
+    assert page.locator(".span").first.is_hidden()
     context.close()
 
 
@@ -137,3 +138,107 @@ def test_the_figures_of_the_answer_fit_the_first_printed_page(browser: Any, addr
     assert page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
     page.close()
+
+
+def times(page: Any, place: int) -> list[list[str]]:
+    """The time axes of all pictures of a round, each once."""
+    pictures = page.locator("details.round").nth(place).locator("svg.chart")
+    found: list[list[str]] = pictures.evaluate_all(
+        "all => [...new Set(all.map(svg => [...svg.querySelectorAll('.time text')].map(each => each.textContent)"
+        ".join(' ')))].map(text => text.split(' '))"
+    )
+    return found
+
+
+def drag(page: Any, picture: Any, start: float, end: float) -> None:
+    """From one share of a plot's width to another."""
+    picture.scroll_into_view_if_needed()
+    box = picture.locator("rect.plot").bounding_box()
+    height = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * start, height)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * end, height, steps=3)
+    page.mouse.up()
+
+
+def test_a_drag_over_one_picture_shows_that_time_in_all_of_its_round(browser: Any, address: str) -> None:
+    page = browser.new_page(viewport=WIDE)
+    page.goto(address)
+    page.evaluate(OPEN_ALL)
+    first = page.locator("details.round").first
+    whole, other = times(page, 0), times(page, 1)
+    end_s = float(first.get_attribute("data-end-s"))
+    drag(page, first.locator("svg.chart").nth(1), 0.75, 0.5)
+    (axis,) = times(page, 0)
+    shown = [float(text.replace(",", "")) for text in axis]
+    assert len(shown) > 2
+    assert end_s * 0.49 <= min(shown) <= max(shown) <= end_s * 0.76
+    from_s, to_s = (float(each.input_value()) for each in first.locator("input").all())
+    assert (from_s / end_s, to_s / end_s) == pytest.approx((0.5, 0.75), abs=0.01)
+    assert f"{from_s:g} to {to_s:g} s" in first.locator("output").text_content()
+    assert page.evaluate("String(getSelection())") == ""
+    assert times(page, 1) == other
+    page.emulate_media(media="print")
+    assert times(page, 0) == whole
+    page.emulate_media(media="screen")
+    assert times(page, 0) == [axis]
+    first.get_by_role("button", name="Whole round").click()
+    assert times(page, 0) == whole
+    page.close()
+
+
+def test_what_was_measured_stays_at_its_time(browser: Any, address: str) -> None:
+    """The edge of a measured window, in the picture and by the scale of its axis."""
+    page = browser.new_page(viewport=WIDE)
+    page.goto(address)
+    edges = """
+        () => [...document.querySelector("details.round svg.chart").querySelectorAll(".mark-rect path")].map(path => {
+            const box = path.getBoundingClientRect(), svg = path.closest(".chart");
+            const [one, other] = [...svg.querySelectorAll(".time text")].map(text => {
+                const place = text.getBoundingClientRect();
+                return {x: place.left + place.width / 2, s: Number(text.textContent)};
+            });
+            return one.s + (box.left - one.x) * (other.s - one.s) / (other.x - one.x);
+        })
+    """
+    before = page.evaluate(edges)
+    for _ in range(2):
+        page.locator("details.round").first.get_by_role("button", name="Closer").click()
+    assert before
+    assert page.evaluate(edges) == pytest.approx(before, abs=0.25)
+    page.close()
+
+
+def test_the_keyboard_zooms(browser: Any, address: str) -> None:
+    page = browser.new_page(viewport=WIDE)
+    page.goto(address)
+    first = page.locator("details.round").first
+    whole = times(page, 0)
+    start, end = first.locator("input").all()
+    start.focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("6")
+    page.keyboard.press("Tab")
+    page.keyboard.type("4")
+    page.keyboard.press("Tab")
+    assert (start.input_value(), end.input_value()) == ("4", "6")
+    assert first.locator("output").text_content() == "Shown: 4 to 6 s"
+    assert page.evaluate("document.activeElement.textContent") == "Closer"
+    for name, said in (("Wider", "3 to 7 s"), ("Later", "5 to 9 s"), ("Earlier", "3 to 7 s")):
+        first.get_by_role("button", name=name).press("Enter")
+        assert first.locator("output").text_content() == f"Shown: {said}"
+    first.get_by_role("button", name="Whole round").press("Space")
+    assert times(page, 0) == whole
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_a_round_that_is_zoomed(
+    browser: Any, address: str, scheme: Literal["light", "dark"]
+) -> None:
+    page = browser.new_page(viewport=WIDE, color_scheme=scheme)
+    page.goto(address)
+    page.locator("details.round").first.get_by_role("button", name="Closer").click()
+    found = axe.Axe().run(page, context="details.round")
+    page.close()
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found.response["violations"]] == []

@@ -145,7 +145,7 @@ _SAID: list[tuple[Verdict, str]] = [
     ("slower", "{} carried less than {base}"),
     ("faster", "{} carried more than {base}"),
     ("cannot tell", "for {} this run cannot tell a difference from {base}"),
-    ("no ceiling", "{} has no ceiling that this run could tell"),
+    ("no ceiling", "for {} this run cannot tell a ceiling"),
     ("no data", "{} gave too little to compare"),
 ]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,19 @@ def test_a_log_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     round_writer = written(tmp_path / "run").round(ROUND)
     round_writer.logs({"kafka.log": source, "gone.log": tmp_path / "gone"})
     assert load(tmp_path / "run").rounds[0].logs() == {"kafka.log": "6789"}
+
+
+def test_what_a_full_disk_took_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = written(tmp_path / "run").round(ROUND)
+    before = sorted((tmp_path / "run").rglob("*"))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NoSpace, match="no space left for the record"):
+        writer.configurations({"broker-1.properties": "a=b\n"})
+    assert sorted(path for path in (tmp_path / "run").rglob("*") if path.name != "config") == before
 
 
 def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:

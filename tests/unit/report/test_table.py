@@ -86,6 +86,10 @@ def test_columns_keep_their_decimals() -> None:
             "for istio-mtls this run cannot tell a difference from plain",
         ),
         ({"istio_mtls": {"verdict": "faster", "loss_vs_plain": -0.2}}, "istio-mtls (20 %) carried more than plain"),
+        (
+            {"kafka_tls": {"verdict": "no ceiling"}, "istio": {"verdict": "no ceiling"}},
+            "for kafka-tls and istio this run cannot tell a ceiling",
+        ),
         ({"istio_mtls": {"verdict": "no data"}}, "istio-mtls gave too little to compare"),
         ({"plain": {"repeats_valid": 0}}, "plain has no valid measurement, so nothing can be compared"),
     ],

@@ -12,11 +12,12 @@ if [ $# -gt 0 ]; then
     exec pytest "$@"
 fi
 
-# CI's machine may be fresh; a person's machine is left as it is, and tests that need a browser or promtool skip.
+# CI's machine may be fresh; a person's machine is left as it is, and tests that need one of these skip.
 if [ "${CI:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     missing=
     command -v chromium >/dev/null || missing=chromium
     command -v promtool >/dev/null || missing="$missing prometheus"
+    command -v ssh-keygen >/dev/null || missing="$missing openssh-client"
     if [ "$missing" ]; then
         say "installing with apt-get: $missing"
         quietly apt-get -q update

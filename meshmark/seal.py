@@ -7,7 +7,7 @@ SHA-256 of the file's first `bytes` bytes, and that of the line before. The SHA-
 whole run. `finished.json` is the last file to be sealed: a chain without it ends early, as after a crash.
 
 Reports are made from the record and can be made again, so they are no part of it: `summary.json` and `report.*` at the
-top of the directory are never sealed.
+top of the directory are never sealed, nor is `digest.sig`, which is made over the chain (`signature.py`).
 
 Limits: whoever can write the directory can write another chain that fits it. Only a digest that was kept elsewhere
 tells the two apart.
@@ -29,6 +29,7 @@ from pydantic import Field, ValidationError
 from meshmark.plan import Model
 
 NAME = "digests.jsonl"
+SIGNATURE = "digest.sig"
 LAST_FILE = "finished.json"
 START = "0" * 64
 """What the first link has for the line before it."""
@@ -56,7 +57,8 @@ class Break:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Integrity:
     """A chain, held against the directory. `head` is None where there is no chain; `complete`: it covers the end of
-    the run; `unsealed`: files, or what they have beyond their last link, that no link covers."""
+    the run; `unsealed`: files, or what they have beyond their last link, that no link covers; `signed`: there is a
+    signature, whatever it holds."""
 
     head: str | None
     links: int
@@ -65,6 +67,7 @@ class Integrity:
     breaks: tuple[Break, ...]
     unsealed: tuple[str, ...]
     reports: tuple[str, ...]
+    signed: bool
 
 
 class Chain:
@@ -140,6 +143,7 @@ def check(directory: Path) -> Integrity:
         breaks=tuple(breaks),
         unsealed=tuple(_unsealed(directory, present, sealed)) if links else (),
         reports=tuple(sorted(path.name for path in directory.iterdir() if _is_report(path.name))),
+        signed=(directory / SIGNATURE).is_file(),
     )
 
 
@@ -181,7 +185,7 @@ def _files(directory: Path) -> list[str]:
     for folder, _, names in os.walk(directory):
         for path in (Path(folder) / name for name in names):
             name = path.relative_to(directory).as_posix()
-            if name != NAME and not _is_report(name) and stat.S_ISREG(path.lstat().st_mode):
+            if name not in (NAME, SIGNATURE) and not _is_report(name) and stat.S_ISREG(path.lstat().st_mode):
                 found.append(name)
     return sorted(found, key=lambda name: (name == LAST_FILE, name))
 

@@ -70,8 +70,8 @@ A file that ends in `.jsonl` only grows, one object a line. Times are seconds of
 where a key says otherwise; units are base units.
 
 Besides the files of this table there are `plan.json` ([the plan](plan.md) as it ran), `summary.json`
-([the report](report-json.md)), `report.html`, `digests.jsonl` ([the hash chain](../explanation/verify.md)), and in
-each round `config/` and `logs/` of every process.
+([the report](report-json.md)), `report.html`, `digests.jsonl` ([the hash chain](../explanation/verify.md)) and, where
+somebody signed it, `digest.sig`; in each round `config/` and `logs/` of every process.
 
 | file | holds |
 |---|---|

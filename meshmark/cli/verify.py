@@ -1,4 +1,4 @@
-"""`meshmark verify`: is a run directory what it says?"""
+"""`meshmark verify`: is a run directory what it says? `meshmark sign`: somebody vouches for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "\b\nExamples:\n  meshmark verify meshmark-runs/banzai-2019-20260101T120000Z\n"
     "  meshmark verify DIR --digest 5f1c...      the digest that `meshmark run` printed\n"
+    "  meshmark verify DIR --allowed-signers signers    whether one of them signed it: `meshmark sign`\n"
     "  meshmark verify DIR -o json | jq '.findings[].file'"
+)
+SIGN_EXAMPLES = (
+    "\b\nExamples:\n  meshmark sign DIR --key ~/.ssh/id_ed25519\n"
+    "  meshmark sign DIR --key ~/.ssh/id_ed25519.pub      the private key is ssh-agent's"
 )
 CODES = {"sound": 0, "not sound": 1, "incomplete": 3}
 SHOWN = 20
@@ -29,11 +34,17 @@ def verify(
         str | None,
         typer.Option("--digest", metavar="SHA-256", help="Prove that this is the run for which it was printed."),
     ] = None,
+    allowed_signers: Annotated[
+        Path | None,
+        typer.Option("--allowed-signers", metavar="FILE", help="Tell which of these signed it: ssh-keygen(1)."),
+    ] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="The form.")] = "table",
 ) -> None:
     """Check that a record is whole, unchanged and true to its raw series: 0 sound, 1 not sound, 3 incomplete."""
     from meshmark.analysis.verify import verify as judge
     from meshmark.errors import RecordError, UsageError
+    from meshmark.seal import head
+    from meshmark.signature import check
 
     if output not in ("table", "json"):
         raise UsageError(f"there is no form {output}", hint="-o takes table or json")
@@ -44,7 +55,8 @@ def verify(
     if not directory.is_dir():
         raise RecordError(f"there is no directory {directory}", hint="give the directory that `meshmark run` printed")
     try:
-        found = judge(directory, digest.lower() if digest else None)
+        signature = check(directory, head(directory), allowed_signers) if allowed_signers else None
+        found = judge(directory, digest.lower() if digest else None, signature)
     except OSError as error:
         raise RecordError(
             f"{error.filename} cannot be read: {error.strerror}", hint="the record is damaged"
@@ -62,6 +74,7 @@ def _table(directory: Path, found: Verification) -> str:
         "",
         f"run        {found.run_id or 'unknown'}",
         f"digest     {found.digest or 'none'}",
+        *([f"signed     by {found.signer} with the {found.signing_key}"] if found.signer else []),
         f"integrity  {checked.files} files in a chain of {checked.links} links",
         f"truth      {checked.rounds} rounds, {checked.trials} trials",
         f"series     {checked.intervals} reports of load workers, {checked.samples} readings of counters",
@@ -82,3 +95,17 @@ def _table(directory: Path, found: Verification) -> str:
         if len(found.findings) > SHOWN:
             lines.append(f"  and {len(found.findings) - SHOWN} more: -o json has all")
     return "\n".join([*lines, "", found.claim])
+
+
+def sign(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, complete and unchanged.")],
+    key: Annotated[
+        Path,
+        typer.Option("--key", metavar="FILE", help="An SSH key; if public, ssh-agent has the private one."),
+    ],
+) -> None:
+    """Sign a run's digest with an SSH key, into DIR/digest.sig; `verify` tells whose."""
+    from meshmark import seal, signature
+
+    made = signature.sign(directory, key)
+    emit(f"{directory / seal.SIGNATURE}\ndigest     {seal.head(directory)}\nsigned     with the {made.key}")

@@ -1,9 +1,9 @@
 """Is a run directory what it says? Integrity by its hash chain, truth by recomputing it from its raw series.
 
-    verify(directory, digest)    # Verification: sound, not sound (with findings) or incomplete
+    verify(directory, digest, signature)    # Verification: sound, not sound (with findings) or incomplete
 
 `truth` is pure: it reads a loaded run and asks whether its files contradict each other or the plan. What they cannot
-contradict, because everything was forged alike, only a digest that was kept elsewhere tells.
+contradict, because everything was forged alike, only a digest that was kept elsewhere tells, or a signature over it.
 docs/explanation/verify.md says what is claimed.
 """
 
@@ -27,17 +27,20 @@ from meshmark.analysis.verify.told import JUDGED, other_schema, told_findings
 from meshmark.analysis.verify.trials import trial_findings
 from meshmark.errors import RecordError
 from meshmark.seal import Integrity
+from meshmark.signature import Signature
 from meshmark.store import Run, load
 
 __all__ = ["Truth", "Verification", "truth", "verify"]
 
 NAMED = 3
 WITHOUT_DIGEST = (
-    "Without --digest no more is claimed than that accidents and inconsistencies show: whoever can write the "
-    "directory can write another record that is consistent, and a chain that fits it."
+    "Without --digest or --allowed-signers no more is claimed than that accidents and inconsistencies show: whoever "
+    "can write the directory can write another record that is consistent, and a chain that fits it."
 )
 WITH_DIGEST = "This is the record that the digest was printed for: what the chain covers was not changed since."
 OTHER_DIGEST = "This is not the record that the digest was printed for: it is another one, or it was changed since."
+WITH_SIGNATURE = "{} signed the digest of this record: what the chain covers was not changed since."
+NOT_SIGNED = "None of the allowed signers has signed this record as it is."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +53,9 @@ class Truth:
     samples: int
 
 
-def verify(directory: Path, expected_digest: str | None = None) -> Verification:
-    """Reads a run directory and changes nothing. Raises RecordError where there is no run, or one that cannot be read
-    although it is as it was sealed."""
+def verify(directory: Path, expected_digest: str | None = None, signature: Signature | None = None) -> Verification:
+    """Reads a run directory and changes nothing; `signature`: what was found of the one over its digest. Raises
+    RecordError where there is no run, or one that cannot be read although it is as it was sealed."""
     integrity = seal.check(directory)
     findings = list(_broken(integrity))
     try:
@@ -75,6 +78,11 @@ def verify(directory: Path, expected_digest: str | None = None) -> Verification:
         else:
             notes += [f"{each.file}, by another version: {each.recorded}; {each.follows}" for each in reported]
     notes += _not_judged(directory, integrity, judged=summary is not None)
+    if integrity.signed and signature is None:
+        notes.append(f"{seal.SIGNATURE} was not judged: --allowed-signers tells whether one of them signed the digest")
+    if signature is not None and signature.problem:
+        wanted = "a signature by one of the allowed signers"
+        findings.insert(0, Finding(file=seal.SIGNATURE, recorded=wanted, follows=signature.problem))
     if expected_digest is not None and expected_digest != integrity.head:
         findings.insert(0, Finding(file=seal.NAME, recorded=_digest(integrity.head), follows=_digest(expected_digest)))
     missing = () if run is None else tuple(_missing(run, integrity))
@@ -84,7 +92,9 @@ def verify(directory: Path, expected_digest: str | None = None) -> Verification:
         run_id=run.started.run_id if run else None,
         digest=integrity.head,
         expected_digest=expected_digest,
-        claim=_claim(integrity, expected_digest),
+        signer=signature.signer if signature else None,
+        signing_key=signature.key if signature else None,
+        claim=_claim(integrity, expected_digest, signature),
         findings=tuple(findings),
         missing=missing,
         notes=tuple(notes),
@@ -174,10 +184,14 @@ def _digest(value: str | None) -> str:
     return f"the run's digest is {value}" if value else "the run has no digest"
 
 
-def _claim(integrity: Integrity, expected: str | None) -> str:
-    if expected is None:
-        return WITHOUT_DIGEST
-    return WITH_DIGEST if expected == integrity.head and not integrity.breaks else OTHER_DIGEST
+def _claim(integrity: Integrity, expected: str | None, signature: Signature | None) -> str:
+    claims = []
+    if expected is not None:
+        claims.append(WITH_DIGEST if expected == integrity.head and not integrity.breaks else OTHER_DIGEST)
+    if signature is not None:
+        held = signature.signer if not integrity.breaks else None
+        claims.append(WITH_SIGNATURE.format(held) if held else NOT_SIGNED)
+    return " ".join(claims) or WITHOUT_DIGEST
 
 
 def _headlines(summary: Summary) -> tuple[Headline, ...]:

@@ -52,6 +52,8 @@ class Verification(Value):
     run_id: str | None = Field(description="null: the record cannot be read")
     digest: str | None = Field(description="SHA-256 of the chain's last line; null: the run has no chain")
     expected_digest: str | None = Field(description="that was given; null: none")
+    signer: str | None = Field(description="who signed the digest, of the signers allowed; null: none, or not asked")
+    signing_key: str | None = Field(description="kind and fingerprint of the key that signed it; null: as above")
     claim: str = Field(description="what the verdict means, and what it does not")
     findings: tuple[Finding, ...]
     missing: tuple[str, ...] = Field(description="why the run is incomplete")

@@ -42,7 +42,7 @@ This page is generated from the code. `meshmark report DIR -o FORM` prints to st
 |---|---|
 | `table` | for a terminal |
 | `markdown` | the verdict and the same tables for a pull request; no HTML, no pictures |
-| `html` | one offline page with everything (extra `report`) |
+| `html` | one offline page with everything (extra `report`); pictures of a round zoom together |
 | `json` | the summary in numbers ([keys](report-json.md)) |
 | `csv`, `parquet` | flat tables: `--table trials`, `series` or `intervals`; `parquet` takes the extra `parquet` |
 | `openmetrics` | the series with their times, for a time series database (extra `metrics`; [names](metrics.md)) |

@@ -11,7 +11,8 @@ evenly, so what binds one way binds all. With record size m (as stored, compress
                         / (s x m x RTT)
     TCP buffers         connections x window / (s x m x RTT)
     link                bandwidth / bytes that cross for each byte acknowledged
-    CPU                 CPUs / CPU time of a record at the least distance
+    CPU                 CPUs / CPU time of a record in the like scenario that needed least, of the cluster and of load
+                        workers apart where these have CPUs of their own
 
 `reach` is the RTT from client to leader; `copy` that from a leader to its farthest follower with acks=all, else 0. A
 broker has one request of a connection in hand at a time (Kafka's protocol guide, "Network": "a single in-flight
@@ -27,9 +28,9 @@ net.ipv4.tcp_rmem and tcp_wmem, tcp(7)). Linux takes twice what is asked for and
 half of it by tcp_adv_win_scale, less in newer kernels, so the window may be up to twice as large as said here.
 
 Limits: loss, slow start and congestion control are in no term. Sizes above net.core.rmem_max are cut by the kernel
-unseen. The least distance may be bound by another thing than CPU; where a plan has one distance alone, CPU is what was
-busy there, and is named only where no other is near, since compilers and waiting threads fill what is idle. Consumers
-are left out. Near no bound, two terms may add up: the law of distance is their sum.
+unseen. CPU per record falls with the rate, since compilers and waiting threads fill what is idle: so it is that of the
+like scenario (another distance, other settings of the brokers) that needed least; where that is the scenario itself,
+CPU is named only if nearly all was busy, and after all others. Consumers are left out.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ from meshmark.store import Run
 from meshmark.topology import Topology
 from meshmark.units import GB, number, percent, rate_msg_s
 
-NEAR = 0.7
-"""From this share of a bound on, the rate is said to be near it. The rest is work at the spot, which adds to the round
-trips."""
+NEAR = 0.5
+"""From this share of a bound on, the rate is said to be near it. Terms add up to the time of a record, as in the law
+of distance, so this one is then half of it at least."""
 BEYOND = 1.1
 """Up to this share of it: more shows that the bound is none."""
 BEYOND_BUFFERS = 2.2
@@ -303,14 +304,22 @@ def link(
     return least
 
 
-def cpu(cpus: int, nearest: ScenarioSummary, message_size: int) -> Most | None:
-    """What all CPUs would do at the CPU time per record of that scenario; None where it was not counted."""
-    book = nearest.cpu_s_per_gb
+def cpu(cpus: int, client_cpus: int, row: ScenarioSummary, message_size: int) -> Most | None:
+    """What all CPUs would do at the CPU time per record of that scenario, or where load workers have some for
+    themselves, those of the side that has too few; None where it was not counted."""
+    book = row.cpu_s_per_gb
     if not book.machine:
         return None
-    sidecars = f", {percent(book.sidecars / book.machine)} of it sidecars" if book.sidecars else ""
-    how = f"{cpus} CPUs / {number(book.machine)} s per GB in {nearest.name}{sidecars}"
-    return Most(cpus * GB / (book.machine * message_size), how)
+    clients = (book.clients or 0.0) if client_cpus else 0.0
+    sidecars = f", {percent(book.sidecars / book.machine)} of all is sidecars" if book.sidecars else ""
+    sides = [(cpus - client_cpus, book.machine - clients, sidecars)]
+    if clients:
+        sides.append((client_cpus, clients, ", load workers"))
+    least: Most | None = None
+    for count, seconds, more in sides:
+        how = f"{count} CPU{'s' if count > 1 else ''} / {number(seconds)} s per GB in {row.name}{more}"
+        least = _lesser(least, Most(count * GB / (seconds * message_size), how))
+    return least
 
 
 def judged(rate: float | None, found: Mapping[Term, Most | None], *, own_cpu: bool) -> tuple[Bound, ...]:
@@ -355,39 +364,45 @@ def bindings(
 ) -> tuple[Binding, ...]:
     """Of every scenario with brokers in several clusters, in the plan's order."""
     asked = {scenario.name: scenario for scenario in run.plan.scenarios}
-    nearest = _nearest(run, scenarios)
+    least = _least_cpu(run, scenarios)
     return tuple(
-        _binding(run, asked[row.name], row, nearest.get(but_distance(asked[row.name]), row), links, crossed)
+        _binding(run, asked[row.name], row, least.get(_like(asked[row.name]), row), links, crossed)
         for row in scenarios
         if farthest(asked[row.name].cluster.topology) is not None
     )
 
 
-def _nearest(run: Run, scenarios: Sequence[ScenarioSummary]) -> Mapping[str, ScenarioSummary]:
-    """Of scenarios that differ in their distance alone, that with the least one whose CPU was counted."""
+def _least_cpu(run: Run, scenarios: Sequence[ScenarioSummary]) -> Mapping[str, ScenarioSummary]:
+    """Of like scenarios, that which needed least CPU for a record."""
     asked = {scenario.name: scenario for scenario in run.plan.scenarios}
     counted = [row for row in scenarios if row.cpu_s_per_gb.machine]
-    ordered = sorted(counted, key=lambda row: found_rtt_s(run, asked[row.name]), reverse=True)
-    return {but_distance(asked[row.name]): row for row in ordered}
+    ordered = sorted(counted, key=lambda row: row.cpu_s_per_gb.machine or 0.0, reverse=True)
+    return {_like(asked[row.name]): row for row in ordered}
+
+
+def _like(scenario: Scenario) -> str:
+    """All that is to be equal for the CPU time of a record to be: distance and settings of brokers are not."""
+    cluster = scenario.cluster.model_copy(update={"broker_config": {}})
+    return but_distance(scenario.model_copy(update={"cluster": cluster}))
 
 
 def _binding(
     run: Run,
     scenario: Scenario,
     row: ScenarioSummary,
-    nearest: ScenarioSummary,
+    least_cpu: ScenarioSummary,
     links: Sequence[LinkSummary],
     crossed: Sequence[WanSummary],
 ) -> Binding:
     found, size = setup(run, scenario, row), scenario.workload.message_size
-    rate, own_cpu = row.rate_msg_s or _acknowledged(row), nearest is row
+    rate, own_cpu = row.rate_msg_s or _acknowledged(row), least_cpu is row
     terms: dict[Term, Most | None] = {
         "batches in flight": batches(found),
         "records held": held(found),
         "fetch size": fetches(found),
         "TCP buffers": buffers(found),
         "link": link(scenario, links, crossed, size),
-        "CPU": cpu(run.started.host.cpus, nearest, size),
+        "CPU": cpu(run.started.host.cpus, scenario.cluster.client_cpus, least_cpu, size),
     }
     bounds = judged(rate, terms, own_cpu=own_cpu)
     binds = binding(bounds, own_cpu=own_cpu)

@@ -69,6 +69,7 @@ def test_links_are_as_far_as_lossy_and_as_narrow_as_they_were_asked_to_be_and_ca
     net, links = star
     found = {(probe.source, probe.target): probe for probe in distance.probe(net, STAR, links[0].kind, None)}
     assert len(found) == 6
+    assert all(min(probe.tcp_memory_bytes or (0,)) > 65_536 for probe in found.values())
     order = [found["here", "beside"], found["here", "near"], found["here", "far"]]
     times = [probe.rtt_s or -1 for probe in order]
     assert times == sorted(times)

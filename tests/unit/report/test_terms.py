@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from meshmark.analysis.model import Summary
+from meshmark.analysis.model import CpuPerGb, Summary
 from meshmark.analysis.settings_tried import agrees, changed, predicted
 from meshmark.analysis.terms import (
     Most,
@@ -15,6 +15,7 @@ from meshmark.analysis.terms import (
     batches,
     binding,
     buffers,
+    cpu,
     explained,
     fetches,
     held,
@@ -192,8 +193,8 @@ def bound(term: Term, allows: float | None, share: float | None = None, *, near:
 @pytest.mark.parametrize(
     ("rate", "own_cpu", "binds"),
     [
-        (700.0, False, ("fetch size",)),
-        (690.0, False, ()),
+        (500.0, False, ("fetch size",)),
+        (490.0, False, ()),
         (1_050.0, False, ("fetch size", "TCP buffers")),
         (1_400.0, False, ("TCP buffers",)),  # beyond what fetches allow: that bound is none
         (3_500.0, False, ("CPU",)),
@@ -215,6 +216,20 @@ def test_the_least_bound_that_the_rate_comes_near_is_named(
     found = judged(rate, allow, own_cpu=own_cpu)
     assert [each.term for each in found] == ["fetch size", "TCP buffers", "CPU"]
     assert binding(found, own_cpu=own_cpu) == binds
+
+
+@pytest.mark.parametrize(
+    ("client_cpus", "clients", "seconds_a_cpu"),
+    [(0, 10.0, 60.0 / 4), (1, 10.0, 50.0 / 3), (1, 30.0, 30.0), (2, None, 60.0 / 2)],
+)
+def test_the_side_with_too_few_cpus_counts_where_load_workers_have_their_own(
+    whole: Told, client_cpus: int, clients: float | None, seconds_a_cpu: float
+) -> None:
+    used = CpuPerGb(machine=60.0, clients=clients)
+    row = whole.summary.scenarios[0].model_copy(update={"cpu_s_per_gb": used})
+    found = cpu(4, client_cpus, row, SIZE)
+    assert found is not None
+    assert found.rate_msg_s == pytest.approx(1e9 / SIZE / seconds_a_cpu)
 
 
 def test_a_busy_cpu_is_named_after_a_bound_where_there_is_nothing_to_compare_it_with() -> None:
@@ -280,7 +295,7 @@ def test_bounds_are_of_the_record_and_stand_in_every_report(stretched: Told) -> 
     over_rtt: tuple[Term, ...] = ("fetch size", "TCP buffers", "batches in flight", "records held")
     for term in over_rtt:
         assert near_bounds[term].bound_msg_s == pytest.approx(150 * (far_bounds[term].bound_msg_s or 0), rel=0.01)
-    assert near_bounds["CPU"].bound_msg_s == far_bounds["CPU"].bound_msg_s, "of the least distance"
+    assert near_bounds["CPU"].bound_msg_s == far_bounds["CPU"].bound_msg_s, "of that which needs least"
     assert "CPUs" in far_bounds["CPU"].how
     assert "in 2ms" in far_bounds["CPU"].how
     assert (mesh["TCP buffers"].bound_msg_s or 0) > 10 * (far_bounds["TCP buffers"].bound_msg_s or 0)
@@ -298,7 +313,7 @@ def test_the_simulated_system_has_no_pipe_so_its_rate_is_beyond_that_bound_and_n
     [row] = [row for row in stretched.summary.distance_terms if row.scenario == "300ms"]
     assert (of(stretched.summary, "300ms")["TCP buffers"].share or 0) > 2.2
     assert row.binds == ()
-    assert row.explained.startswith("unknown")
+    assert row.explained.startswith("unknown: no bound is near")
 
 
 def test_a_setting_that_the_rate_does_not_follow_is_told(stretched: Told) -> None:

@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -81,8 +82,7 @@ def create_topics(
         NewTopic(name, num_partitions=len(assignment), replica_assignment=assignment, config=dict(topic_config))
         for name, assignment in topics.items()
     ]
-    for future in client.create_topics(wanted, request_timeout=timeout_s).values():
-        future.result()
+    _settle(client.create_topics(wanted, request_timeout=timeout_s), KafkaError.TOPIC_ALREADY_EXISTS)
 
     def in_sync() -> None:
         known = client.list_topics(timeout=5).topics
@@ -100,8 +100,8 @@ def create_topics(
 def delete_topics(client: AdminClient, topics: list[str], timeout_s: float) -> None:
     """Returns once no broker knows them; their files go a moment later."""
     deadline = time.monotonic() + timeout_s
-    for future in client.delete_topics(topics, request_timeout=timeout_s, operation_timeout=timeout_s).values():
-        future.result()
+    futures = client.delete_topics(topics, request_timeout=timeout_s, operation_timeout=timeout_s)
+    _settle(futures, KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     def gone() -> None:
         left = sorted(set(topics) & set(client.list_topics(timeout=5).topics))
@@ -109,6 +109,17 @@ def delete_topics(client: AdminClient, topics: list[str], timeout_s: float) -> N
             raise NotYet(f"still there: {', '.join(left)}")
 
     _until(gone, deadline - time.monotonic())
+
+
+def _settle(futures: Mapping[str, Future[None]], done_before: int) -> None:
+    """Waits for all. `done_before` is what Kafka says to a request that was sent again, because brokers under load
+    were slow to answer the first one, which had done its work; whether all is as asked is looked at afterwards."""
+    for future in futures.values():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != done_before:
+                raise
 
 
 def _until(condition: Callable[[], None], timeout_s: float) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from meshmark.kafka.admin import layout, leaders
+from meshmark.kafka.admin import create_topics, delete_topics, layout, leaders
 
 
 def test_the_documents_topics_are_led_three_times_by_each_broker() -> None:
@@ -35,3 +39,29 @@ def test_no_broker_leads_more_than_one_partition_per_topic_above_another(
 def test_leaders_are_those_that_may_lead_and_copies_go_everywhere() -> None:
     topics = layout(topics=1, partitions=4, replication_factor=3, nodes=[1, 2, 3, 4], prefix="t", leading=[1, 2])
     assert topics == {"t-1": [[1, 2, 3], [2, 3, 4], [1, 2, 3], [2, 3, 4]]}
+
+
+def client(code: int, known: dict[str, object]) -> Any:
+    """Kafka has answered every request with this error, and knows these topics."""
+
+    def answer(*_: object, **__: object) -> dict[str, Future[None]]:
+        future: Future[None] = Future()
+        future.set_exception(KafkaException(KafkaError(code)))
+        return {"t-1": future}
+
+    listed = SimpleNamespace(topics=known)
+    return SimpleNamespace(create_topics=answer, delete_topics=answer, list_topics=lambda timeout: listed)
+
+
+def test_a_request_that_was_sent_again_finds_its_work_done() -> None:
+    """Brokers under load answer late, and the client asks again."""
+    delete_topics(client(KafkaError.UNKNOWN_TOPIC_OR_PART, {}), ["t-1"], 1.0)
+    there = SimpleNamespace(partitions={0: SimpleNamespace(leader=1, isrs=[2, 1])})
+    create_topics(client(KafkaError.TOPIC_ALREADY_EXISTS, {"t-1": there}), {"t-1": [[1, 2]]}, {}, 1.0)
+
+
+def test_any_other_answer_is_an_error() -> None:
+    with pytest.raises(KafkaException, match="TOPIC_ALREADY_EXISTS"):
+        delete_topics(client(KafkaError.TOPIC_ALREADY_EXISTS, {}), ["t-1"], 1.0)
+    with pytest.raises(KafkaException, match="UNKNOWN_TOPIC_OR_PART"):
+        create_topics(client(KafkaError.UNKNOWN_TOPIC_OR_PART, {}), {"t-1": [[1]]}, {}, 1.0)

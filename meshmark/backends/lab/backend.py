@@ -212,6 +212,11 @@ def _check_open_files(scenario: Scenario) -> None:
 
 def _check_cpus(scenario: Scenario) -> None:
     reserved, here = scenario.cluster.client_cpus, len(os.sched_getaffinity(0))
+    if reserved and here < (os.cpu_count() or 1):
+        raise MissingRequirement(
+            f"scenario {scenario.name}: clientCpus is asked for, and only {here} of {os.cpu_count()} CPUs are allowed",
+            hint="Start it without that restriction (taskset), or set clientCpus to 0: shares are of all CPUs.",
+        )
     if reserved >= here:
         raise MissingRequirement(
             f"scenario {scenario.name}: clientCpus reserves {reserved} CPUs for load workers; there are {here}",

@@ -57,7 +57,7 @@ POLL_S = 0.05
 LINES_OF_EACH = 3
 """Of each component's log, when none of them is known to be the culprit."""
 QUORUM_STATE = "__cluster_metadata-0/quorum-state"
-CPU_PROBES = (TasksProbe, MachineProbe, ProcessProbe, CompilersProbe)
+CPU_PROBES = (TasksProbe, MachineProbe, ProcessProbe)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,8 +130,8 @@ class LabTestbed:
 
     def probes(self) -> Sequence[Probe]:
         """Those of CPU side by side: on a busy machine the reader waits between two probes, and the ledger needs one
-        moment."""
-        return tuple(sorted(self._probes, key=lambda probe: not isinstance(probe, CPU_PROBES)))
+        moment. That of compilers, which is slower, after them."""
+        return tuple(sorted(self._probes, key=_turn))
 
     def check(self) -> None:
         try:
@@ -452,3 +452,7 @@ def _broker_plans(parts: Parts, bed: LabCluster, authority: Authority | None) ->
         trainee = parts.training if host is hosts[0] else None
         plans.append(broker.BrokerPlan(host=host, node=node, settings=settings, data=data, training=trainee))
     return plans
+
+
+def _turn(probe: Probe) -> int:
+    return 0 if isinstance(probe, CPU_PROBES) else 1 if isinstance(probe, CompilersProbe) else 2

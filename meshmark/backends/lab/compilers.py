@@ -19,38 +19,43 @@ from meshmark.probes import procfs
 from meshmark.record import Counters
 
 NICE = -15
+LOOKED_THROUGH = 10
 _NAMES = ("C1 Compiler", "C2 Compiler")
 
 
 class CompilersProbe:
     """Keys HOST/kafka/compilers_cpu_user_s and .._system_s: what the compiler threads of a broker used, within what
-    the broker used. Implements `meshmark.cluster.Probe`; looks at all threads, so it reads at the edges of windows
-    alone.
+    the broker used. Implements `meshmark.cluster.Probe`.
 
-    Growth is added up; a thread that ends (JVMs on many CPUs end idle compilers) loses what it did since the reading
-    before.
+    Names are read of threads that are new, and of all at each LOOKED_THROUGH-th reading. A thread that ends (JVMs on
+    many CPUs end idle compilers) keeps what it had used at the reading before.
     """
 
-    edges_only = True
+    edges_only = False
 
     def __init__(self, host: str, pid: int) -> None:
         self._prefix = f"{host}/kafka/compilers_cpu_"
         self._pid = pid
-        self._seen: dict[tuple[int, int], tuple[float, float]] = {}
-        self._user_s = self._system_s = 0.0
+        self._readings = 0
+        self._threads: frozenset[int] = frozenset()
+        self._compilers: frozenset[int] = frozenset()
+        self._used: dict[tuple[int, int], tuple[float, float]] = {}
 
     def read(self) -> Counters:
-        seen = {}
-        for thread in compiler_threads(self._pid):
+        threads = frozenset(_threads(self._pid))
+        unknown = threads if self._readings % LOOKED_THROUGH == 0 else threads - self._threads
+        self._readings += 1
+        self._compilers = (self._compilers & threads) | frozenset(_compilers(self._pid, unknown))
+        self._threads = threads
+        for thread in self._compilers:
             with suppress(OSError, ValueError):  # it ended meanwhile
                 text = Path(f"/proc/{self._pid}/task/{thread}/stat").read_text(encoding="utf-8")
                 stat = procfs.process_stat(text, TICKS_PER_S, PAGE_BYTES)
-                user_s, system_s = self._seen.get((thread, stat.start_ticks), (0.0, 0.0))
-                self._user_s += stat.user_s - user_s
-                self._system_s += stat.system_s - system_s
-                seen[thread, stat.start_ticks] = stat.user_s, stat.system_s
-        self._seen = seen
-        return {f"{self._prefix}user_s": self._user_s, f"{self._prefix}system_s": self._system_s} if seen else {}
+                self._used[thread, stat.start_ticks] = stat.user_s, stat.system_s
+        if not self._used:
+            return {}
+        user_s, system_s = (sum(parts) for parts in zip(*self._used.values(), strict=True))
+        return {f"{self._prefix}user_s": user_s, f"{self._prefix}system_s": system_s}
 
 
 @contextmanager
@@ -67,12 +72,21 @@ def compilers_first(pids: Iterable[int]) -> Iterator[None]:
 
 def compiler_threads(pid: int) -> tuple[int, ...]:
     """Their thread ids; none of a process that is gone."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*"):
+    return tuple(_compilers(pid, _threads(pid)))
+
+
+def _threads(pid: int) -> list[int]:
+    try:
+        return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return []
+
+
+def _compilers(pid: int, threads: Iterable[int]) -> Iterator[int]:
+    for thread in threads:
         with suppress(OSError):
-            if (task / "comm").read_text(encoding="utf-8").startswith(_NAMES):
-                found.append(int(task.name))
-    return tuple(found)
+            if Path(f"/proc/{pid}/task/{thread}/comm").read_text(encoding="utf-8").startswith(_NAMES):
+                yield thread
 
 
 def _renice(pids: Iterable[int], nice: int) -> None:

@@ -86,11 +86,12 @@ class Host:
 @dataclass(frozen=True, kw_only=True)
 class Network:
     """Hosts by name, brokers first; the switch of each cluster, whose bridge ports bear the hosts' names; gateways,
-    on which nothing but a proxy runs."""
+    on which nothing but a proxy runs; how many CPUs load workers have for themselves."""
 
     hosts: dict[str, Host]
     switches: dict[str, NetworkNamespace]
     gateways: tuple[Host, ...] = ()
+    client_cpus: int = 0
 
     @property
     def broker_hosts(self) -> tuple[Host, ...]:
@@ -191,6 +192,7 @@ def network(
             hosts={name: host for name, host in places.items() if name in ordinary},
             switches=switches,
             gateways=tuple(host for name, host in places.items() if name not in ordinary),
+            client_cpus=client_cpus,
         )
 
 

@@ -208,6 +208,7 @@ def _relayed(
             directory=directory,
             instance_id=instance.id,
             groups=groups,
+            client_cpus=net.client_cpus,
         )
         with ExitStack() as opened:  # the devices are the relay's alone: they go when it does
             ends = []

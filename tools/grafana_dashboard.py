@@ -3,7 +3,7 @@
     python -m tools.grafana_dashboard     writes meshmark/resources/grafana/dashboard.json
 
 On top stands what a run is about (rates, latency, CPU per GB, packets per MB), below it every panel of
-`report.panels.FORMS`, with the same titles, lines and order, in base units that Grafana scales itself.
+`report.forms.FORMS`, with the same titles, lines and order, in base units that Grafana scales itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacem
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DataSourceRef, VariableRefresh
 
 from meshmark.analysis.exposition import ASKED_RTT, HOSTS, LAG, LATE, LATENCIES, OUTSTANDING, RTT, TOTALS, Family
-from meshmark.report.panels import FORMS, Form, Source
+from meshmark.report.forms import FORMS, Form, Source
 
 FILE = Path(__file__).parents[1] / "meshmark" / "resources" / "grafana" / "dashboard.json"
 UID = "meshmark-run"
@@ -46,7 +46,8 @@ ROWS = {
     "Packets sent": "Network",
     "Payload through sidecars": "Sidecars",
     "Waiting": "Waiting, limits and links",
-    "Dirty pages": "Memory, threads, switches",
+    "Dirty pages": "Memory, threads and tasks",
+    "Waiting for the device under the logs": "Devices, interfaces and sockets",
 }
 """Title of a row's first panel -> the row's."""
 COMPONENTS = "kafka|sidecar|client|meshmark|kernel|others"

@@ -18,7 +18,24 @@ KERNEL_THREAD = 0x00200000
 Values = dict[str, float]
 
 _CPU_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
-_NET_FIELDS = {0: "rx_bytes", 1: "rx_packets", 8: "tx_bytes", 9: "tx_packets"}
+_STAT_FIELDS = {
+    "ctxt": "context_switches",
+    "intr": "interrupts",
+    "processes": "forks",
+    "procs_running": "runnable_tasks",
+    "procs_blocked": "blocked_tasks",
+}
+_NET_FIELDS = {
+    0: "rx_bytes",
+    1: "rx_packets",
+    2: "rx_errors",
+    3: "rx_drops",
+    8: "tx_bytes",
+    9: "tx_packets",
+    10: "tx_errors",
+    11: "tx_drops",
+}
+_SOCKET_FIELDS = {"inuse": "tcp_sockets", "tw": "tcp_time_wait_sockets"}
 _TCP_FIELDS = {
     "InSegs": "tcp_in_segments",
     "OutSegs": "tcp_out_segments",
@@ -29,6 +46,16 @@ _MEMORY_FIELDS = {
     "Cached": "cached_bytes",
     "Dirty": "dirty_bytes",
     "Writeback": "writeback_bytes",
+    "AnonPages": "anonymous_bytes",
+    "Slab": "slab_bytes",
+    "SwapTotal": "swap_total_bytes",
+    "SwapFree": "swap_free_bytes",
+}
+_PAGING_FIELDS = {
+    "pgfault": "page_faults",
+    "pgmajfault": "major_page_faults",
+    "pswpin": "swapped_in_pages",
+    "pswpout": "swapped_out_pages",
 }
 
 
@@ -51,7 +78,7 @@ class ProcessStat(NamedTuple):
 
 
 def machine_cpu(text: str, ticks_per_s: int) -> Values:
-    """/proc/stat -> user_s, system_s, idle_s, iowait_s, irq_s, softirq_s, steal_s, context_switches.
+    """/proc/stat -> user_s, system_s, idle_s, iowait_s, irq_s, softirq_s, steal_s, and what _STAT_FIELDS names.
 
     `user` holds guest time already, so guest is not added; niced time counts as user time.
     """
@@ -61,9 +88,19 @@ def machine_cpu(text: str, ticks_per_s: int) -> Values:
     ticks = dict(zip(_CPU_FIELDS, _integers(rows["cpu"], "/proc/stat"), strict=False))
     ticks["user"] = ticks.get("user", 0) + ticks.pop("nice", 0)
     values = {f"{name}_s": count / ticks_per_s for name, count in ticks.items()}
-    if rows.get("ctxt"):
-        values["context_switches"] = float(_integer(rows["ctxt"], "/proc/stat"))
+    for field, metric in _STAT_FIELDS.items():
+        if rows.get(field):
+            values[metric] = float(_integer(rows[field], "/proc/stat"))
     return values
+
+
+def load_average(text: str) -> Values:
+    """/proc/loadavg -> load_1m."""
+    fields = text.split()
+    try:
+        return {"load_1m": float(fields[0])}
+    except (IndexError, ValueError) as error:
+        raise ValueError("the text of /proc/loadavg is cut or is something else") from error
 
 
 def process_stat(text: str, ticks_per_s: int, page_bytes: int) -> ProcessStat:
@@ -130,7 +167,7 @@ def process_io(text: str) -> Values:
 
 
 def memory(text: str) -> Values:
-    """/proc/meminfo -> available_bytes, cached_bytes, dirty_bytes, writeback_bytes."""
+    """/proc/meminfo -> what _MEMORY_FIELDS names, in bytes."""
     values: Values = {}
     for row in _rows(text):
         metric = _MEMORY_FIELDS.get(row[0].rstrip(":"))
@@ -139,15 +176,25 @@ def memory(text: str) -> Values:
     return values
 
 
+def paging(text: str) -> Values:
+    """/proc/vmstat -> page_faults, major_page_faults, swapped_in_pages, swapped_out_pages."""
+    return {
+        _PAGING_FIELDS[row[0]]: float(_integer(row[1:2], "/proc/vmstat"))
+        for row in _rows(text)
+        if row[0] in _PAGING_FIELDS
+    }
+
+
 def device(text: str, major: int, minor: int) -> Values:
-    """/proc/diskstats -> read_ops, read_bytes, write_ops, write_bytes, busy_s of one device; empty if it has none."""
+    """/proc/diskstats -> read_ops, read_bytes, write_ops, write_bytes, busy_s of one device, the seconds that its
+    operations took (read_wait_s, write_wait_s) and how many are in flight (operations); empty if it has none."""
     for row in _rows(text):
         if row[:2] != [str(major), str(minor)]:
             continue
         if len(row) < 14:
             raise ValueError(f"the line of device {major}:{minor} in /proc/diskstats is cut")
-        read_ops, read_sectors, write_ops, write_sectors, busy_ms = _integers(
-            [row[n] for n in (3, 5, 7, 9, 12)], "/proc/diskstats"
+        read_ops, read_sectors, read_ms, write_ops, write_sectors, write_ms, in_flight, busy_ms = _integers(
+            [row[n] for n in (3, 5, 6, 7, 9, 10, 11, 12)], "/proc/diskstats"
         )
         return {
             "read_ops": float(read_ops),
@@ -155,6 +202,9 @@ def device(text: str, major: int, minor: int) -> Values:
             "write_ops": float(write_ops),
             "write_bytes": float(write_sectors * SECTOR_BYTES),
             "busy_s": busy_ms / 1000,
+            "read_wait_s": read_ms / 1000,
+            "write_wait_s": write_ms / 1000,
+            "operations": float(in_flight),
         }
     return {}
 
@@ -170,7 +220,7 @@ def pressure(text: str) -> Values:
 
 
 def interfaces(text: str) -> dict[str, Values]:
-    """/proc/net/dev -> interface name -> rx_bytes, rx_packets, tx_bytes, tx_packets."""
+    """/proc/net/dev -> interface name -> bytes, packets, errors and drops of each direction."""
     found: dict[str, Values] = {}
     for line in text.splitlines():
         name, colon, rest = line.rpartition(":")
@@ -197,6 +247,20 @@ def tcp(text: str) -> Values:
     return {
         metric: float(_integer([named[field]], "/proc/net/snmp"))
         for field, metric in _TCP_FIELDS.items()
+        if field in named
+    }
+
+
+def tcp_sockets(text: str) -> Values:
+    """/proc/net/sockstat -> tcp_sockets (IPv4's), tcp_time_wait_sockets (all) of the network namespace;
+    /proc/net/sockstat6 -> tcp_sockets (IPv6's, which are a JVM's)."""
+    row = next((row[1:] for row in _rows(text) if row[0] in ("TCP:", "TCP6:")), None)
+    if row is None:
+        raise ValueError("no line 'TCP:' or 'TCP6:' in the text of /proc/net/sockstat")
+    named = dict(zip(row[::2], row[1::2], strict=False))
+    return {
+        metric: float(_integer([named[field]], "/proc/net/sockstat"))
+        for field, metric in _SOCKET_FIELDS.items()
         if field in named
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from meshmark.metrics import METRICS
-from meshmark.report.panels import FORMS
+from meshmark.report.forms import FORMS
 from tests.promql import known_names, names
 from tools import grafana_dashboard
 

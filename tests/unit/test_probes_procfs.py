@@ -21,6 +21,8 @@ def test_niced_time_is_user_time_and_guest_time_is_not_counted_twice() -> None:
     cpu = procfs.machine_cpu("cpu 100 50 30 400 5 1 2 3 60 10\nctxt 7\n", 100)
     assert cpu["user_s"] == 1.5
     assert cpu["context_switches"] == 7
+    told = procfs.machine_cpu("cpu 1\nintr 90 5 6\nprocesses 8\nprocs_running 2\nprocs_blocked 1\n", 100)
+    assert (told["interrupts"], told["forks"], told["runnable_tasks"], told["blocked_tasks"]) == (90, 8, 2, 1)
     parts = ("user", "system", "idle", "iowait", "irq", "softirq", "steal")
     assert sum(cpu[f"{part}_s"] for part in parts) == pytest.approx(5.91)
 
@@ -79,6 +81,33 @@ def test_memory_is_given_in_bytes() -> None:
         "dirty_bytes": 920 * 1024,
         "writeback_bytes": 0,
     }
+    swap = "AnonPages: 40 kB\nSlab: 30 kB\nSwapTotal: 20 kB\nSwapFree: 10 kB\n"
+    assert procfs.memory(swap) == {
+        "anonymous_bytes": 40_960,
+        "slab_bytes": 30_720,
+        "swap_total_bytes": 20_480,
+        "swap_free_bytes": 10_240,
+    }
+
+
+def test_paging_is_counted_in_faults_and_pages() -> None:
+    raw = "nr_free_pages 5\npgfault 700\npgmajfault 3\npswpin 1\npswpout 2\npgfree 9\n"
+    assert procfs.paging(raw) == {
+        "page_faults": 700,
+        "major_page_faults": 3,
+        "swapped_in_pages": 1,
+        "swapped_out_pages": 2,
+    }
+
+
+def test_the_load_average_is_that_of_a_minute() -> None:
+    assert procfs.load_average("0.94 1.50 2.11 3/712 9901\n") == {"load_1m": 0.94}
+
+
+def test_tcp_sockets_are_found_by_their_names() -> None:
+    raw = "sockets: used 90\nTCP: inuse 41 orphan 0 tw 7 alloc 60 mem 12\nUDP: inuse 1 mem 0\n"
+    assert procfs.tcp_sockets(raw) == {"tcp_sockets": 41, "tcp_time_wait_sockets": 7}
+    assert procfs.tcp_sockets("TCP6: inuse 40\nUDP6: inuse 0\n") == {"tcp_sockets": 40}
 
 
 def test_a_device_is_found_by_its_numbers() -> None:
@@ -88,6 +117,9 @@ def test_a_device_is_found_by_its_numbers() -> None:
         "write_ops": 385534,
         "write_bytes": 67063472 * 512,
         "busy_s": 78.38,
+        "read_wait_s": 172.172,
+        "write_wait_s": 428.979,
+        "operations": 0,
     }
     assert procfs.device(text("proc-diskstats"), 254, 1) == {}
 
@@ -102,8 +134,12 @@ def test_each_interface_has_its_own_counters() -> None:
     assert found["eth0"] == {
         "rx_bytes": 2411081208,
         "rx_packets": 72195,
+        "rx_errors": 0,
+        "rx_drops": 0,
         "tx_bytes": 5318208,
         "tx_packets": 48844,
+        "tx_errors": 0,
+        "tx_drops": 0,
     }
 
 
@@ -138,6 +174,9 @@ PARSERS: dict[str, Parser] = {
     "proc-meminfo": procfs.memory,
     "proc-pid-io": procfs.process_io,
     "proc-pressure-io": procfs.pressure,
+    "proc-vmstat": procfs.paging,
+    "proc-loadavg": procfs.load_average,
+    "proc-net-sockstat": procfs.tcp_sockets,
 }
 
 
@@ -159,6 +198,10 @@ PARSERS: dict[str, Parser] = {
         ("proc-meminfo", "Dirty: much kB\n"),
         ("proc-pid-io", "read_bytes: -\n"),
         ("proc-pressure-io", "some avg10=0.00 total=\n"),
+        ("proc-vmstat", "pgfault many\n"),
+        ("proc-loadavg", ""),
+        ("proc-loadavg", "high\n"),
+        ("proc-net-sockstat", "UDP: inuse 1 mem 0\n"),
     ],
 )
 def test_what_no_kernel_prints_is_refused(name: str, raw: str) -> None:
@@ -185,5 +228,8 @@ def test_every_value_has_the_name_of_a_metric() -> None:
         *procfs.device(text("proc-diskstats"), 254, 0),
         *procfs.interfaces(text("proc-net-dev"))["eth0"],
         *procfs.tcp(text("proc-net-snmp")),
+        *procfs.paging(text("proc-vmstat")),
+        *procfs.load_average(text("proc-loadavg")),
+        *procfs.tcp_sockets(text("proc-net-sockstat")),
     }
     assert names <= METRICS.keys()

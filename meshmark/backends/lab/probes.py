@@ -126,7 +126,7 @@ class _Process:
 
 
 class NetProbe(LabProbe):
-    """A host's interface and its kernel's TCP segments.
+    """A host's interface, its kernel's TCP segments, and how many sockets it has.
 
     `call` runs a function inside the host's network namespace, in this process. The interface may be made later;
     until then its keys are absent.
@@ -139,10 +139,15 @@ class NetProbe(LabProbe):
         # Not /proc/net: that is the namespace of this process' main thread.
         self._dev = call(lambda: self._open("/proc/thread-self/net/dev"))
         self._snmp = call(lambda: self._open("/proc/thread-self/net/snmp"))
+        self._sockets = call(lambda: self._open("/proc/thread-self/net/sockstat"))
+        self._sockets6 = call(lambda: self._open("/proc/thread-self/net/sockstat6"))
 
     def read(self) -> Counters:
         values = _values(self._dev, lambda text: procfs.interfaces(text).get(self._interface, {}))
         values.update(_values(self._snmp, procfs.tcp))
+        for family in (self._sockets, self._sockets6):
+            for metric, count in _values(family, procfs.tcp_sockets).items():
+                values[metric] = values.get(metric, 0.0) + count
         return _keyed(self._prefix, values)
 
 
@@ -155,7 +160,9 @@ class MachineProbe(LabProbe):
         self._itself = self._held.enter_context(ProcessProbe(MACHINE, "meshmark"))
         self._itself.add(os.getpid())
         self._stat = self._open("/proc/stat")
+        self._loadavg = self._open("/proc/loadavg")
         self._meminfo = self._open("/proc/meminfo")
+        self._vmstat = self._open("/proc/vmstat")
         self._pressure = {kind: self._open(f"/proc/pressure/{kind}") for kind in ("cpu", "io", "memory")}
         self.storage = storage_under(log_dir)
         self._diskstats = self._open("/proc/diskstats") if self.storage.device else None
@@ -163,7 +170,9 @@ class MachineProbe(LabProbe):
     def read(self) -> Counters:
         cpu = _values(self._stat, lambda text: procfs.machine_cpu(text, TICKS_PER_S))
         counters = _keyed(f"{MACHINE}/cpu/", {**cpu, "elapsed_s": time.monotonic()} if cpu else {})
+        counters.update(_keyed(f"{MACHINE}/cpu/", _values(self._loadavg, procfs.load_average)))
         counters.update(_keyed(f"{MACHINE}/memory/", _values(self._meminfo, procfs.memory)))
+        counters.update(_keyed(f"{MACHINE}/memory/", _values(self._vmstat, procfs.paging)))
         counters.update(_keyed(f"{MACHINE}/disk/", self._disk()))
         for kind, descriptor in self._pressure.items():
             waited = _values(descriptor, procfs.pressure)

@@ -6,7 +6,8 @@ import pytest
 
 from meshmark.metrics import METRICS
 from meshmark.record import LoadInterval, LoadTotals, Sample
-from meshmark.report.panels import FORMS, POINTS_MAX, Panel, load_panel, panels
+from meshmark.report.forms import FORMS
+from meshmark.report.panels import POINTS_MAX, Panel, load_panel, panels
 
 NOT_SHOWN = {"elapsed_s"}
 """The clock that CPU shares are taken from is no series of its own."""

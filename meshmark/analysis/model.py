@@ -18,7 +18,7 @@ from meshmark.analysis.wan_model import Binding, LinkSummary, OutageSummary, Set
 from meshmark.plan import DataPlane, Plan
 from meshmark.record import CpuProfile, Finished, HopTime, PathCheck, Proof, Purpose, Started, WorkKind
 
-SUMMARY_VERSION = 2
+SUMMARY_VERSION = 3
 
 Verdict = Literal["baseline", "slower", "faster", "cannot tell", "no ceiling", "no data"]
 
@@ -60,7 +60,8 @@ class LedgerLine(Value):
 
     host: str = Field(description="a host, gateway-CLUSTER, link-A-B, or `machine`")
     component: str = Field(
-        description="kafka, sidecar, gateway, client, meshmark, relay, kernel, others, others:NAME (within others)"
+        description="kafka (its compilers included), sidecar, gateway, client, meshmark, relay, kernel, others, "
+        "others:NAME (within others)"
     )
     user_s_per_gb: float
     system_s_per_gb: float

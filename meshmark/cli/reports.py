@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,6 +42,14 @@ def report(
         str | None,
         typer.Option("--table", metavar="|".join(TABLES), help="Of csv and parquet: the rows  [default: trials]"),
     ] = None,
+    rounds: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--round",
+            metavar="N",
+            help="Of html: draw the pictures of this round; repeatable  [default: 12 rounds, of the first repeats]",
+        ),
+    ] = None,
     gate: Annotated[
         bool,
         typer.Option("--gate", help="End with 1 if a threshold of the plan is broken, 3 if that cannot be told."),
@@ -52,7 +60,7 @@ def report(
     from meshmark.analysis.summary import summarize
     from meshmark.errors import UsageError
 
-    _require_form(output, table)
+    _require_form(output, table, rounds)
     record = store.load(directory)
     if gate and not record.plan.thresholds():
         raise UsageError(
@@ -66,7 +74,7 @@ def report(
         return
     summary = summarize(record)
     if output == "html":
-        emit(str(write_html(record, summary, out or directory / "report.html")))
+        emit(str(write_html(record, summary, out or directory / "report.html", rounds or ())))
     else:
         text = _text(summary, output)
         emit(text if out is None else str(_write(out, text)))
@@ -74,11 +82,13 @@ def report(
         require_held(summary)
 
 
-def _require_form(output: str, table: str | None) -> None:
+def _require_form(output: str, table: str | None, rounds: list[int] | None) -> None:
     from meshmark.errors import UsageError
 
     if output not in FORMS:
         raise UsageError(f"there is no form {output}", hint=f"-o takes {', '.join(FORMS[:-1])} or {FORMS[-1]}")
+    if rounds and output != "html":
+        raise UsageError("--round belongs to -o html", hint="leave it out, or choose that form")
     if table is None:
         return
     if output not in ("csv", "parquet"):
@@ -131,10 +141,10 @@ def write_json(summary: Summary, path: Path) -> Path:
     return _write(path, json_text(summary))
 
 
-def write_html(record: Run, summary: Summary, path: Path) -> Path:
+def write_html(record: Run, summary: Summary, path: Path, pictured: Collection[int] = ()) -> Path:
     from meshmark.report.html import html
 
-    return _write(path, html(record, summary))
+    return _write(path, html(record, summary, pictured))
 
 
 def _write(path: Path, text: str) -> Path:

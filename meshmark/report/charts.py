@@ -1,8 +1,6 @@
-"""Vega-Lite pictures as SVG: they need no JavaScript, print, and take their colours from the page.
+"""Vega-Lite pictures as SVG: they need no JavaScript, print, and take their colours from the page (`style`).
 
-Colours are CSS variables of the page (`--c1`..`--c7`, `--ink`, `--faint`, `--rule`, `--band`), so that light, dark and
-print each have their own; lines also differ by dashes and carry their names at their ends. Every picture is one
-conversion of about 20 ms; a conversion's engine starts once, in about half a second.
+Every picture is one conversion of about 20 ms; a conversion's engine starts once, in about half a second.
 """
 
 from __future__ import annotations
@@ -10,29 +8,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import vl_convert
 
 from meshmark.analysis.model import ScenarioSummary, TrialSummary
-from meshmark.report.panels import Panel
+from meshmark.report.style import BAND, COLOURS, DASHES, FAINT, INK, PLOT_HEIGHT, RULE, side_by_side, ticks
 from meshmark.units import column, rate_msg_s
 
 Spec = dict[str, Any]
 
 VEGA_LITE = "6.1"
 FONT = "sans-serif"
-COLOURS = tuple(f"var(--c{number})" for number in range(1, 8))
-DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [12, 3], [4, 2, 1, 2, 1, 2], [1, 3])
-INK, FAINT, RULE, BAND = "var(--ink)", "var(--faint)", "var(--rule)", "var(--band)"
-
-PLOT_WIDTH, PLOT_HEIGHT = 400, 132
-TICK_WIDTH, LABEL_WIDTH, TOP = 52, 124, 8
 BAR_WIDTH, RATE_WIDTH = 112, 400
-LABEL_STEP = 14
-"""Pixels between two names at the ends of lines."""
 CROSS = "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8"
 
 CONFIG: Spec = {
@@ -57,112 +45,6 @@ CONFIG: Spec = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Window:
-    """A trial's measured window, seconds since the round began."""
-
-    start_s: float
-    end_s: float
-    label: str
-    counted: bool
-
-
-def lines(panel: Panel, end_s: float, windows: Sequence[Window]) -> str:
-    """A panel over the round's time; windows are shaded, those of the search that count darker.
-
-    Its words are added to the picture afterwards: measuring them took the converter more time than all the rest.
-    Their places are known, since every panel's plot has the same: the same time is at the same x on a whole page.
-    The page's script finds `words`, `time`, `plot` and the names' `data-line` to show a part of the time.
-    """
-    ticks = _ticks(max((value for line in panel.lines for value in line.values if value is not None), default=0.0))
-    seconds = [tick for tick in _ticks(end_s, steps_max=6) if tick <= end_s]
-    names = [line.label for line in panel.lines]
-    x: Spec = {
-        "field": "t",
-        "type": "quantitative",
-        "scale": {"domain": [0, end_s], "nice": False},
-        "axis": None,
-    }
-    y: Spec = {"field": "v", "type": "quantitative", **_y_axis(ticks, labels=False)}
-    drawn = {
-        "data": {
-            "values": [
-                {"t": time_s, "v": value, "s": line.label}
-                for line in panel.lines
-                for time_s, value in zip(panel.times_s, line.values, strict=True)
-            ]
-        },
-        "mark": {"type": "line", "strokeWidth": 1.6, "strokeJoin": "round", "invalid": "break-paths-filter-domains"},
-        "encoding": {
-            "x": x,
-            "y": y,
-            "color": {"field": "s", "type": "nominal", "scale": _scale(names, COLOURS), "legend": None},
-            "strokeDash": {"field": "s", "type": "nominal", "scale": _scale(names, DASHES), "legend": None},
-        },
-    }
-    picture = svg(
-        {
-            "width": PLOT_WIDTH,
-            "height": PLOT_HEIGHT,
-            "autosize": "none",
-            "padding": {"left": TICK_WIDTH, "right": LABEL_WIDTH, "top": TOP, "bottom": 22},
-            "layer": [_bands(windows, x), drawn] if windows else [drawn],
-        }
-    )
-    return picture.removesuffix("</svg>") + _words(panel, ticks, seconds, end_s) + "</svg>"
-
-
-def _words(panel: Panel, ticks: Sequence[float], seconds: Sequence[float], end_s: float) -> str:
-    """Ticks' labels and the lines' names at their ends; over all of it what a pointer can be dragged on."""
-
-    def text(x: float, y: float, words: str, anchor: str, colour: str = FAINT, more: str = "") -> str:
-        return f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="{anchor}" fill="{colour}"{more}>{escape(words)}</text>'
-
-    def at(value: float) -> float:
-        return PLOT_HEIGHT * (1 - value / ticks[-1])
-
-    def time(tick: float) -> str:
-        x = PLOT_WIDTH * tick / end_s
-        mark = f'<path d="M{x:.0f}.5,{PLOT_HEIGHT}.5v4" stroke="{RULE}"/>'
-        return mark + text(x, PLOT_HEIGHT + 13, f"{tick:,.10g}", "middle")
-
-    places = {line.label: place for place, line in enumerate(panel.lines)}
-    ends = [(line.label, next((v for v in reversed(line.values) if v is not None), 0.0)) for line in panel.lines]
-    names = [
-        text(
-            PLOT_WIDTH + 8,
-            at(height),
-            label,
-            "start",
-            COLOURS[places[label] % len(COLOURS)],
-            f' data-line="{places[label]}"',
-        )
-        for label, height in _labels(ends, ticks[-1])
-    ]
-    return (
-        f'<g transform="translate({TICK_WIDTH},{TOP})" font-size="12"><g class="words">'
-        + "".join(text(-7, at(tick), f"{tick:,.10g}", "end") for tick in ticks)
-        + f'<g class="time">{"".join(map(time, seconds))}</g>{"".join(names)}</g>'
-        + f'<rect class="plot" width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}" fill="none"/></g>'
-    )
-
-
-def _bands(windows: Sequence[Window], x: Spec) -> Spec:
-    return {
-        "data": {
-            "values": [
-                {"a": window.start_s, "b": window.end_s, "o": 1.0 if window.counted else 0.45} for window in windows
-            ]
-        },
-        "mark": {"type": "rect", "color": BAND},
-        "encoding": {
-            "x": {**x, "field": "a"},
-            "x2": {"field": "b"},
-            "opacity": {"field": "o", "type": "quantitative", "scale": None, "legend": None},
-        },
-    }
-
-
 def bars(rows: Sequence[str], columns: Mapping[str, Sequence[float | None]], *, shared: bool = True) -> str:
     """One row of labelled bars for each name, one column for each quantity; `shared`: all columns on one scale."""
     tops = {
@@ -182,7 +64,7 @@ def bars(rows: Sequence[str], columns: Mapping[str, Sequence[float | None]], *, 
 
 def curves(names: Sequence[str], rates: Mapping[str, Sequence[float | None]]) -> str:
     """A line for each of `rates` over values that are named, one beside the other; its own name at its end."""
-    ticks = _ticks(max((rate for line in rates.values() for rate in line if rate is not None), default=1.0))
+    steps = ticks(max((rate for line in rates.values() for rate in line if rate is not None), default=1.0))
     points = [
         {"x": name, "v": rate, "s": label}
         for label, line in rates.items()
@@ -190,12 +72,12 @@ def curves(names: Sequence[str], rates: Mapping[str, Sequence[float | None]]) ->
         if rate is not None
     ]
     ends = [(label, next((rate for rate in reversed(line) if rate is not None), 0.0)) for label, line in rates.items()]
-    texts = [{"x": names[-1], "v": height, "s": label} for label, height in _labels(ends, ticks[-1])]
+    texts = [{"x": names[-1], "v": height, "s": label} for label, height in side_by_side(ends, steps[-1])]
     labels = list(rates)
     x: Spec = {"field": "x", "type": "nominal", "sort": list(names), "axis": {"title": None, "labelAngle": 0}}
     colour: Spec = {"field": "s", "type": "nominal", "scale": _scale(labels, COLOURS), "legend": None}
     dash: Spec = {"field": "s", "type": "nominal", "scale": _scale(labels, DASHES), "legend": None}
-    place: Spec = {"x": x, "y": {"field": "v", "type": "quantitative", **_y_axis(ticks)}, "color": colour}
+    place: Spec = {"x": x, "y": {"field": "v", "type": "quantitative", **_y_axis(steps)}, "color": colour}
     return svg(
         {
             "width": RATE_WIDTH,
@@ -265,13 +147,13 @@ def rates(scenarios: Sequence[ScenarioSummary]) -> str:
     ]
     highest = max((point["v"] for point in repeats), default=1.0)
     # An interval from two repeats can be many times as wide as what was measured; it is cut at the frame.
-    ticks = _ticks(min(max([highest, *(each["high"] for each in intervals)]), 1.5 * highest))
+    steps = ticks(min(max([highest, *(each["high"] for each in intervals)]), 1.5 * highest))
     y: Spec = {"field": "s", "type": "nominal", "scale": {"domain": [row.name for row in scenarios]}}
     y["axis"] = _names_axis([row.name for row in scenarios])
     x: Spec = {
         "type": "quantitative",
-        "scale": {"domain": [0, ticks[-1]], "nice": False, "clamp": True},
-        "axis": {"title": None, "values": ticks, "format": ",.0f", "domain": False},
+        "scale": {"domain": [0, steps[-1]], "nice": False, "clamp": True},
+        "axis": {"title": None, "values": steps, "format": ",.0f", "domain": False},
     }
 
     def layer(points: list[Spec], mark: Spec, **encoding: Spec) -> Spec:
@@ -307,16 +189,16 @@ def search(scenario: ScenarioSummary, top: float) -> str:
         for repeat in scenario.repeats
         for trial in repeat.trials
     ]
-    ticks = _ticks(top)
+    steps = ticks(top)
     x: Spec = {
         "field": "o",
         "type": "quantitative",
-        "scale": {"domain": [0, ticks[-1]], "nice": False},
-        "axis": {"title": "offered", "values": ticks[::2], "format": ",.0f", "grid": False},
+        "scale": {"domain": [0, steps[-1]], "nice": False},
+        "axis": {"title": "offered", "values": steps[::2], "format": ",.0f", "grid": False},
     }
-    y: Spec = {"field": "v", "type": "quantitative", **_y_axis(ticks)}
+    y: Spec = {"field": "v", "type": "quantitative", **_y_axis(steps)}
     both = {"x": x, "y": y}
-    ends = [{"o": 0, "v": 0}, {"o": ticks[-1], "v": ticks[-1]}]
+    ends = [{"o": 0, "v": 0}, {"o": steps[-1], "v": steps[-1]}]
     dashed = {"type": "line", "strokeDash": [4, 3], "strokeWidth": 1, "color": FAINT}
     layers: list[Spec] = [{"data": {"values": ends}, "mark": dashed, "encoding": both}]
     if scenario.rate_interval:
@@ -360,55 +242,21 @@ def _names_axis(names: Sequence[str]) -> Spec:
     }
 
 
-def _y_axis(ticks: Sequence[float], *, labels: bool = True) -> Spec:
+def _y_axis(steps: Sequence[float]) -> Spec:
     return {
-        "scale": {"domain": [0, ticks[-1]], "nice": False},
+        "scale": {"domain": [0, steps[-1]], "nice": False},
         "axis": {
             "title": None,
-            "values": ticks,
+            "values": steps,
             "domain": False,
             "ticks": False,
-            "labels": labels,
-            "format": ",.4~g" if ticks[-1] < 1000 else ",.0f",
+            "format": ",.4~g" if steps[-1] < 1000 else ",.0f",
         },
     }
 
 
 def _scale(names: Sequence[str], values: Sequence[Any]) -> Spec:
     return {"domain": list(names), "range": [values[place % len(values)] for place in range(len(names))]}
-
-
-def _ticks(highest: float, steps_max: int = 4) -> list[float]:
-    """A few round steps from zero to just above the highest value, `steps_max` at most."""
-    if highest <= 0:
-        return [0.0, 1.0]
-    power = 10.0 ** math.floor(math.log10(highest / steps_max))
-    step = next(unit * power for unit in (1, 2, 2.5, 5, 10) if unit * power * steps_max >= highest * 0.999)
-    count = max(1, math.ceil(highest / step - 1e-9))
-    return [float(f"{step * place:.6g}") for place in range(count + 1)]
-
-
-def _labels(ends: Sequence[tuple[str, float]], top: float) -> list[tuple[str, float]]:
-    """Names beside the last values of their lines, moved apart, as little as possible, where they would touch:
-    names that touch form a block around the mean of the places they want."""
-    step = LABEL_STEP * top / PLOT_HEIGHT
-    blocks: list[list[tuple[str, float]]] = []
-    middle: list[float] = []
-    for end in sorted(ends, key=lambda each: each[1]):
-        blocks.append([end])
-        middle.append(end[1])
-        while len(blocks) > 1 and middle[-1] - middle[-2] < step * (len(blocks[-1]) + len(blocks[-2])) / 2:
-            upper = blocks.pop()
-            middle.pop()
-            blocks[-1] += upper
-            half = step * len(blocks[-1]) / 2
-            wanted = sum(value for _, value in blocks[-1]) / len(blocks[-1])
-            middle[-1] = max(half - step / 2, min(wanted, top + step / 2 - half))
-    return [
-        (label, centre + step * (place - (len(block) - 1) / 2))
-        for block, centre in zip(blocks, middle, strict=True)
-        for place, (label, _) in enumerate(block)
-    ]
 
 
 _NOISE = re.compile(

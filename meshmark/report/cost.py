@@ -9,6 +9,9 @@ from meshmark.analysis.model import ScenarioSummary, Summary
 from meshmark.report.view import Column, Grid, hops, listing, number_column, text_column
 from meshmark.units import UNKNOWN, percent, rate_msg_s
 
+JIT = "JIT"
+"""Head of the column for what the model calls compilers."""
+
 
 def cost(summary: Summary) -> Grid:
     """What carrying it took: packets and CPU; which hops were encrypted; what limited it."""
@@ -21,7 +24,7 @@ def cost(summary: Summary) -> Grid:
             Column(head="per second", cells=tuple(rate_msg_s(row.packets_s) for row in rows), group=packets),
             number_column("per MB", (row.packets_per_mb for row in rows), packets),
             number_column("brokers", (row.cpu_s_per_gb.brokers for row in rows), per_gb),
-            *_if_known("JIT", [row.cpu_s_per_gb.compilers for row in rows], per_gb),
+            *_if_known(JIT, [row.cpu_s_per_gb.compilers for row in rows], per_gb),
             number_column("sidecars", (row.cpu_s_per_gb.sidecars for row in rows), per_gb),
             *_if_known("gateways", [row.cpu_s_per_gb.gateways for row in rows], per_gb),
             number_column("clients", (row.cpu_s_per_gb.clients for row in rows), per_gb),
@@ -41,7 +44,7 @@ def _if_known(head: str, values: Sequence[float | None], group: str) -> list[Col
 
 def _jit(rows: Iterable[ScenarioSummary]) -> str:
     known = any(row.cpu_s_per_gb.compilers is not None for row in rows)
-    return "JIT: the brokers' compilers, which work until a broker is warm; not in brokers." if known else ""
+    return f"{JIT}: the brokers' compilers, which work until a broker is warm; not in brokers." if known else ""
 
 
 def unusable_cpu(rows: Iterable[ScenarioSummary]) -> str:

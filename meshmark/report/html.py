@@ -2,13 +2,14 @@
 
 Nothing is fetched, and no JavaScript is needed: pictures are SVG in the page. One script of its own shows a part of a
 round's time; the page's Content-Security-Policy names its digest and forbids all else. All text is escaped by the
-template engine; only pictures made in `charts.py` and that script are put in as they are.
+template engine; only pictures made in `charts.py` and `lines.py` and that script are put in as they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Collection
 from importlib.resources import files
 
 import jinja2
@@ -22,6 +23,7 @@ from meshmark.report import (
     hardware,
     hops,
     limits,
+    rounds,
     sections,
     sensitivity,
     terms,
@@ -41,8 +43,9 @@ _TEMPLATES.filters["picture"] = Markup
 _SCRIPT = files("meshmark").joinpath("resources", "templates", "report.js").read_text(encoding="utf-8")
 
 
-def html(run: Run, summary: Summary) -> str:
-    """The page. A run that is not whole is told as far as it went, and says so on top."""
+def html(run: Run, summary: Summary, pictured: Collection[int] = ()) -> str:
+    """The page, with pictures of the rounds whose indices are given; none: as `rounds` chooses. A run that is not
+    whole is told as far as it went, and says so on top."""
     return _TEMPLATES.get_template("report.html").render(
         summary=summary,
         run=run,
@@ -73,7 +76,7 @@ def html(run: Run, summary: Summary) -> str:
         traffic=accounts.traffic(summary),
         self_tests=accounts.self_tests(run),
         proofs=sections.proofs(summary),
-        rounds=sections.rounds(run),
+        rounds=rounds.rounds(run, pictured),
         configurations=sections.configurations(run),
         settings_apart=sections.settings_apart(summary),
         events=sections.events(run),

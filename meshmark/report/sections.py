@@ -1,4 +1,4 @@
-"""The parts of the page below the answer: figures with their tables, accounts, rounds, configurations."""
+"""The parts of the page below the answer: figures with their tables, accounts, configurations."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from dataclasses import dataclass
 
 from meshmark.analysis.model import CpuPerGb, Figures, LedgerLine, RepeatSummary, ScenarioSummary, Summary
 from meshmark.report import charts, cost, view
-from meshmark.report.panels import Panel, load_panel, panels
 from meshmark.report.view import Column, Grid, number_column, text_column
-from meshmark.store import RoundData, Run
-from meshmark.units import MB, UNKNOWN, column, number, percent, rate_msg_s
-
-TABLE_ROWS_MAX = 60
-"""Rows of the table under a picture of a series; the record holds every sample."""
-LOG_LINES = 40
-"""Last lines shown of each log of a round that did not end."""
+from meshmark.store import Run
+from meshmark.units import MB, UNKNOWN, column, percent, rate_msg_s
 
 CPU_COMPONENTS = tuple(CpuPerGb.model_fields)
+_HEADS = {"compilers": cost.JIT}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,18 +24,6 @@ class Figure:
     caption: str
     grid: Grid
     unit: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RoundPage:
-    title: str
-    ident: str
-    opened: bool
-    end_s: float
-    facts: tuple[tuple[str, str], ...]
-    figures: tuple[Figure, ...]
-    still: tuple[str, ...]
-    logs: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +56,8 @@ def answer_figures(summary: Summary) -> list[Figure]:
         Figure(
             title="CPU seconds per GB acknowledged",
             picture=charts.bars(names, cpu),
-            caption=f"Machine: all of it that was busy, the rest of the system included. {cost.unusable_cpu(rows)}",
+            caption="Brokers without their JIT compilers, where these are known. Machine: all of it that was busy, "
+            f"compilers and the rest of the system included. {cost.unusable_cpu(rows)}",
             grid=_bars_grid("CPU seconds per GB acknowledged", names, cpu),
         ),
         Figure(
@@ -268,7 +252,7 @@ def _by_host(rows: Sequence[ScenarioSummary]) -> list[Grid]:
                 text_column("component", (component for _, component in keys)),
                 *columns,
             ),
-            note="`others:NAME` are the largest processes within `others`.",
+            note="`others:NAME` are the largest processes within `others`; `kafka` includes its JIT compilers.",
         )
     ]
 
@@ -285,7 +269,8 @@ def _ledger(
     flat = column([value for line in values for value in line])
     width = len(CPU_COMPONENTS)
     columns = [
-        Column(head=component, cells=tuple(flat[place::width])) for place, component in enumerate(CPU_COMPONENTS)
+        Column(head=_HEADS.get(component, component), cells=tuple(flat[place::width]))
+        for place, component in enumerate(CPU_COMPONENTS)
     ]
     if whole:
         columns += [
@@ -340,107 +325,6 @@ def proofs(summary: Summary) -> Grid | None:
         ),
         note=f"{held} of {len(shown)} hold.",
     )
-
-
-def rounds(run: Run) -> list[RoundPage]:
-    seen: set[str] = set()
-    pages = []
-    for data in run.rounds:
-        pages.append(_round(data, opened=data.started.scenario not in seen))
-        seen.add(data.started.scenario)
-    return pages
-
-
-def _round(data: RoundData, *, opened: bool) -> RoundPage:
-    samples, intervals = data.series(), data.intervals()
-    origin = data.started.time_s
-    last = max([origin + 1.0, *(each.time_s for each in samples[-1:]), *(each.time_s for each in intervals[-1:])])
-    load = load_panel(intervals, origin)
-    shown = [*([load] if load else []), *panels(samples, origin)]
-    windows = [
-        charts.Window(
-            start_s=trial.window_start_s - origin,
-            end_s=trial.window_end_s - origin,
-            label=rate_msg_s(trial.offered_msg_s),
-            counted=trial.valid and trial.purpose == "search",
-        )
-        for trial in data.trials
-    ]
-    title = f"Round {data.started.index}: {data.started.scenario}, repeat {data.started.repeat}"
-    return RoundPage(
-        title=title,
-        ident=f"round-{data.started.index}",
-        opened=opened,
-        end_s=round(last - origin, 3),
-        facts=_facts(data),
-        figures=tuple(_panel_figure(panel, last - origin, windows) for panel in shown if panel.lines),
-        still=tuple(_still(panel) for panel in shown if panel.silent),
-        logs=() if data.finished else tuple((name, _tail(text)) for name, text in data.logs().items()),
-    )
-
-
-def _facts(data: RoundData) -> tuple[tuple[str, str], ...]:
-    end = data.finished
-    if end is None:
-        return (("end", "none recorded: the run ended inside this round"), ("trials", str(len(data.trials))))
-    warm = (
-        " → ".join(rate_msg_s(rate) for rate in (end.warmup_rates_msg_s[0], end.warmup_rates_msg_s[-1]))
-        if (end.warmup_rates_msg_s)
-        else UNKNOWN
-    )
-    share = percent(end.warmup_compiling[-1]) if end.warmup_compiling else UNKNOWN
-    return (
-        ("trials", str(len(data.trials))),
-        ("cluster start", f"{number(end.startup_s, 2)} s"),
-        ("warm-up, first and last second", f"{warm} messages/s"),
-        ("JVM compilers in its last second", f"{share} of the brokers' CPU time"),
-    )
-
-
-def _still(panel: Panel) -> str:
-    return f"{panel.title}: {view.listing(panel.silent)}"
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.splitlines()[-LOG_LINES:])
-
-
-def _panel_figure(panel: Panel, end_s: float, windows: Sequence[charts.Window]) -> Figure:
-    return Figure(
-        title=panel.title,
-        unit=panel.unit,
-        picture=charts.lines(panel, end_s, windows),
-        caption="",
-        grid=_panel_grid(panel, windows),
-    )
-
-
-def _panel_grid(panel: Panel, windows: Sequence[charts.Window]) -> Grid:
-    """First the means over the windows, then the series, thinned."""
-    step = -(-len(panel.times_s) // TABLE_ROWS_MAX)
-    heads = [f"window {place}, {window.label} msg/s offered" for place, window in enumerate(windows, start=1)]
-    times = [f"{time_s:.1f} s" for time_s in panel.times_s[::step]]
-    return Grid(
-        title=f"{panel.title}, {panel.unit}",
-        columns=(
-            text_column("time in the round", [*heads, *times]),
-            *(
-                number_column(
-                    line.label, [*(_mean(panel, line.values, window) for window in windows), *line.values[::step]]
-                )
-                for line in panel.lines
-            ),
-        ),
-    )
-
-
-def _mean(panel: Panel, values: Sequence[float | None], window: charts.Window) -> float | None:
-    inside = [
-        value
-        for time_s, value in zip(panel.times_s, values, strict=True)
-        if value is not None and window.start_s < time_s <= window.end_s
-    ]
-    return sum(inside) / len(inside) if inside else None
 
 
 def configurations(run: Run) -> list[Configuration]:

@@ -73,6 +73,8 @@ def test_csv_has_the_trials_unless_told_otherwise(run: Path, capsys: Capture) ->
         (["-o", "pdf"], "there is no form pdf\n  -o takes table, json, html, markdown, csv, parquet or openmetrics"),
         (["-o", "csv", "--table", "rows"], "there is no table rows\n  --table takes trials, series or intervals"),
         (["-o", "json", "--table", "trials"], "--table belongs to -o csv and -o parquet"),
+        (["-o", "html", "--round", "99"], "this run has no round 99\n  It has 2 rounds: 1 to 2."),
+        (["-o", "csv", "--round", "1"], "--round belongs to -o html"),
         (["-o", "csv", "--gate"], "--gate has nothing to judge"),
         (["-o", "csv", "--out", "no/file"], "cannot write no/file: No such file or directory"),
         (["-o", "parquet", "--out", "no/file"], "cannot write no/file: "),

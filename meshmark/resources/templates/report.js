@@ -25,12 +25,12 @@ class Picture {
     const plot = svg.querySelector("rect.plot");
     this.width = Number(plot.getAttribute("width"));
     this.height = Number(plot.getAttribute("height"));
-    const marks = [...svg.querySelectorAll(".root > g > g > g")].filter((each) => !each.matches(".role-axis"));
+    const marks = svg.querySelector("g.marks");
     const frame = {class: "lens", y: -2, width: this.width, height: this.height + 4, preserveAspectRatio: "none"};
     this.lens = element("svg", frame);
-    marks[0].before(this.lens);
-    this.lens.append(...marks);
-    this.lines = [...this.lens.querySelectorAll(".mark-line path")].map((path) =>
+    marks.before(this.lens);
+    this.lens.append(marks);
+    this.lines = [...marks.querySelectorAll("g.lines > path")].map((path) =>
       [...path.getAttribute("d").matchAll(/([ML])(-?[\d.]+),(-?[\d.]+)/g)]
         .map(([, command, x, y]) => ({joined: command === "L", x: Number(x), y: Number(y)})));
   }
@@ -74,11 +74,11 @@ function ticks(start, end) {
   return found;
 }
 
-// Where a line is at x; its last point before, where it has a gap there.
+// Where a line is at x; its last point before, where it has a gap there. A line has one point at least.
 function height(points, x) {
   const next = points.findIndex((point) => point.x > x);
   if (next === 0) return points[0].y;
-  const last = points.at(next - 1), after = points[next];
+  const last = points.at(next < 0 ? -1 : next - 1), after = points[next];
   if (next < 0 || !after.joined) return last.y;
   return last.y + (after.y - last.y) * (x - last.x) / (after.x - last.x);
 }

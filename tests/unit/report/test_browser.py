@@ -192,7 +192,7 @@ def test_what_was_measured_stays_at_its_time(browser: Any, address: str) -> None
     page = browser.new_page(viewport=WIDE)
     page.goto(address)
     edges = """
-        () => [...document.querySelector("details.round svg.chart").querySelectorAll(".mark-rect path")].map(path => {
+        () => [...document.querySelector("details.round svg.chart").querySelectorAll("g.marks > rect")].map(path => {
             const box = path.getBoundingClientRect(), svg = path.closest(".chart");
             const [one, other] = [...svg.querySelectorAll(".time text")].map(text => {
                 const place = text.getBoundingClientRect();

@@ -8,6 +8,7 @@ import re
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -16,12 +17,14 @@ import pytest
 
 from meshmark import store
 from meshmark.analysis.summary import summarize
+from meshmark.errors import UsageError
 from meshmark.record import Event, Proof, RoundStarted
-from meshmark.report import charts
+from meshmark.report import charts, rounds
 from meshmark.report.accounts import self_tests
 from meshmark.report.html import html
+from meshmark.report.lines import Window, lines
 from meshmark.report.panels import Line, Panel
-from meshmark.report.sections import LOG_LINES, TABLE_ROWS_MAX
+from meshmark.report.rounds import LOG_LINES, TABLE_ROWS_MAX
 
 from .conftest import PLAN, Tell, Told
 
@@ -142,13 +145,14 @@ def test_pictures_take_their_colours_from_the_page(page: str) -> None:
 
 
 def test_lines_differ_without_colour() -> None:
-    names = [f"broker-{number}" for number in range(1, 8)]
+    names = [f"broker-{number}" for number in range(1, 10)]
     panel = Panel(
         title="x", unit="", times_s=(0.0, 1.0), lines=tuple(Line(label=name, values=(1.0, 2.0)) for name in names)
     )
-    picture = charts.lines(panel, 1.0, [])
-    dashes = re.findall(r'stroke-dasharray="([^"]*)"', picture)
-    assert len(dashes) == len(set(dashes)) == len(names)
+    picture = lines(panel, 1.0, [])
+    looks = re.findall(r'stroke="([^"]*)" stroke-dasharray="([^"]*)"', picture)
+    assert len(looks) == len(set(looks)) == len(names)
+    assert len({dashes for _, dashes in looks[:7]}) == 7, "without colour"
     places = [int(y) for name in names for y in re.findall(rf'y="(\d+)"[^>]*>{name}<', picture)]
     assert len(places) == len(names)
     places.sort()
@@ -158,15 +162,47 @@ def test_lines_differ_without_colour() -> None:
 def test_a_gap_in_a_series_is_a_gap_in_its_line() -> None:
     values = (1.0, 2.0, None, 2.0, 1.0)
     panel = Panel(title="x", unit="", times_s=(0, 1, 2, 3, 4), lines=(Line(label="a", values=values),))
-    (path,) = re.findall(r'<path d="([^"]*)"[^>]*stroke="var\(--c1\)"', charts.lines(panel, 4.0, []))
+    (path,) = re.findall(r'<path d="([^"]*)"[^>]*stroke="var\(--c1\)"', lines(panel, 4.0, []))
     assert path.count("M") == 2
 
 
 def test_windows_are_shaded_and_the_one_that_counts_darker() -> None:
     panel = Panel(title="x", unit="", times_s=(0, 9), lines=(Line(label="a", values=(1.0, 1.0)),))
-    windows = [charts.Window(start_s=place, end_s=place + 2, label="1", counted=place > 3) for place in (1, 5)]
-    bands = re.findall(r'fill="var\(--band\)"[^>]*', charts.lines(panel, 9.0, windows))
+    windows = [Window(start_s=place, end_s=place + 2, label="1", counted=place > 3) for place in (1, 5)]
+    bands = re.findall(r'fill="var\(--band\)"[^>]*', lines(panel, 9.0, windows))
     assert ["opacity" in band for band in bands] == [True, False]
+
+
+def test_a_value_alone_between_gaps_is_seen() -> None:
+    panel = Panel(title="x", unit="", times_s=(0, 1, 2), lines=(Line(label="a", values=(None, 2.0, None)),))
+    assert re.search(r'<path d="M200\.0,0\.0h0"[^>]*stroke-linecap="round"', lines(panel, 2.0, []))
+
+
+def pictured(pages: list[rounds.RoundPage]) -> list[str]:
+    return [page.ident for page in pages if page.figures]
+
+
+def test_a_page_has_pictures_of_a_number_of_rounds_or_of_those_asked_for(
+    whole: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [f"round-{data.started.index}" for data in whole.run.rounds]
+    assert pictured(rounds.rounds(whole.run)) == every
+    assert pictured(rounds.rounds(whole.run, [2])) == ["round-2"]
+    page = html(whole.run, whole.summary, [2])
+    assert page.count("-o html --round ") == len(every) - 1
+    assert "`meshmark report DIR -o html --round 1` draws them" in page
+    monkeypatch.setattr(rounds, "PICTURED_MOST", len(PLAN.scenarios))
+    first = [f"round-{data.started.index}" for data in whole.run.rounds if data.started.repeat == 1]
+    assert pictured(rounds.rounds(whole.run)) == first
+    monkeypatch.setattr(rounds, "PICTURED_MOST", 1)
+    *ended, last = whole.run.rounds
+    dead = replace(whole.run, rounds=(*ended, replace(last, finished=None)))
+    assert pictured(rounds.rounds(dead)) == [f"round-{last.started.index}"]
+
+
+def test_a_round_that_is_not_there_cannot_be_pictured(whole: Told) -> None:
+    with pytest.raises(UsageError, match="no round 99"):
+        html(whole.run, whole.summary, [1, 99])
 
 
 def test_tables_of_series_are_short(page: str) -> None:
@@ -230,7 +266,7 @@ def test_hostile_text_stays_text(tell: Tell) -> None:
 
 def test_a_name_in_a_picture_is_escaped() -> None:
     panel = Panel(title="x", unit="", times_s=(0, 1), lines=(Line(label=HOSTILE, values=(1.0, 1.0)),))
-    picture = charts.lines(panel, 1.0, []) + charts.bars([HOSTILE], {HOSTILE: [1.0]})
+    picture = lines(panel, 1.0, []) + charts.bars([HOSTILE], {HOSTILE: [1.0]})
     assert {tag for tag, _, _ in Elements(picture).found}.isdisjoint({"script", "img"})
 
 

@@ -136,8 +136,8 @@ class Method(Model):
     equal_load: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.5,),
         max_length=16,
-        description="shares of the lowest ceiling of all scenarios that share a baseline, at which all of them are "
-        "measured from repeat 2 on",
+        description="shares of the lowest ceiling, after repeat 1, of all scenarios that share a baseline, at which "
+        "all of them are measured from repeat 2 on",
     )
     load_bytes_s: float | None = Field(
         None, gt=0, le=1e11, description="payload bytes a second that one more trial of every round offers; null: none"

@@ -348,7 +348,7 @@ class Trial(Model):
     repeat: int
     number: int = Field(description="from 1, within the round")
     purpose: Purpose
-    share: float | None = Field(None, description="of equal-load: of the lowest ceiling of its baseline's scenarios")
+    share: float | None = Field(None, description="of equal-load: of the lowest ceiling after repeat 1")
     phase: str = Field("", description="of search: bracket, refine or confirm")
     target: str = Field("", description="of search: the ceiling that it is to tell about")
     tightened: Tightened | None = Field(None, description="of explain")

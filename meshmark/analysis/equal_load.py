@@ -43,6 +43,8 @@ def _at(run: Run, scenario: Scenario, share: float) -> EqualLoad | None:
         repeats_valid=len(own),
         latency=_mean([latency_figures(trial.latency) for trial in trials]),
         end_to_end=_mean([latency_figures(trial.end_to_end) for trial in trials]),
+        negative=sum(trial.window.negative for trial in trials),
+        unstamped=sum(trial.window.unstamped for trial in trials),
         added_p50=_added(own, against, "p50_s"),
         added_p99=_added(own, against, "p99_s"),
         added_p99_9=_added(own, against, "p99_9_s"),

@@ -246,11 +246,13 @@ class Change(Value):
 class EqualLoad(Value):
     """Latency while all scenarios with the same baseline are offered the same rate."""
 
-    share: float = Field(description="of the lowest ceiling of all scenarios with the same baseline")
+    share: float = Field(description="of the lowest ceiling of all scenarios with the same baseline, after repeat 1")
     offered_msg_s: float
     repeats_valid: int
     latency: LatencyFigures = Field(description="mean of the repeats' quantiles")
     end_to_end: LatencyFigures
+    negative: int = Field(0, description="values below zero of all repeats, which are in no latency")
+    unstamped: int = Field(0, description="records of somebody else that consumers read, in no latency either")
     added_p50: Change | None = Field(description="null for the baseline, and without a pair")
     added_p99: Change | None
     added_p99_9: Change | None

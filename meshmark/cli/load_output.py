@@ -13,6 +13,9 @@ HEADER = ("s", "offered/s", "acknowl./s", "outstanding", "p50 ms", "p99 ms", "ma
 READ_HEADER = ("consumed/s", "lag", "e2e p99 ms")
 _WIDTHS = (6, 11, 11, 12, 9, 9, 9, 8, 11, 11, 11)
 
+CLOCK_OFFSET_BOUND_MS = 0.0
+"""Of end-to-end latency: producers and consumers of a load are processes of one machine and read its one clock."""
+
 
 def as_json(result: LoadResult) -> dict[str, Any]:
     totals = result.end.totals
@@ -36,6 +39,7 @@ def as_json(result: LoadResult) -> dict[str, Any]:
         "unstamped": totals.unstamped,
         "lag": result.end.lag,
         "end_to_end_ms": _latency_ms(result.measured.end_to_end),
+        "clock_offset_bound_ms": CLOCK_OFFSET_BOUND_MS,
         "backlog": None if result.backlog is None else result.backlog.model_dump(by_alias=False),
         "valid": not result.invalid,
         "invalid": result.invalid,

@@ -304,6 +304,9 @@ class _Conductor:
     def _offers(self, scenario: Scenario, slot: Slot, until_s: float) -> Iterator[Offered]:
         """The trials of one round, each chosen when those before it are known."""
         method = scenario.method
+        if slot.repeat == 1:
+            for line in self._search(scenario).plan_text().splitlines():
+                self._tell("info", f"{slot.scenario}, repeat {slot.repeat}", line)
         rest = (len(method.equal_load) if slot.repeat > 1 else 0) + (method.load_bytes_s is not None)
         number = 0
         for number in range(1, method.trials + 1):

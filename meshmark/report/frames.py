@@ -75,7 +75,7 @@ TRIAL_FIELDS = (
         purpose="search, equal-load, fixed-load or explain",
         phase="of search: bracket, refine or confirm",
     ),
-    *_fields("number", share="of equal-load: of the lowest ceiling"),
+    *_fields("number", share="of equal-load: of the lowest ceiling after repeat 1"),
     *_fields("text", tightened_host="of explain: where there was less of something", tightened_resource="of explain"),
     *_fields(
         "number",

@@ -32,7 +32,7 @@ def _at(summary: Summary, share: float) -> Figure:
         for name, parts in means.items()
     }
     rate = next(iter(found.values())).offered_msg_s
-    load = f"{rate_msg_s(rate)} msg/s, {percent(share)} of the lowest ceiling"
+    load = f"{rate_msg_s(rate)} msg/s, {percent(share)} of the lowest ceiling known after one repeat"
     return Figure(
         title=f"Mean latency by hop at {percent(share)} load",
         picture=charts.bars(

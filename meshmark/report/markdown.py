@@ -32,8 +32,7 @@ def _answer(summary: Summary) -> list[Grid]:
     told = [
         thresholds.grid(summary),
         *measured,
-        view.service_levels(summary),
-        view.equal_load(summary),
+        *view.latencies(summary),
         hardware.extrapolation(summary),
         hardware.limits(summary),
         *(sensitivity.grid(each, wide=False) for each in summary.sensitivity),

@@ -25,7 +25,7 @@ def table(summary: Summary) -> str:
         parts.append(text(told))
     if summary.scenarios:
         parts += [text(view.carried(summary)), text(cost.cost(summary))]
-    parts += [text(grid) for grid in (view.service_levels(summary), view.equal_load(summary)) if grid]
+    parts += [text(grid) for grid in view.latencies(summary) if grid]
     parts += [text(grid) for grid in (hardware.extrapolation(summary), hardware.limits(summary)) if grid]
     parts += [text(sensitivity.grid(each, wide=False)) for each in summary.sensitivity]
     if explained := limits.explanations(summary):

@@ -272,6 +272,11 @@ def service_levels(summary: Summary) -> Grid | None:
     )
 
 
+def latencies(summary: Summary) -> tuple[Grid | None, ...]:
+    """All that a report says of latency before it goes into parts."""
+    return service_levels(summary), equal_load(summary), end_to_end(summary)
+
+
 def equal_load(summary: Summary) -> Grid | None:
     """Latency at the same offered rate; None where it was not measured."""
     rows = [(row, each) for row in summary.scenarios for each in row.equal_loads]
@@ -279,7 +284,7 @@ def equal_load(summary: Summary) -> Grid | None:
         return None
     added = f"added to {_baseline(summary)}, ms"
     rates = sorted({(each.share, each.offered_msg_s) for _, each in rows})
-    said = listing([f"{rate_msg_s(rate)} msg/s ({percent(share)} of the lowest ceiling)" for share, rate in rates])
+    said = listing([f"{rate_msg_s(rate)} msg/s ({percent(share)})" for share, rate in rates])
     return Grid(
         title="Latency at equal load",
         columns=(
@@ -293,8 +298,33 @@ def equal_load(summary: Summary) -> Grid | None:
             Column(head="p99", cells=tuple(change(each.added_p99) for _, each in rows), group=added),
             Column(head="p99.9", cells=tuple(change(each.added_p99_9) for _, each in rows), group=added),
         ),
-        note=f"At {said}; from the intended send to the acknowledgement. In brackets: 95 % interval over repeats; one "
-        "that holds 0 tells no difference.",
+        note=f"At {said}, in per cent of the lowest ceiling known after the first repeat; from the intended send to "
+        "the acknowledgement. In brackets: 95 % interval over repeats; one that holds 0 tells no difference.",
+    )
+
+
+def end_to_end(summary: Summary) -> Grid | None:
+    """To the consumer, at the same offered rate; None without consumers."""
+    loads = [(row, each) for row in summary.scenarios for each in row.equal_loads]
+    rows = [(row, each) for row, each in loads if each.end_to_end.p50_s is not None]
+    if not rows:
+        return None
+    latency = "latency to the consumer, ms"
+    return Grid(
+        title="End to end at equal load",
+        columns=(
+            text_column("scenario", (row.name for row, _ in rows)),
+            Column(head="load", cells=tuple(percent(each.share) for _, each in rows)),
+            Column(head="repeats", cells=tuple(str(each.repeats_valid) for _, each in rows)),
+            number_column("p50", (milliseconds(each.end_to_end.p50_s) for _, each in rows), latency),
+            number_column("p99", (milliseconds(each.end_to_end.p99_s) for _, each in rows), latency),
+            number_column("p99.9", (milliseconds(each.end_to_end.p99_9_s) for _, each in rows), latency),
+            number_column("largest", (milliseconds(each.end_to_end.max_s) for _, each in rows), latency),
+            Column(head="negative", cells=tuple(f"{each.negative:,}" for _, each in rows)),
+            Column(head="of others", cells=tuple(f"{each.unstamped:,}" for _, each in rows)),
+        ),
+        note="From the intended send until a consumer has read the record, on one clock. Values below zero, and "
+        "records of others, are counted here and in no latency.",
     )
 
 

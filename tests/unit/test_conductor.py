@@ -235,6 +235,16 @@ def test_rounds_that_would_not_fit_have_fewer_trials_and_say_so(tmp_path: Path) 
     assert any("so that all rounds fit" in event.text for event in done.events)
 
 
+def test_a_search_tells_what_it_will_do_before_its_first_trial(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, DataPlane.ISTIO))
+    told = [event.text for event in done.events]
+    plans = [place for place, text in enumerate(told) if text.startswith("Saturation search from ")]
+    trials = [place for place, text in enumerate(told) if text.startswith("search, ")]
+    assert len(plans) == 2, "once for each scenario"
+    assert plans[0] < trials[0]
+    assert "4 trials on 2 clusters, one after the other, of 0.5 s to settle and 2 s measured" in told[plans[0] + 1]
+
+
 def test_a_window_with_too_few_reports_is_a_fault_of_its_trial_and_no_end_of_the_run(tmp_path: Path) -> None:
     """The simulated workers report every half a second: in this window four or five times, both edges included."""
     short = METHOD.model_copy(update={"window_seconds": 1.5})

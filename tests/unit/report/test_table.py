@@ -191,6 +191,18 @@ def test_measurements_that_are_not_like_for_like_are_told(whole: Told, change: d
     assert not any(said in line for line in view.unlike(whole.summary))
 
 
+def test_latency_to_the_consumer_has_its_table_with_what_is_in_no_latency(whole: Told, tell: Tell) -> None:
+    assert view.end_to_end(whole.summary) is None, "no consumers"
+    read = PLAN.scenarios[0].model_copy(update={"workload": Workload(subscriptions_per_topic=1)})
+    summary = tell(PLAN.model_copy(update={"scenarios": (read,)})).summary
+    (load,) = summary.scenarios[0].equal_loads
+    odd = changed(summary, plain={"equal_loads": (load.model_copy(update={"negative": 3, "unstamped": 1_200}),)})
+    grid = view.end_to_end(odd)
+    assert grid is not None
+    assert row_of(table(odd), "End to end at equal load", "plain").split()[-2:] == ["3", "1,200"]
+    assert [each.group for each in grid.columns].count("latency to the consumer, ms") == 4
+
+
 def test_cpu_that_cannot_be_used_is_marked_where_it_stands(whole: Told) -> None:
     assert cost.cost(whole.summary).note == ""
     assert "not usable for istio:" in cost.cost(changed(whole.summary, istio={"unattributed_share": 0.4})).note

@@ -54,43 +54,72 @@ def panels(samples: Sequence[Sample], origin_s: float) -> list[Panel]:
     return [panel for panel in made if panel is not None]
 
 
-def load_panel(intervals: Sequence[LoadInterval], origin_s: float) -> Panel | None:
-    """What the load workers reported: rates of records."""
+def load_panels(intervals: Sequence[LoadInterval], origin_s: float) -> list[Panel]:
+    """What the load workers reported: rates of records, what is outstanding, and each interval's latency. Panels that
+    have anything to show."""
     if len(intervals) < 2:
-        return None
+        return []
     picked = _thinned(intervals, [each.time_s for each in intervals])
+    times = tuple(round(each.time_s - origin_s, 2) for each in picked)
     steps = _Steps([each.time_s for each in picked])
-    counts = {
+    backlog = steps.unbroken([float(each.totals.outstanding) for each in picked])
+    latencies = [(label, steps.unbroken(values)) for label, values in _latencies(picked, intervals)]
+    made = (
+        _shown("Messages", "per second", 1, times, _rates(picked, steps)),
+        _shown("Backlog", "records", 1, times, [("outstanding", backlog)]),
+        _shown("Latency from the intended send", "ms", 1e-3, times, latencies),
+    )
+    return [panel for panel in made if panel is not None]
+
+
+def _rates(picked: Sequence[LoadInterval], steps: _Steps) -> list[tuple[str, Values]]:
+    counts: dict[str, Values] = {
         "acknowledged": [float(each.totals.acknowledged) for each in picked],
+        "offered": [float(each.totals.offered) for each in picked],
         "consumed": [float(each.totals.consumed) for each in picked],
         "failed or unknown": [float(each.totals.failed + each.totals.unknown) for each in picked],
     }
-    rates = {
-        label: steps.rates(list(values)) for label, values in counts.items() if label == "acknowledged" or values[-1]
-    }
-    lines = {label: values for label, values in rates.items() if any(value is not None for value in values)}
-    if not lines:
-        return None
-    return Panel(
-        title="Messages",
-        unit="per second",
-        times_s=tuple(round(each.time_s - origin_s, 2) for each in picked),
-        lines=tuple(Line(label=label, values=_rounded(values, 1)) for label, values in lines.items()),
-    )
+    return [(label, steps.rates(values)) for label, values in counts.items()]
+
+
+def _latencies(picked: Sequence[LoadInterval], intervals: Sequence[LoadInterval]) -> list[tuple[str, Values]]:
+    """Of records acknowledged in each interval that is shown; the largest also of those left out before it."""
+    largest: Values = []
+    passed = iter(intervals)
+    for shown in picked:
+        since: list[float] = []
+        for each in passed:
+            if each.latency and each.latency.max_s is not None:
+                since.append(each.latency.max_s)
+            if each is shown:
+                break
+        largest.append(max(since, default=None))
+    return [
+        ("p50", [each.latency.p50_s if each.latency else None for each in picked]),
+        ("p99", [each.latency.p99_s if each.latency else None for each in picked]),
+        ("max", largest),
+    ]
 
 
 def _panel(form: Form, series: _Series, times: tuple[float, ...]) -> Panel | None:
+    return _shown(form.title, form.unit, form.scale, times, _lines(form, series))
+
+
+def _shown(
+    title: str, unit: str, scale: float, times: tuple[float, ...], found: Iterable[tuple[str, Values]]
+) -> Panel | None:
+    """None where nothing is known."""
     lines, silent = [], []
-    for label, values in _lines(form, series):
+    for label, values in found:
         if all(value is None for value in values):
             continue
         if any(values):
-            lines.append(Line(label=label, values=_rounded(values, form.scale)))
+            lines.append(Line(label=label, values=_rounded(values, scale)))
         else:
             silent.append(label)
     if not lines and not silent:
         return None
-    return Panel(title=form.title, unit=form.unit, times_s=times, lines=tuple(lines), silent=tuple(silent))
+    return Panel(title=title, unit=unit, times_s=times, lines=tuple(lines), silent=tuple(silent))
 
 
 def _lines(form: Form, series: _Series) -> Iterator[tuple[str, Values]]:
@@ -118,6 +147,11 @@ class _Steps:
             else:
                 found.append((after - before) / seconds)
         return found
+
+    def unbroken(self, readings: Values) -> Values:
+        """A reading after a hole is a gap: nobody loaded or looked in between."""
+        after = zip(readings[1:], self._seconds, strict=True)
+        return [*readings[:1], *(value if seconds <= self._hole else None for value, seconds in after)]
 
 
 class _Series:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from meshmark.errors import UsageError
 from meshmark.report import view
 from meshmark.report.lines import Window, lines
-from meshmark.report.panels import Panel, load_panel, panels
+from meshmark.report.panels import Panel, load_panels, panels
 from meshmark.report.sections import Figure
 from meshmark.report.view import Grid, number_column, text_column
 from meshmark.store import RoundData, Run
@@ -77,8 +77,7 @@ def _round(data: RoundData, *, opened: bool) -> RoundPage:
     samples, intervals = data.series(), data.intervals()
     origin = data.started.time_s
     last = max([origin + 1.0, *(each.time_s for each in samples[-1:]), *(each.time_s for each in intervals[-1:])])
-    load = load_panel(intervals, origin)
-    shown = [*([load] if load else []), *panels(samples, origin)]
+    shown = [*load_panels(intervals, origin), *panels(samples, origin)]
     windows = [
         Window(
             start_s=trial.window_start_s - origin,

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from meshmark.metrics import METRICS
+from meshmark.record import Latency, LoadInterval, LoadTotals
 from meshmark.report.forms import FORMS
+from meshmark.report.panels import load_panels
 from tests.promql import known_names, names
 from tools import grafana_dashboard
 
@@ -51,6 +53,15 @@ def test_it_has_every_panel_of_the_report_and_every_metric_of_the_record(dashboa
     from meshmark.analysis.exposition import HOSTS
 
     assert {metric for metric in METRICS if not set(HOSTS[metric].samples) & asked} == METRICS.keys() - shown
+
+
+def test_what_workers_report_has_the_titles_of_the_report(dashboard: Any) -> None:
+    latency = Latency(count=1, p50_s=0.1, p90_s=0.1, p99_s=0.1, p99_9_s=0.1, max_s=0.1, histogram="")
+    totals = LoadTotals(offered=2, acknowledged=1, outstanding=1)
+    reports = [LoadInterval(time_s=time_s, clients=1, totals=totals, latency=latency) for time_s in (0.0, 1.0)]
+    titles = [panel.title for panel in load_panels(reports, 0.0)]
+    assert len(titles) == 3
+    assert set(titles) <= {panel["title"] for panel in panels(dashboard)}
 
 
 def test_it_can_be_imported_anywhere(dashboard: Any) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from meshmark.metrics import METRICS
-from meshmark.record import LoadInterval, LoadTotals, Sample
+from meshmark.record import Latency, LoadInterval, LoadTotals, Sample
 from meshmark.report.forms import FORMS
-from meshmark.report.panels import POINTS_MAX, Panel, load_panel, panels
+from meshmark.report.panels import POINTS_MAX, Panel, load_panels, panels
 
 NOT_SHOWN = {"elapsed_s"}
 """The clock that CPU shares are taken from is no series of its own."""
@@ -121,16 +121,64 @@ def test_time_is_told_from_the_rounds_beginning() -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_samples_show_nothing(count: int) -> None:
     assert panels(series("broker-1/net/tx_packets", *([1.0] * count)), 100.0) == []
-    assert load_panel([], 0.0) is None
+    assert load_panels([interval(100.0)] * count, 0.0) == []
+
+
+def interval(time_s: float, latency: tuple[float, float, float] | None = None, **totals: int) -> LoadInterval:
+    """`latency`: p50, p99 and the largest, in seconds."""
+    found = None
+    if latency:
+        p50, p99, largest = latency
+        found = Latency(count=9, p50_s=p50, p90_s=p50, p99_s=p99, p99_9_s=p99, max_s=largest, histogram="")
+    return LoadInterval(time_s=time_s, clients=1, totals=LoadTotals(**totals), latency=found)
+
+
+def drawn(panel: Panel) -> dict[str, tuple[float | None, ...]]:
+    return {line.label: line.values for line in panel.lines}
 
 
 def test_a_trials_counts_begin_anew_without_a_false_rate() -> None:
     counts = [(0.0, 0), (0.5, 500), (1.0, 1_000), (1.5, 100), (2.0, 600)]
-    intervals = [
-        LoadInterval(time_s=time_s, clients=1, totals=LoadTotals(offered=count, acknowledged=count))
-        for time_s, count in counts
-    ]
-    panel = load_panel(intervals, 0.0)
-    assert panel is not None
-    (line,) = panel.lines
-    assert (line.label, line.values) == ("acknowledged", (None, 1_000, 1_000, None, 1_000))
+    (panel, _) = load_panels([interval(time_s, acknowledged=count, offered=count) for time_s, count in counts], 0.0)
+    rates = (None, 1_000, 1_000, None, 1_000)
+    assert drawn(panel) == {"acknowledged": rates, "offered": rates}
+
+
+def test_what_was_offered_stands_beside_what_was_acknowledged_and_the_rest_is_outstanding() -> None:
+    counts = [(0.0, 0, 0), (1.0, 900, 1_000), (2.0, 1_500, 2_000)]
+    rows = [interval(t, acknowledged=done, offered=asked, outstanding=asked - done) for t, done, asked in counts]
+    messages, backlog = load_panels(rows, 0.0)
+    assert (messages.title, drawn(messages)) == (
+        "Messages",
+        {"acknowledged": (None, 900, 600), "offered": (None, 1_000, 1_000)},
+    )
+    assert messages.silent == ("consumed", "failed or unknown")
+    assert (backlog.title, backlog.unit) == ("Backlog", "records")
+    assert drawn(backlog) == {"outstanding": (0, 100, 500)}
+
+
+def test_errors_of_an_early_trial_are_drawn_though_a_later_one_has_none() -> None:
+    counts = [(0.0, 0), (1.0, 5), (2.0, 0), (3.0, 0)]
+    messages, *_ = load_panels([interval(time_s, failed=count) for time_s, count in counts], 0.0)
+    assert drawn(messages) == {"failed or unknown": (None, 5, None, 0)}
+
+
+def test_latency_is_told_by_interval_and_a_pause_between_trials_is_a_gap() -> None:
+    found = [(0.002, 0.01, 0.05), None, (0.004, 0.02, 0.06), (0.1, 0.2, 0.3), (0.005, 0.03, 0.07)]
+    times = (0.0, 1.0, 2.0, 9.0, 10.0)
+    rows = [interval(time_s, latency, outstanding=4) for time_s, latency in zip(times, found, strict=True)]
+    *_, backlog, latency = load_panels(rows, 0.0)
+    assert (latency.title, latency.unit) == ("Latency from the intended send", "ms")
+    assert drawn(latency) == {
+        "p50": (2, None, 4, None, 5),
+        "p99": (10, None, 20, None, 30),
+        "max": (50, None, 60, None, 70),
+    }
+    assert drawn(backlog) == {"outstanding": (4, 4, 4, None, 4)}
+
+
+def test_thinning_loses_no_largest_latency() -> None:
+    rows = [interval(float(t), (0.001, 0.002, 9.0 if t == 1_001 else 0.003)) for t in range(4_000)]
+    *_, latency = load_panels(rows, 0.0)
+    assert len(latency.times_s) <= POINTS_MAX
+    assert set(drawn(latency)["max"]) == {3, 9_000}

@@ -1,14 +1,36 @@
-"""The environment benchmark's probes -> ceilings: means over repeats, and what sidecars and mTLS cost plain TCP."""
+"""The environment benchmark: where it is made, and its probes -> ceilings: means over repeats, and what sidecars and
+mTLS cost plain TCP."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Literal
 
 from meshmark.analysis import stats
 from meshmark.analysis.model import DiskCeiling, Environment, NetworkCeiling
 from meshmark.analysis.wan_model import LinkSummary
+from meshmark.plan import DataPlane, Plan, Scenario
 from meshmark.record import DiskProbe, NetworkProbe
+
+NetworkPath = Literal["direct", "sidecars", "sidecars-mtls"]
+
+
+def network_path(data_plane: DataPlane) -> NetworkPath:
+    if not data_plane.sidecars:
+        return "direct"
+    return "sidecars-mtls" if data_plane.mtls else "sidecars"
+
+
+def probed_in(plan: Plan) -> dict[NetworkPath, Scenario]:
+    """The scenario on whose hosts each path is probed: the first with it, and for the direct one, where the disk is
+    probed too, the plan's first without its data plane."""
+    found: dict[NetworkPath, Scenario] = {
+        "direct": plan.scenarios[0].model_copy(update={"data_plane": DataPlane.PLAIN})
+    }
+    for scenario in plan.scenarios:
+        found.setdefault(network_path(scenario.data_plane), scenario)
+    return found
 
 
 def ceilings(

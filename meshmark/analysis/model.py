@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from meshmark.analysis.environment_model import AgainstEnvironment
 from meshmark.analysis.hardware_model import HardwareSummary
 from meshmark.analysis.stats import Estimate
 from meshmark.analysis.value import Value
@@ -475,6 +476,7 @@ class Summary(Value):
     rounds_planned: int
     baseline: str = Field(description="of the plan; scenarios may have their own")
     environment: Environment
+    against_environment: tuple[AgainstEnvironment, ...] = Field((), description="results, against that")
     hardware: HardwareSummary | None = Field(None, description="null: the plan has no profile")
     self_test: SelfTestSummary | None = Field(description="of the load generator, before the first trial")
     scenarios: tuple[ScenarioSummary, ...]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from meshmark.analysis import ceilings, environment, limits, links, stats, thresholds, warnings
+from meshmark.analysis.against_environment import above, against_environment
 from meshmark.analysis.cpu_split import split
 from meshmark.analysis.distance_law import laws
 from meshmark.analysis.equal_load import equal_loads, latency_figures
@@ -55,6 +56,8 @@ def summarize(run: Run) -> Summary:
     done = sum(data.finished is not None for data in run.rounds)
     ways, crossings = links.found(run), crossed(run)
     terms = bindings(run, scenarios, ways, crossings)
+    given = environment.ceilings(run.disk_probes, run.network_probes, ways)
+    against = against_environment(run, given, scenarios)
     return Summary(
         run_id=run.started.run_id,
         outcome=run.finished.outcome if run.finished else "unfinished",
@@ -65,7 +68,8 @@ def summarize(run: Run) -> Summary:
         rounds_done=done,
         rounds_planned=len(run.plan.order()),
         baseline=run.plan.baseline,
-        environment=environment.ceilings(run.disk_probes, run.network_probes, ways),
+        environment=given,
+        against_environment=against,
         hardware=hardware(run.hardware, [probe for data in run.rounds for probe in data.limits], scenarios),
         self_test=_self_test(run),
         scenarios=scenarios,
@@ -76,7 +80,7 @@ def summarize(run: Run) -> Summary:
         wan=crossings,
         outages=outages(run),
         sensitivity=sensitivities(run, scenarios),
-        warnings=warnings.of_run(run, scenarios),
+        warnings=(*above(against), *warnings.of_run(run, scenarios)),
     )
 
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Literal
 
+from meshmark.analysis.environment import NetworkPath, probed_in
 from meshmark.cluster import Backend, Process, Testbed
 from meshmark.errors import ComponentFailed
 from meshmark.experiment.progress import Progress
-from meshmark.plan import DataPlane, EnvironmentSpec, Plan, Scenario
+from meshmark.plan import EnvironmentSpec, Plan
 from meshmark.record import DiskProbe, NetworkProbe
 from meshmark.store import RunWriter
 
@@ -23,14 +24,6 @@ WRITE_BYTES = 65_536
 DISK_BYTES_MAX = 2_000_000_000
 PORT = 5201
 ANSWER_TIMEOUT_S = 60.0
-
-NetworkPath = Literal["direct", "sidecars", "sidecars-mtls"]
-
-
-def network_path(data_plane: DataPlane) -> NetworkPath:
-    if not data_plane.sidecars:
-        return "direct"
-    return "sidecars-mtls" if data_plane.mtls else "sidecars"
 
 
 def measure(
@@ -44,12 +37,8 @@ def measure(
         found.append(probe)
 
     spec = plan.environment
-    first = plan.scenarios[0]
-    scenarios: dict[NetworkPath, Scenario] = {"direct": first.model_copy(update={"data_plane": DataPlane.PLAIN})}
-    for scenario in plan.scenarios:
-        scenarios.setdefault(network_path(scenario.data_plane), scenario)
     for repeat in range(1, spec.repeats + 1):
-        for path, scenario in scenarios.items():
+        for path, scenario in probed_in(plan).items():
             with backend.testbed(scenario) as testbed:
                 if path == "direct" and spec.disk_seconds:
                     progress.phase(f"environment {repeat}/{spec.repeats}: disk")

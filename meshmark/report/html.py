@@ -18,6 +18,7 @@ from markupsafe import Markup
 from meshmark.analysis.model import Summary
 from meshmark.report import (
     accounts,
+    against,
     cost,
     geography,
     hardware,
@@ -63,6 +64,7 @@ def html(run: Run, summary: Summary, pictured: Collection[int] = ()) -> str:
         sensitivity=sensitivity.figures(summary),
         figures=sections.answer_figures(summary),
         environment=sections.environment(summary),
+        against=against.grid(summary),
         links=geography.links(summary),
         laws=geography.laws(summary),
         terms=[grid for grid in (terms.terms(summary), terms.settings(summary), terms.bounds(summary)) if grid],

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, cost, geography, hardware, limits, sensitivity, terms, thresholds, view
+from meshmark.report import accounts, against, cost, geography, hardware, limits, sensitivity, terms, thresholds, view
 from meshmark.report.view import Grid
 
 
@@ -46,6 +46,7 @@ def _environment(summary: Summary) -> list[Grid]:
     told = [
         view.disk(summary) if summary.environment.disk else None,
         view.network(summary) if summary.environment.network else None,
+        against.grid(summary),
         geography.links(summary),
         geography.laws(summary),
         terms.terms(summary),

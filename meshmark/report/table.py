@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, cost, geography, hardware, limits, sensitivity, terms, thresholds, view
+from meshmark.report import accounts, against, cost, geography, hardware, limits, sensitivity, terms, thresholds, view
 from meshmark.report.view import Column, Grid
 
 WIDTH = 120
@@ -36,6 +36,7 @@ def table(summary: Summary) -> str:
     if summary.environment.network:
         parts.append(text(view.network(summary)))
     tables = (
+        against.grid,
         geography.links,
         geography.laws,
         terms.terms,

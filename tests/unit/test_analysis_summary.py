@@ -75,6 +75,25 @@ def test_the_headline_is_the_ceiling_that_the_truth_has(whole: Path) -> None:
     assert summary.warnings == ()
 
 
+def test_results_stay_below_what_the_environment_gave(whole: Path) -> None:
+    summary = summarize(load(whole))
+    assert [(row.scenario, row.resource, row.above) for row in summary.against_environment] == [
+        (plane.value, resource, False) for plane in PLANES for resource in ("disk", "network")
+    ]
+    for row in summary.against_environment:
+        assert row.rate_msg_s == pytest.approx(Truth().ceilings_msg_s[DataPlane(row.scenario)], rel=0.08)
+    plain = summary.against_environment[0]
+    assert plain.used_bytes_s == pytest.approx(150_000 * 521 * 3 * 0.9, rel=0.05)
+    assert plain.ceiling_msg_s == pytest.approx(400e6 / (521 * 3), rel=0.01)
+
+
+def test_a_result_that_the_disk_cannot_have_taken_is_a_warning(tmp_path: Path) -> None:
+    truth = Truth(ceilings_msg_s={DataPlane.PLAIN: 350_000.0}, per_client_msg_s=340_000.0)
+    summary = summarize(load(conducted(tmp_path / "run", plan_of(1, (DataPlane.PLAIN,)), truth)))
+    assert [(row.resource, row.above) for row in summary.against_environment] == [("disk", True), ("network", False)]
+    assert "is a result above what the environment gave without Kafka" in summary.warnings[0]
+
+
 def test_latency_at_equal_load_is_told_for_every_scenario(whole: Path) -> None:
     summary = summarize(load(whole))
     loads = [scenario.equal_loads for scenario in summary.scenarios]

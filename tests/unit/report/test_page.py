@@ -101,6 +101,11 @@ def test_it_has_every_part(page: str) -> None:
         assert f'href="#{part}"' in page
 
 
+def test_results_are_in_the_section_of_the_environment(page: str) -> None:
+    section = page[page.index('<section id="environment"') :].partition("</section>")[0]
+    assert "Results against what the environment gives" in section
+
+
 def test_every_round_has_its_section(page: str, whole: Told) -> None:
     titles = re.findall(r"<summary><h3>(.*?)</h3>", page)
     assert titles == [f"Round {slot.index}: {slot.scenario}, repeat {slot.repeat}" for slot in whole.run.plan.order()]

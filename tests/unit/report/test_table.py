@@ -55,6 +55,17 @@ def test_the_log_and_the_device_are_separate_columns(whole: Told) -> None:
     assert log.cells != device.cells
 
 
+def test_results_stand_beside_what_the_environment_gives_and_one_above_it_is_marked(whole: Told) -> None:
+    rows = whole.summary.against_environment
+    first = rows[0].model_copy(update={"above": True})
+    second = rows[1].model_copy(update={"ceiling_msg_s": rows[1].rate_msg_s / 2})
+    text = table(whole.summary.model_copy(update={"against_environment": (first, second, *rows[2:])}))
+    assert text.count("RESULTS AGAINST WHAT THE ENVIRONMENT GIVES") == 1
+    assert text.count("  ABOVE") == 1
+    assert text.count("  in memory\n") == 1
+    assert text.count("  within") == len(rows) - 2 == 2 * len(whole.summary.scenarios) - 2
+
+
 def test_packets_name_their_unit(whole: Told) -> None:
     assert "offload super-packets" in table(whole.summary)
 

@@ -73,6 +73,7 @@ def problems(plan: Node, scenarios: Sequence[Node], bad: set[str]) -> list[Probl
         found += _replication(scenario)
         found += _message_size(scenario)
         found += _owned_settings(scenario)
+        found += _unwritable_settings(scenario)
         found += _thresholds(plan, scenario)
         found += _topology(scenario)
         found += _placement(scenario)
@@ -145,6 +146,21 @@ def _owned_settings(scenario: _Scenario) -> list[Problem]:
             for name in _settings(scenario, path)
             if name in CLIENT_KEYS or name.startswith("ssl.")
         ]
+    return found
+
+
+def _unwritable_settings(scenario: _Scenario) -> list[Problem]:
+    """Of brokers, what would be more than a line of a properties file, or another key than it seems."""
+    node = scenario.node_at("cluster", "brokerConfig")
+    found = []
+    for name, child in node.items().items() if node is not None else ():
+        if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+            text = f"{name!a} is no name of a setting; it must be letters, digits, dots, dashes and underscores"
+            found.append(Problem(child.key_at or START, child.key.removesuffix(f".{name}"), text))
+        elif isinstance(child.value, str) and not child.value.isprintable():
+            odd = next(each for each in child.value if not each.isprintable())
+            text = f"a broker's settings file cannot hold the character {odd!a}; leave it out"
+            found.append(Problem(child.at or START, child.key, text))
     return found
 
 

@@ -155,6 +155,13 @@ scenarios:
             "must be at most 699, or raise workload.producerConfig.message.max.bytes",
         ),
         (ONE + "cluster: {brokerConfig: {node.id: 7}}", "f:3:35: cluster.brokerConfig.node.id: node.id is set by"),
+        (ONE + 'cluster: {brokerConfig: {a: "1\\rb=2"}}', "f:3:29: cluster.brokerConfig.a: a broker's settings"),
+        (ONE + 'cluster: {brokerConfig: {a: "\\0"}}', "cannot hold the character '\\x00'"),
+        (ONE + 'cluster: {brokerConfig: {a: "1\\N2"}}', "cannot hold the character '\\x85'"),
+        (ONE + 'cluster: {brokerConfig: {a: "1\\L2"}}', "cannot hold the character '\\u2028'"),
+        (ONE + 'cluster: {brokerConfig: {"node.id ": 7}}', "f:3:26: cluster.brokerConfig: 'node.id ' is no name"),
+        (ONE + 'cluster: {brokerConfig: {"a\\rnode.id": 7}}', "cluster.brokerConfig: 'a\\rnode.id' is no name"),
+        (ONE + 'cluster: {brokerConfig: {"": 7}}', "cluster.brokerConfig: '' is no name of a setting"),
         (ONE + "workload: {producerConfig: {bootstrap.servers: a}}", "follows from the data plane and the load"),
         (ONE + "workload: {topicConfig: {a: [1]}}", "f:3:29: workload.topicConfig.a: a list is not allowed; must be"),
         (ONE + "method: {windowSeconds: 1}", "f:3:25: method.windowSeconds:"),
@@ -252,11 +259,11 @@ VALUES = st.one_of(
 def test_any_setting_survives_being_written_and_read(config: dict[str, str | int | float | bool], text: str) -> None:
     base = planfile.builtin("banzai-2019")
     scenario = base.scenarios[0]
-    cluster = scenario.cluster.model_copy(
-        update={"broker_config": {f"x.{key}": value for key, value in config.items()}}
+    workload = scenario.workload.model_copy(
+        update={"consumer_config": {f"x.{key}": value for key, value in config.items()}}
     )
     plan = base.model_copy(
-        update={"description": text, "scenarios": (scenario.model_copy(update={"cluster": cluster}),)}
+        update={"description": text, "scenarios": (scenario.model_copy(update={"workload": workload}),)}
     )
     assert planfile.loads(planfile.dump(plan), "written") == plan
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from meshmark import seal
 from meshmark.cli import app
-from meshmark.errors import RecordError, UsageError
+from meshmark.errors import NoSpace, RecordError, UsageError
+from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane
 from tests.mutants.record import Tamper, consistent, same_number
 from tests.unit.test_conductor import plan_of, run
@@ -134,6 +138,112 @@ def test_a_key_that_is_not_listed_is_named(
     capsys.readouterr()
     assert app.main(["verify", str(copy), "--allowed-signers", str(tmp_path / "signers")]) == 1
     assert "it is by the ED25519 key SHA256:" in capsys.readouterr().out
+
+
+def public(key: Path) -> str:
+    return key.with_suffix(".pub").read_text().strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param('git namespaces="git" {key}\nalice {key}', "alice", id="a line for something else before"),
+        pytest.param('git valid-before="20010101" {key}\nalice {key}', "alice", id="an old line before"),
+        pytest.param("# {key}\n\n  # git {key}\nalice {key}", "alice", id="comments before"),
+        pytest.param("!bob@example.com,*@example.com {key}", "*@example.com", id="an excluded name first"),
+    ],
+)
+def test_a_key_may_have_several_lines_and_no_excluded_name_is_told(
+    copy: Path, keys: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, told: str
+) -> None:
+    signed_by(copy, keys["alice"])
+    (tmp_path / "signers").write_text(text.format(key=public(keys["alice"])) + "\n")
+    capsys.readouterr()
+    assert app.main(["verify", str(copy), "--allowed-signers", str(tmp_path / "signers")]) == 0
+    assert f"signed     by {told} with the ED25519 key SHA256:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('alice namespaces="git" {key}', "line 1: key is not permitted for use in signature namespace"),
+        ("!alice {key}", "no line has a name for this key"),
+    ],
+)
+def test_a_line_that_does_not_allow_it_says_why(
+    copy: Path, keys: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, says: str
+) -> None:
+    signed_by(copy, keys["alice"])
+    (tmp_path / "signers").write_text(line.format(key=public(keys["alice"])) + "\n")
+    capsys.readouterr()
+    assert app.main(["verify", str(copy), "--allowed-signers", str(tmp_path / "signers")]) == 1
+    assert says in capsys.readouterr().out
+
+
+def test_allowed_signers_that_cannot_be_read_are_a_mistake_of_the_command_line(
+    copy: Path, keys: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signed_by(copy, keys["alice"])
+    for file in (tmp_path, tmp_path / "none", Path("/proc/self/mem")):  # that one opens, and has nothing to read
+        assert app.main(["verify", str(copy), "--allowed-signers", str(file)]) == UsageError.exit_code
+        assert f"cannot read {file}" in capsys.readouterr().err
+
+
+class Stopped(Silent):
+    def phase(self, text: str) -> None:
+        if "search, " in text:
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_was_interrupted_is_sealed_and_not_signed(
+    tmp_path: Path, keys: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", plan_of(DataPlane.PLAIN), progress=Stopped())
+    assert seal.check(tmp_path / "run").complete
+    assert app.main(["sign", str(tmp_path / "run"), "--key", str(keys["alice"])]) == RecordError.exit_code
+    assert "is interrupted, and only a complete one is signed" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "digest.sig").exists()
+
+
+def test_a_link_that_leads_nowhere_is_not_written_through(copy: Path, keys: dict[str, Path], tmp_path: Path) -> None:
+    (copy / "digest.sig").symlink_to(tmp_path / "elsewhere")
+    assert app.main(["sign", str(copy), "--key", str(keys["alice"])]) == UsageError.exit_code
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_is_told_and_leaves_no_part_of_a_signature(
+    copy: Path, keys: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.open
+
+    def full(path: Path, mode: str = "r", **named: Any) -> Any:
+        file = real(path, mode, **named)
+        if path.name == seal.SIGNATURE and "r" not in mode:
+
+            def write(text: str) -> int:
+                raise OSError(errno.ENOSPC, "full")
+
+            monkeypatch.setattr(file, "write", write, raising=False)
+        return file
+
+    monkeypatch.setattr(Path, "open", full)
+    assert app.main(["sign", str(copy), "--key", str(keys["alice"])]) == NoSpace.exit_code
+    assert not (copy / "digest.sig").exists()
+
+
+def test_a_person_sees_what_ssh_keygen_says_while_it_waits(
+    copy: Path, keys: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    signed_by(copy, keys["alice"])
+    assert "Signing data" not in capfd.readouterr().err
+    (copy / "digest.sig").unlink()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    signed_by(copy, keys["alice"])
+    assert "Signing data" in capfd.readouterr().err
+    (copy / "digest.sig").unlink()
+    assert app.main(["sign", str(copy), "--key", "none"]) == UsageError.exit_code
+    assert "No such file or directory" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("change", [same_number, lambda run: (run / "finished.json").unlink()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,8 +36,13 @@ def export(
     namespace: Annotated[
         str | None, typer.Option("-n", "--namespace", metavar="NAME", help="Default: meshmark-SCENARIO.")
     ] = None,
-    cpus: Annotated[int, typer.Option("--cpus", metavar="N", min=1, help="Of each broker, the sidecar's apart.")] = 4,
-    memory: Annotated[str, typer.Option("--memory", metavar="SIZE", help="Of each broker, e.g. 12Gi.")] = "12Gi",
+    cpus: Annotated[
+        int | None,
+        typer.Option("--cpus", metavar="N", min=1, help="Of each broker, the sidecar's apart; default: 4."),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", metavar="SIZE", help="Of each broker; default: 12Gi.")
+    ] = None,
     heap: Annotated[
         str | None,
         typer.Option("--heap", metavar="SIZE", help="Of each broker; default: the plan's if it says one, else 10Gi."),
@@ -68,8 +74,8 @@ def export(
         image=image,
         cpus=cpus,
         memory_bytes=_bytes("--memory", memory),
-        heap_bytes=None if heap is None else _bytes("--heap", heap),
-        volume_bytes=None if volume_size is None else _bytes("--volume-size", volume_size),
+        heap_bytes=_bytes("--heap", heap),
+        volume_bytes=_bytes("--volume-size", volume_size),
         storage_class=storage_class,
     )
     files = kubernetes.texts(kubernetes.manifests(plan, scenario, target))
@@ -84,19 +90,20 @@ def _scenario(plan: Plan, only: str | None) -> Scenario:
     from meshmark.planfile import select
 
     names = [scenario.name for scenario in plan.scenarios]
-    if only in names:
-        return plan.scenario(only)
-    if only is None and len(names) == 1:
-        return plan.scenarios[0]
     if only is not None:
-        select(plan, [only])  # says what there is instead
-    raise UsageError("one scenario is exported at a time", hint=f"give one with --only: {', '.join(names)}")
+        select(plan, [only])  # refuses one that there is not, and says what there is
+        names = fnmatch.filter(names, only)  # without the baselines that go along there
+    if len(names) > 1:
+        raise UsageError("one scenario is exported at a time", hint=f"give one with --only: {', '.join(names)}")
+    return plan.scenario(names[0])
 
 
-def _bytes(option: str, text: str) -> int:
+def _bytes(option: str, text: str | None) -> int | None:
     from meshmark.backends.kubernetes.asked import GIB, MIB
     from meshmark.errors import UsageError
 
+    if text is None:
+        return None
     match = SIZE.fullmatch(text)
     if match is None:
         raise UsageError(f"{option} {text} is not allowed", hint="it takes a size like 512Mi or 12Gi")
@@ -108,7 +115,10 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
     from meshmark.backends.kubernetes.manifest import TLS_SECRET
     from meshmark.plan import DataPlane
 
-    found = ["export talks to no cluster: nothing was applied or checked against one"]
+    found = [
+        "export talks to no cluster: nothing was applied or checked against one",
+        "needed: a cluster of Kubernetes 1.27 or newer",
+    ]
     if scenario.data_plane.sidecars:
         found.append("needed in the cluster: Istio 1.22 or newer, injecting by the label istio-injection")
     if scenario.data_plane is DataPlane.KAFKA_TLS:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from meshmark.errors import UsageError
 from meshmark.kafka.properties import reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
-from meshmark.planfile import limits_hosts
+from meshmark.planfile import find_profile
 
 MIB, GIB = 2**20, 2**30
 CPUS = 4
 MEMORY_BYTES = 12 * GIB
 HEAP_BYTES = 10 * GIB
+HEAP_BYTES_MIN = 256 * MIB
+"""As of a plan's `heapBytes`."""
 LOGS_SHARE = 0.8
 """Of a volume, what the plan's log budget may fill."""
 REPOSITORY = "docker.io/apache/kafka"
@@ -51,8 +53,8 @@ def target(
     kafka_version: str,
     namespace: str | None = None,
     image: str | None = None,
-    cpus: int = CPUS,
-    memory_bytes: int = MEMORY_BYTES,
+    cpus: int | None = None,
+    memory_bytes: int | None = None,
     heap_bytes: int | None = None,
     volume_bytes: int | None = None,
     storage_class: str = "",
@@ -62,13 +64,13 @@ def target(
         namespace=f"meshmark-{scenario.name}" if namespace is None else namespace,
         image=f"{REPOSITORY}:{kafka_version}" if image is None else image,
         kafka_version=kafka_version,
-        cpus=cpus,
-        memory_bytes=memory_bytes,
+        cpus=CPUS if cpus is None else cpus,
+        memory_bytes=MEMORY_BYTES if memory_bytes is None else memory_bytes,
         heap_bytes=_heap_bytes(scenario.cluster) if heap_bytes is None else heap_bytes,
         volume_bytes=_volume_bytes(plan, scenario) if volume_bytes is None else volume_bytes,
         storage_class=storage_class,
     )
-    if wrong := list(_wrong(asked)):
+    if wrong := [*_wrong(asked), *_too_small(asked, plan, scenario)]:
         raise UsageError("; ".join(wrong), hint="`meshmark export --help` shows what it takes")
     return asked
 
@@ -80,8 +82,12 @@ def _heap_bytes(spec: ClusterSpec) -> int:
 
 def _volume_bytes(plan: Plan, scenario: Scenario) -> int:
     """A broker's part of the log budget in whole GiB, with room beside it."""
-    share = plan.log_budget_bytes / scenario.cluster.brokers / LOGS_SHARE
-    return -int(-share // GIB) * GIB
+    return -int(-_logs_bytes(plan, scenario) // GIB) * GIB
+
+
+def _logs_bytes(plan: Plan, scenario: Scenario) -> float:
+    """The smallest volume that a broker's part of the log budget does not fill beyond LOGS_SHARE."""
+    return plan.log_budget_bytes / scenario.cluster.brokers / LOGS_SHARE
 
 
 def _wrong(asked: Target) -> Iterator[str]:
@@ -102,6 +108,17 @@ def _wrong(asked: Target) -> Iterator[str]:
             f"the memory of a broker ({quantity(asked.memory_bytes)}) must be above its heap "
             f"({quantity(asked.heap_bytes)}): the JVM needs more than that"
         )
+    if asked.heap_bytes < HEAP_BYTES_MIN:
+        yield f"a heap of {quantity(asked.heap_bytes)} is too small for a broker: {quantity(HEAP_BYTES_MIN)} at least"
+
+
+def _too_small(asked: Target, plan: Plan, scenario: Scenario) -> Iterator[str]:
+    if asked.volume_bytes < _logs_bytes(plan, scenario):
+        yield (
+            f"a volume of {quantity(asked.volume_bytes)} is too small: {scenario.cluster.brokers} brokers share "
+            f"logBudgetBytes {plan.log_budget_bytes:,}, which may fill {LOGS_SHARE * 100:g} % of their volumes; "
+            f"each must have {quantity(_volume_bytes(plan, scenario))}"
+        )
 
 
 def refuse_inexpressible(plan: Plan, scenario: Scenario) -> None:
@@ -115,8 +132,10 @@ def refuse_inexpressible(plan: Plan, scenario: Scenario) -> None:
 
 def _inexpressible(plan: Plan, scenario: Scenario) -> Iterator[str]:
     spec = scenario.cluster
-    if limits_hosts(plan):
+    if plan.profile and find_profile(plan.profile).figures():
         yield f"the profile {plan.profile} limits hosts of the lab; nodes of a cluster are what they are"
+    if spec.disk_write_bytes_s is not None:
+        yield "diskWriteBytesS limits a disk of the lab; volumes of a cluster are as fast as they are"
     if spec.topology:
         yield "a topology needs a cluster for each of its clusters, and the links between; this is one"
     if spec.storage != "disk":

@@ -1,23 +1,30 @@
 """Objects as YAML files in a directory, with a kustomization that lists them.
 
-The text of a scenario is the same each time, byte by byte. In the directory, files that `export` did not write are
-never touched; what an earlier export wrote and this one does not is removed, or it would be applied along.
+The text of a scenario is the same each time, byte by byte. All of it is written before any file is replaced. In the
+directory, files that `export` did not write are never touched; what an earlier export wrote and this one does not is
+removed, or `kubectl apply -f` would take it along.
 """
 
 from __future__ import annotations
 
+import errno
 import io
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
+from meshmark.backends.kubernetes import mesh
 from meshmark.backends.kubernetes.manifest import Manifest
-from meshmark.errors import UsageError
+from meshmark.errors import NoSpace, UsageError
 
 KUSTOMIZATION = "kustomization.yaml"
+OTHER_KUSTOMIZATIONS = ("kustomization.yml", "Kustomization")
+"""Names that kustomize knows as well; it refuses a directory with two of them."""
 MARK = "# Written by `meshmark export`"
 WIDTH = 4_096  # no text is folded
 OTHER_IN_YAML_1_1 = {"y", "yes", "n", "no", "on", "off", "true", "false", "null"}
@@ -38,28 +45,41 @@ def texts(manifests: Sequence[Manifest]) -> dict[str, str]:
 
 def write(directory: Path, files: Mapping[str, str]) -> None:
     """Makes the directory as well. Raises UsageError where a file of another's is in the way, or it cannot be
-    written."""
+    written, and NoSpace."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if others := [name for name in files if (directory / name).exists() and not _ours(directory / name)]:
+        if others := _in_the_way(directory, files):
             raise UsageError(
                 f"{directory} has files that `meshmark export` did not write: {', '.join(others)}",
                 hint="Give another directory, or remove them; nothing was written.",
             )
-        for path in sorted(directory.glob("*.yaml")):
-            if path.name not in files and _ours(path):
-                path.unlink()
-        for name, text in files.items():
-            (directory / name).write_text(text, encoding="utf-8")
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".export-") as made:
+            for name, text in files.items():
+                (Path(made) / name).write_text(text, encoding="utf-8")
+            for name in files:
+                (Path(made) / name).replace(directory / name)
+        for name in mesh.FILES:
+            if name not in files and _ours(directory / name):
+                (directory / name).unlink()
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(
+                f"no space left in {directory}", hint="Free some there, or give another directory with -d."
+            ) from None
         raise UsageError(
-            f"cannot write {error.filename or directory}: {error.strerror or error}",
+            f"cannot write to {directory}: {error.strerror or error}",
             hint="-d takes a directory that can be written to",
         ) from None
 
 
+def _in_the_way(directory: Path, files: Iterable[str]) -> list[str]:
+    """Names that are taken by something else than a file of an earlier export, be it a link that leads nowhere."""
+    taken = [name for name in (*files, *OTHER_KUSTOMIZATIONS) if os.path.lexists(directory / name)]
+    return [name for name in taken if name in OTHER_KUSTOMIZATIONS or not _ours(directory / name)]
+
+
 def _ours(path: Path) -> bool:
-    return path.is_file() and path.read_bytes().startswith(MARK.encode())
+    return path.is_file() and not path.is_symlink() and path.read_bytes().startswith(MARK.encode())
 
 
 def _yaml(body: Mapping[str, Any]) -> str:

@@ -16,6 +16,10 @@ from meshmark.backends.kubernetes.manifest import SERVICE, Body
 from meshmark.kafka.properties import CONTROLLER_PORT
 from meshmark.plan import Scenario
 
+PEER_AUTHENTICATION = "peer-authentication.yaml"
+DESTINATION_RULE = "destination-rule.yaml"
+FILES = (PEER_AUTHENTICATION, DESTINATION_RULE)
+"""Those that not every data plane has; all other files are in every export."""
 SIDECAR_MEMORY = "1Gi"
 """Istio's own default limit; here requested as well, so that a node's pressure never takes it away."""
 
@@ -60,13 +64,13 @@ def policies(scenario: Scenario) -> dict[str, Body]:
         return {}
     accepted, sent = ("STRICT", "ISTIO_MUTUAL") if scenario.data_plane.mtls else ("DISABLE", "DISABLE")
     return {
-        "peer-authentication.yaml": {
+        PEER_AUTHENTICATION: {
             "apiVersion": "security.istio.io/v1",
             "kind": "PeerAuthentication",
             "metadata": {"name": "default"},
             "spec": {"mtls": {"mode": accepted}},
         },
-        "destination-rule.yaml": {
+        DESTINATION_RULE: {
             "apiVersion": "networking.istio.io/v1",
             "kind": "DestinationRule",
             "metadata": {"name": SERVICE},

@@ -205,6 +205,14 @@ def test_a_quorum_can_form_before_anybody_is_ready() -> None:
     assert found["StatefulSet"]["spec"]["podManagementPolicy"] == "Parallel"
 
 
+def test_a_broker_that_waits_for_others_or_recovers_its_logs_is_not_killed() -> None:
+    """Kubernetes asks for liveness only once the start has succeeded; it does not where the first asks less."""
+    found = container(objects(plan()))
+    start, alive = found["startupProbe"], found["livenessProbe"]
+    assert start["exec"] == alive["exec"]
+    assert start["periodSeconds"] * start["failureThreshold"] >= 3_600
+
+
 def test_no_proxy_has_to_guess_what_is_spoken() -> None:
     for port in objects(plan(DataPlane.ISTIO_MTLS))["Service"]["spec"]["ports"]:
         assert port["name"].startswith("tcp-")

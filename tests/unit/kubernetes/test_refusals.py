@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from meshmark import planfile
 from meshmark.backends.kubernetes import manifests, refuse_inexpressible, target
-from meshmark.backends.kubernetes.asked import GIB
+from meshmark.backends.kubernetes.asked import GIB, HEAP_BYTES_MIN, MIB
 from meshmark.errors import UsageError
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
 from meshmark.topology import Link, MeshCluster, Topology
@@ -29,6 +30,7 @@ def plan(name: str = "it", profile: str = "", **cluster: Any) -> Plan:
     [
         (plan(topology=FAR), "a topology needs a cluster for each of its clusters"),
         (plan(profile="eks-r5.4xlarge-io1"), "the profile eks-r5.4xlarge-io1 limits hosts"),
+        (plan(profile="unlimited", disk_write_bytes_s=1e7), "diskWriteBytesS limits a disk"),
         (plan(storage="ram"), "storage is ram"),
         (plan(storage="image"), "storage is image"),
         (plan(broker_config={"node.id": 7, "ssl.protocol": "x"}), "brokerConfig sets node.id, ssl.protocol"),
@@ -57,10 +59,40 @@ def test_a_profile_without_limits_is_none() -> None:
     refuse_inexpressible(of, of.scenarios[0])
 
 
-def test_built_in_plans_of_one_place_can_be_exported() -> None:
-    of = planfile.builtin("banzai-2019")
+def test_each_limit_is_blamed_alone() -> None:
+    profile = "eks-r5.4xlarge-io1"
+    for of, blamed in (
+        (plan(profile=profile), {"profile"}),
+        (plan(profile="unlimited", disk_write_bytes_s=1e7), {"disk"}),
+        (plan(profile=profile, disk_write_bytes_s=1e7), {"profile", "disk"}),
+    ):
+        with pytest.raises(UsageError) as refused:
+            refuse_inexpressible(of, of.scenarios[0])
+        said = {"profile": f"the profile {profile} limits hosts", "disk": "diskWriteBytesS limits"}
+        assert {name for name, text in said.items() if text in refused.value.message} == blamed
+        assert ("the profile" in refused.value.message) is ("profile" in blamed)
+
+
+def test_another_scenarios_disk_is_no_matter() -> None:
+    [capped] = plan(name="capped", profile="unlimited", disk_write_bytes_s=1e7).scenarios
+    of = plan(profile="unlimited")
+    of = of.model_copy(update={"scenarios": (*of.scenarios, capped)})
+    refuse_inexpressible(of, of.scenarios[0])
+    with pytest.raises(UsageError, match="diskWriteBytesS"):
+        refuse_inexpressible(of, of.scenarios[1])
+
+
+@pytest.mark.parametrize("name", planfile.builtin_names())
+def test_built_in_plans_of_one_place_on_disks_can_be_exported(name: str) -> None:
+    of = planfile.builtin(name)
     for scenario in of.scenarios:
-        assert manifests(of, scenario, target(of, scenario, kafka_version="4.4.0"))
+        spec = scenario.cluster
+        asked = target(of, scenario, kafka_version="4.4.0")
+        if spec.topology or spec.storage != "disk" or spec.disk_write_bytes_s:
+            with pytest.raises(UsageError, match="cannot be exported"):
+                manifests(of, scenario, asked)
+        else:
+            assert manifests(of, scenario, asked)
 
 
 @pytest.mark.parametrize(
@@ -76,12 +108,21 @@ def test_built_in_plans_of_one_place_can_be_exported() -> None:
         ({"kafka_version": "4.4 beta"}, "no version that a label can hold"),
         ({"cpus": 0}, "1 CPU at least"),
         ({"memory_bytes": 10 * GIB}, r"memory of a broker \(10Gi\) must be above its heap \(10Gi\)"),
+        ({"heap_bytes": 255 * MIB}, "a heap of 255Mi is too small for a broker: 256Mi at least"),
+        ({"volume_bytes": 11 * GIB}, "a volume of 11Gi is too small: 3 brokers share .* each must have 12Gi"),
     ],
 )
 def test_a_target_that_cannot_be_meant_is_refused(options: dict[str, Any], said: str) -> None:
     of = plan()
     with pytest.raises(UsageError, match=said):
         target(of, of.scenarios[0], **{"kafka_version": "4.4.0", **options})
+
+
+def test_the_smallest_broker_is_the_one_of_a_plan() -> None:
+    of = plan(heap_bytes=HEAP_BYTES_MIN)
+    assert target(of, of.scenarios[0], kafka_version="4.4.0", volume_bytes=12 * GIB).heap_bytes == HEAP_BYTES_MIN
+    with pytest.raises(ValidationError):
+        plan(heap_bytes=HEAP_BYTES_MIN - 1)
 
 
 def test_an_image_may_be_named_by_digest() -> None:

@@ -1,10 +1,11 @@
 """A profile -> limits of this lab's hosts, scaled by one factor; and the factor that a machine can carry. Pure.
 
-    scale = min(CPUs here / CPUs of all containers, disk here / all brokers' disks, network here / all brokers' links)
+    scale = 0.8 x min(CPUs here / CPUs of all containers, disk here / all brokers' disks,
+                      network here / all brokers' links), and at most 1
 
 All limits are multiplied by the same factor, so that ratios between CPU, disk and network stay those of the profile.
-Disk and network here are what the environment benchmark found; of both a fifth is left free, so that it is the limit
-that binds and not the machine.
+Disk and network here are what the environment benchmark found. Of each resource a fifth is left free, so that it is
+the limit that binds and not the machine.
 
 Limits: a load generator that has too little CPU is late, and its trials do not count.
 """
@@ -25,6 +26,8 @@ from meshmark.profile import Figure, HostKind, Profile
 from meshmark.record import DiskProbe, Limit, NetworkProbe
 
 HEADROOM = 0.8
+"""Of what there is, to be given out. Of CPU the rest is for what no quota holds: the kernel's threads, relays, and
+meshmark itself, which reads counters and paces the load. With quotas of all CPUs, hosts would wait for those."""
 SCALE_DIGITS = 3
 NOT_SCALED = (
     "fixed costs of the JVM (garbage collection, compilers, timers)",
@@ -104,7 +107,7 @@ def bounds(
     )
     found: list[Bound] = []
     if needed_cpus:
-        found.append(Bound(resource="cpu", needed=needed_cpus, available=float(cpus)))
+        found.append(Bound(resource="cpu", needed=needed_cpus, available=HEADROOM * cpus))
     disks = any(
         scenario.cluster.storage != "ram" and scenario.cluster.disk_write_bytes_s is None
         for scenario in plan.scenarios

@@ -111,7 +111,7 @@ def _probe_all(
     bench: Bench, power: Limitable, limits: Sequence[Limit], spinners: Mapping[Limit, Process]
 ) -> list[LimitProbe]:
     """One resource after the other; of each, all hosts at once. CPU of brokers and sidecars before that of clients:
-    together they may be given all that the machine has, and something must be left to see it."""
+    together they may be given most of what the machine has, and something must be left to see it."""
 
     def spun(wanted: Sequence[Limit]) -> Mapping[Limit, float]:
         return _cpu(bench.clock, power, {limit: spinners[limit] for limit in wanted})

@@ -112,7 +112,7 @@ def test_without_sidecars_there_is_nothing_of_them_to_limit() -> None:
 @pytest.mark.parametrize(
     ("cpus", "disk_mb_s", "link_mb_s", "expected"),
     [
-        pytest.param(2, 9_000, 90_000, 0.0714, id="CPU: 2 of 3 x (4 + 2) + 8 + 2"),
+        pytest.param(2, 9_000, 90_000, 0.0571, id="CPU: four fifths of 2 for 3 x (4 + 2) + 8 + 2"),
         pytest.param(64, 150, 90_000, 0.1, id="disk: four fifths of 150 for 3 x 400"),
         pytest.param(64, 9_000, 750, 0.2, id="network: four fifths of 750 for 3 x 1,000"),
         pytest.param(64, 9_000, 90_000, 1.0, id="all of it"),
@@ -131,6 +131,13 @@ def test_sidecars_count_only_where_a_scenario_has_them() -> None:
     assert cpu.needed == 3 * 4 + 8
 
 
+@pytest.mark.parametrize("cpus", [2, 4, 16])
+def test_quotas_together_leave_a_fifth_of_the_machine_to_what_no_quota_holds(cpus: int) -> None:
+    scale = hardware.largest_scale(hardware.bounds(PROFILE, plan_of(ISTIO), cpus))
+    quotas = [each.amount for each in hardware.limits(PROFILE, scale, ISTIO) if each.resource == "cpu"]
+    assert sum(quotas) == pytest.approx(0.8 * cpus, rel=0.01)
+
+
 def test_a_search_need_not_begin_above_what_the_disks_take() -> None:
     held = hardware.limits(PROFILE, 0.1, PLAIN)
     assert hardware.most_msg_s(held, PLAIN) == pytest.approx(40e6 / 512)
@@ -138,9 +145,9 @@ def test_a_search_need_not_begin_above_what_the_disks_take() -> None:
 
 
 def test_a_scale_that_the_machine_cannot_carry_is_told_with_one_that_it_can() -> None:
-    with pytest.raises(MissingRequirement, match="gives out 14 CPUs; this machine has 2 CPUs") as refused:
+    with pytest.raises(MissingRequirement, match=r"gives out 14 CPUs; this machine has 1\.6 CPUs") as refused:
         settle_hardware(plan_of(scale=0.5), 2)
-    assert "at most 0.0714" in refused.value.hint
+    assert "at most 0.0571" in refused.value.hint
     with pytest.raises(MissingRequirement, match="MB/s of disk"):
         settle_hardware(plan_of(scale=0.5), 64, probes(100, 90_000))
 
@@ -148,7 +155,7 @@ def test_a_scale_that_the_machine_cannot_carry_is_told_with_one_that_it_can() ->
 def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Path) -> None:
     done = run(tmp_path / "run", plan_of(), Truth(noise=0, limited_by=("broker-1", "disk")))
     assert done.hardware is not None
-    assert done.hardware.scale == 0.142
+    assert done.hardware.scale == 0.114
     assert [len(data.limits) for data in done.rounds] == [
         14 if data.started.scenario == "plain" else 18 for data in done.rounds
     ]
@@ -157,16 +164,16 @@ def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Pa
     assert summary.hardware is not None
     disk = next(each for each in summary.hardware.limits if (each.host, each.resource) == ("broker-1", "disk"))
     assert disk.of_profile == pytest.approx(437.5e6)
-    assert disk.measured == pytest.approx(437.5e6 * 0.142)
+    assert disk.measured == pytest.approx(437.5e6 * 0.114)
     assert disk.probes == 4
     small = next(each for each in summary.hardware.limits if each.resource == "operations")
     assert small.of_profile == pytest.approx(18_750)
-    assert small.measured == pytest.approx(18_750 * 0.142)
+    assert small.measured == pytest.approx(18_750 * 0.114)
     plain = next(each for each in summary.hardware.extrapolated if each.scenario == "plain")
     assert plain.rate_msg_s is not None
-    assert plain.extrapolated_rate_msg_s == pytest.approx(plain.rate_msg_s / 0.142)
+    assert plain.extrapolated_rate_msg_s == pytest.approx(plain.rate_msg_s / 0.114)
     text = table(summary)
-    assert "EXTRAPOLATION TO EKS-R5.4XLARGE-IO1: MEASURED / 0.142, NOT MEASURED" in text
+    assert "EXTRAPOLATION TO EKS-R5.4XLARGE-IO1: MEASURED / 0.114, NOT MEASURED" in text
     assert "Not scaled: fixed costs of the JVM" in " ".join(text.split())
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabTestbed
-from meshmark.backends.lab.disk import require_images
+from meshmark.backends.lab.disk import BDI, DIRTY_BYTES_MIN, require_images
 from meshmark.backends.lab.limits import cpu_quota
 from meshmark.errors import MissingRequirement
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
@@ -97,8 +97,18 @@ def test_a_link_carries_what_it_was_given_in_each_direction(bed: LabTestbed) -> 
     assert carried(bed, "client-1", "broker-1") > LINK_BYTES_S * FRAMES
 
 
+def bound(bed: LabTestbed, host: str, name: str) -> int:
+    """Of the dirty memory of a broker's device."""
+    return int((BDI / bed.ground.disks[host].number / name).read_text(encoding="ascii"))
+
+
 def test_a_disk_takes_what_it_was_given_and_memory_hides_little_of_it(bed: LabTestbed) -> None:
     with bed.limit(Limit(host="broker-1", resource="disk", amount=DISK_BYTES_S)):
+        assert bound(bed, "broker-1", "strict_limit") == 1
+        # The kernel keeps a share of the machine's dirty memory, whose limit goes with what memory is free.
+        assert DIRTY_BYTES_MIN / 2 < bound(bed, "broker-1", "max_bytes") < DIRTY_BYTES_MIN * 2
+        assert bound(bed, "broker-2", "strict_limit") == 0
+        assert bound(bed, "broker-2", "max_bytes") > DIRTY_BYTES_MIN * 2
         before, began = counters(bed)["broker-1/volume/write_bytes"], time.monotonic()
         taken = written(bed, "broker-1")
         grown = counters(bed)["broker-1/volume/write_bytes"] - before

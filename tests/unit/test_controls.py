@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 
 from meshmark.backends.lab import disk, limits
 from meshmark.backends.lab.controls import V1, V2, Setting, Version, enable, tell
-from meshmark.errors import MissingRequirement
+from meshmark.errors import LabError, MissingRequirement
 
 DEVICE = "7:3"
 
@@ -74,12 +75,18 @@ def test_with_v2_a_broker_s_own_group_has_the_limit_of_its_disk_while_it_lasts(
 ) -> None:
     monkeypatch.setattr(disk, "blkio_root", lambda: None)
     made = disk.Disk(mount=tmp_path, number="259:9999")  # no device of this machine
+    monkeypatch.setattr(disk, "BDI", backing := tmp_path / "bdi")
+    (backing / made.number).mkdir(parents=True)
+    (backing / made.number / "max_bytes").touch()
     file = broker.group("kafka") / "io.max"
     with disk.write_limit(made, broker, "operations", 1_339.3, tmp_path):
         assert words(file) == "259:9999 wiops=1339"
         assert list(tmp_path.glob("throttled-*")), "what a killed process leaves could not be found"
         with disk.write_limit(made, broker, "bytes", 31.25e6, tmp_path):
             assert words(file) == "259:9999 wbps=31250000"
+            assert words(backing / made.number / "strict_limit") == "1"
+            assert words(backing / made.number / "max_bytes") == "4000000"
+        assert words(backing / made.number / "strict_limit") == "0"
         assert words(file) == "259:9999 wbps=max"
     assert words(file) == "259:9999 wiops=max"
     assert not list(tmp_path.glob("throttled-*"))
@@ -114,3 +121,30 @@ def test_without_a_controller_for_writes_disks_are_refused(monkeypatch: pytest.M
     monkeypatch.setattr(limits, "writes_possible", lambda: False)
     with pytest.raises(MissingRequirement, match="`blkio`"):
         limits.require_write_limits()
+
+
+def test_without_a_bound_on_dirty_memory_disks_are_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "writes_possible", lambda: True)
+    monkeypatch.setattr(disk, "BDI", tmp_path)
+    (tmp_path / "7:0").mkdir()
+    with pytest.raises(MissingRequirement, match="`strict_limit` and `max_bytes`") as refused:
+        limits.require_write_limits()
+    assert "Linux 6.2" in refused.value.hint
+    (tmp_path / "7:0" / "max_bytes").touch()
+    limits.require_write_limits()
+
+
+def test_a_bound_that_the_kernel_does_not_take_is_an_error_and_leaves_no_limit(
+    broker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "blkio_root", lambda: None)
+    monkeypatch.setattr(disk, "BDI", tmp_path / "bdi")
+    (tmp_path / "bdi" / "7:0").mkdir(parents=True)
+    (tmp_path / "bdi" / "7:0" / "max_bytes").touch()
+    made = disk.Disk(mount=tmp_path, number="259:9999")  # has no backing-device info
+    with pytest.raises(LabError, match="dirty memory of device 259:9999"), contextlib.ExitStack() as stack:
+        stack.enter_context(disk.write_limit(made, broker, "bytes", 1e6, tmp_path))
+    assert words(broker.group("kafka") / "io.max") == "259:9999 wbps=max"
+    assert not list(tmp_path.glob("throttled-*"))

@@ -203,11 +203,24 @@ def _throttle(number: str, group: Path | None, kind: Writes, per_second: int | N
     )
 
 
+def require_dirty_bounds() -> None:
+    """Raises MissingRequirement where a device's dirty memory cannot be bounded. A probe of the limit would not tell:
+    it waits until all is on the device, and a trial does not."""
+    if not any(BDI.glob("*/max_bytes")):
+        raise MissingRequirement(
+            "limiting disks needs a bound on the dirty memory of one device (`strict_limit` and `max_bytes` in "
+            f"{BDI}), which this kernel does not have",
+            hint="Use Linux 6.2 or later, or logs in RAM (--disk ram); or leave out the profile.",
+        )
+
+
 def _bound_dirty(number: str, max_bytes: int) -> None:
-    """Kernels without these files have no bound; the probe of the limit tells whether it holds all the same."""
-    with suppress(FileNotFoundError):
+    require_dirty_bounds()
+    try:
         (BDI / number / "strict_limit").write_text("1", encoding="ascii")
         (BDI / number / "max_bytes").write_text(str(max_bytes), encoding="ascii")
+    except OSError as error:
+        raise LabError(f"the kernel refused to bound the dirty memory of device {number}: {error}") from error
 
 
 def _relax(number: str, group: Path | None, kind: Writes) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from meshmark.backends.lab.cgroups import make_quota_group, quotas_possible, remove_empty, writes_possible
 from meshmark.backends.lab.controls import V1, V2, Writes, enable, tell
-from meshmark.backends.lab.disk import write_limit
+from meshmark.backends.lab.disk import require_dirty_bounds, write_limit
 from meshmark.backends.lab.ground import Ground
 from meshmark.backends.lab.link import Host, LimitedLinkProbe, bandwidth
 from meshmark.backends.lab.namespace import outside_uid
@@ -126,6 +126,7 @@ def require_write_limits() -> None:
             "limiting disks needs the cgroup controller `blkio` (v1) or `io` (v2), which meshmark may not write here",
             hint="Use cgroup v1, or v2 in a group that has the controller delegated; or leave out the profile.",
         )
+    require_dirty_bounds()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from meshmark.record import Counters, Latency, LinkProbe, LoadInterval, Sample, 
 WINDOW_S = 3.0
 """Over which rates are taken."""
 HISTORY_S = 60
-COMPONENTS = ("kafka", "sidecar", "client", "meshmark", "relay", "kernel", "others")
+COMPONENTS = ("kafka", "sidecar", "gateway", "client", "meshmark", "relay", "kernel", "others")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

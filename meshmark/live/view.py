@@ -35,7 +35,14 @@ TRIALS_SHOWN = 6
 BAR_WIDTH = 16
 WIDE, HIGH = 130, 34
 """Columns and rows from which on there is room for trials, and for the log."""
-NAMES = {"kafka": "brokers", "sidecar": "sidecars", "client": "clients", "relay": "links", "idle": "idle"}
+NAMES = {
+    "kafka": "brokers",
+    "sidecar": "sidecars",
+    "gateway": "gateways",
+    "client": "clients",
+    "relay": "links",
+    "idle": "idle",
+}
 HOST_COLUMNS = ("host", "broker", "sidecar", "client", "log", "in", "out", "conns", "out of sync")
 TRIAL_COLUMNS = ("trial", "for", "offered", "acked", "p99 ms", "valid")
 Row = Sequence[str]

@@ -31,7 +31,10 @@ acknowledged, before replication. Shares are between 0 and 1. What was not measu
 never 0. Keys are snake_case; inside `plan`, `started`, `finished`, `path` and `proofs` they are camelCase, as in plan
 files and records.
 
-    meshmark report DIR -o json | jq '.scenarios[] | {{name, rate_msg_s, loss_vs_plain, verdict}}'
+<!-- not run: needs a run directory, and jq -->
+```console
+$ meshmark report DIR -o json | jq '.scenarios[] | {{name, rate_msg_s, loss_vs_plain, verdict}}'
+```
 """
 
 

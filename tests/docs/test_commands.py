@@ -26,6 +26,7 @@ BLOCK = re.compile(
     r"(?:<!--\s*not run:(?P<reason>(?:(?!-->).)*)-->\s*)?^```(?P<kind>\w*)\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+INDENTED = re.compile(r"^ {4}(?:\$ |\./)?(?:meshmark|python -m)\b.*", re.MULTILINE)
 SHELL = re.compile(r"[|&;<>$`*?]")
 SECONDS = 300
 
@@ -65,6 +66,11 @@ def test_blocks_hold_commands_and_reasons(document: Path) -> None:
     for block in blocks(document.read_text(encoding="utf-8")):
         assert block.commands, "a console block without a line that begins with `$ `"
         assert block.reason != "", "`not run:` without a reason"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_no_command_hides_in_an_indented_block(document: Path) -> None:
+    assert INDENTED.findall(BLOCK.sub("", document.read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize(

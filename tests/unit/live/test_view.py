@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from meshmark.live import view
 from meshmark.live.figures import figures
 from meshmark.live.follow import Following
 from meshmark.live.view import LiveView
+from meshmark.record import Sample
 from meshmark.store import load
 
 SIZE = (150, 45)
@@ -127,3 +129,18 @@ def test_the_cpus_that_are_shown_are_no_more_than_there_are(going_on: Path) -> N
     assert found is not None
     assert 0 < sum(found.cpus.values()) <= found.machine_cpus * 1.01
     assert "brokers" in view.cpus(found)
+
+
+def test_a_gateway_s_cpu_is_shown_with_the_others(going_on: Path) -> None:
+    following = Following(going_on)
+    following.look()
+    assert following.round is not None
+    read = [
+        Sample(time_s=time_s, values={f"gateway-far/gateway/cpu_{part}_s": time_s / 8 for part in ("user", "system")})
+        for time_s in (0.0, 4.0)
+    ]
+    following.round.samples = deque(read)
+    found = figures(following, SimulatedClock())
+    assert found is not None
+    assert found.cpus == {"gateway": 0.25}
+    assert view.cpus(found).split()[:2] == ["gateways", "0.25"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from meshmark.analysis.ledger import UNUSABLE_SHARE
+from meshmark.analysis.ledger import UNUSABLE_SHARE, broker_hosts
 from meshmark.analysis.model import RepeatSummary, ScenarioSummary
+from meshmark.analysis.steadiness import Swing, swings
 from meshmark.analysis.traffic import amiss
 from meshmark.analysis.warmup import warm
+from meshmark.record import Trial
 from meshmark.store import Run
-from meshmark.units import percent
+from meshmark.units import mb, percent
 
 FEW_TRIALS = 6
 """Of unstable systems a search knew 5 of 30 by 3 trials, and 12 of 30 by so many (`bench/saturation.py`)."""
@@ -18,7 +20,47 @@ STEAL_SHARE = 0.05
 
 
 def of_run(run: Run, scenarios: Sequence[ScenarioSummary]) -> tuple[str, ...]:
-    return (*_ending(run, scenarios), *(text for scenario in scenarios for text in _of_scenario(scenario)))
+    uneven = _uneven(run, scenarios)
+    return (
+        *_ending(run, scenarios),
+        *(
+            text
+            for scenario in scenarios
+            for text in (*_of_scenario(scenario), *_swinging(scenario.name, uneven.get(scenario.name, [])))
+        ),
+    )
+
+
+def _uneven(run: Run, scenarios: Sequence[ScenarioSummary]) -> dict[str, list[tuple[Trial, tuple[Swing, ...]]]]:
+    """Windows of trials that are told of, with the brokers that swung in them."""
+    told = {
+        (repeat.round_index, trial.number)
+        for scenario in scenarios
+        for repeat in scenario.repeats
+        for trial in repeat.trials
+        if trial.stands or (trial.valid and trial.purpose in ("equal-load", "fixed-load"))
+    }
+    found: dict[str, list[tuple[Trial, tuple[Swing, ...]]]] = {}
+    for data in run.rounds:
+        cut = {outage.trial for outage in data.outages}
+        trials = [each for each in data.trials if (each.round_index, each.number) in told and each.number not in cut]
+        samples = data.series() if trials else []
+        hosts = broker_hosts(run.plan.scenario(data.started.scenario))
+        windows = [(trial, swings(trial, samples, hosts)) for trial in trials]
+        found.setdefault(data.started.scenario, []).extend(windows)
+    return found
+
+
+def _swinging(name: str, windows: Sequence[tuple[Trial, tuple[Swing, ...]]]) -> Iterator[str]:
+    uneven = [(trial, found[0]) for trial, found in windows if found]
+    if not uneven:
+        return
+    trial, worst = max(uneven, key=lambda each: each[1].variation)
+    yield (
+        f"{name}: brokers did not take evenly what was offered evenly, in {len(uneven)} of {len(windows)} windows; "
+        f"most so in repeat {trial.repeat}, trial {trial.number}: from second to second the log of {worst.host} grew "
+        f"by {mb(worst.least_bytes_s)} to {mb(worst.most_bytes_s)} MB/s"
+    )
 
 
 def _ending(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[str]:

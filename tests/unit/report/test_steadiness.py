@@ -1,0 +1,110 @@
+"""Whether a broker's log grows evenly while the load does: which steps there are, and which swings are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from meshmark.analysis.steadiness import rates, swings
+from meshmark.analysis.warnings import of_run
+from meshmark.record import Point, Sample, Trial
+from tests.unit.report.conftest import Told
+
+MB = 1e6
+EVEN = (10, 11, 9, 10, 10)
+
+
+@pytest.fixture
+def some(whole: Told) -> Trial:
+    return whole.run.rounds[0].trials[0]
+
+
+@pytest.mark.parametrize(
+    ("readings", "expected"),
+    [
+        pytest.param([], [], id="nothing was read"),
+        pytest.param([(0, 5)], [], id="one reading"),
+        pytest.param([(0, 0), (1, 2), (2, 6)], [2, 4], id="a second each"),
+        pytest.param([(0, 0), (0.5, 1), (1, 2), (1.5, 6), (2, 10)], [2, 8], id="half a second each"),
+        pytest.param([(0, 0), (0.3, 9), (1.3, 13), (2.3, 23), (2.5, 99)], [10, 10], id="the edges are no steps"),
+        pytest.param([(0, 0), (0.9, 9), (2, 20)], [10, 10], id="a reading that came early"),
+        pytest.param([(0, 0), (3, 30), (4, 40)], [10, 10], id="readings that are missing"),
+    ],
+)
+def test_steps_are_a_second_long(readings: Sequence[tuple[float, float]], expected: Sequence[float]) -> None:
+    assert rates(readings) == pytest.approx(expected)
+
+
+def told(trial: Trial, offered: Sequence[float], *logs: Sequence[float]) -> tuple[Trial, list[Sample]]:
+    """The trial with a window of so many seconds, in which so much was offered and so many MB came to each log."""
+    start = trial.window_start_s
+    times = [start + second for second in range(len(offered) + 1)]
+    grown = [sum(offered[:second]) for second in range(len(times))]
+    points = [
+        Point(time_s=time_s, offered=round(count * 1_000), acknowledged=0, outstanding=0)
+        for time_s, count in zip(times, grown, strict=True)
+    ]
+    samples = [
+        Sample(
+            time_s=time_s,
+            values={f"broker-{place}/kafka/log_bytes": sum(log[:second]) * MB for place, log in enumerate(logs, 1)},
+        )
+        for second, time_s in enumerate(times)
+    ]
+    changes = {
+        "series": tuple(points),
+        "window_end_s": times[-1],
+        "counters_start": samples[0].values,
+        "counters_end": samples[-1].values,
+    }
+    return trial.model_copy(update=changes), samples
+
+
+@pytest.mark.parametrize(
+    ("offered", "logs", "expected"),
+    [
+        pytest.param(EVEN, [EVEN, EVEN], [], id="noise of a tenth"),
+        pytest.param(EVEN, [(10, 14, 7, 12, 8), EVEN], [], id="noise of a quarter"),
+        pytest.param(EVEN, [EVEN, (0.02, 287, 0.02, 287, 5)], ["broker-2"], id="the document's broker"),
+        pytest.param(EVEN, [(5, 18, 4, 17, 5), (0.1, 30, 0.1, 20, 0.1)], ["broker-2", "broker-1"], id="worst first"),
+        pytest.param(EVEN, [(10, 0, 10, 10, 9), EVEN], ["broker-1"], id="one of five seconds without anything"),
+        pytest.param((*EVEN, *EVEN), [(10, 0, *EVEN, 10, 10, 10)], [], id="one of ten: a pause"),
+        pytest.param((10, 40, 2, 30, 9), [(10, 40, 2, 30, 9)], [], id="the load itself was not even"),
+        pytest.param((10, 10), [(1, 90)], [], id="too few steps"),
+        pytest.param(EVEN, [EVEN, (0.0, 0.4, 0.0, 0.0, 0.1)], [], id="a broker that holds next to nothing"),
+        pytest.param(EVEN, [(0, 0, 0, 0, 0)], [], id="nothing came to any log"),
+    ],
+)
+def test_a_broker_that_swings_under_an_even_load_is_told(
+    offered: Sequence[float], logs: Sequence[Sequence[float]], expected: list[str], some: Trial
+) -> None:
+    trial, samples = told(some, offered, *logs)
+    assert [each.host for each in swings(trial, samples, ("broker-1", "broker-2"))] == expected
+
+
+def test_the_least_and_the_most_of_a_swing_are_told(some: Trial) -> None:
+    trial, samples = told(some, EVEN, (0.02, 287, 0.02, 287, 5))
+    (swing,) = swings(trial, samples, ("broker-1",))
+    assert swing.least_bytes_s == pytest.approx(0.02 * MB)
+    assert swing.most_bytes_s == pytest.approx(287 * MB)
+
+
+def test_a_report_warns_of_it_once_for_a_scenario_with_the_worst_window(whole: Told, tmp_path: Path) -> None:
+    data, *others = whole.run.rounds
+    row = next(each for each in whole.summary.scenarios if each.name == data.started.scenario)
+    (repeat,) = (each for each in row.repeats if each.round_index == data.started.index)
+    numbers = {each.number for each in repeat.trials if each.stands}
+    place, before = next((place, each) for place, each in enumerate(data.trials) if each.number in numbers)
+    trial, samples = told(before, EVEN, EVEN, (0.02, 287, 0.02, 287, 5))
+    lines = [sample.model_dump_json(by_alias=True) for sample in samples]
+    (tmp_path / "series.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    trials = (*data.trials[:place], trial, *data.trials[place + 1 :])
+    swinging = replace(whole.run, rounds=(replace(data, directory=tmp_path, trials=trials), *others))
+    assert not [text for text in whole.summary.warnings if "evenly" in text]
+    (warning,) = (text for text in of_run(swinging, whole.summary.scenarios) if "evenly" in text)
+    assert warning.startswith(f"{row.name}: brokers did not take evenly what was offered evenly, in 1 of ")
+    worst = "from second to second the log of broker-2 grew by 0.02 to 287 MB/s"
+    assert warning.endswith(f"in repeat {trial.repeat}, trial {trial.number}: {worst}")

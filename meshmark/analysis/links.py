@@ -1,13 +1,44 @@
-"""Probes of links between clusters -> what was asked for, what was found, and by how much they differ."""
+"""Probes of links between clusters, and what relays counted under load -> what was asked for, what was found, and by
+how much they differ. Pure.
+
+Limits: a relay counts packets of both directions together, so under load there is one loss for both. With netem
+nothing is counted. Trials in which a link was down are left out of what was carried.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
+from meshmark.analysis.ledger import sum_known
 from meshmark.analysis.wan_model import LinkSummary
-from meshmark.record import LinkProbe
-from meshmark.store import Run
+from meshmark.plan import Scenario
+from meshmark.record import LinkProbe, Trial
+from meshmark.store import RoundData, Run
+from meshmark.topology import Link
+
+Ends = tuple[str, str]
+"""Source and target."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Carried:
+    """By a link's relay in windows of trials; packets of both directions, bytes a second of each trial in one."""
+
+    carried: float
+    lost: float
+    dropped: float
+    same_loss: bool
+    """Asked for in both directions."""
+    bytes_s: tuple[float, ...]
+
+    @property
+    def packets(self) -> float:
+        return self.carried + self.lost + self.dropped
+
+
+NOTHING = Carried(carried=0, lost=0, dropped=0, same_loss=False, bytes_s=())
 
 
 def found(run: Run) -> tuple[LinkSummary, ...]:
@@ -15,26 +46,58 @@ def found(run: Run) -> tuple[LinkSummary, ...]:
     return tuple(
         summary
         for scenario in run.plan.scenarios
-        for summary in summaries(
-            scenario.name,
-            [probe for data in run.rounds if data.started.scenario == scenario.name for probe in data.links],
-        )
+        for summary in _of(scenario, [data for data in run.rounds if data.started.scenario == scenario.name])
     )
 
 
-def summaries(scenario: str, probes: Sequence[LinkProbe]) -> list[LinkSummary]:
-    groups: dict[tuple[str, str], list[LinkProbe]] = {}
+def _of(scenario: Scenario, rounds: Sequence[RoundData]) -> list[LinkSummary]:
+    trials = []
+    for data in rounds:
+        cut = {outage.trial for outage in data.outages}
+        trials += [trial for trial in data.trials if trial.valid and trial.number not in cut]
+    probes = [probe for data in rounds for probe in data.links]
+    return summaries(scenario.name, probes, carried(scenario.cluster.topology.links, trials))
+
+
+def carried(links: Sequence[Link], trials: Sequence[Trial]) -> dict[Ends, Carried]:
+    """Of each direction of each link."""
+    found = {}
+    for link in links:
+        prefix = f"link-{link.name}/relay/"
+        packets = {
+            kind: sum_known(trial.delta(f"{prefix}{kind}_packets") for trial in trials) or 0.0
+            for kind in ("carried", "lost", "dropped")
+        }
+        forward, back = link.ways()
+        first, second = link.ends
+        for way, ends in (("forward", (first, second)), ("back", (second, first))):
+            grown = [(trial.delta(f"{prefix}{way}_bytes"), trial.seconds) for trial in trials]
+            found[ends] = Carried(
+                **packets,
+                same_loss=forward.loss == back.loss,
+                bytes_s=tuple(value / seconds for value, seconds in grown if value is not None),
+            )
+    return found
+
+
+def summaries(
+    scenario: str, probes: Sequence[LinkProbe], loads: Mapping[Ends, Carried] | None = None
+) -> list[LinkSummary]:
+    groups: dict[Ends, list[LinkProbe]] = {}
     for probe in probes:
         groups.setdefault((probe.source, probe.target), []).append(probe)
-    return [_summary(scenario, group) for group in groups.values()]
+    return [_summary(scenario, group, (loads or {}).get(ends, NOTHING)) for ends, group in groups.items()]
 
 
-def _summary(scenario: str, probes: Sequence[LinkProbe]) -> LinkSummary:
+def _summary(scenario: str, probes: Sequence[LinkProbe], load: Carried) -> LinkSummary:
     first = probes[0]
     idle = [probe for probe in probes if probe.trial is None]
     loaded = [probe for probe in probes if probe.trial is not None]
     rtt_s, rate = _mean(probe.rtt_s for probe in idle), _mean(probe.bandwidth_bytes_s for probe in idle)
     sent = sum(probe.packets_sent for probe in idle)
+    loaded_rtt_s = _mean(probe.rtt_s for probe in loaded)
+    loss = load.lost / load.packets if load.packets else None
+    most = max(load.bytes_s, default=None)
     return LinkSummary(
         scenario=scenario,
         source=first.source,
@@ -43,13 +106,21 @@ def _summary(scenario: str, probes: Sequence[LinkProbe]) -> LinkSummary:
         asked_rtt_s=first.asked_rtt_s,
         rtt_s=rtt_s,
         rtt_error=_error(rtt_s, first.asked_rtt_s),
-        loaded_rtt_s=_mean(probe.rtt_s for probe in loaded),
+        loaded_rtt_s=loaded_rtt_s,
+        loaded_rtt_error=_error(loaded_rtt_s, first.asked_rtt_s),
         asked_loss=first.asked_loss,
         loss=sum(probe.packets_lost for probe in idle) / sent if sent else None,
         packets_sent=sent,
         asked_bandwidth_bytes_s=first.asked_bandwidth_bytes_s,
         bandwidth_bytes_s=rate,
         bandwidth_error=_error(rate, first.asked_bandwidth_bytes_s),
+        loaded_packets=round(load.packets),
+        loaded_loss=loss,
+        loaded_loss_error=_error(loss, first.asked_loss) if load.same_loss else None,
+        loaded_dropped=load.dropped / load.packets if load.packets else None,
+        loaded_bytes_s=_mean(load.bytes_s),
+        loaded_bytes_s_most=most,
+        loaded_bandwidth_error=_error(most, first.asked_bandwidth_bytes_s),
         congestion_control=first.congestion_control,
     )
 

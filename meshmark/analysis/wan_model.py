@@ -22,12 +22,27 @@ class LinkSummary(Value):
     rtt_s: float | None = Field(description="before load, mean of the rounds' medians")
     rtt_error: float | None = Field(description="rtt_s / asked_rtt_s - 1; null where no distance was asked for")
     loaded_rtt_s: float | None = Field(description="at the end of trials' loads, queues included, in the same way")
+    loaded_rtt_error: float | None = Field(description="of that against asked_rtt_s")
     asked_loss: float
     loss: float | None = Field(description="share of packets lost; null: none were sent")
     packets_sent: int
     asked_bandwidth_bytes_s: float | None = Field(description="null: without limit")
     bandwidth_bytes_s: float | None = Field(description="what several TCP flows carried; null where there is no limit")
     bandwidth_error: float | None = Field(description="of that against what was asked for")
+    loaded_packets: int = Field(
+        description="that came to the link in windows of valid trials, both directions together, as relays count; 0: "
+        "nothing counts them, or hosts go another way"
+    )
+    loaded_loss: float | None = Field(description="share of them that the relay lost as it was told; null without any")
+    loaded_loss_error: float | None = Field(
+        description="loaded_loss / asked_loss - 1; null where none was asked for, or not the same in both directions"
+    )
+    loaded_dropped: float | None = Field(description="share of them that found the queue of a limited link full")
+    loaded_bytes_s: float | None = Field(description="carried in those windows in this direction: mean of the trials")
+    loaded_bytes_s_most: float | None = Field(description="in the trial that carried most")
+    loaded_bandwidth_error: float | None = Field(
+        description="of loaded_bytes_s_most against what was asked for; well below 0: the link was not full"
+    )
     congestion_control: str = Field(description="of the hosts' TCP: with loss, much depends on it")
 
 

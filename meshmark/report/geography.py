@@ -19,6 +19,7 @@ def links(summary: Summary) -> Grid | None:
         return None
     lossy = any(row.asked_loss for row in rows)
     limited = any(row.asked_bandwidth_bytes_s for row in rows)
+    counted = any(row.loaded_packets for row in rows)
     return Grid(
         title="Links between clusters, as asked for and as found",
         columns=(
@@ -29,8 +30,10 @@ def links(summary: Summary) -> Grid | None:
             number_column("found", (milliseconds(row.rtt_s) for row in rows), "RTT, ms"),
             Column(head="error", cells=tuple(_signed(row.rtt_error) for row in rows), group="RTT, ms"),
             number_column("under load", (milliseconds(row.loaded_rtt_s) for row in rows), "RTT, ms"),
-            *(_loss(rows) if lossy else ()),
+            Column(head="its error", cells=tuple(_signed(row.loaded_rtt_error) for row in rows), group="RTT, ms"),
+            *(_loss(rows, counted=counted) if lossy else ()),
             *(_bandwidth(rows) if limited else ()),
+            *(_carried(rows, limited=limited) if counted else ()),
         ),
         note=_note(rows),
     )
@@ -153,10 +156,32 @@ def _kb(value: float) -> str:
     return number(value / 1e3)
 
 
-def _loss(rows: tuple[LinkSummary, ...]) -> tuple[Column, ...]:
-    return (
+def _loss(rows: tuple[LinkSummary, ...], *, counted: bool) -> tuple[Column, ...]:
+    found = (
         Column(head="asked", cells=tuple(percent(row.asked_loss) for row in rows), group="loss"),
         Column(head="found", cells=tuple(percent(row.loss) for row in rows), group="loss"),
+    )
+    if not counted:
+        return found
+    return (
+        *found,
+        Column(head="under load", cells=tuple(percent(row.loaded_loss) for row in rows), group="loss"),
+        Column(head="its error", cells=tuple(_signed(row.loaded_loss_error) for row in rows), group="loss"),
+    )
+
+
+def _carried(rows: tuple[LinkSummary, ...], *, limited: bool) -> tuple[Column, ...]:
+    group = "carried under load, MB/s"
+    found = (
+        number_column("mean", (_mb(row.loaded_bytes_s) for row in rows), group),
+        number_column("most", (_mb(row.loaded_bytes_s_most) for row in rows), group),
+    )
+    if not limited:
+        return found
+    return (
+        *found,
+        Column(head="of asked", cells=tuple(_signed(row.loaded_bandwidth_error) for row in rows), group=group),
+        Column(head="dropped", cells=tuple(percent(row.loaded_dropped) for row in rows), group=group),
     )
 
 
@@ -175,7 +200,18 @@ def _note(rows: tuple[LinkSummary, ...]) -> str:
     control = f" TCP's congestion control was {controls}." if controls else ""
     return (
         f"Made by {kinds}; before load by ICMP, datagrams and TCP past the sidecars; under load by ICMP at the end of "
-        f"each trial, queues on the way included.{control}"
+        f"each trial, queues on the way included.{_counted(rows)}{control}"
+    )
+
+
+def _counted(rows: tuple[LinkSummary, ...]) -> str:
+    if not any(row.loaded_packets for row in rows):
+        return ""
+    return (
+        " What was lost, dropped at a full queue and carried under load is from the relays' own counters, over the "
+        "windows of valid trials. They count packets of both directions together, so those losses are of both, and "
+        "have an error only where both were asked for alike; bytes are of one direction. Most: in the trial that "
+        "carried most; where that is well below what was asked for, the link was not full."
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from meshmark.analysis.links import summaries
+from meshmark.analysis.links import carried, summaries
 from meshmark.plan import ClusterSpec, Plan
-from meshmark.record import LinkProbe
+from meshmark.record import LinkProbe, Trial
 from meshmark.report.geography import links
 from meshmark.report.html import html
 from meshmark.report.table import table
@@ -84,5 +84,83 @@ def test_errors_are_those_of_the_means_and_losses_those_of_all_packets() -> None
     assert found.rtt_s == pytest.approx(0.011)
     assert found.rtt_error == pytest.approx(0.1)
     assert found.loaded_rtt_s == pytest.approx(0.020)
+    assert found.loaded_rtt_error == pytest.approx(1.0)
     assert found.packets_sent == 2_000
     assert found.loss == pytest.approx(0.105)
+    assert (found.loaded_packets, found.loaded_loss, found.loaded_bytes_s) == (0, None, None)
+
+
+def counts(told: Told, *windows: tuple[int, int, int, float]) -> list[Trial]:
+    """Trials with windows of two seconds in which a relay counted so many packets, and bytes forth; a tenth back."""
+    (first, *_), prefix = told.run.rounds[0].trials, "link-near-far/relay/"
+    found = []
+    for carried_, lost, dropped, forward in windows:
+        end: dict[str, float] = {"carried_packets": carried_, "lost_packets": lost, "dropped_packets": dropped}
+        end |= {"forward_bytes": forward, "back_bytes": forward / 10}
+        grown = {f"{prefix}{key}": float(value) + 7 for key, value in end.items()}
+        changes = {
+            "counters_start": dict.fromkeys(grown, 7.0),
+            "counters_end": grown,
+            "window_end_s": first.window_start_s + 2,
+        }
+        found.append(first.model_copy(update=changes))
+    return found
+
+
+def probes(link: Link) -> list[LinkProbe]:
+    """One for each direction, that found nothing."""
+    return [
+        LinkProbe(
+            source=source,
+            target=target,
+            kind="relay",
+            asked_rtt_s=0,
+            rtt_s=None,
+            rtt_max_s=None,
+            asked_loss=way.loss,
+            asked_bandwidth_bytes_s=way.bandwidth_bytes_s,
+        )
+        for way, (source, target) in zip(link.ways(), (link.ends, link.ends[::-1]), strict=True)
+    ]
+
+
+def test_under_load_relays_tell_what_was_lost_and_carried(whole: Told) -> None:
+    back_way = Backward(bandwidth_bytes_s=4e6)
+    link = Link(ends=("near", "far"), rtt_ms=24, loss=0.02, bandwidth_bytes_s=20e6, back=back_way)
+    trials = counts(whole, (900, 20, 80, 20e6), (900, 10, 90, 39e6))
+    there, back = summaries("x", probes(link), carried((link,), trials))
+    assert (there.loaded_packets, back.loaded_packets) == (2_000, 2_000)
+    assert there.loaded_loss == back.loaded_loss == pytest.approx(0.015)
+    assert there.loaded_loss_error == pytest.approx(-0.25)
+    assert there.loaded_dropped == pytest.approx(0.085)
+    assert there.loaded_bytes_s == pytest.approx((10e6 + 19.5e6) / 2)
+    assert there.loaded_bandwidth_error == pytest.approx(-0.025)
+    assert back.loaded_bytes_s_most == pytest.approx(1.95e6)
+
+
+def test_a_loss_of_both_directions_has_no_error_against_one_of_them(whole: Told) -> None:
+    link = Link(ends=("near", "far"), rtt_ms=24, loss=0.02, back=Backward(loss=0))
+    there, back = summaries("x", probes(link), carried((link,), counts(whole, (980, 20, 0, 1e6))))
+    assert there.loaded_loss == back.loaded_loss == pytest.approx(0.02)
+    assert there.loaded_loss_error is back.loaded_loss_error is None
+
+
+def test_without_a_relay_nothing_is_said_of_what_was_carried(whole: Told) -> None:
+    link = Link(ends=("near", "far"), rtt_ms=24, loss=0.02)
+    there, _ = summaries("x", probes(link), carried((link,), whole.run.rounds[0].trials))
+    assert (there.loaded_packets, there.loaded_loss, there.loaded_bytes_s) == (0, None, None)
+
+
+def test_the_table_has_what_relays_counted_and_says_how(whole: Told) -> None:
+    link = Link(ends=("near", "far"), rtt_ms=24, loss=0.02, bandwidth_bytes_s=20e6)
+    rows = summaries("x", probes(link), carried((link,), counts(whole, (980, 20, 0, 38e6))))
+    environment = whole.summary.environment.model_copy(update={"links": tuple(rows)})
+    grid = links(whole.summary.model_copy(update={"environment": environment}))
+    assert grid is not None
+    heads = [f"{column.group} {column.head}".strip() for column in grid.columns]
+    there, back = (dict(zip(heads, row, strict=True)) for row in grid.rows)
+    assert (there["loss under load"], there["loss its error"]) == ("2 %", "+0.0 %")
+    assert there["carried under load, MB/s most"].strip() == "19.0"
+    assert there["carried under load, MB/s of asked"] == "−5.0 %"
+    assert back["carried under load, MB/s most"].strip() == "1.9"
+    assert "both directions together" in grid.note

@@ -455,4 +455,6 @@ def _broker_plans(parts: Parts, bed: LabCluster, authority: Authority | None) ->
 
 
 def _turn(probe: Probe) -> int:
-    return 0 if isinstance(probe, CPU_PROBES) else 1 if isinstance(probe, CompilersProbe) else 2
+    if isinstance(probe, CPU_PROBES):
+        return 0
+    return 1 if isinstance(probe, CompilersProbe) else 2

@@ -221,8 +221,19 @@ def test_the_distance_plan_holds_two_distances_out_of_four_others() -> None:
     assert all(plan.scenario(name).held_out for name in last)
 
 
-def test_each_of_the_distance_settings_changes_one_thing() -> None:
+SETTINGS = (
+    "num.replica.fetchers",
+    "replica.fetch.max.bytes",
+    "replica.fetch.response.max.bytes",
+    "replica.socket.receive.buffer.bytes",
+    "max.in.flight.requests.per.connection",
+    "batch.size",
+)
+
+
+def test_each_of_the_distance_settings_changes_one_thing_and_each_is_tried_without_a_mesh_and_with_mtls() -> None:
     plan = planfile.builtin("distance-settings")
+    tried: dict[DataPlane, set[str]] = {DataPlane.PLAIN: set(), DataPlane.ISTIO_MTLS: set()}
     for scenario in plan.scenarios:
         base = plan.scenario(plan.baseline_of(scenario))
         assert base.data_plane is scenario.data_plane
@@ -233,6 +244,9 @@ def test_each_of_the_distance_settings_changes_one_thing() -> None:
             if value != getattr(base, part).model_dump()[key]
         ]
         assert len(changed) == (scenario is not base), changed
+        tried[scenario.data_plane] |= {*scenario.cluster.broker_config, *scenario.workload.producer_config}
+    assert all(set(SETTINGS) <= found for found in tried.values()), tried
+    assert plan.repeats >= 2, "one life of a cluster gives no interval, so no setting would be seen to move anything"
 
 
 def test_other_examples_are_what_their_names_say() -> None:

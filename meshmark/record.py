@@ -3,8 +3,8 @@
 Base units only: seconds, bytes, messages. Times named `*_at` are Unix seconds; series use the machine's
 monotonic clock (`time_s`), and `Started.clock_offset_s` joins the two.
 
-A *counter key* is `HOST/COMPONENT/METRIC`, e.g. `broker-1/kafka/cpu_user_s`. `HOST` is a lab host
-(`broker-1`, `client-1`) or `machine`. `metrics.py` lists every metric.
+A *counter key* is `HOST/COMPONENT/METRIC`, e.g. `broker-1/kafka/cpu_user_s`. `HOST` is a lab host, or `machine`.
+`metrics.py` lists every metric.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from meshmark.units import percent
 SCHEMA_VERSION = 2
 
 LATE_SHARE_MAX = 0.01
-"""Of records that the generator handed over more than 10 ms late although there was room: above, its own delays are a
-part of the 99th percentile. Below 10 ms a loop on a machine whose cores brokers share is late now and then."""
+"""Of records handed over more than 10 ms late although there was room: above, the generator's own delays are a part of
+the 99th percentile. Below 10 ms a loop on a machine whose cores brokers share is late now and then."""
 
 Counters = dict[str, float]
 
@@ -484,9 +484,8 @@ class RoundFinished(Model):
     time_s: float
     startup_s: float
     warmup_rates_msg_s: tuple[float, ...] = Field((), description="of each second")
-    warmup_compiling: tuple[float, ...] = Field(
-        (), description="of each second: time in which JVM compilers worked, as a share of the brokers' CPU time"
-    )
+    warmup_compiling: tuple[float, ...] = Field((), description="of each second: compilers' share of brokers' CPU")
+    limited_rates_msg_s: tuple[float, ...] = Field((), description="of each second, in closed loop under limits")
     encrypted_hops: tuple[str, ...]
     plain_hops: tuple[str, ...]
 

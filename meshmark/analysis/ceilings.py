@@ -24,16 +24,16 @@ COUNTED = ("carried", "not carried", "unclear")
 """Verdicts of the trials that a search learns from."""
 _START_SECONDS = 4
 _START_SHARE = 0.95
-"""Where a search begins, of the rate at the end of the warm-up, which was in closed loop: near, and rather carried."""
+"""Where a search begins, of the rate in closed loop: near, and rather carried."""
 
 
-def start_msg_s(warmup_rates_msg_s: Sequence[float]) -> float:
-    """A first guess from a round's warm-up."""
-    return max(1.0, fmean(warmup_rates_msg_s[-_START_SECONDS:] or [1.0]) * _START_SHARE)
+def start_msg_s(rates_msg_s: Sequence[float]) -> float:
+    """A first guess from the last seconds of closed loop, under the limits where there are any."""
+    return max(1.0, fmean(rates_msg_s[-_START_SECONDS:] or [1.0]) * _START_SHARE)
 
 
 def search(plan: Plan, scenario: Scenario, start: float, trials: Sequence[Trial]) -> Search:
-    """`start`: the highest guess from a round's warm-up so far; `trials` in the order in which they were made."""
+    """`start`: the highest guess from closed loop so far; `trials` in the order in which they were made."""
     found = [trial for trial in trials if trial.purpose == "search"]
     return Search.resume(config(plan, scenario, start), [outcome(trial, scenario.method) for trial in found])
 

@@ -148,15 +148,6 @@ def beyond(found: Sequence[Bound], scale: float) -> Bound | None:
     return min(short, key=lambda each: each.scale) if short else None
 
 
-def most_msg_s(held: Sequence[Limit], scenario: Scenario) -> float:
-    """What brokers' disks and links let through at most, replicas included: where a search need not begin above."""
-    brokers, work = scenario.cluster.brokers, scenario.workload
-    each = work.message_size * work.replication_factor / brokers
-    hosts = broker_hosts(scenario)
-    slowest = [each.amount for each in held if each.resource in ("disk", "network") and each.host in hosts]
-    return min(slowest) / each if slowest else math.inf
-
-
 def summary(
     hardware: Hardware | None, probes: Sequence[LimitProbe], scenarios: Sequence[ScenarioSummary]
 ) -> HardwareSummary | None:

@@ -223,6 +223,7 @@ class RepeatSummary(Figures):
     evidence: tuple[Evidence, ...]
     startup_s: float | None = None
     warmup_rates_msg_s: tuple[float, ...] = ()
+    limited_rates_msg_s: tuple[float, ...] = ()
 
 
 class CeilingSummary(Value):

@@ -108,8 +108,9 @@ def saturation(run: Run, scenario: Scenario) -> Saturation:
     """What the search says of all trials, in the order in which they were made."""
     rounds = _of(run, scenario)
     trials = [trial for data in rounds for trial in data.trials]
-    warm = next((data.finished.warmup_rates_msg_s for data in rounds if data.finished), ())
-    return ceilings.search(run.plan, scenario, ceilings.start_msg_s(warm), trials).result()
+    first = next((data.finished for data in rounds if data.finished), None)
+    rates = (first.limited_rates_msg_s or first.warmup_rates_msg_s) if first else ()
+    return ceilings.search(run.plan, scenario, ceilings.start_msg_s(rates), trials).result()
 
 
 def _repeats(run: Run, scenario: Scenario, found: Saturation) -> tuple[RepeatSummary, ...]:
@@ -154,6 +155,7 @@ def _repeat(
         evidence=evidence,
         startup_s=data.finished.startup_s if data.finished else None,
         warmup_rates_msg_s=data.finished.warmup_rates_msg_s if data.finished else (),
+        limited_rates_msg_s=data.finished.limited_rates_msg_s if data.finished else (),
         **measured,
     )
 

@@ -32,7 +32,7 @@ from meshmark.experiment.explain import explain
 from meshmark.experiment.hardware import limited, settle_hardware, told
 from meshmark.experiment.progress import Progress
 from meshmark.experiment.selftest import moderate_msg_s, self_test
-from meshmark.experiment.trial import Bench, Offered, measure, warm_up
+from meshmark.experiment.trial import Bench, Offered, gauge, measure, warm_up
 from meshmark.hardware import Hardware
 from meshmark.measure.sampler import sampling
 from meshmark.plan import Plan, Scenario, Slot
@@ -220,9 +220,11 @@ class _Conductor:
             if slot.index == 1:
                 self._test_generator(bench, rates, name)
             held = self._limits(scenario)
-            start = min(ceilings.start_msg_s(rates), profiles.most_msg_s(held, scenario))
-            self._starts[scenario.name] = max(self._starts.get(scenario.name, 0.0), start)
             stack.enter_context(limited(bench, held))
+            limited_rates = self._gauge(bench, held, name)
+            if limited_rates or not held:
+                start = ceilings.start_msg_s(limited_rates or rates)
+                self._starts[scenario.name] = max(self._starts.get(scenario.name, 0.0), start)
             for offered in self._offers(scenario, slot, until_s):
                 self._try(bench, offered, name, broken, profiles.of_load(held))
             if self._plan.cpu_samples_hz:
@@ -237,6 +239,7 @@ class _Conductor:
                     startup_s=startup_s,
                     warmup_rates_msg_s=rates,
                     warmup_compiling=warmup.compiling,
+                    limited_rates_msg_s=limited_rates,
                     encrypted_hops=cluster.encrypted_hops,
                     plain_hops=cluster.plain_hops,
                 )
@@ -248,6 +251,13 @@ class _Conductor:
         if self._hardware is None:
             return ()
         return profiles.limits(self._hardware.profile, self._hardware.scale, scenario)
+
+    def _gauge(self, bench: Bench, held: Sequence[Limit], name: str) -> tuple[float, ...]:
+        """Once for each scenario: where its search begins, if hosts are limited."""
+        if not held or bench.scenario.name in self._starts:
+            return ()
+        self._tell("info", name, "gauging what is carried under the limits")
+        return gauge(bench, profiles.of_load(held))
 
     def _profile(self, bench: Bench, name: str) -> None:
         """What the CPU did in the trials of the search; a run goes on without."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise, starmap
 from typing import NamedTuple
 
 from meshmark.analysis.ceilings import too_few
@@ -32,6 +33,8 @@ HOPS_FOR: Purpose = "equal-load"
 TICK_S = 0.25
 INTERVAL_S = 0.25
 """How often load workers report: a window of some seconds is judged by how its backlog grows from report to report."""
+GAUGE_SECONDS = 5
+"""A quota is used up in the first tenth of each period at first: its last seconds count (`analysis.ceilings`)."""
 QUIET_S = 0.3
 QUIET_TIMEOUT_S = 20.0
 """Replicas catch up within this, or the trial's path cannot be checked."""
@@ -76,11 +79,28 @@ def warm_up(bench: Bench) -> Warmup:
                 break
             _watch(bench, running, 1.0)
             now, after = running.mark(), bench.sampler.read_now().values
-            rate = (now.totals.acknowledged - last.totals.acknowledged) / (now.time_s - last.time_s)
-            so_far = Warmup((*so_far.rates_msg_s, rate), (*so_far.compiling, *_compiling(before, after)))
+            so_far = Warmup((*so_far.rates_msg_s, _rate(last, now)), (*so_far.compiling, *_compiling(before, after)))
             last, before = now, after
         running.stop()
     return so_far
+
+
+def gauge(bench: Bench, limits: Sequence[Limit]) -> tuple[float, ...]:
+    """Messages/s of each second in closed loop under the round's limits, and these on the load workers: a warm-up has
+    none, and what it carried says little of where a search should begin."""
+    with _topics(bench, "gauge") as layout, _load(bench, layout) as running:
+        with _limited(bench.cluster, limits):
+            running.start()
+            marks = [running.mark()]
+            for _ in range(GAUGE_SECONDS):
+                _watch(bench, running, 1.0)
+                marks.append(running.mark())
+        running.stop()
+    return tuple(starmap(_rate, pairwise(marks)))
+
+
+def _rate(last: Mark, now: Mark) -> float:
+    return (now.totals.acknowledged - last.totals.acknowledged) / (now.time_s - last.time_s)
 
 
 def _compiling(start: Counters, end: Counters) -> tuple[float, ...]:

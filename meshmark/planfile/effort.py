@@ -30,6 +30,8 @@ _FLOW_KINDS = 2
 
 _LIMITS_SECONDS = 5
 """In each round, for each kind of what is limited: every limit is probed."""
+_GAUGE_SECONDS = 8
+"""Once for each scenario with limits: closed loop under them, its topics, start and end."""
 
 EXPLAIN_BLOCKS = 4
 """Of `--explain`: an interval of four differences is some four times as wide as their standard error."""
@@ -139,7 +141,8 @@ def estimate_seconds(plan: Plan) -> float:
     rounds = sum(_round_seconds(scenario, plan.repeats) for scenario in plan.scenarios)
     rounds += sum(_LIMITS_SECONDS * kinds_limited(plan, scenario) for scenario in plan.scenarios)
     rounds += samples_seconds(plan, len(plan.scenarios))
-    return _environment_seconds(plan) + _SELF_TEST_SECONDS + plan.repeats * rounds + explain_seconds(plan)
+    gauges = _GAUGE_SECONDS * sum(kinds_limited(plan, scenario) > 0 for scenario in plan.scenarios)
+    return gauges + _environment_seconds(plan) + _SELF_TEST_SECONDS + plan.repeats * rounds + explain_seconds(plan)
 
 
 def _environment_seconds(plan: Plan) -> float:

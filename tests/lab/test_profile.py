@@ -92,7 +92,7 @@ def backend() -> Iterator[LabBackend]:
 def test_a_disk_bound_run_meets_the_cap(backend: LabBackend, scenario: Scenario, tmp_path: Path) -> None:
     held = hardware.limits(PROFILE, 0.1, scenario)
     with backend.cluster(scenario) as cluster, bench(cluster, scenario, tmp_path / "round", CLOCK) as made:
-        offered = Offered(number=1, purpose="explain", rate_msg_s=2 * hardware.most_msg_s(held, scenario))
+        offered = Offered(number=1, purpose="explain", rate_msg_s=2 * DISK_BYTES_S / 512)
         if scenario.data_plane.sidecars:
             with limited(made, held):
                 trial = measure(made, offered, hardware.of_load(held))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from meshmark.errors import LabError, MissingRequirement, UsageError
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.hardware import settle_hardware
 from meshmark.experiment.progress import Silent
+from meshmark.experiment.trial import GAUGE_SECONDS
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.planfile.profiles import profile_loads
 from meshmark.record import DiskProbe, NetworkProbe
@@ -138,10 +140,16 @@ def test_quotas_together_leave_a_fifth_of_the_machine_to_what_no_quota_holds(cpu
     assert sum(quotas) == pytest.approx(0.8 * cpus, rel=0.01)
 
 
-def test_a_search_need_not_begin_above_what_the_disks_take() -> None:
-    held = hardware.limits(PROFILE, 0.1, PLAIN)
-    assert hardware.most_msg_s(held, PLAIN) == pytest.approx(40e6 / 512)
-    assert hardware.most_msg_s((), PLAIN) == float("inf")
+def test_a_search_begins_where_limits_let_it_and_not_where_the_warm_up_was(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", planfile.furnished(plan_of(PLAIN, scale=0.01)))
+    first, second = done.rounds
+    assert first.finished
+    assert second.finished
+    gauged, warm = first.finished.limited_rates_msg_s, first.finished.warmup_rates_msg_s
+    assert (len(gauged), second.finished.limited_rates_msg_s) == (GAUGE_SECONDS, ())
+    offered = first.trials[0].offered_msg_s
+    assert offered == pytest.approx(0.95 * fmean(gauged[-4:]), rel=1e-3)
+    assert offered < 0.5 * warm[-1]
 
 
 def test_a_scale_that_the_machine_cannot_carry_is_told_with_one_that_it_can() -> None:
@@ -175,12 +183,6 @@ def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Pa
     text = table(summary)
     assert "EXTRAPOLATION TO EKS-R5.4XLARGE-IO1: MEASURED / 0.114, NOT MEASURED" in text
     assert "Not scaled: fixed costs of the JVM" in " ".join(text.split())
-
-
-def test_a_search_begins_at_the_limits(tmp_path: Path) -> None:
-    done = run(tmp_path / "run", plan_of(scale=0.02))
-    first = done.rounds[0].trials[0]
-    assert first.offered_msg_s == pytest.approx(0.02 * 437.5e6 / Workload().message_size, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,8 @@ def test_what_is_probed_takes_time_in_every_round(profile: str, disk: str | None
     plan = planfile.unmasked(plan_of(), disk).model_copy(update={"profile": profile})
     assert [planfile.kinds_limited(plan, each) for each in plan.scenarios] == kinds
     bare = planfile.estimate_seconds(plan.model_copy(update={"profile": ""}))
-    assert planfile.estimate_seconds(plan) == bare + plan.repeats * 5 * sum(kinds)
+    gauges = 8 * sum(kind > 0 for kind in kinds)
+    assert planfile.estimate_seconds(plan) == bare + plan.repeats * 5 * sum(kinds) + gauges
 
 
 def test_one_broker_has_no_peer_to_probe_its_link_with() -> None:

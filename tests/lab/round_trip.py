@@ -1,6 +1,8 @@
 """Run on a client host: sends records to every partition, reads all back, prints what it saw as one line of JSON.
 
-python round_trip.py CONFIG_JSON TOPICS_JSON RECORDS
+python round_trip.py CONFIG_JSON TOPICS_JSON RECORDS [SIZE]
+
+With SIZE each value has so many bytes, else as many as its number needs.
 """
 
 import json
@@ -9,12 +11,14 @@ import sys
 from confluent_kafka import Consumer, Producer
 
 config, topics, records = json.loads(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+size = int(sys.argv[4]) if len(sys.argv) > 4 else 0
 errors: list[str] = []
 producer = Producer({**config, "acks": "all", "linger.ms": 5})
 for number in range(records):
     producer.produce(
         topics[number % len(topics)],
-        value=b"%d" % number,
+        key=b"%d" % number,  # or a few batches would go to one partition each
+        value=(b"%d" % number).ljust(size),
         on_delivery=lambda error, _: errors.append(str(error)) if error else None,
     )
     producer.poll(0)

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.lab
 
 ROUND_TRIP = Path(__file__).with_name("round_trip.py")
 RECORDS = 3_000
+SIZE = 500
+"""So many bytes each: what is sent besides records is little then."""
 
 
 def behind(*gateways: str) -> Scenario:
@@ -54,7 +56,7 @@ def counters(cluster: LabCluster) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("gateways", [("far",), ("near", "far")])
-def test_what_goes_to_a_cluster_behind_a_gateway_passes_it_encrypted(
+def test_what_goes_to_a_cluster_behind_a_gateway_passes_it_encrypted_and_what_it_fetches_itself_does_not(
     backend: LabBackend, gateways: tuple[str, ...]
 ) -> None:
     with backend.cluster(behind(*gateways)) as cluster:
@@ -66,7 +68,8 @@ def test_what_goes_to_a_cluster_behind_a_gateway_passes_it_encrypted(
         start = counters(cluster)
         assert start["gateway-far/gateway/refused_connections"] >= 2, "plaintext and an unknown name"
         config = {"bootstrap.servers": cluster.bootstrap_servers, **cluster.client_config}
-        argv = ["python", str(ROUND_TRIP), json.dumps(config), json.dumps(sorted(layout.topics)), str(RECORDS)]
+        topics = json.dumps(sorted(layout.topics))
+        argv = ["python", str(ROUND_TRIP), json.dumps(config), topics, str(RECORDS), str(SIZE)]
         with cluster.spawn("client-1", argv, name="round-trip") as process:
             told = json.loads(process.read_line(90) or "{}")
         assert told["complete"], told
@@ -78,8 +81,11 @@ def test_what_goes_to_a_cluster_behind_a_gateway_passes_it_encrypted(
         assert grown["gateway-far/gateway/forwarded_rx_bytes"] > led
         assert grown["gateway-far/gateway/forwarded_tx_bytes"] > 3 * led
         assert grown["gateway-far/gateway/cpu_user_s"] >= 0
+        # What the broker behind it fetches itself goes out past it, and so do the answers.
+        followed = grown["broker-3/kafka/log_bytes"] - led
+        assert followed > led / 2, "too little is copied there to see which way it goes"
+        assert grown["gateway-far/gateway/forwarded_rx_bytes"] < led + followed
         if "near" in gateways:
-            followed = grown["broker-3/kafka/log_bytes"] - led
             assert grown["gateway-near/gateway/forwarded_tx_bytes"] > followed
         else:
             assert not any(key.startswith("gateway-near") for key in grown)

@@ -198,7 +198,7 @@ def assert_is_the_document_s(scenario: Scenario, rtt_ms: float) -> None:
     assert work.producer_config["acks"] == "all"
 
 
-def test_the_geography_plan_has_each_pair_without_a_mesh_flat_and_with_gateways() -> None:
+def test_the_geography_plan_has_each_pair_without_a_mesh_flat_and_with_gateways_and_one_that_is_mixed() -> None:
     plan = planfile.builtin("geography")
     for rtt_ms in (7, 24, 2):
         plain, mesh, gated = (plan.scenario(f"{rtt_ms}ms-{how}") for how in ("plain", "istio-mtls", "gateways"))
@@ -207,7 +207,10 @@ def test_the_geography_plan_has_each_pair_without_a_mesh_flat_and_with_gateways(
         assert [len(each.gateways) for each in (plain, mesh, gated)] == [0, 0, 2]
         for scenario in (plain, mesh, gated):
             assert_is_the_document_s(scenario, rtt_ms)
-    assert len(plan.scenarios) == 9
+    mixed = plan.scenario("24ms-mixed")
+    assert [cluster.name for cluster in mixed.gateways] == ["two"]
+    assert_is_the_document_s(mixed, 24)
+    assert len(plan.scenarios) == 10
 
 
 def test_the_distance_plan_holds_two_distances_out_of_four_others() -> None:
@@ -258,6 +261,8 @@ def test_other_examples_are_what_their_names_say() -> None:
     assert there.bandwidth_bytes_s != back.bandwidth_bytes_s
     [gated] = planfile.load(EXAMPLES / "gateways.yaml").scenarios
     assert [cluster.name for cluster in gated.gateways] == ["one", "two"]
+    [mixed] = planfile.load(EXAMPLES / "mixed-gateway.yaml").scenarios
+    assert mixed.cluster == planfile.builtin("geography").scenario("24ms-mixed").cluster
     leaders, follower = planfile.load(EXAMPLES / "fetch-from-follower.yaml").scenarios
     assert leaders.reads_nearby
     assert follower.reads_nearby

@@ -14,8 +14,9 @@ from pydantic import Field
 from meshmark.analysis.environment_model import AgainstEnvironment
 from meshmark.analysis.hardware_model import HardwareSummary
 from meshmark.analysis.stats import Estimate
+from meshmark.analysis.steadiness_model import SteadyState
 from meshmark.analysis.value import Value
-from meshmark.analysis.wan_model import Binding, LinkSummary, OutageSummary, SettingTried, WanSummary
+from meshmark.analysis.wan_model import Binding, LinkSummary, MtlsCost, OutageSummary, SettingTried, WanSummary
 from meshmark.plan import DataPlane, Plan
 from meshmark.record import CpuProfile, Finished, HopTime, PathCheck, Proof, Purpose, Started, WorkKind
 
@@ -484,9 +485,11 @@ class Summary(Value):
     thresholds: tuple[ThresholdSummary, ...] = Field(description="one for each that the plan names")
     distance_laws: tuple[DistanceLaw, ...] = Field((), description="of data planes at three distances or more")
     distance_terms: tuple[Binding, ...] = Field((), description="what binds where brokers are in several clusters")
+    mtls: MtlsCost | None = Field(None, description="over distances; null: no like scenario, or no distance")
     settings_tried: tuple[SettingTried, ...] = Field((), description="of Kafka, at a distance, against the baseline")
     wan: tuple[WanSummary, ...] = Field((), description="bytes between clusters, where relays counted them")
     outages: tuple[OutageSummary, ...] = Field((), description="of trials in which links went down")
+    steadiness: tuple[SteadyState, ...] = Field((), description="whether brokers took evenly what came evenly")
     sensitivity: tuple[Sensitivity, ...] = Field(description="one for each factor that the plan varies; mostly none")
     warnings: tuple[str, ...]
 

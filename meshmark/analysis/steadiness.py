@@ -2,8 +2,8 @@
 
     readings of a broker's log in a trial's window -> rates over steps of a second -> how much they vary
 
-The document of 2019 saw one broker go from 20 kB/s to 287 MB/s and back. The mean of a window hides that, so such a
-broker is told with the least and the most that its log grew by.
+The document of 2019 saw one broker go from 20 kB/s to 287 MB/s and back. The mean of a window hides that, so of each
+scenario it is told whether a broker did so, with the least and the most that the worst one's log grew by.
 
 Limits: what goes up and down within a step is not seen, and nothing is said of a window with fewer than three steps. A
 trial with a link that goes down is meant to be uneven, and so is a load of few records that come at random.
@@ -15,7 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
+from meshmark.analysis.ledger import broker_hosts
+from meshmark.analysis.model import ScenarioSummary
+from meshmark.analysis.steadiness_model import SteadyState
 from meshmark.record import Sample, Trial
+from meshmark.store import Run
 
 LEAST_STEP_S = 0.8
 """Readings are a second apart, one late now and then, and the next one is then the nearer."""
@@ -41,8 +45,58 @@ class Swing:
     variation: float
 
 
+def states(run: Run, scenarios: Sequence[ScenarioSummary]) -> tuple[SteadyState, ...]:
+    """Of every scenario, in their order."""
+    windows = _windows(run, scenarios)
+    return tuple(_state(row.name, windows.get(row.name, [])) for row in scenarios)
+
+
+def _windows(run: Run, scenarios: Sequence[ScenarioSummary]) -> dict[str, list[tuple[Trial, tuple[Swing, ...]]]]:
+    """Of trials that are told of, with what each broker took."""
+    told = {
+        (repeat.round_index, trial.number)
+        for scenario in scenarios
+        for repeat in scenario.repeats
+        for trial in repeat.trials
+        if trial.stands or (trial.valid and trial.purpose in ("equal-load", "fixed-load"))
+    }
+    found: dict[str, list[tuple[Trial, tuple[Swing, ...]]]] = {}
+    for data in run.rounds:
+        cut = {outage.trial for outage in data.outages}
+        trials = [each for each in data.trials if (each.round_index, each.number) in told and each.number not in cut]
+        samples = data.series() if trials else []
+        hosts = broker_hosts(run.plan.scenario(data.started.scenario))
+        windows = [(trial, spreads(trial, samples, hosts)) for trial in trials]
+        found.setdefault(data.started.scenario, []).extend(windows)
+    return found
+
+
+def _state(name: str, windows: Sequence[tuple[Trial, tuple[Swing, ...]]]) -> SteadyState:
+    judged = [(trial, found[0]) for trial, found in windows if found]
+    uneven = sum(worst.variation > VARIATION for _, worst in judged)
+    trial, worst = max(judged, key=lambda each: each[1].variation, default=(None, None))
+    return SteadyState(
+        scenario=name,
+        windows=len(windows),
+        judged=len(judged),
+        uneven=uneven,
+        verdict="unstable" if uneven else "stable" if judged else "unknown",
+        host=worst.host if worst else None,
+        repeat=trial.repeat if trial else None,
+        trial=trial.number if trial else None,
+        least_bytes_s=worst.least_bytes_s if worst else None,
+        most_bytes_s=worst.most_bytes_s if worst else None,
+        variation=worst.variation if worst else None,
+    )
+
+
 def swings(trial: Trial, samples: Iterable[Sample], hosts: Sequence[str]) -> tuple[Swing, ...]:
     """Of brokers that did not take evenly what came evenly, the one that varies most first."""
+    return tuple(each for each in spreads(trial, samples, hosts) if each.variation > VARIATION)
+
+
+def spreads(trial: Trial, samples: Iterable[Sample], hosts: Sequence[str]) -> tuple[Swing, ...]:
+    """Of each broker that has some of the load, the one that varies most first; none where nothing is to be said."""
     offered = rates([(point.time_s, float(point.offered)) for point in trial.series])
     if len(offered) < LEAST_STEPS or variation(offered) > STEADY_LOAD:
         return ()
@@ -55,8 +109,7 @@ def swings(trial: Trial, samples: Iterable[Sample], hosts: Sequence[str]) -> tup
         for host, steps in known.items()
         if fmean(steps) > BYSTANDER * most
     ]
-    uneven = [each for each in found if each.variation > VARIATION]
-    return tuple(sorted(uneven, key=lambda each: -each.variation))
+    return tuple(sorted(found, key=lambda each: -each.variation))
 
 
 def rates(readings: Sequence[tuple[float, float]]) -> list[float]:

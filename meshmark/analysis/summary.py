@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from meshmark.analysis import ceilings, environment, limits, links, stats, thresholds, warnings
+from meshmark.analysis import ceilings, environment, limits, links, mtls, stats, thresholds, warnings
 from meshmark.analysis.against_environment import above, against_environment
 from meshmark.analysis.cpu_split import split
 from meshmark.analysis.distance_law import laws
@@ -34,6 +34,7 @@ from meshmark.analysis.outages import outages
 from meshmark.analysis.saturation import Ceiling, Saturation, TrialView
 from meshmark.analysis.sensitivity import sensitivities
 from meshmark.analysis.settings_tried import tried
+from meshmark.analysis.steadiness import states
 from meshmark.analysis.terms import bindings
 from meshmark.analysis.traffic import traffic
 from meshmark.analysis.wan import crossed
@@ -56,6 +57,7 @@ def summarize(run: Run) -> Summary:
     done = sum(data.finished is not None for data in run.rounds)
     ways, crossings = links.found(run), crossed(run)
     terms = bindings(run, scenarios, ways, crossings)
+    by_distance, steady = laws(run, scenarios), states(run, scenarios)
     given = environment.ceilings(run.disk_probes, run.network_probes, ways)
     against = against_environment(run, given, scenarios)
     return Summary(
@@ -74,13 +76,15 @@ def summarize(run: Run) -> Summary:
         self_test=_self_test(run),
         scenarios=scenarios,
         thresholds=thresholds.judged(run.plan, scenarios),
-        distance_laws=laws(run, scenarios),
+        distance_laws=by_distance,
         distance_terms=terms,
+        mtls=mtls.cost(run.plan, scenarios, terms, by_distance),
         settings_tried=tried(run.plan, scenarios, terms),
         wan=crossings,
         outages=outages(run),
+        steadiness=steady,
         sensitivity=sensitivities(run, scenarios),
-        warnings=(*above(against), *warnings.of_run(run, scenarios)),
+        warnings=(*above(against), *warnings.of_run(run, scenarios, steady)),
     )
 
 

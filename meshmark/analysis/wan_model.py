@@ -107,6 +107,52 @@ class Binding(Value):
     explained: str
 
 
+class MtlsPrice(Value):
+    """What mTLS costs a scenario over a distance, against the like one without it, and whether it binds."""
+
+    scenario: str
+    rtt_s: float
+    against: str
+    alone: bool = Field(description="sidecars are on both sides, so all this is of mTLS; else of sidecars and mTLS")
+    added_s_per_gb: float | None = Field(
+        description="CPU of brokers, sidecars, gateways and load workers, mean of the repeats; null: not known, or "
+        "the rates are too far apart for it to be compared"
+    )
+    added_low: float | None = Field(description="of its 95 % interval")
+    added_high: float | None
+    cpu_share: float | None = Field(description="that, of the CPU of these with mTLS")
+    ratio: float | None = Field(description="ceiling / ceiling without it")
+    ratio_low: float | None = Field(description="of its 95 % interval")
+    ratio_high: float | None
+    binds: bool | None = Field(description="mTLS alone; null: unknown")
+    through: Literal["CPU", "time per round trip"] | None = Field(description="with `alone` false: both together do")
+    explained: str
+
+
+class LawsApart(Value):
+    """The law of distance with mTLS against that without it. Quotients are null where one law lacks the constant."""
+
+    data_plane: DataPlane
+    against: DataPlane
+    rate_at_zero_ratio: float | None = Field(description="with / without, of the rate without distance")
+    rate_at_zero_low: float | None = Field(description="of its 95 % interval")
+    rate_at_zero_high: float | None
+    bytes_per_rtt_ratio: float | None = Field(description="of the bytes under way in one round trip")
+    bytes_per_rtt_low: float | None = Field(description="of its 95 % interval")
+    bytes_per_rtt_high: float | None
+    added_s_per_gb: float | None = Field(description="CPU as in MtlsPrice, mean of the distances")
+    added_low: float | None = Field(description="of its 95 % interval")
+    added_high: float | None
+    distances: int = Field(description="at which both carried about as much, so that CPU could be compared")
+
+
+class MtlsCost(Value):
+    """What mTLS costs at distances, and what it changes in the law of distance."""
+
+    prices: tuple[MtlsPrice, ...]
+    laws: tuple[LawsApart, ...]
+
+
 class SettingTried(Value):
     """A scenario that differs from its baseline in Kafka's settings alone, at the same distance."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from meshmark.analysis.ledger import UNUSABLE_SHARE, broker_hosts
+from meshmark.analysis.ledger import UNUSABLE_SHARE
 from meshmark.analysis.model import RepeatSummary, ScenarioSummary
-from meshmark.analysis.steadiness import Swing, swings
+from meshmark.analysis.steadiness_model import SteadyState
 from meshmark.analysis.traffic import amiss
 from meshmark.analysis.warmup import warm
-from meshmark.record import Trial
 from meshmark.store import Run
 from meshmark.units import mb, percent
 
@@ -19,48 +18,25 @@ STEAL_SHARE = 0.05
 """From here on the machine's neighbours are part of what was measured."""
 
 
-def of_run(run: Run, scenarios: Sequence[ScenarioSummary]) -> tuple[str, ...]:
-    uneven = _uneven(run, scenarios)
+def of_run(run: Run, scenarios: Sequence[ScenarioSummary], steadiness: Sequence[SteadyState]) -> tuple[str, ...]:
+    states = {each.scenario: each for each in steadiness}
     return (
         *_ending(run, scenarios),
         *(
             text
             for scenario in scenarios
-            for text in (*_of_scenario(scenario), *_swinging(scenario.name, uneven.get(scenario.name, [])))
+            for text in (*_of_scenario(scenario), *_swinging(scenario.name, states.get(scenario.name)))
         ),
     )
 
 
-def _uneven(run: Run, scenarios: Sequence[ScenarioSummary]) -> dict[str, list[tuple[Trial, tuple[Swing, ...]]]]:
-    """Windows of trials that are told of, with the brokers that swung in them."""
-    told = {
-        (repeat.round_index, trial.number)
-        for scenario in scenarios
-        for repeat in scenario.repeats
-        for trial in repeat.trials
-        if trial.stands or (trial.valid and trial.purpose in ("equal-load", "fixed-load"))
-    }
-    found: dict[str, list[tuple[Trial, tuple[Swing, ...]]]] = {}
-    for data in run.rounds:
-        cut = {outage.trial for outage in data.outages}
-        trials = [each for each in data.trials if (each.round_index, each.number) in told and each.number not in cut]
-        samples = data.series() if trials else []
-        hosts = broker_hosts(run.plan.scenario(data.started.scenario))
-        windows = [(trial, swings(trial, samples, hosts)) for trial in trials]
-        found.setdefault(data.started.scenario, []).extend(windows)
-    return found
-
-
-def _swinging(name: str, windows: Sequence[tuple[Trial, tuple[Swing, ...]]]) -> Iterator[str]:
-    uneven = [(trial, found[0]) for trial, found in windows if found]
-    if not uneven:
-        return
-    trial, worst = max(uneven, key=lambda each: each[1].variation)
-    yield (
-        f"{name}: brokers did not take evenly what was offered evenly, in {len(uneven)} of {len(windows)} windows; "
-        f"most so in repeat {trial.repeat}, trial {trial.number}: from second to second the log of {worst.host} grew "
-        f"by {mb(worst.least_bytes_s)} to {mb(worst.most_bytes_s)} MB/s"
-    )
+def _swinging(name: str, state: SteadyState | None) -> Iterator[str]:
+    if state is not None and state.verdict == "unstable":
+        yield (
+            f"{name}: brokers did not take evenly what was offered evenly, in {state.uneven} of {state.judged} "
+            f"windows; most so in repeat {state.repeat}, trial {state.trial}: from second to second the log of "
+            f"{state.host} grew by {mb(state.least_bytes_s)} to {mb(state.most_bytes_s)} MB/s"
+        )
 
 
 def _ending(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from meshmark.analysis.model import DistanceLaw, DistancePoint, Interval, Summary
-from meshmark.analysis.wan_model import LinkSummary
+from meshmark.analysis.steadiness import LEAST_STEPS, VARIATION
+from meshmark.analysis.steadiness_model import SteadyState
+from meshmark.analysis.wan_model import LawsApart, LinkSummary
 from meshmark.report.view import Column, Grid, listing, milliseconds, number_column, text_column
 from meshmark.units import MB, UNKNOWN, number, percent, rate_msg_s
 
@@ -93,6 +95,44 @@ def outages(summary: Summary) -> Grid | None:
     )
 
 
+def steadiness(summary: Summary) -> Grid | None:
+    """Of every scenario, the steady ones too, where brokers are far apart; None where they are in one place."""
+    apart = {row.scenario for row in summary.distance_terms}
+    rows = [row for row in summary.steadiness if row.scenario in apart]
+    if not rows:
+        return None
+    worst = "least even broker, MB/s from second to second"
+    return Grid(
+        title="Whether brokers took evenly what came evenly",
+        columns=(
+            text_column("scenario", (row.scenario for row in rows)),
+            text_column("steady state", (row.verdict for row in rows)),
+            Column(head="judged", cells=tuple(f"{row.judged} of {row.windows}" for row in rows), group="windows"),
+            Column(
+                head="uneven", cells=tuple(str(row.uneven) if row.judged else UNKNOWN for row in rows), group="windows"
+            ),
+            text_column("broker", (row.host or UNKNOWN for row in rows), worst),
+            number_column("least", (_mb(row.least_bytes_s) for row in rows), worst),
+            number_column("most", (_mb(row.most_bytes_s) for row in rows), worst),
+            Column(head="variation", cells=tuple(percent(row.variation) for row in rows), group=worst),
+        ),
+        note=_steady(rows),
+    )
+
+
+def _steady(rows: Sequence[SteadyState]) -> str:
+    swung = [row.scenario for row in rows if row.verdict == "unstable"]
+    unknown = [row.scenario for row in rows if row.verdict == "unknown"]
+    judged = [row for row in rows if row.judged]
+    said = f"A broker swung in {listing(swung)}." if swung else "No broker swung." if judged else ""
+    left = f"Not known of {listing(unknown)}: windows are too short, or the load itself was uneven." if unknown else ""
+    about = (
+        "Variation: standard deviation of the growth of its log over steps of a second, as a share of the mean; "
+        f"above {percent(VARIATION)} the broker swung. A window needs {LEAST_STEPS} such steps."
+    )
+    return " ".join(filter(None, (said, left, about)))
+
+
 def _count(value: int | None) -> str:
     return "no consumers" if value is None else f"{value:,}"
 
@@ -116,7 +156,13 @@ def laws(summary: Summary) -> Grid | None:
             *([text_column("predicted when", (_when(point) for _, point in rows))] if held_out else []),
             Column(head="lives", cells=tuple(str(point.lives) for _, point in rows)),
         ),
-        note=" ".join([_about(held_out), *(_words(law) for law in summary.distance_laws)]),
+        note=" ".join(
+            [
+                _about(held_out),
+                *(_words(law) for law in summary.distance_laws),
+                *(_apart(each) for each in (summary.mtls.laws if summary.mtls else ())),
+            ]
+        ),
     )
 
 
@@ -146,6 +192,27 @@ def _words(law: DistanceLaw) -> str:
     near = rate_msg_s(law.rate_at_zero_msg_s) + _interval(law.rate_at_zero_interval, rate_msg_s)
     held = _kb(law.bytes_per_rtt) + _interval(law.bytes_per_rtt_interval, _kb)
     return f"{law.data_plane}: {near} msg/s without distance, {held} kB under way in one round trip."
+
+
+def _apart(laws: LawsApart) -> str:
+    said = (
+        f"{laws.data_plane} against {laws.against}: "
+        f"{_times(laws.rate_at_zero_ratio, laws.rate_at_zero_low, laws.rate_at_zero_high)} times the rate without "
+        f"distance, {_times(laws.bytes_per_rtt_ratio, laws.bytes_per_rtt_low, laws.bytes_per_rtt_high)} times the "
+        "bytes under way"
+    )
+    if laws.added_s_per_gb is None:
+        return f"{said}; they carried too different rates for their CPU per GB to be compared."
+    added = _times(laws.added_s_per_gb, laws.added_low, laws.added_high)
+    return f"{said}, {added} s of CPU per GB more (at {laws.distances} distances)."
+
+
+def _times(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return UNKNOWN
+    if low is None or high is None:
+        return f"{number(value)} (no interval)"
+    return f"{number(value)} ({number(low)} … {number(high)})"
 
 
 def _interval(found: Interval | None, shown: Callable[[float], str]) -> str:

@@ -41,6 +41,7 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["picture"] = Markup
+_CROSSINGS = (geography.crossed, geography.outages, geography.steadiness)
 _SCRIPT = files("meshmark").joinpath("resources", "templates", "report.js").read_text(encoding="utf-8")
 
 
@@ -68,7 +69,7 @@ def html(run: Run, summary: Summary, pictured: Collection[int] = ()) -> str:
         links=geography.links(summary),
         laws=geography.laws(summary),
         terms=[grid for grid in (terms.terms(summary), terms.settings(summary), terms.bounds(summary)) if grid],
-        crossings=[grid for grid in (geography.crossed(summary), geography.outages(summary)) if grid],
+        crossings=[grid for make in _CROSSINGS if (grid := make(summary))],
         evidence=sections.evidence(summary),
         explanations=limits.explanations(summary),
         searches=sections.searches(summary),

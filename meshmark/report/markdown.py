@@ -51,6 +51,7 @@ def _environment(summary: Summary) -> list[Grid]:
         geography.laws(summary),
         terms.terms(summary),
         terms.settings(summary),
+        geography.steadiness(summary),
     ]
     return [grid for grid in told if grid]
 

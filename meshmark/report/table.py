@@ -43,6 +43,7 @@ def table(summary: Summary) -> str:
         terms.settings,
         geography.crossed,
         geography.outages,
+        geography.steadiness,
     )
     parts += [text(grid) for make in tables if (grid := make(summary))]
     parts.append(listed("Not like for like", view.unlike(summary)))

@@ -6,13 +6,14 @@ from typing import get_args
 
 from meshmark.analysis.model import Summary
 from meshmark.analysis.terms import NEAR
-from meshmark.analysis.wan_model import Binding, Bound, SettingTried, Term
+from meshmark.analysis.wan_model import Binding, Bound, MtlsCost, MtlsPrice, SettingTried, Term
 from meshmark.report.view import Column, Grid, milliseconds, number_column, text_column
 from meshmark.units import UNKNOWN, number, percent, rate_msg_s
 
 SMALL = 0.01
 SHARES = "rate as a share of what each term allows"
 RATE = "messages/s"
+MTLS = "mTLS"
 
 
 def terms(summary: Summary) -> Grid | None:
@@ -33,9 +34,42 @@ def terms(summary: Summary) -> Grid | None:
             ),
             number_column("answer, ms", (milliseconds(row.answer_s) for row in rows)),
             text_column("binds", (_named(row) for row in rows)),
+            *_mtls_columns(summary),
         ),
-        note=_about(rows),
+        note=" ".join(filter(None, (_about(rows), _mtls_said(summary.mtls)))),
     )
+
+
+def _mtls_columns(summary: Summary) -> tuple[Column, ...]:
+    """Of rows that have a like one without mTLS."""
+    if summary.mtls is None:
+        return ()
+    prices = {each.scenario: each for each in summary.mtls.prices}
+    found = [prices.get(row.scenario) for row in summary.distance_terms]
+    return (
+        Column(head="of CPU", cells=tuple(map(_part, found)), group=MTLS),
+        Column(head="binds", cells=tuple(map(_ruled, found)), group=MTLS, numeric=False),
+    )
+
+
+def _part(price: MtlsPrice | None) -> str:
+    if price is None:
+        return ""
+    return percent(price.cpu_share).replace("-", "−") + ("" if price.alone or price.cpu_share is None else " †")
+
+
+def _ruled(price: MtlsPrice | None) -> str:
+    if price is None:
+        return ""
+    return {True: f"yes, {price.through}", False: "no", None: "unknown"}[price.binds]
+
+
+def _mtls_said(cost: MtlsCost | None) -> str:
+    if cost is None:
+        return ""
+    together = "" if all(each.alone for each in cost.prices) else " †: of sidecars and mTLS together."
+    each_said = " ".join(f"{each.scenario} against {each.against}: {each.explained}." for each in cost.prices)
+    return f"Does mTLS bind? By CPU, or by what it adds to each round trip.{together} {each_said}"
 
 
 def _bound(row: Binding, term: Term) -> Bound | None:

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from meshmark.analysis.steadiness import rates, swings
+from meshmark.analysis.steadiness import rates, states, swings
+from meshmark.analysis.steadiness_model import SteadyState
 from meshmark.analysis.warnings import of_run
 from meshmark.record import Point, Sample, Trial
-from tests.unit.report.conftest import Told
+from meshmark.report.geography import steadiness as grid
+from meshmark.report.html import html
+from meshmark.report.markdown import markdown
+from meshmark.report.table import table
+from meshmark.store import Run
+from tests.unit.report.conftest import PLAN, Tell, Told
+from tests.unit.report.test_terms import scenario, topology
 
 MB = 1e6
 EVEN = (10, 11, 9, 10, 10)
@@ -92,19 +99,96 @@ def test_the_least_and_the_most_of_a_swing_are_told(some: Trial) -> None:
     assert swing.most_bytes_s == pytest.approx(287 * MB)
 
 
-def test_a_report_warns_of_it_once_for_a_scenario_with_the_worst_window(whole: Told, tmp_path: Path) -> None:
+def with_window(whole: Told, directory: Path, offered: Sequence[float], *logs: Sequence[float]) -> tuple[Run, Trial]:
+    """The run with one window made up: that of the first scenario's repeat, where it stands for it."""
     data, *others = whole.run.rounds
     row = next(each for each in whole.summary.scenarios if each.name == data.started.scenario)
     (repeat,) = (each for each in row.repeats if each.round_index == data.started.index)
     numbers = {each.number for each in repeat.trials if each.stands}
     place, before = next((place, each) for place, each in enumerate(data.trials) if each.number in numbers)
-    trial, samples = told(before, EVEN, EVEN, (0.02, 287, 0.02, 287, 5))
+    trial, samples = told(before, offered, *logs)
     lines = [sample.model_dump_json(by_alias=True) for sample in samples]
-    (tmp_path / "series.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (directory / "series.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     trials = (*data.trials[:place], trial, *data.trials[place + 1 :])
-    swinging = replace(whole.run, rounds=(replace(data, directory=tmp_path, trials=trials), *others))
+    return replace(whole.run, rounds=(replace(data, directory=directory, trials=trials), *others)), trial
+
+
+SWINGING = (0.02, 287, 0.02, 287, 5)
+
+
+def test_a_report_warns_of_it_once_for_a_scenario_with_the_worst_window(whole: Told, tmp_path: Path) -> None:
+    run, trial = with_window(whole, tmp_path, EVEN, EVEN, SWINGING)
     assert not [text for text in whole.summary.warnings if "evenly" in text]
-    (warning,) = (text for text in of_run(swinging, whole.summary.scenarios) if "evenly" in text)
-    assert warning.startswith(f"{row.name}: brokers did not take evenly what was offered evenly, in 1 of ")
+    rows = whole.summary.scenarios
+    (warning,) = (text for text in of_run(run, rows, states(run, rows)) if "evenly" in text)
+    name = run.rounds[0].started.scenario
+    assert warning.startswith(f"{name}: brokers did not take evenly what was offered evenly, in 1 of ")
     worst = "from second to second the log of broker-2 grew by 0.02 to 287 MB/s"
     assert warning.endswith(f"in repeat {trial.repeat}, trial {trial.number}: {worst}")
+
+
+@pytest.mark.parametrize(
+    ("offered", "logs", "verdict", "host", "judged"),
+    [
+        pytest.param(EVEN, [EVEN, (10, 14, 7, 12, 8)], "stable", "broker-2", 1, id="steady, and it is said so"),
+        pytest.param(EVEN, [EVEN, SWINGING], "unstable", "broker-2", 1, id="swinging"),
+        pytest.param((10, 10), [(1, 90)], "unknown", None, 0, id="the window is too short"),
+        pytest.param((10, 40, 2, 30, 9), [(10, 40, 2, 30, 9)], "unknown", None, 0, id="the load was not even"),
+    ],
+)
+def test_a_steady_state_is_told_as_well_as_an_unsteady_one(
+    offered: Sequence[float],
+    logs: Sequence[Sequence[float]],
+    verdict: str,
+    host: str | None,
+    judged: int,
+    whole: Told,
+    tmp_path: Path,
+) -> None:
+    """The other windows of that run, of two seconds, are too short."""
+    run, _ = with_window(whole, tmp_path, offered, *logs)
+    rows = whole.summary.scenarios
+    (found,) = (each for each in states(run, rows) if each.scenario == run.rounds[0].started.scenario)
+    assert (found.verdict, found.host, found.judged) == (verdict, host, judged)
+    assert found.windows > judged
+
+
+def state(verdict: str, scenario: str) -> SteadyState:
+    known = verdict != "unknown"
+    return SteadyState.model_validate(
+        {
+            "scenario": scenario,
+            "windows": 3,
+            "judged": 3 * known,
+            "uneven": int(verdict == "unstable"),
+            "verdict": verdict,
+            "host": "broker-2" if known else None,
+            "repeat": 1 if known else None,
+            "trial": 4 if known else None,
+            "least_bytes_s": 20e3 if known else None,
+            "most_bytes_s": 287e6 if known else None,
+            "variation": 0.9 if known else None,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [("stable", "No broker swung."), ("unstable", "A broker swung in far."), ("unknown", "Not known of far")],
+)
+def test_of_clusters_that_are_apart_each_report_says_whether_a_broker_swung(
+    verdict: str, said: str, tell: Tell
+) -> None:
+    asked = scenario(name="far", where=topology(24))
+    told_of = tell(PLAN.model_copy(update={"scenarios": (asked,), "repeats": 1, "baseline": "far"}))
+    summary = told_of.summary.model_copy(update={"steadiness": (state(verdict, "far"),)})
+    for text in (table(summary), markdown(summary), html(told_of.run, summary)):
+        words = " ".join(text.split())
+        assert "whether brokers took evenly what came evenly" in words.lower()
+        assert said in words
+        assert verdict in words
+
+
+def test_where_all_brokers_are_in_one_place_there_is_no_such_table(whole: Told) -> None:
+    assert len(whole.summary.steadiness) == len(whole.summary.scenarios)
+    assert grid(whole.summary) is None

@@ -120,6 +120,7 @@ class WorkerReport(Model):
     latency: str = Field("", description="encoded histogram, cumulative: intended send to acknowledgement")
     end_to_end: str = Field("", description="encoded histogram, cumulative: intended send to consumer")
     lateness: str = Field("", description="encoded histogram, cumulative: the worker's own delay")
+    settings: dict[str, str] = Field(default_factory=dict, description="of ready: what its client goes by")
     priority: str = Field("", description="of the worker's threads, and of the one that paces an open loop")
     held_s: float = Field(0, description="cumulative, of all records: intended send to being handed to the client")
     error: str = ""

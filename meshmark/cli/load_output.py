@@ -44,6 +44,7 @@ def as_json(result: LoadResult) -> dict[str, Any]:
         "valid": not result.invalid,
         "invalid": result.invalid,
         "cpu_s": round(result.end.cpu_user_s + result.end.cpu_system_s, 3),
+        "client_settings": result.settings,
         "notes": list(result.end.notes),
     }
 

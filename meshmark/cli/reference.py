@@ -71,7 +71,8 @@ where a key says otherwise; units are base units.
 
 Besides the files of this table there are `plan.json` ([the plan](plan.md) as it ran), `summary.json`
 ([the report](report-json.md)), `report.html`, `digests.jsonl` ([the hash chain](../explanation/verify.md)) and, where
-somebody signed it, `digest.sig`; in each round `config/` and `logs/` of every process.
+somebody signed it, `digest.sig`; in each round `config/` and `logs/` of every process (of a load client, what it says
+that it goes by).
 
 | file | holds |
 |---|---|

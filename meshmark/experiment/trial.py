@@ -6,7 +6,7 @@ traffic took the path that the scenario says, which needs exact bytes).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise, starmap
@@ -239,7 +239,12 @@ def _load(bench: Bench, layout: TopicLayout, *, rate_msg_s: float | None = None)
     readers = consumer_specs(workload, bench.cluster, layout, seed=seed, end_to_end=rate_msg_s is not None)
     specs = [_placed(spec, bench.scenario) for spec in (producer, *readers)]
     with load(bench.cluster, specs, bench.clock) as running:
+        bench.writer.configurations({f"{name}.properties": _lines(told) for name, told in running.settings.items()})
         yield running
+
+
+def _lines(settings: Mapping[str, str]) -> str:
+    return "".join(f"{key}={value}\n" for key, value in sorted(settings.items()))
 
 
 def _placed(spec: WorkerSpec, scenario: Scenario) -> WorkerSpec:

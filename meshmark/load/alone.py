@@ -179,6 +179,9 @@ class LoadResult(Model):
     measured: Mark
     backlog: Backlog | None = None
     interrupted: bool
+    settings: dict[str, dict[str, str]] = Field(
+        description="load process -> what its clients go by, defaults included"
+    )
 
     @property
     def invalid(self) -> str:
@@ -206,7 +209,7 @@ def drive(request: LoadRequest, machine: Spawner, clock: Clock, *, told: Callabl
         except KeyboardInterrupt:
             until_s = 0.0
         last = running.mark()
-        end = running.stop(until_s)
+        end, settings = running.stop(until_s), running.settings
     window = last.since(warm) if warm else last
     seconds = last.time_s - begun_s
     return LoadResult(
@@ -218,6 +221,7 @@ def drive(request: LoadRequest, machine: Spawner, clock: Clock, *, told: Callabl
         measured=end.since(warm) if warm else end,
         backlog=drive.backlog,
         interrupted=not until_s,
+        settings=settings,
     )
 
 

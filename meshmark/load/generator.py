@@ -224,6 +224,11 @@ class Load:
         return origin_s
 
     @property
+    def settings(self) -> dict[str, dict[str, str]]:
+        """What the clients of each worker go by, by the worker's name."""
+        return {worker.spec.name: worker.answers["ready", 0].settings for worker in self._workers}
+
+    @property
     def producers(self) -> tuple[Process, ...]:
         return tuple(worker.process for worker in self._of("producer"))
 

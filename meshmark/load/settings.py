@@ -24,6 +24,34 @@ _CONNECT_S, _CONNECT_EACH_S = 30.0, 0.06
 DRAIN_S = 30.0
 # A batch takes at most one in so many of a connection's places, so that several partitions are in flight.
 QUEUE_SHARE = 8
+# What a record tells of every client, whether a plan sets it or not.
+PRODUCER_SETTINGS = (
+    "acks",
+    "batch.num.messages",
+    "batch.size",
+    "compression.type",
+    "enable.idempotence",
+    "linger.ms",
+    "max.in.flight.requests.per.connection",
+    "message.timeout.ms",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "request.timeout.ms",
+    "retries",
+)
+CONSUMER_SETTINGS = (
+    "check.crcs",
+    "client.rack",
+    "enable.auto.commit",
+    "fetch.max.bytes",
+    "fetch.min.bytes",
+    "fetch.wait.max.ms",
+    "heartbeat.interval.ms",
+    "isolation.level",
+    "max.partition.fetch.bytes",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+)
 # Aliases of one setting; the first one that is given counts.
 _MESSAGE_TIMEOUT_KEYS = ("message.timeout.ms", "delivery.timeout.ms")
 

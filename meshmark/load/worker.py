@@ -111,7 +111,8 @@ class Worker:
                 last = self._client.last_error()
                 text = f"not connected to {self._spec.bootstrap_servers} within {most_s:.0f} s"
                 raise ClientError(last.kind if last else "_TIMED_OUT", f"{text}: {last.text}" if last else text)
-        self._channel.send(self._report("ready"))
+        ready = self._report("ready")
+        self._channel.send(ready.model_copy(update={"settings": self._client.settings()}))
 
     def _load(self) -> None:
         while not (self._stopping and self._client.done()):

@@ -93,6 +93,8 @@ def test_an_open_loop_is_told_whole(cluster: LabCluster, properties: Path) -> No
     assert told["errors"] == {}
     assert 0 < told["latency_ms"]["p50"] <= told["latency_ms"]["p99_9"] <= told["latency_ms"]["max"]
     assert told["lateness"]["records"] == told["offered"]
+    assert set(told["client_settings"]) == {"producer-1", "producer-2"}
+    assert told["client_settings"]["producer-1"]["max.in.flight.requests.per.connection"] == "1000000"
 
 
 def test_a_closed_loop_is_named_so(cluster: LabCluster, properties: Path) -> None:

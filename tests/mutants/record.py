@@ -315,6 +315,7 @@ MOVED: list[Forgery] = [
     ("no sidecar's configuration", remove("config/client-1.envoy.json", "istio"), "config/client-1.envoy.json"),
     ("a sidecar in plain", _another_envoy, "config/broker-1.envoy.json"),
     ("a broker's setting", _config("broker-1.properties", "num.io.threads=4", "num.io.threads=8"), "broker-1.prop"),
+    ("a load client's setting", _config("producer-1.properties", "linger.ms=5", "linger.ms=50"), "producer-1.prop"),
     ("TLS of the brokers", _config("broker-1.properties", "PLAINTEXT", "SSL"), "broker-1.properties"),
     ("no TLS", _config("broker-1.envoy.json", "TlsContext", "None", MTLS), "broker-1.envoy.json"),
     ("TLS for one side", _config("broker-1.envoy.json", "true", "false", MTLS), "broker-1.envoy.json"),

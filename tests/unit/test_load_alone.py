@@ -201,7 +201,14 @@ def result(totals: LoadTotals, *, late: int = 0, interrupted: bool = False, rate
     )
     mode = "open loop" if rate else "closed loop"
     return LoadResult(
-        mode=mode, seconds=2, rate_msg_s=50, consumed_msg_s=0, end=end, measured=end, interrupted=interrupted
+        mode=mode,
+        seconds=2,
+        rate_msg_s=50,
+        consumed_msg_s=0,
+        end=end,
+        measured=end,
+        interrupted=interrupted,
+        settings={"producer-1": {"linger.ms": "5"}},
     )
 
 
@@ -218,6 +225,7 @@ def test_json_has_the_whole_account() -> None:
     assert told["lateness"]["late_10ms"] == 5
     assert (told["mode"], told["rate_msg_s"], told["valid"]) == ("open loop", 50, False)
     assert "late" in told["invalid"]
+    assert told["client_settings"] == {"producer-1": {"linger.ms": "5"}}
 
 
 def test_a_closed_loop_claims_no_latency() -> None:

@@ -11,8 +11,9 @@ import pytest
 from meshmark.errors import MissingRequirement
 from meshmark.load.clients import ClientError, native
 from meshmark.load.clients.librdkafka import Consumer, Producer
+from meshmark.load.clients.raw_settings import read_settings
 from meshmark.load.clients.statistics import Statistics, sum_batches
-from meshmark.load.settings import MESSAGE_TIMEOUT_MS, message_timeout_s
+from meshmark.load.settings import CONSUMER_SETTINGS, MESSAGE_TIMEOUT_MS, PRODUCER_SETTINGS, message_timeout_s
 from meshmark.plan import ConfigValue
 from meshmark.worker_protocol import Batches, WorkerSpec
 
@@ -102,6 +103,39 @@ def test_kafkas_names_and_types_are_taken() -> None:
         assert producer.totals().closed
     with Consumer(spec(role="consumer", config={"fetch.min.bytes": 1, "enable.auto.commit": False})) as consumer:
         assert consumer.totals().consumed == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, {"linger.ms": "5", "batch.size": "1000000", "acks": "-1", "message.timeout.ms": str(MESSAGE_TIMEOUT_MS)}),
+        ({"linger.ms": 0.5, "compression.codec": "lz4"}, {"linger.ms": "0.5", "compression.type": "lz4"}),
+        ({"max.in.flight": 7, "acks": "all"}, {"max.in.flight.requests.per.connection": "7", "acks": "-1"}),
+        # One setting changes another: that is not in what was given.
+        ({"enable.idempotence": True}, {"max.in.flight.requests.per.connection": "5", "enable.idempotence": "true"}),
+    ],
+)
+def test_a_producer_says_what_it_goes_by_whoever_set_it(config: dict[str, ConfigValue], said: dict[str, str]) -> None:
+    with Producer(spec(config=config)) as producer:
+        told = producer.settings()
+    assert tuple(told) == PRODUCER_SETTINGS
+    assert all(told.values())
+    assert said.items() <= told.items()
+
+
+def test_a_consumer_says_what_it_goes_by() -> None:
+    with Consumer(spec(role="consumer", config={"fetch.min.bytes": 7, "client.rack": "r"})) as consumer:
+        told = consumer.settings()
+    assert tuple(told) == CONSUMER_SETTINGS
+    assert (told["fetch.min.bytes"], told["client.rack"], told["fetch.wait.max.ms"]) == ("7", "r", "500")
+
+
+def test_the_raw_client_has_the_librarys_defaults() -> None:
+    with Producer(spec()) as producer:
+        library = producer.settings()
+    raw = read_settings(spec(client="raw")).told
+    assert raw == {**{key: library[key] for key in raw}, "acks": "all"}
+    assert "linger.ms" in raw
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,9 @@ class ScriptedClient:
     def ready(self) -> bool:
         return True
 
+    def settings(self) -> dict[str, str]:
+        return {"linger.ms": "5"}
+
     def last_error(self) -> ClientError | None:
         return None
 
@@ -116,8 +119,10 @@ def test_a_worker_reports_from_ready_to_finished(pipes: Pipes) -> None:
     os.write(pipes.to_worker, START + MARK)
     os.write(pipes.to_worker, STOP)
     Worker(SPEC, pipes.channel).run()
-    kinds = [report.kind for report in pipes.reports()]
+    reports = pipes.reports()
+    kinds = [report.kind for report in reports]
     assert kinds[0] == "ready"
+    assert [report.settings for report in reports if report.settings] == [{"linger.ms": "5"}]
     assert kinds[-1] == "finished"
     assert kinds.count("mark") == 1
 

@@ -18,6 +18,7 @@ from meshmark.store import Run
 
 _TLS = "TlsContext"
 _NEW_EACH_TIME = re.compile(r"/hosts-\w+/")
+_CLIENT = re.compile(r"(producer|consumer)-[0-9]+\.properties")
 _KAFKA_JAR = re.compile(r"/kafka-clients-([0-9][\w.-]*)\.jar")
 _KAFKA_LOG = re.compile(r"Kafka version: (\S+)")
 
@@ -42,7 +43,11 @@ def configuration_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterato
     for name in sorted(gateways - texts.keys()):
         yield _absent(round_, name, "the plan has this cluster behind a gateway")
     for name, text in texts.items():
-        if name in gateways:
+        if role := _CLIENT.fullmatch(name):
+            workload = scenario.workload
+            asked = workload.producer_config if role[1] == "producer" else workload.consumer_config
+            yield from _client(round_.file(f"config/{name}"), _parsed(text), asked)
+        elif name in gateways:
             yield from _gateway(round_.file(f"config/{name}"), text)
         elif name.endswith(".envoy.json"):
             yield from _envoy(round_.file(f"config/{name}"), text, scenario, expected=name in sidecars)
@@ -79,6 +84,22 @@ def _properties(file: str, found: Mapping[str, str], number: int, scenario: Scen
             recorded=f"listener.security.protocol.map={protocols}",
             follows=f"with {scenario.data_plane} the listener of clients is {protocol}",
         )
+
+
+def _client(file: str, found: Mapping[str, str], asked: Mapping[str, ConfigValue]) -> Iterator[Finding]:
+    """What its clients said that they go by; they say no more than what decides how they send and read."""
+    for key in sorted(asked.keys() & found.keys()):
+        if not _same(found[key], asked[key]):
+            yield Finding(file=file, recorded=f"{key}={found[key]}", follows=f"the plan says {key}={asked[key]}")
+
+
+def _same(said: str, asked: ConfigValue) -> bool:
+    """`all` is -1 and 5 is 5.0; words are compared without case."""
+    one, other = ("-1" if text == "all" else text for text in (said.lower(), str(asked).lower()))
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return one == other
 
 
 def _command(round_: Raw, text: str | None, host: str, run: Run, scenario: Scenario) -> Iterator[Finding]:

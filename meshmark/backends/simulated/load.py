@@ -268,6 +268,8 @@ class SimulatedWorker:
             report["lateness"] = self.queue.lateness.encode()
         elif not producer and self._spec.stamp:
             report["end_to_end"] = total(queue.end_to_end.encode() for queue in self._stamping()).encode()
+        if kind == "ready":
+            report["settings"] = {key: str(value).lower() for key, value in self._spec.config.items()}
         self._lines.append(WorkerReport.model_validate(report).model_dump_json())
 
     def _produced(self, spec: WorkerSpec) -> LoadTotals:

@@ -29,6 +29,9 @@ class Client(Protocol):
     def ready(self) -> bool:
         """Connected, and every topic known. Called until it is true; raises ClientError when that cannot come."""
 
+    def settings(self) -> dict[str, str]:
+        """By Kafka's names, what decides how it batches, sends or reads; defaults included, secrets not."""
+
     def last_error(self) -> ClientError | None:
         """What connections have met so far, for one who waits in vain."""
 

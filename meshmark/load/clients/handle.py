@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,6 +45,11 @@ class Handle:
         self.partitions: dict[str, int] = {}
         """Of each topic, once it is known."""
         self._told: set[str] = set()
+
+    def effective(self, names: Iterable[str]) -> dict[str, str]:
+        """What the running client goes by, as the library says: its defaults, what one setting makes of another."""
+        conf = self.lib.rd_kafka_conf(self.client)
+        return {name: _get(conf, name) for name in names}
 
     def close(self) -> None:
         self.lib.rd_kafka_queue_destroy(self.queue)

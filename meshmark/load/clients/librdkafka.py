@@ -29,9 +29,11 @@ from meshmark.load.clients.payload import values
 from meshmark.load.clients.statistics import Statistics, sum_batches
 from meshmark.load.recorder import Recorder
 from meshmark.load.settings import (
+    CONSUMER_SETTINGS,
     DRAIN_S,
     MESSAGE_TIMEOUT_MS,
     OPEN_LOOP_TICK_S,
+    PRODUCER_SETTINGS,
     QUEUE_SHARE,
     TICK_S,
     message_timeout_key,
@@ -149,6 +151,9 @@ class Producer:
                 return False
             connection.set_route(self._source)
         return all(connection.statistics.connected for connection in self._connections)
+
+    def settings(self) -> dict[str, str]:
+        return self._connections[0].effective(PRODUCER_SETTINGS)
 
     def last_error(self) -> ClientError | None:
         return next((c.last_error for c in self._connections if c.last_error), None)
@@ -392,6 +397,9 @@ class Consumer:
             return min(spec.connections, max(partitions.values()))
         members = Counter(spec.topics_of(place)[0] for place in range(spec.connections))
         return sum(min(count, partitions[topic]) for topic, count in members.items())
+
+    def settings(self) -> dict[str, str]:
+        return self._connections[0].effective(CONSUMER_SETTINGS)
 
     def last_error(self) -> ClientError | None:
         return next((c.last_error for c in self._connections if c.last_error), None)

@@ -58,6 +58,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rd_kafka_conf_set": (c_int, [c_void_p, c_char_p, c_char_p, c_char_p, c_size_t]),
     "rd_kafka_conf_get": (c_int, [c_void_p, c_char_p, c_char_p, POINTER(c_size_t)]),
     "rd_kafka_conf_set_events": (None, [c_void_p, c_int]),
+    "rd_kafka_conf": (c_void_p, [c_void_p]),
     "rd_kafka_new": (c_void_p, [c_int, c_void_p, c_char_p, c_size_t]),
     "rd_kafka_destroy": (None, [c_void_p]),
     "rd_kafka_topic_new": (c_void_p, [c_void_p, c_char_p, c_void_p]),

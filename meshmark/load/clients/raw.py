@@ -112,6 +112,9 @@ class RawProducer:
         self._known = bool(self._targets) and all(leaders <= lane.links.keys() for lane in self._lanes)
         return self._known
 
+    def settings(self) -> dict[str, str]:
+        return self._settings.told
+
     def last_error(self) -> ClientError | None:
         return self._last_error
 

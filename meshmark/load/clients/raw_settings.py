@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from meshmark.load.clients import ClientError
-from meshmark.load.settings import MESSAGE_TIMEOUT_MS
+from meshmark.load.settings import MESSAGE_TIMEOUT_MS, PRODUCER_SETTINGS
 from meshmark.plan import ConfigValue
 from meshmark.worker_protocol import WorkerSpec
 
@@ -68,6 +68,8 @@ class RawSettings:
     linger_ns: int
     message_timeout_ns: int
     request_timeout_ms: int
+    told: dict[str, str]
+    """Those of `load.settings.PRODUCER_SETTINGS` that it has, as they were given or by default."""
     tls: ssl.SSLContext | None
     credentials: tuple[str, str] | None
     """User and password of SASL's PLAIN."""
@@ -99,6 +101,7 @@ def read_settings(spec: WorkerSpec) -> RawSettings:
         linger_ns=round(_number(settings, "linger.ms", 0) * 1e6),
         message_timeout_ns=round(_number(settings, "message.timeout.ms", 1) * 1e6),
         request_timeout_ms=round(_number(settings, "request.timeout.ms", 1)),
+        told={key: str(settings[key]).lower() for key in PRODUCER_SETTINGS if key in settings},
         tls=_tls(settings) if protocol.endswith("ssl") else None,
         credentials=_credentials(settings) if protocol.startswith("sasl") else None,
     )

@@ -80,8 +80,8 @@ def summed(
         batches=sum_batches(report.batches for report in reports),
         cpu_user_s=sum(report.cpu_user_s for report in reports),
         cpu_system_s=sum(report.cpu_system_s for report in reports),
-        latency=latency(combined(acknowledged)) if open_loop else None,
-        end_to_end=latency(combined(arrived)) if any(spec.stamp for spec in consumers) else None,
+        latency=latency(_merged(acknowledged)) if open_loop else None,
+        end_to_end=latency(_merged(arrived)) if any(spec.stamp for spec in consumers) else None,
         lateness=lateness(total(report.lateness for report in reports)) if open_loop else None,
         held_s=sum(report.held_s for report in reports),
         lag=len(consumers) * totals.acknowledged - (totals.consumed - totals.unstamped) if consumers else None,
@@ -95,6 +95,14 @@ def _complete(spec: WorkerSpec, report: WorkerReport, text: str, records: int) -
     if histogram.count + report.totals.negative != records:
         raise InstrumentFault(f"load worker {spec.name} gave {histogram.count} latencies of {records} records")
     return histogram
+
+
+def _merged(parts: Sequence[Histogram]) -> Histogram:
+    """Of all workers, none of them left out."""
+    merged, records = combined(parts), sum(part.count for part in parts)
+    if merged.count != records:
+        raise InstrumentFault(f"the merge of {len(parts)} load workers gave {merged.count} latencies of {records} records")
+    return merged
 
 
 def _difference(later: Latency | Lateness, earlier: Latency | Lateness | None) -> Histogram:

@@ -8,6 +8,8 @@ is a load worker, as `python -m meshmark.load.worker` is, that misreports.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from time import monotonic_ns
 from types import ModuleType
 
 import numpy as np
@@ -15,8 +17,10 @@ from numpy.typing import NDArray
 
 from meshmark.load import recorder, worker
 from meshmark.load.agenda import Agenda
-from meshmark.load.clients import librdkafka, open_loop
+from meshmark.load.clients import librdkafka, open_loop, raw
 from meshmark.load.clients.open_loop import OpenLoopProducer
+from meshmark.load.clients.raw import RawProducer
+from meshmark.load.clients.raw_lane import Lane
 from meshmark.load.recorder import Recorder, Tally
 from meshmark.record import LoadTotals
 
@@ -31,11 +35,18 @@ class ActualSendClock(OpenLoopProducer):
         return super()._deal(np.full_like(intended_ns, now_ns), now_ns)
 
 
+class RawActualSendClock(Lane):
+    """The same of the raw client."""
+
+    def accept(self, intended_ns: Int64Array, now_ns: int) -> None:
+        super().accept(np.full_like(intended_ns, now_ns), now_ns)
+
+
 class ClockAtSendReturn(Recorder):
     """Latencies end when send() returns."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, now_ns: Callable[[], int] = monotonic_ns) -> None:
+        super().__init__(now_ns)
         self._returned_ns: Int64Array = np.empty(0, dtype=np.int64)
 
     def handed_over(self, intended_ns: Int64Array, looked_ns: int, now_ns: int) -> None:
@@ -73,9 +84,19 @@ class SendsCountedAsAcknowledged(OpenLoopProducer):
     """What the client has taken counts as done."""
 
     def totals(self) -> LoadTotals:
-        said, held = super().totals(), self._held()
-        done = said.acknowledged + said.outstanding - held
-        return said.model_copy(update={"acknowledged": done, "outstanding": held})
+        return _taken_is_done(super().totals(), self._held())
+
+
+class RawSendsCountedAsAcknowledged(RawProducer):
+    """The same of the raw client."""
+
+    def totals(self) -> LoadTotals:
+        return _taken_is_done(super().totals(), self._held())
+
+
+def _taken_is_done(said: LoadTotals, held: int) -> LoadTotals:
+    done = said.acknowledged + said.outstanding - held
+    return said.model_copy(update={"acknowledged": done, "outstanding": held})
 
 
 class LostHistogram(Tally):
@@ -92,6 +113,10 @@ PLACES: dict[str, tuple[ModuleType, str, type]] = {
     "dropped end-to-end values": (librdkafka, "Recorder", DroppedEndToEndValues),
     "sends counted as acknowledged": (open_loop, "OpenLoopProducer", SendsCountedAsAcknowledged),
     "lost histogram": (recorder, "Tally", LostHistogram),
+    "actual-send clock, raw client": (raw, "Lane", RawActualSendClock),
+    "clock at send() return, raw client": (raw, "Recorder", ClockAtSendReturn),
+    "slipping schedule, raw client": (raw, "Agenda", SlippingSchedule),
+    "sends counted as acknowledged, raw client": (raw, "RawProducer", RawSendsCountedAsAcknowledged),
 }
 """What is put where."""
 

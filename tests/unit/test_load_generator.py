@@ -14,10 +14,12 @@ import pytest
 from meshmark.cluster import Probe, Process
 from meshmark.errors import ComponentFailed, InstrumentFault, LoadError
 from meshmark.histogram import Histogram, lateness
+from meshmark.load import mark
 from meshmark.load.generator import Load, consumer_specs, load, producer_spec
 from meshmark.plan import Workload
 from meshmark.record import LoadTotals, Proof
 from meshmark.worker_protocol import Batches, WorkerCommand, WorkerReport, WorkerSpec
+from tests.mutants import merge
 
 
 class StillClock:
@@ -350,6 +352,16 @@ def test_a_lost_histogram_is_noticed(bed: Bed, place: int) -> None:
             worker.latencies_us, worker.acknowledged = [5_000], 1
         bed.workers[place].latencies_us = []
         with pytest.raises(InstrumentFault, match=f"{bed.workers[place].name} gave 0 latencies of 1 records"):
+            running.mark()
+
+
+def test_a_histogram_lost_in_the_merge_is_noticed(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    with started(bed, 2, rate_msg_s=500) as running:
+        for worker in bed.workers:
+            worker.latencies_us, worker.acknowledged = [5_000], 1
+        running.mark()
+        monkeypatch.setattr(mark, "combined", merge.without_the_last)
+        with pytest.raises(InstrumentFault, match="the merge of 2 load workers gave 1 latencies of 2 records"):
             running.mark()
 
 

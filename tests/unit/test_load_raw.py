@@ -25,7 +25,6 @@ from meshmark.histogram import Histogram
 from meshmark.load.clients import ClientError, raw
 from meshmark.load.clients.raw_lane import Lane
 from meshmark.load.clients.raw_wire import Address, Layout
-from meshmark.load.recorder import Recorder
 from meshmark.load.settings import OPEN_LOOP_TICK_S
 from meshmark.pacer import Constant, PacerSpec
 from meshmark.record import NOT_ACCEPTED
@@ -170,7 +169,8 @@ def producer(
         schedule=schedule or None,
         stamp=stamp,
     )
-    with raw.RawProducer(spec, Recorder(clock)) as made:
+    with raw.RawProducer(spec) as made:
+        made.recorder.now_ns = clock
         while not made.ready():
             """Each step of it is immediate."""
         made.start(ORIGIN_S)

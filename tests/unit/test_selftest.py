@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth, load, system
 from meshmark.errors import InstrumentFault
 from meshmark.experiment.selftest import contradictions, self_test, waiting_share
+from meshmark.load import mark
 from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario, Workload
 from meshmark.record import LoadTotals, SelfTest, StopCheck
 from tests import mutants
 from tests.benches import bench
+from tests.mutants import merge
 from tests.mutants.simulated import QUEUES, WORKERS
 
 CEILING_MSG_S = 20_000.0
@@ -63,6 +66,15 @@ def test_a_mutant_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
         monkeypatch.setattr(system, "SimulatedWorker", WORKERS[name])
     with pytest.raises(InstrumentFault, match=mutants.CAUGHT[name]):
         run_self_test(tmp_path / "round")
+
+
+@pytest.mark.parametrize(("groups", "noticed"), [(2, True), (1, False)])
+def test_a_histogram_that_is_lost_when_several_are_merged_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: int, noticed: bool
+) -> None:
+    monkeypatch.setattr(mark, "combined", merge.without_the_last)
+    with pytest.raises(InstrumentFault, match=merge.CAUGHT) if noticed else nullcontext():
+        run_self_test(tmp_path / "round", groups)
 
 
 def test_a_system_that_does_not_catch_up_says_nothing(tmp_path: Path) -> None:

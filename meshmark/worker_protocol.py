@@ -123,5 +123,6 @@ class WorkerReport(Model):
     settings: dict[str, str] = Field(default_factory=dict, description="of ready: what its client goes by")
     priority: str = Field("", description="of the worker's threads, and of the one that paces an open loop")
     held_s: float = Field(0, description="cumulative, of all records: intended send to being handed to the client")
+    missed_s: float = Field(0, description="of finished: of the schedule's end, never offered, for want of CPU")
     error: str = ""
     text: str = ""

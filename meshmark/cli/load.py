@@ -216,7 +216,10 @@ def _conclude(result: LoadResult) -> None:
         kinds = ", ".join(sorted(totals.errors))
         raise LoadError(f"nothing was acknowledged: {kinds}", hint="Look at the brokers, and at the path to them.")
     unread = (result.end.lag or 0) > 0 or (result.backlog is not None and result.backlog.state != "drained")
-    if totals.failed or totals.unknown or unread:
+    # What the client had no room for says something about the system only where the generator was on time.
+    if totals.failed + totals.unknown > totals.not_accepted or unread:
         raise typer.Exit(1)
     if result.invalid:
         raise Inconclusive(result.invalid)
+    if totals.not_accepted:
+        raise typer.Exit(1)

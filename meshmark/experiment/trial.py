@@ -181,7 +181,7 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
         quiet_end=quiet_end.values,
         path=path,
         hops=hops(first, last, counters_start.values, counters_end.values) if offered.purpose == HOPS_FOR else (),
-        faults=(*_faults(window.totals, end.totals, bench.scenario, settled), *too_few(series), *unexplained(path)),
+        faults=(*_faults(window.totals, end, bench.scenario, settled), *too_few(series), *unexplained(path)),
     )
 
 
@@ -317,9 +317,10 @@ def _batch_fill(end: Mark) -> BatchFill:
     )
 
 
-def _faults(window: LoadTotals, total: LoadTotals, scenario: Scenario, settled: bool) -> tuple[str, ...]:
+def _faults(window: LoadTotals, end: Mark, scenario: Scenario, settled: bool) -> tuple[str, ...]:
     """Why this trial must not count. Records that fail are no such reason: they are what the system did."""
-    reasons = []
+    total = end.totals
+    reasons = [end.fault] if end.missed_s else []
     if not total.closed or total.outstanding:
         reasons.append(f"records do not add up at the end: {_account(total)}")
     if window.acknowledged <= 0:

@@ -186,7 +186,7 @@ class LoadResult(Model):
     @property
     def invalid(self) -> str:
         """Why it says nothing about the system; empty when it does."""
-        return self.measured.lateness.fault if self.measured.lateness else ""
+        return self.measured.fault
 
 
 def drive(request: LoadRequest, machine: Spawner, clock: Clock, *, told: Callable[[LoadInterval], None]) -> LoadResult:

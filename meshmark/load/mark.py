@@ -9,6 +9,7 @@ from meshmark.histogram import Histogram, combined, latency, lateness, total
 from meshmark.load.clients.statistics import sum_batches
 from meshmark.plan import Model
 from meshmark.record import Latency, Lateness, LoadTotals
+from meshmark.units import number
 from meshmark.worker_protocol import Batches, WorkerReport, WorkerSpec
 
 
@@ -16,7 +17,8 @@ class Mark(Model):
     """The sum over all workers at one instant; everything is cumulative since the load began, or since another mark.
 
     Latencies and lateness are null in closed loop, `end_to_end` without consumers of stamped records, `lag` without
-    consumers. `priority` is that of the producers' pacing threads in open loop."""
+    consumers. `priority` is that of the producers' pacing threads in open loop; `missed_s` is how much of a schedule's
+    end was never offered, because the generator could not keep up with it."""
 
     time_s: float
     clients: int
@@ -29,9 +31,20 @@ class Mark(Model):
     end_to_end: Latency | None = None
     lateness: Lateness | None = None
     held_s: float = 0
+    missed_s: float = 0
     lag: int | None = None
     priority: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def fault(self) -> str:
+        """Why what lies before this mark says nothing about the system; empty when it does."""
+        if self.missed_s:
+            return (
+                f"the load generator was {number(self.missed_s)} s behind its schedule when that ended, and never "
+                "offered the rest; give it a lower rate, or divide it between more load processes"
+            )
+        return self.lateness.fault if self.lateness else ""
 
     def since(self, earlier: Mark) -> Mark:
         """What happened between the two; time, notes and lag (records acknowledged and not yet consumed) stay those
@@ -84,6 +97,7 @@ def summed(
         end_to_end=latency(_merged(arrived)) if any(spec.stamp for spec in consumers) else None,
         lateness=lateness(total(report.lateness for report in reports)) if open_loop else None,
         held_s=sum(report.held_s for report in reports),
+        missed_s=max((report.missed_s for report in reports), default=0),
         lag=len(consumers) * totals.acknowledged - (totals.consumed - totals.unstamped) if consumers else None,
         priority=", ".join(sorted({report.priority for report in reports if report.priority})),
         notes=notes,
@@ -101,7 +115,9 @@ def _merged(parts: Sequence[Histogram]) -> Histogram:
     """Of all workers, none of them left out."""
     merged, records = combined(parts), sum(part.count for part in parts)
     if merged.count != records:
-        raise InstrumentFault(f"the merge of {len(parts)} load workers gave {merged.count} latencies of {records} records")
+        raise InstrumentFault(
+            f"the merge of {len(parts)} load workers gave {merged.count} latencies of {records} records"
+        )
     return merged
 
 

@@ -71,6 +71,8 @@ class Recorder:
         self.end_to_end = Tally()
         self.held_ns = 0
         """Of all records handed over, summed: since their intended times."""
+        self.missed_ns = 0
+        """Of the schedule's end: never offered, because counting what came due took too long."""
 
     def handed_over(self, intended_ns: Int64Array, looked_ns: int, now_ns: int) -> None:
         """The client takes these at `now_ns`; the worker had looked for due records last at `looked_ns`."""

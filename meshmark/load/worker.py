@@ -42,8 +42,8 @@ class Channel:
     def __init__(self, source: int, sink: int) -> None:
         os.set_blocking(source, False)
         self._source, self._sink = source, sink
-        # The last page may be partly filled by a write that another cannot use.
-        self._fits = fcntl.fcntl(sink, fcntl.F_GETPIPE_SZ) - resource.getpagesize()
+        # What a write leaves free in its last page the next one uses only if its own rest fits; so half may be lost.
+        self._fits = fcntl.fcntl(sink, fcntl.F_GETPIPE_SZ) // 2
         self._rest = b""
         self._lines: deque[bytes] = deque()
 
@@ -164,6 +164,7 @@ class Worker:
             lateness=recorder.lateness.encode(),
             priority=self._priority,
             held_s=recorder.held_ns / 1e9,
+            missed_s=recorder.missed_ns / 1e9,
             error=error,
             text=text,
         )

@@ -110,6 +110,25 @@ def test_a_closed_loop_is_named_so(cluster: LabCluster, properties: Path) -> Non
     assert "latency " not in out
 
 
+@pytest.mark.parametrize("cluster", [DataPlane.PLAIN], indirect=True)
+@pytest.mark.parametrize("client", ["librdkafka", "raw"])
+def test_an_impossible_rate_ends_in_time_as_the_generators_fault(cluster: LabCluster, client: str) -> None:
+    layout = cluster.create_topics(workload(), f"impossible-{client}")
+    options = ("--topic", f"impossible-{client}-1", "--rate", "100000000", "--duration", "1", "--client", client)
+    config = ("--workers", "2", "--producer-property", "queue.buffering.max.messages=500", "-o", "json")
+    with command(cluster, *options, *config) as process:
+        code, out, err = ended(process)
+    told = account(out)
+    stored = sum(end_offsets(cluster, layout).values())
+    cluster.delete_topics(layout)
+    assert code == 3, err
+    assert "load generator" in err
+    assert "Traceback" not in err
+    assert not told["valid"]
+    assert told["acknowledged"] == stored > 0
+    assert set(told["errors"]) == {"_NOT_ACCEPTED"}
+
+
 def test_a_topic_that_does_not_exist_is_named(cluster: LabCluster, properties: Path) -> None:
     with command(cluster, "--topic", "nowhere", "--command-config", str(properties)) as process:
         code, _, err = ended(process)

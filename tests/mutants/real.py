@@ -64,13 +64,13 @@ class SlippingSchedule(Agenda):
 
     _looked_ns = 0
 
-    def look(self, now_ns: int) -> None:
+    def look(self, now_ns: int) -> int:
         since_ns = now_ns - (self._looked_ns or now_ns)
         self._looked_ns = now_ns
         if self.held or since_ns > LONG_NS:
             self._origin_ns += since_ns
             self._chunks = {}
-        super().look(now_ns)
+        return super().look(now_ns)
 
 
 class DroppedEndToEndValues(Recorder):

@@ -20,7 +20,7 @@ from meshmark.load.alone import LoadRequest, LoadResult
 from meshmark.load.local import local
 from meshmark.load.mark import Mark
 from meshmark.load.properties import client_properties, pairs, translated
-from meshmark.record import LoadTotals
+from meshmark.record import NOT_ACCEPTED, LoadTotals
 from meshmark.worker_protocol import Batches
 
 BOUND_S = 20.0
@@ -184,7 +184,9 @@ def test_a_local_worker_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPa
     assert process.wait(0) == -signal.SIGKILL
 
 
-def result(totals: LoadTotals, *, late: int = 0, interrupted: bool = False, rate: bool = True) -> LoadResult:
+def result(
+    totals: LoadTotals, *, late: int = 0, missed_s: float = 0, interrupted: bool = False, rate: bool = True
+) -> LoadResult:
     taken, delays = Histogram(), Histogram()
     taken.record(np.full(totals.acknowledged, 2_000))
     delays.record(np.array([100] * (100 - late) + [20_000] * late))
@@ -198,6 +200,7 @@ def result(totals: LoadTotals, *, late: int = 0, interrupted: bool = False, rate
         cpu_system_s=0.5,
         latency=latency(taken) if rate else None,
         lateness=lateness(delays) if rate else None,
+        missed_s=missed_s,
     )
     mode = "open loop" if rate else "closed loop"
     return LoadResult(
@@ -213,6 +216,7 @@ def result(totals: LoadTotals, *, late: int = 0, interrupted: bool = False, rate
 
 
 FINE = LoadTotals(offered=100, acknowledged=100)
+FULL = LoadTotals(offered=100, acknowledged=97, failed=3, errors={NOT_ACCEPTED: 3})
 LOST = LoadTotals(offered=100, acknowledged=97, failed=1, unknown=2, errors={"_MSG_TIMED_OUT": 3})
 
 
@@ -226,6 +230,11 @@ def test_json_has_the_whole_account() -> None:
     assert (told["mode"], told["rate_msg_s"], told["valid"]) == ("open loop", 50, False)
     assert "late" in told["invalid"]
     assert told["client_settings"] == {"producer-1": {"linger.ms": "5"}}
+
+
+def test_a_schedule_that_was_too_much_is_named() -> None:
+    told = told_as.as_json(result(FULL, missed_s=2))
+    assert told["invalid"].startswith("the load generator was 2 s behind its schedule when that ended")
 
 
 def test_a_closed_loop_claims_no_latency() -> None:
@@ -245,10 +254,14 @@ def test_the_summary_names_errors_and_delays() -> None:
     [
         (result(LOST), typer.Exit),
         (result(FINE, late=5), Inconclusive),
+        (result(FULL), typer.Exit),
+        (result(FULL, late=5), Inconclusive),
+        (result(FULL, missed_s=2), Inconclusive),
+        (result(LOST, missed_s=2), typer.Exit),
         (result(LoadTotals(offered=5, failed=5, errors={"_MSG_TIMED_OUT": 5})), LoadError),
         (result(FINE, interrupted=True), KeyboardInterrupt),
     ],
-    ids=["lost", "late", "nothing", "interrupted"],
+    ids=["lost", "late", "no room", "no room, and late", "too much", "lost of too much", "nothing", "interrupted"],
 )
 def test_the_exit_code_says_what_came_of_it(given: LoadResult, raised: type[BaseException]) -> None:
     with pytest.raises(raised):

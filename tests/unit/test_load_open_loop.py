@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from meshmark.histogram import Histogram
-from meshmark.load.agenda import CHUNK, Agenda, own_delay_ns
+from meshmark.load.agenda import CHUNK, CHUNKS_AT_ONCE, Agenda, own_delay_ns
 from meshmark.load.clients import native
 from meshmark.load.clients.open_loop import OpenLoopProducer
 from meshmark.load.recorder import BUFFER, Recorder, Tally
-from meshmark.pacer import Constant, PacerSpec, Step, Steps
+from meshmark.pacer import Arrivals, Constant, PacerSpec, Shape, Sine, Step, Steps
 from meshmark.plan import ConfigValue
 from meshmark.record import NOT_ACCEPTED
 from meshmark.worker_protocol import Schedule, WorkerSpec
@@ -84,8 +84,45 @@ def test_a_schedule_ends_to_the_record() -> None:
     assert (agenda.due, agenda.next_ns()) == (999, 5_999 * MS)
     agenda.look(100 * S)
     assert (agenda.due, agenda.next_ns()) == (1_000, None)
-    assert agenda.drop() == 1_000
-    assert agenda.held == 0
+    assert agenda.give_up(6 * S - 1) == 0
+    assert agenda.give_up(100 * S) == 1_000
+    assert (agenda.held, agenda.missed_ns) == (0, 0)
+
+
+@pytest.mark.parametrize("shape", [Constant(rate_msg_s=1e9), Sine(mean_msg_s=1e9, amplitude=0.5, period_s=60)])
+@pytest.mark.parametrize("arrivals", ["even", "poisson"])
+def test_a_schedule_that_nobody_could_count_ends_where_the_counting_is(shape: Shape, arrivals: Arrivals) -> None:
+    agenda = Agenda(Schedule(pacer=PacerSpec(shape=shape, arrivals=arrivals)), ORIGIN_S)
+    seen_ns = agenda.look(8 * S)
+    at_once = CHUNK * CHUNKS_AT_ONCE
+    assert agenda.due == at_once
+    # A billion a second: what was counted is of the first 66 microseconds.
+    assert 5 * S < seen_ns < 5 * S + MS
+    agenda.close(8 * S)
+    agenda.take(1)
+    assert agenda.give_up(8 * S) == at_once - 1
+    assert agenda.look(9 * S) > seen_ns
+    assert agenda.missed_ns == 0, "there was still time"
+    assert agenda.give_up(9 * S) == at_once
+    assert 2_999 * MS < agenda.missed_ns < 3 * S
+    agenda.look(9 * S)
+    agenda.give_up(9 * S)
+    assert (agenda.held, agenda.next_ns()) == (0, None)
+    assert agenda.due < 2 * at_once + 100, "but for what falls on the same nanosecond"
+
+
+def test_a_schedule_that_is_counted_late_is_counted_whole() -> None:
+    agenda = Agenda(schedule(rate_msg_s=1_000_000), ORIGIN_S)
+    agenda.close(5_500 * MS)
+    looks = 1
+    while agenda.look(5_400 * MS + looks) < 5_400 * MS:
+        agenda.give_up(5_400 * MS)
+        looks += 1
+    assert (agenda.due, looks) == (400_001, -(-400_001 // (CHUNK * CHUNKS_AT_ONCE)))
+    agenda.look(6 * S)
+    agenda.look(6 * S)
+    agenda.give_up(7 * S)
+    assert (agenda.due, agenda.missed_ns) == (500_000, 0)
 
 
 def test_the_next_record_is_known_while_there_is_a_pause() -> None:
@@ -224,6 +261,37 @@ def test_a_late_wake_up_with_room_is_the_generators_delay() -> None:
         # Record n was due after n ms and had to wait until 100 ms; record 0 had been handed over in time.
         assert (delays.count, delays.above(0.010)) == (101, 89)
         assert delays.max_s == pytest.approx(0.099, rel=1e-3)
+
+
+def test_an_impossible_rate_is_the_generators_delay_and_ends_in_time_with_a_closed_account() -> None:
+    clock = Clock()
+    with producer(clock, capacity=50_000, rate_msg_s=1e8) as made:
+        for after_ms in range(0, 200, 10):
+            at(clock, made, after_ms)
+            assert made.totals().closed
+        delays = Histogram.decode(made.recorder.lateness.encode())
+        taken = delays.count
+        assert 45_000 < taken <= 50_000
+        assert made.pause_s() < 0, "it is behind"
+        made.stop(ORIGIN_S + 0.2)
+        for after_ms in (200, 1_100, 1_200, 1_210):
+            at(clock, made, after_ms)
+        totals = made.totals()
+        assert (totals.outstanding, totals.not_accepted) == (taken, totals.offered - taken)
+        assert not made._to_come()
+        assert 0.1 < made.recorder.missed_ns / S < 0.2
+
+
+def test_what_is_counted_late_is_late_though_the_last_look_was_just_before() -> None:
+    clock = Clock()
+    with producer(clock, capacity=200_000, rate_msg_s=1e6) as made:
+        at(clock, made, 0)
+        at(clock, made, 100)  # 100,000 are due, more than one look counts
+        at(clock, made, 102)
+        delays = Histogram.decode(made.recorder.lateness.encode())
+        assert made.totals().offered == delays.count == 102_001
+        # Of those that this look did not count, the oldest came due 34 ms before it.
+        assert delays.above(0.010) > 90_000
 
 
 def test_latency_counts_from_the_intended_time_to_the_report() -> None:

@@ -172,8 +172,9 @@ def test_lines_come_whole_however_they_were_cut(pipes: Pipes) -> None:
     assert [pipes.channel.line(), pipes.channel.line(), pipes.channel.line()] == [b"two", b"three", None]
 
 
-def test_a_full_pipe_drops_interval_reports_and_blocks_nothing(pipes: Pipes) -> None:
-    report = WorkerReport(kind="interval", time_s=1.0)
+@pytest.mark.parametrize("more", [0, 100, 1_500, 5_700])
+def test_a_full_pipe_drops_interval_reports_and_blocks_nothing(pipes: Pipes, more: int) -> None:
+    report = WorkerReport(kind="interval", time_s=1.0, text="x" * more)
     for _ in range(1_000):
         pipes.channel.send_if_read(report)
     assert 0 < len(pipes.reports()) < 1_000

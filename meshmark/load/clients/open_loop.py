@@ -40,7 +40,6 @@ class OpenLoopProducer(Producer):
         self._schedule = schedule
         self._agenda: Agenda | None = None
         self._looked_ns = 0
-        self._until_ns: int | None = None
 
     def __enter__(self) -> OpenLoopProducer:
         super().__enter__()
@@ -57,9 +56,8 @@ class OpenLoopProducer(Producer):
         self._agenda = Agenda(self._schedule, origin_s)
 
     def stop(self, until_s: float) -> None:
-        self._until_ns = max(self.recorder.now_ns(), round(until_s * 1e9))
         if self._agenda:
-            self._agenda.close(self._until_ns)
+            self._agenda.close(max(self.recorder.now_ns(), round(until_s * 1e9)))
 
     def serve(self) -> None:
         self._take_events()
@@ -104,8 +102,7 @@ class OpenLoopProducer(Producer):
 
     def _hand_over(self, agenda: Agenda) -> None:
         now_ns = self.recorder.now_ns()
-        looked_ns, self._looked_ns = self._looked_ns, now_ns
-        agenda.look(now_ns)
+        looked_ns, self._looked_ns = self._looked_ns, agenda.look(now_ns)
         while agenda.held:
             intended_ns = agenda.upcoming(self._chunk)
             taken = self._deal(intended_ns, now_ns)
@@ -113,10 +110,10 @@ class OpenLoopProducer(Producer):
             self.recorder.handed_over(intended_ns[:taken], looked_ns, now_ns)
             if taken < len(intended_ns):
                 break
-        if agenda.held and self._until_ns is not None and now_ns >= self._until_ns:
-            dropped = agenda.drop()
+        if dropped := agenda.give_up(now_ns):
             self._failed += dropped
             self._errors[NOT_ACCEPTED] += dropped
+        self.recorder.missed_ns = agenda.missed_ns
 
     def _deal(self, intended_ns: NDArray[np.int64], now_ns: int) -> int:
         """Gives the records, a batch at most, to the connection whose turn it is. How many it took."""

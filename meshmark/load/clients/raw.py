@@ -73,7 +73,6 @@ class RawProducer:
         self._agenda: Agenda | None = None
         self._offering = self._known = self._stale = False
         self._looked_ns = self._kept_ns = 0
-        self._until_ns: int | None = None
         self._offered = self._acknowledged = self._failed = self._unknown = self._backwards = 0
         self._errors: Counter[str] = Counter()
         self._seen: list[Int64Array] = []
@@ -126,17 +125,16 @@ class RawProducer:
 
     def stop(self, until_s: float) -> None:
         self._offering = False
-        self._until_ns = max(self.recorder.now_ns(), round(until_s * 1e9))
         if self._agenda:
-            self._agenda.close(self._until_ns)
+            self._agenda.close(max(self.recorder.now_ns(), round(until_s * 1e9)))
 
     def serve(self) -> None:
         self._receive(_IDLE_S if self._agenda is None and self._outstanding else 0)
         now_ns = self.recorder.now_ns()
-        looked_ns, self._looked_ns = self._looked_ns, now_ns
         if self._agenda:
-            self._hand_over(self._agenda, looked_ns, now_ns)
-        elif self._offering:
+            self._hand_over(self._agenda, now_ns)
+        else:
+            self._looked_ns = now_ns
             self._fill(now_ns)
         now_ms = round(time() * 1e3)
         for lane in list(self._active):
@@ -191,14 +189,14 @@ class RawProducer:
         return self._agenda.held if self._agenda else 0
 
     def _fill(self, now_ns: int) -> None:
-        for lane in self._lanes:
+        for lane in self._lanes if self._offering else ():
             while lane.room >= self._most:
                 lane.accept(self._closed_loop, now_ns)
                 self._take_up(lane, self._most)
                 self._offered += self._most
 
-    def _hand_over(self, agenda: Agenda, looked_ns: int, now_ns: int) -> None:
-        agenda.look(now_ns)
+    def _hand_over(self, agenda: Agenda, now_ns: int) -> None:
+        looked_ns, self._looked_ns = self._looked_ns, agenda.look(now_ns)
         while agenda.held:
             intended_ns = agenda.upcoming(self._most)
             place = self._turns.take(len(intended_ns), now_ns, lambda place: self._lanes[place].room)
@@ -209,8 +207,8 @@ class RawProducer:
             self._take_up(lane, len(intended_ns))
             agenda.take(len(intended_ns))
             self.recorder.handed_over(intended_ns, looked_ns, now_ns)
-        if agenda.held and self._until_ns is not None and now_ns >= self._until_ns:
-            self._fail(NOT_ACCEPTED, agenda.drop())
+        self._fail(NOT_ACCEPTED, agenda.give_up(now_ns))
+        self.recorder.missed_ns = agenda.missed_ns
 
     def _take_up(self, lane: Lane, count: int) -> None:
         self._active[lane] = None

@@ -7,6 +7,7 @@ lines is `planfile.py`; here are only the models and the limits that hold whatev
 
 from __future__ import annotations
 
+import base64
 import random
 import re
 from enum import StrEnum
@@ -71,6 +72,13 @@ class ClusterSpec(Model):
     topology: Topology = Field(Topology(), description="where hosts are, and the links between; empty: one place")
 
 
+KeyDistributor = Literal["NO_KEY", "KEY_ROUND_ROBIN", "RANDOM_NANO"]
+"""OpenMessaging Benchmark's names: records without keys, with keys in turn, with keys at random."""
+KEY_BYTES = 10
+PAYLOAD_BYTES_MAX = 500_000
+"""A plan file is not to be larger than a megabyte."""
+
+
 class Workload(Model):
     """OpenMessaging Benchmark's workload keys, and Kafka's own names for client settings."""
 
@@ -81,6 +89,14 @@ class Workload(Model):
     random_bytes_ratio: float = Field(1, ge=0, le=1, description="part of each value that is random; zeros follow")
     randomized_payload_pool_size: int = Field(
         0, ge=0, le=1_000_000, description="so many different values; 0: as many as a client keeps (4 MiB)"
+    )
+    payload_base64: str = Field(
+        "",
+        max_length=4 * PAYLOAD_BYTES_MAX // 3 + 4,
+        description="every value is these messageSize bytes, in base64; empty: made as the two keys above say",
+    )
+    key_distributor: KeyDistributor = Field(
+        "NO_KEY", description="keys of records, of which there are 10,000: none, in turn, or at random"
     )
     workers: int = Field(20, ge=1, le=10_000, description="producer connections of one producing client")
     client: ClientKind = Field(
@@ -104,6 +120,30 @@ class Workload(Model):
         {"acks": "all", "compression.type": "none", "linger.ms": 5, "queue.buffering.max.messages": 2_000}
     )
     consumer_config: dict[str, ConfigValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _payload(self) -> Workload:
+        if not self.payload_base64:
+            return self
+        try:
+            found = len(base64.b64decode(self.payload_base64, validate=True))
+        except ValueError:
+            raise ValueError("payloadBase64 is not base64") from None
+        if found != self.message_size:
+            raise ValueError(f"payloadBase64 has {found:,} bytes; messageSize says {self.message_size:,}")
+        if self.random_bytes_ratio < 1 or self.randomized_payload_pool_size:
+            raise ValueError("payloadBase64 says what values are; leave out randomBytesRatio and the pool's size")
+        return self
+
+    @property
+    def key_bytes(self) -> int:
+        return 0 if self.key_distributor == "NO_KEY" else KEY_BYTES
+
+    @property
+    def plain_random(self) -> bool:
+        """Records have no keys, and values are random throughout."""
+        made = self.random_bytes_ratio == 1 and not self.randomized_payload_pool_size and not self.payload_base64
+        return made and not self.key_bytes
 
 
 class Slo(Model):
@@ -241,10 +281,10 @@ class Scenario(Model):
         readers = work.consumer_per_subscription if work.subscriptions_per_topic else work.topics
         if work.topic_each and min(work.workers, readers) < work.topics:
             raise ValueError(f"topicEach needs a connection for each of the {work.topics} topics")
-        if work.client == "raw" and (
-            work.topic_each or work.random_bytes_ratio < 1 or work.randomized_payload_pool_size
-        ):
-            raise ValueError("the raw client gives each connection all topics, and random values; use librdkafka")
+        if work.client == "raw" and (work.topic_each or not work.plain_random):
+            raise ValueError(
+                "the raw client gives each connection all topics, random values, and no keys; use librdkafka"
+            )
         return self
 
     @property

@@ -20,7 +20,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from meshmark.pacer import PacerSpec
-from meshmark.plan import ClientKind, ConfigValue, Model
+from meshmark.plan import ClientKind, ConfigValue, KeyDistributor, Model
 from meshmark.record import LoadTotals
 
 
@@ -62,6 +62,7 @@ class WorkerSpec(Model):
         description="each connection has one of the topics, in turn (a consumer a group for each); else it has all",
     )
     payload: Payload = Payload()
+    key_distributor: KeyDistributor = "NO_KEY"
     held: bool = Field(False, description="of a consumer: it joins its group, and reads nothing before its start")
     group: str = ""
     seed: int

@@ -63,11 +63,11 @@ class _Terms:
         return sum(value for _, value in self.payload)
 
 
-def stored_bytes(records: float, value_bytes: int, records_per_batch: float) -> float:
-    """L of records without a key, sent within 64 ms of their batch's first."""
+def stored_bytes(records: float, value_bytes: int, records_per_batch: float, key_bytes: int = 0) -> float:
+    """L of records whose keys are shorter than 64 bytes (0: no keys), sent within 64 ms of their batch's first."""
     long_offsets = max(0.0, records_per_batch - 64) / records_per_batch
-    # attributes, time since the batch's first, offset since it, no key, value and its length, no headers
-    fields = 1 + 1 + (1 + long_offsets) + 1 + (_varint_bytes(value_bytes) + value_bytes) + 1
+    # attributes, time since the batch's first, offset since it, key and its length, value and its length, no headers
+    fields = 1 + 1 + (1 + long_offsets) + (1 + key_bytes) + (_varint_bytes(value_bytes) + value_bytes) + 1
     return records * (_varint_bytes(int(fields)) + fields) + records / records_per_batch * BATCH_BYTES
 
 
@@ -82,7 +82,8 @@ def traffic(trial: Trial, scenario: Scenario) -> tuple[Traffic, ...]:
     workload = scenario.workload
     predictable = str(workload.producer_config.get("compression.type", "none")) == "none"
     records = trial.total.acknowledged
-    stored = stored_bytes(records, workload.message_size, per_batch) if predictable else logged
+    size = workload.message_size
+    stored = stored_bytes(records, size, per_batch, workload.key_bytes) if predictable else logged
     found = [_row("log", "the leaders' segments", [("records and batches", stored)], logged)] if predictable else []
     found += _between_hosts(trial, scenario, stored, records / per_batch)
     for host, share in zip(brokers, led, strict=True):

@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 from meshmark.clock import Clock
 from meshmark.load.generator import LEAD_S, Load, Mark, Spawner, load
 from meshmark.pacer import Arrivals, Constant, PacerSpec, Rate, Shape
-from meshmark.plan import ClientKind, ConfigValue, Model, Seconds, Workload
+from meshmark.plan import ClientKind, ConfigValue, KeyDistributor, Model, Seconds, Workload
 from meshmark.record import LoadInterval
 from meshmark.worker_protocol import Payload, Schedule, WorkerSpec
 
@@ -47,6 +47,7 @@ class LoadRequest(Model):
     duration_s: Seconds
     message_size: int = Field(_WORKLOAD.message_size, ge=16, le=1_000_000)
     payload: Payload = Payload()
+    key_distributor: KeyDistributor = "NO_KEY"
     client: ClientKind = _WORKLOAD.client
     clients: int = Field(1, ge=1, le=64, description="worker processes")
     workers: int = Field(_WORKLOAD.workers, ge=1, le=10_000, description="producer connections of each client")
@@ -72,8 +73,10 @@ class LoadRequest(Model):
     def _fits(self) -> LoadRequest:
         if self.rate_msg_s is not None and self.shape is not None:
             raise ValueError("a rate and a shape: only one of them can be")
-        if self.client == "raw" and (self.topic_each or self.payload != Payload()):
-            raise ValueError("the raw client gives each connection all topics, and random values; use librdkafka")
+        if self.client == "raw" and (self.topic_each or self.payload != Payload() or self.key_distributor != "NO_KEY"):
+            raise ValueError(
+                "the raw client gives each connection all topics, random values, and no keys; use librdkafka"
+            )
         if self.backlog_bytes and (self.mode == "closed loop" or not self.groups):
             raise ValueError("a backlog needs consumers, and a rate that goes on while it is drained")
         if self.topic_each and self.workers < len(self.topics):
@@ -141,6 +144,7 @@ class LoadRequest(Model):
                 connections=self.workers,
                 topic_each=self.topic_each,
                 payload=self.payload,
+                key_distributor=self.key_distributor,
                 stamp=self._stamp,
                 seed=self.seed + number,
                 interval_s=INTERVAL_S,

@@ -122,7 +122,12 @@ def _spec(
         message_size=workload.message_size,
         connections=workload.workers if producing else workload.consumer_per_subscription,
         topic_each=workload.topic_each,
-        payload=Payload(random_share=workload.random_bytes_ratio, distinct=workload.randomized_payload_pool_size),
+        payload=Payload(
+            random_share=workload.random_bytes_ratio,
+            distinct=workload.randomized_payload_pool_size,
+            content=workload.payload_base64,
+        ),
+        key_distributor=workload.key_distributor,
         group="" if producing else "-".join(part for part in (topics[0], run, name) if part),
         seed=random.Random(f"{seed}/{name}").getrandbits(32),
     )

@@ -30,6 +30,7 @@ def asked(file: File, topics: Sequence[str], group: str) -> dict[str, Any]:
         "duration_s": workload.test_duration_minutes * _MINUTE_S,
         "message_size": workload.message_size,
         "payload": Payload(random_share=share, distinct=workload.randomized_payload_pool_size, content=file.content),
+        "key_distributor": workload.key_distributor,
         "workers": workload.producers,
         "groups": tuple(groups),
         "consumers": workload.consumers,

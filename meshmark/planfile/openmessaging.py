@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from meshmark.errors import PlanError
-from meshmark.plan import DataPlane, Model, Plan, Scenario
+from meshmark.plan import PAYLOAD_BYTES_MAX, DataPlane, KeyDistributor, Model, Plan, Scenario
 from meshmark.plan import Workload as PlanWorkload
 from meshmark.planfile.reading import check, read_text
 from meshmark.planfile.tree import START, Node, Problem, parse
@@ -31,7 +31,7 @@ class Workload(Model):
     name: str = ""
     topics: int = Field(ge=1, le=1_000)
     partitions_per_topic: int = Field(ge=1, le=1_000)
-    key_distributor: Literal["NO_KEY"] = "NO_KEY"
+    key_distributor: KeyDistributor = "NO_KEY"
     message_size: int = Field(ge=16, le=1_000_000)
     use_randomized_payloads: bool = False
     random_bytes_ratio: float = Field(0, ge=0, le=1)
@@ -145,7 +145,11 @@ def as_plan(path: Path) -> tuple[Plan, tuple[str, ...]]:
     file = load(path)
     asked = file.workload
     refused = [
-        ("payloadFile", file.content != "", "a plan makes its payloads: useRandomizedPayloads and randomBytesRatio"),
+        (
+            "payloadFile",
+            file.content != "" and asked.message_size > PAYLOAD_BYTES_MAX,
+            f"a plan holds payloads of up to {PAYLOAD_BYTES_MAX:,} bytes; useRandomizedPayloads makes larger ones",
+        ),
         ("consumerBacklogSizeGB", asked.consumer_backlog_size_gb > 0, "a run builds no backlog; `meshmark load` does"),
     ]
     problems = [f"{path}: {key}: {text}" for key, present, text in refused if present]
@@ -155,8 +159,10 @@ def as_plan(path: Path) -> tuple[Plan, tuple[str, ...]]:
         topics=asked.topics,
         partitions_per_topic=asked.partitions_per_topic,
         message_size=asked.message_size,
-        random_bytes_ratio=asked.random_bytes_ratio,
+        random_bytes_ratio=asked.random_bytes_ratio if asked.use_randomized_payloads else 1,
         randomized_payload_pool_size=asked.randomized_payload_pool_size,
+        payload_base64=file.content,
+        key_distributor=asked.key_distributor,
         workers=asked.producers,
         subscriptions_per_topic=asked.subscriptions_per_topic,
         consumer_per_subscription=asked.consumers,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from meshmark.backends.lab.cluster import LabCluster
+from meshmark.load.clients.keys import KEYS
 from meshmark.plan import DataPlane
+from tests.lab.ground import BOUND_S
 from tests.lab.load_ground import end_offsets, loaded, prepared, producers, scenario, workload
 from tests.lab.test_load_command import FINE, account, command, ended
+from tests.murmur import partition
 
 pytestmark = pytest.mark.lab
 
@@ -25,6 +30,7 @@ randomizedPayloadPoolSize: 100
 subscriptionsPerTopic: 2
 consumerPerSubscription: 1
 producersPerTopic: 2
+keyDistributor: RANDOM_NANO
 producerRate: 2000
 consumerBacklogSizeGB: 0.003
 testDurationMinutes: 0.05
@@ -84,6 +90,31 @@ def test_an_openmessaging_workload_builds_its_backlog_and_drains_it(cluster: Lab
     assert told["end_to_end_ms"]["p50"] > told["latency_ms"]["p50"]
     assert told["unstamped"] == 0
     assert left_behind(cluster) == ([], [])
+
+
+def test_records_with_keys_are_where_kafkas_own_client_puts_them(cluster: LabCluster) -> None:
+    work = workload(workers=1).model_copy(update={"key_distributor": "KEY_ROUND_ROBIN"})
+    layout = cluster.create_topics(work, "keys")
+    loaded(cluster, producers(cluster, layout, work), 12_000)
+    ends = end_offsets(cluster, layout)
+
+    def read() -> list[tuple[bytes, int]]:
+        reader = Consumer(
+            {"bootstrap.servers": cluster.bootstrap_servers, "group.id": "keys", **cluster.client_config}
+        )
+        reader.assign([TopicPartition(*place, 0) for place in ends])
+        found: list[tuple[bytes, int]] = []
+        while len(found) < sum(ends.values()):
+            found += [(each.key() or b"", each.partition() or 0) for each in reader.consume(1_000, timeout=BOUND_S)]
+        reader.close()
+        return found
+
+    found = cluster.network.hosts["client-1"].call(read)
+    cluster.delete_topics(layout)
+    assert all(where == partition(key, work.partitions_per_topic) for key, where in found)
+    counts = Counter(key for key, _ in found)
+    assert len(counts) == KEYS
+    assert max(counts.values()) - min(counts.values()) <= 1
 
 
 def test_more_replicas_than_brokers_are_refused_by_kind(cluster: LabCluster, tmp_path: Path) -> None:

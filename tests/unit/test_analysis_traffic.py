@@ -65,6 +65,10 @@ def test_records_in_a_log(value_bytes: int, per_batch: float, each: float) -> No
     assert stored_bytes(10, value_bytes, per_batch) / 10 == pytest.approx(each)
 
 
+def test_keys_are_in_a_log_as_they_are() -> None:
+    assert stored_bytes(10, 512, 1, key_bytes=10) == stored_bytes(10, 512, 1) + 10 * 10
+
+
 @pytest.mark.parametrize(
     ("data_plane", "groups", "tls"),
     [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from meshmark import planfile
 from meshmark.cli.app import main
 from meshmark.errors import PlanError
 from meshmark.load.alone import LoadRequest
@@ -71,14 +72,16 @@ def test_a_file_runs_as_its_tool_would_run_it(directory: Path) -> None:
     assert (producer.connections, producer.message_size) == (8, 100)
     assert [producer.topics_of(place) for place in range(3)] == [("t-1",), ("t-2",), ("t-1",)]
     assert base64.b64decode(producer.payload.content) == bytes(range(100))
+    assert producer.key_distributor == "NO_KEY"
     assert [(consumer.group, consumer.connections) for consumer in consumers] == [("g-1", 2), ("g-2", 2)]
     assert {consumer.stamp for consumer in consumers} == {producer.stamp} != {0}
     assert made.reads() == {"g-1-t-1": ("t-1",), "g-1-t-2": ("t-2",), "g-2-t-1": ("t-1",), "g-2-t-2": ("t-2",)}
 
 
 def test_a_rate_of_zero_is_the_closed_loop_and_payloads_are_partly_random(directory: Path) -> None:
-    made = request(directory, RANDOM)
+    made = request(directory, RANDOM.replace("NO_KEY", "RANDOM_NANO"))
     producer = made.specs()[0]
+    assert producer.key_distributor == "RANDOM_NANO"
     assert (made.mode, made.warmup_s) == ("closed loop", 0)
     assert (producer.payload.random_share, producer.payload.distinct, producer.stamp) == (0.5, 1_000, 0)
 
@@ -93,7 +96,7 @@ def test_a_backlog_counts_gigabytes_as_there(directory: Path) -> None:
     ("text", "said"),
     [
         (SIMPLE + "producerStartRate: 100\n", ["12:1: producerStartRate: unknown key (did you mean producerRate?)"]),
-        (SIMPLE + "keyDistributor: RANDOM_NANO\n", ['12:17: keyDistributor: "RANDOM_NANO" is not allowed', "NO_KEY"]),
+        (SIMPLE + "keyDistributor: HASHED\n", ['12:17: keyDistributor: "HASHED" is not allowed', "KEY_ROUND_ROBIN"]),
         (SIMPLE.replace("100\n", "8\n"), ["4:14: messageSize: 8 is not allowed; must be a whole number from 16"]),
         (SIMPLE.replace("topics: 2", "topics: two"), ['2:9: topics: "two" is not allowed']),
         (SIMPLE.replace("testDurationMinutes: 15", ""), ["testDurationMinutes: missing"]),
@@ -136,9 +139,24 @@ def test_a_plan_of_it_says_what_it_leaves_to_the_run(directory: Path, capsys: py
     assert "randomBytesRatio: 0.5" in out
 
 
-def test_a_plan_cannot_hold_a_backlog_or_a_payload_file(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = written(directory, SIMPLE.replace("GB: 0", "GB: 1"))
+def test_a_plan_holds_keys_and_the_content_of_a_payload_file(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(directory, SIMPLE + "keyDistributor: KEY_ROUND_ROBIN\n")
+    assert main(["plan", "import", str(file)]) == 0
+    (directory / "plan.yaml").write_text(capsys.readouterr().out)
+    assert main(["plan", "check", str(directory / "plan.yaml")]) == 0
+    workload = planfile.load(directory / "plan.yaml").scenarios[0].workload
+    assert workload.key_distributor == "KEY_ROUND_ROBIN"
+    assert base64.b64decode(workload.payload_base64) == bytes(range(100))
+
+
+def test_a_plan_cannot_hold_a_backlog_or_a_very_large_payload(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / "payload" / "payload-100b.data").write_bytes(bytes(500_001))
+    file = written(directory, SIMPLE.replace("GB: 0", "GB: 1").replace("Size: 100", "Size: 500001"))
     assert main(["plan", "import", str(file)]) == 2
     err = capsys.readouterr().err
-    assert f"{file}: payloadFile: a plan makes its payloads" in err
+    assert f"{file}: payloadFile: a plan holds payloads of up to 500,000 bytes" in err
     assert f"{file}: consumerBacklogSizeGB: a run builds no backlog" in err

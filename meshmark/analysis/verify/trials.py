@@ -331,7 +331,7 @@ def _rates(file: str, trial: Trial, scenario: Scenario) -> Iterator[Finding]:
     if str(config.get("compression.type", "none")) != "none" or acks == "0" or not per_batch:
         return
     keys = [f"{host}/kafka/leader_log_bytes" for host in broker_hosts(scenario)]
-    size = stored_bytes(1, workload.message_size, per_batch)
+    size = stored_bytes(1, workload.message_size, per_batch, workload.key_bytes)
     logged = _grown(trial, keys)
     least = size * trial.total.acknowledged
     most = size * (trial.total.acknowledged + trial.errors)

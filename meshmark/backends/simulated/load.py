@@ -40,7 +40,7 @@ _SHOWN = 1_000
 
 
 def stored_bytes(workload: Workload) -> float:
-    return workload.message_size + RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES / BATCH_RECORDS
+    return workload.message_size + workload.key_bytes + RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES / BATCH_RECORDS
 
 
 def request_bytes(workload: Workload) -> float:

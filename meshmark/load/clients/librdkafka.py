@@ -4,7 +4,8 @@ Producer: closed loop (`open_loop.py` has the other one). Each connection is kep
 `queue.buffering.max.messages`; `offered` counts what its queue has accepted. Like the partitioner of Kafka's own
 client it stays at a partition for a batch (`batch.size`, but at most an eighth of the queue, so that several
 partitions are in flight) and then goes to the next, so records spread evenly over all partitions. Payloads are taken
-from a pool that librdkafka reads in place.
+from a pool that librdkafka reads in place. Records with keys go to one topic after the other in the same way, and to
+the partitions that their keys say.
 
 Consumer: one group that reads all topics, or one for each topic. After `stop` it goes on to the end offsets of that
 moment. Where values are stamped, it takes the latency from the intended send. One that is held joins its group at
@@ -25,6 +26,7 @@ import numpy.typing as npt
 
 from meshmark.load.clients import ClientError, native
 from meshmark.load.clients.handle import Handle, merged, partition_list
+from meshmark.load.clients.keys import PARTITIONER, Keys
 from meshmark.load.clients.payload import values
 from meshmark.load.clients.statistics import Statistics, sum_batches
 from meshmark.load.recorder import Recorder
@@ -38,7 +40,7 @@ from meshmark.load.settings import (
     TICK_S,
     message_timeout_key,
 )
-from meshmark.plan import ConfigValue
+from meshmark.plan import KEY_BYTES, ConfigValue
 from meshmark.record import LoadTotals
 from meshmark.worker_protocol import Batches, WorkerSpec
 
@@ -67,11 +69,12 @@ class ProducerConnection(Handle):
         self._left = 0
         self._since_ns = 0
 
-    def set_route(self, source: random.Random) -> None:
+    def set_route(self, source: random.Random, *, by_key: bool = False) -> None:
         for topic, partitions in self.partitions.items():
             handle = self.lib.rd_kafka_topic_new(self.client, topic.encode(), None)
             self.topics.append(handle)
-            self._route += [(handle, partition) for partition in range(partitions)]
+            stops = (native.PARTITION_BY_KEY,) if by_key else range(partitions)
+            self._route += [(handle, partition) for partition in stops]
         # Otherwise all connections would go from partition to partition together.
         source.shuffle(self._route)
 
@@ -104,6 +107,7 @@ class Producer:
         self._stack = ExitStack()
         self._connections: list[ProducerConnection] = []
         self._source = random.Random(spec.seed)
+        self._keys = None if spec.key_distributor == "NO_KEY" else Keys(spec.key_distributor, spec.seed)
         self._offering = False
         self._drained_at = 0.0
         self._offered = self._acknowledged = self._acknowledged_bytes = self._failed = self._unknown = 0
@@ -115,6 +119,8 @@ class Producer:
         defaults: dict[str, ConfigValue] = {"message.max.bytes": max(1_000_000, spec.message_size + 4_096)}
         if message_timeout_key(given) is None:
             defaults["message.timeout.ms"] = MESSAGE_TIMEOUT_MS
+        if self._keys:
+            defaults["partitioner"] = PARTITIONER
         own: dict[str, ConfigValue] = {
             "bootstrap.servers": spec.bootstrap_servers,
             "client.id": spec.name,
@@ -134,6 +140,7 @@ class Producer:
         rows = max(POOL_BYTES // spec.message_size, self._chunk)
         self._pool = values(spec.payload, rows=rows, size=spec.message_size, seed=spec.seed)
         self._messages = native.new_messages(self._pool)
+        self._messages["key_len"] = KEY_BYTES if self._keys else 0
         self._address = self._messages.ctypes.data
         self._row = 0
         return self
@@ -149,11 +156,12 @@ class Producer:
                 continue
             if not connection.check_topics(self._spec.topics_of(place), self._spec.partitions_per_topic):
                 return False
-            connection.set_route(self._source)
+            connection.set_route(self._source, by_key=self._keys is not None)
         return all(connection.statistics.connected for connection in self._connections)
 
     def settings(self) -> dict[str, str]:
-        return self._connections[0].effective(PRODUCER_SETTINGS)
+        by_key = ("partitioner",) if self._keys else ()
+        return self._connections[0].effective((*PRODUCER_SETTINGS, *by_key))
 
     def last_error(self) -> ClientError | None:
         return next((c.last_error for c in self._connections if c.last_error), None)
@@ -218,8 +226,12 @@ class Producer:
         """How many of these rows of the pool the connection's queue has taken; fewer only when it is full."""
         messages = self._messages
         address = self._address + first * messages.itemsize
+        if self._keys:  # the client copies them
+            messages["key"][first : first + count] = self._keys.upcoming(count)
         accepted: int = self._lib.rd_kafka_produce_batch(topic, partition, flags, address, count)
         connection.outstanding += accepted
+        if self._keys:
+            self._keys.take(accepted)
         if accepted < count:
             codes = set(messages["err"][first : first + count].tolist()) - {native.NO_ERROR}
             refused = codes - {native.ERROR_QUEUE_FULL}

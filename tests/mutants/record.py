@@ -273,6 +273,11 @@ def _self_test_that_failed(directory: Path) -> None:
     change_lines(path, lambda found: put(found[0], "checks.0.counted", 0))
 
 
+def _self_test_without_an_answer(directory: Path) -> None:
+    path = next(directory.glob("rounds/001-*/selftests.jsonl"))
+    change_lines(path, lambda found: put(found[0], "checks.0.caughtUp", False))
+
+
 def _ended_early(directory: Path) -> None:
     """The last round of a run that was interrupted, called complete."""
     (max(directory.glob("rounds/*")) / "finished.json").unlink()
@@ -311,6 +316,7 @@ MOVED: list[Forgery] = [
     ("a run that ended early called complete", _ended_early, "rounds/"),
     ("no self-test", _no_self_test, "selftests.jsonl"),
     ("a self-test that failed", _self_test_that_failed, "selftests.jsonl:1"),
+    ("a self-test without an answer", _self_test_without_an_answer, "selftests.jsonl:1"),
     ("no configuration", remove("config/broker-2.properties"), "config/broker-2.properties"),
     ("no sidecar's configuration", remove("config/client-1.envoy.json", "istio"), "config/client-1.envoy.json"),
     ("a sidecar in plain", _another_envoy, "config/broker-1.envoy.json"),

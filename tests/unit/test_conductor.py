@@ -12,7 +12,7 @@ import pytest
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.backends.simulated import load as simulated_load
-from meshmark.errors import ComponentFailed, InstrumentFault
+from meshmark.errors import ComponentFailed, Inconclusive, InstrumentFault
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
@@ -217,6 +217,15 @@ def test_a_run_whose_load_generator_misreports_is_refused(tmp_path: Path, monkey
     assert left.finished.outcome == "failed"
     assert "self-test" in left.finished.error
     assert not any(tested.holds for tested in left.rounds[0].self_tests)
+    assert left.rounds[0].trials == ()
+
+
+def test_a_run_whose_load_generator_cannot_be_tested_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Inconclusive, match="self-test"):
+        run(tmp_path / "run", plan_of(DataPlane.PLAIN), Truth(latencies_s={DataPlane.PLAIN: 2.0}, noise=0))
+    left = load(tmp_path / "run")
+    assert left.finished is not None
+    assert (left.finished.outcome, len(left.rounds[0].self_tests)) == ("failed", 2)
     assert left.rounds[0].trials == ()
 
 

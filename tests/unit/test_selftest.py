@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth, load, system
-from meshmark.errors import InstrumentFault
+from meshmark.errors import Inconclusive, InstrumentFault
 from meshmark.experiment.selftest import contradictions, self_test, waiting_share
 from meshmark.load import mark
 from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario, Workload
@@ -23,9 +23,16 @@ CEILING_MSG_S = 20_000.0
 RATE_MSG_S = 7_000.0
 
 
-def run_self_test(directory: Path, groups: int = 1, ceiling_msg_s: float = CEILING_MSG_S) -> SelfTest:
+def run_self_test(
+    directory: Path, groups: int = 1, ceiling_msg_s: float = CEILING_MSG_S, latency_s: float = 0.004
+) -> SelfTest:
     clock = SimulatedClock()
-    truth = Truth(ceilings_msg_s={DataPlane.PLAIN: ceiling_msg_s}, noise=0, warmup_s=1e-9)
+    truth = Truth(
+        ceilings_msg_s={DataPlane.PLAIN: ceiling_msg_s},
+        latencies_s={DataPlane.PLAIN: latency_s},
+        noise=0,
+        warmup_s=1e-9,
+    )
     workload = Workload(workers=4, subscriptions_per_topic=groups)
     scenario = Scenario(name="plain", data_plane=DataPlane.PLAIN, workload=workload)
     with (
@@ -77,17 +84,44 @@ def test_a_histogram_that_is_lost_when_several_are_merged_is_noticed(
         run_self_test(tmp_path / "round", groups)
 
 
-def test_a_system_that_does_not_catch_up_says_nothing(tmp_path: Path) -> None:
-    done = run_self_test(tmp_path / "round", ceiling_msg_s=RATE_MSG_S * 0.26)
-    assert done.holds
-    assert not done.conclusive
+def recorded(directory: Path) -> list[SelfTest]:
+    lines = (directory / "selftests.jsonl").read_text().splitlines()
+    return [SelfTest.model_validate_json(line) for line in lines]
 
 
-def test_a_rate_that_is_too_high_for_the_system_is_tried_again_lower(tmp_path: Path) -> None:
-    done = run_self_test(tmp_path / "round", ceiling_msg_s=RATE_MSG_S * 1.02)
-    assert done.holds
-    assert done.rate_msg_s == RATE_MSG_S / 4
-    assert len((tmp_path / "round" / "selftests.jsonl").read_text().splitlines()) == 2
+def test_a_system_that_never_catches_up_is_no_answer(tmp_path: Path) -> None:
+    with pytest.raises(Inconclusive, match="after 2 attempts, the last at 1,750 msg/s") as caught:
+        run_self_test(tmp_path / "round", ceiling_msg_s=RATE_MSG_S * 0.26)
+    assert caught.value.exit_code == 3
+    assert [(done.holds, done.conclusive) for done in recorded(tmp_path / "round")] == [(True, False)] * 2
+
+
+@pytest.mark.parametrize(
+    ("ceiling_msg_s", "latency_s"),
+    [
+        pytest.param(RATE_MSG_S * 1.02, 0.004, id="too high a rate for the system"),
+        pytest.param(CEILING_MSG_S, 0.3, id="answers that take long, whatever the rate"),
+    ],
+)
+def test_a_second_attempt_has_a_lower_rate_and_longer_stops(
+    tmp_path: Path, ceiling_msg_s: float, latency_s: float
+) -> None:
+    done = run_self_test(tmp_path / "round", ceiling_msg_s=ceiling_msg_s, latency_s=latency_s)
+    first, second = recorded(tmp_path / "round")
+    assert (first.holds, first.conclusive) == (True, False)
+    assert second == done
+    assert (done.holds, done.conclusive, done.rate_msg_s) == (True, True, RATE_MSG_S / 4)
+    assert [check.above_s for check in done.checks] == [1.0, 1.0, 2.0, 2.0]
+    assert min(check.low for check in done.checks) > 0
+
+
+@pytest.mark.parametrize("name", ["actual-send clock", "clock at send() return", "slipping schedule"])
+def test_longer_stops_catch_mutants_where_answers_take_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(load, "Queue", QUEUES[name])
+    with pytest.raises(InstrumentFault, match=mutants.BY_ARITHMETIC):
+        run_self_test(tmp_path / "round", latency_s=0.3)
 
 
 def check(**changes: object) -> StopCheck:

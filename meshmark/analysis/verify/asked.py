@@ -297,6 +297,12 @@ def _self_tests(run: Run, round_: Raw) -> Iterator[Finding]:
                 recorded="a self-test whose counts do not hold",
                 follows="the run would have ended here, but the round has trials",
             )
+        if data.trials and line == len(data.self_tests) and not test.conclusive:
+            yield Finding(
+                file=file,
+                recorded="a self-test that is not conclusive",
+                follows="the run would have ended here, but the round has trials",
+            )
         if data.trials and test.time_s + test.seconds > data.trials[0].started_s:
             yield Finding(
                 file=file,

@@ -315,7 +315,7 @@ class _Conductor:
         rest = (len(method.equal_load) if slot.repeat > 1 else 0) + (method.load_bytes_s is not None)
         number = 0
         for number in range(1, method.trials + 1):
-            if number > 1 and self._clock.now() + (1 + rest) * trial_seconds(method) > until_s:
+            if number > 1 and self._clock.now() + (1 + rest) * trial_seconds(self._plan, scenario) > until_s:
                 text = f"{number - 1} of {method.trials} trials of the search, so that all rounds fit into the budget"
                 self._tell("warning", f"{slot.scenario}, repeat {slot.repeat}", text)
                 break

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from meshmark.errors import UsageError
 from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Slo
-from meshmark.planfile.hardware import kinds_limited
+from meshmark.planfile.hardware import brokers_have_quota, kinds_limited
 from meshmark.planfile.schema import did_you_mean
 
 Effort = Literal["quick", "default", "full"]
@@ -23,6 +23,8 @@ _ROUND_SECONDS = 5 + 3
 """Cluster start and proofs of the path; start and end of the warm-up's load, stop."""
 _TRIAL_SECONDS = 2.5
 """Topics, load start, drain and the quiet readings around one window."""
+_QUOTA_TRIAL_SECONDS = 9.5
+"""The same by brokers that have a quota of CPU."""
 _SELF_TEST_SECONDS = 10
 _TESTBED_SECONDS = 1.5
 _DISK_MODES = 2
@@ -133,12 +135,12 @@ def explain_trials(scenario: Scenario) -> int:
 def explain_seconds(plan: Plan, scenarios: Sequence[Scenario] | None = None) -> float:
     """What telling what limits takes; of all scenarios, if these are not given."""
     asked = plan.scenarios if scenarios is None else scenarios
-    return plan.explain_blocks * sum(explain_trials(scenario) * trial_seconds(scenario.method) for scenario in asked)
+    return plan.explain_blocks * sum(explain_trials(scenario) * trial_seconds(plan, scenario) for scenario in asked)
 
 
 def estimate_seconds(plan: Plan) -> float:
     """What the whole plan takes on an idle machine, its budget aside; set-up on a cold cache comes on top."""
-    rounds = sum(_round_seconds(scenario, plan.repeats) for scenario in plan.scenarios)
+    rounds = sum(_round_seconds(plan, scenario) for scenario in plan.scenarios)
     rounds += sum(_LIMITS_SECONDS * kinds_limited(plan, scenario) for scenario in plan.scenarios)
     rounds += samples_seconds(plan, len(plan.scenarios))
     gauges = _GAUGE_SECONDS * sum(kinds_limited(plan, scenario) > 0 for scenario in plan.scenarios)
@@ -153,16 +155,17 @@ def _environment_seconds(plan: Plan) -> float:
     return environment.repeats * (_DISK_MODES * environment.disk_seconds + network)
 
 
-def _round_seconds(scenario: Scenario, repeats: int) -> float:
+def _round_seconds(plan: Plan, scenario: Scenario) -> float:
     """On average: equal loads are measured from the second repeat on."""
-    method = scenario.method
+    method, repeats = scenario.method, plan.repeats
     trials = method.trials + len(method.equal_load) * (repeats - 1) / repeats + (method.load_bytes_s is not None)
-    return _ROUND_SECONDS + _warmup_seconds(method) + trials * trial_seconds(method)
+    return _ROUND_SECONDS + _warmup_seconds(method) + trials * trial_seconds(plan, scenario)
 
 
-def trial_seconds(method: Method) -> float:
+def trial_seconds(plan: Plan, scenario: Scenario) -> float:
     """Of one trial, with what comes before and after its load."""
-    return method.settle_seconds + method.window_seconds + _TRIAL_SECONDS
+    around = _QUOTA_TRIAL_SECONDS if brokers_have_quota(plan) else _TRIAL_SECONDS
+    return scenario.method.settle_seconds + scenario.method.window_seconds + around
 
 
 def _warmup_seconds(method: Method) -> float:

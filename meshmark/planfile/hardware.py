@@ -82,6 +82,11 @@ def limits_hosts(plan: Plan) -> bool:
     return bool(plan.profile and (_capped(plan) or find_profile(plan.profile).figures()))
 
 
+def brokers_have_quota(plan: Plan) -> bool:
+    """Of CPU."""
+    return bool(plan.profile and find_profile(plan.profile).broker.container_cpus)
+
+
 def kinds_limited(plan: Plan, scenario: Scenario) -> int:
     """How many kinds of limits its rounds have; one after the other is probed: CPU of brokers and sidecars, of load
     workers, bytes and operations of disks, network."""

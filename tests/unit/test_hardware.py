@@ -267,15 +267,18 @@ def test_with_both_the_mesh_s_cost_stands_side_by_side_with_the_disk_as_limit_an
 
 
 @pytest.mark.parametrize(
-    ("profile", "disk", "kinds"),
-    [(EKS, None, [5, 5]), (EKS, "ram", [3, 3]), ("unlimited", None, [0, 0]), ("", None, [0, 0])],
+    ("profile", "disk", "kinds", "longer"),
+    [(EKS, None, [5, 5], 7), (EKS, "ram", [3, 3], 7), ("unlimited", None, [0, 0], 0), ("", None, [0, 0], 0)],
 )
-def test_what_is_probed_takes_time_in_every_round(profile: str, disk: str | None, kinds: list[int]) -> None:
+def test_what_is_probed_takes_time_in_every_round_and_quotas_in_every_trial(
+    profile: str, disk: str | None, kinds: list[int], longer: int
+) -> None:
     plan = planfile.unmasked(plan_of(), disk).model_copy(update={"profile": profile})
     assert [planfile.kinds_limited(plan, each) for each in plan.scenarios] == kinds
     bare = planfile.estimate_seconds(plan.model_copy(update={"profile": ""}))
     gauges = 8 * sum(kind > 0 for kind in kinds)
-    assert planfile.estimate_seconds(plan) == bare + plan.repeats * 5 * sum(kinds) + gauges
+    trials = METHOD.trials * len(kinds) * longer
+    assert planfile.estimate_seconds(plan) == bare + plan.repeats * (5 * sum(kinds) + trials) + gauges
 
 
 def test_one_broker_has_no_peer_to_probe_its_link_with() -> None:

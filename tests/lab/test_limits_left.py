@@ -23,8 +23,10 @@ from meshmark.backends.lab.limits import cpu_quota
 from meshmark.record import Limit
 from tests.lab.ground import python, run_on
 from tests.lab.test_limits import IMAGES
+spec = IMAGES.cluster.model_copy(update={"client_cpus": min(1, os.cpu_count() - 1)})
+SCENARIO = IMAGES.model_copy(update={"cluster": spec})
 with ExitStack() as stack:
-    bed = stack.enter_context(stack.enter_context(lab("test")).testbed(IMAGES))
+    bed = stack.enter_context(stack.enter_context(lab("test")).testbed(SCENARIO))
     for resource in ("disk", "operations", "network"):
         stack.enter_context(bed.limit(Limit(host="broker-1", resource=resource, amount=1e6)))
     host = bed.network.hosts["broker-1"]

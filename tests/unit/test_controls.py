@@ -12,6 +12,7 @@ import pytest
 
 from meshmark.backends.lab import disk, limits
 from meshmark.backends.lab.controls import V1, V2, Setting, Version, enable, tell
+from meshmark.backends.lab.cpusets import hold
 from meshmark.errors import LabError, MissingRequirement
 
 DEVICE = "7:3"
@@ -90,6 +91,41 @@ def test_with_v2_a_broker_s_own_group_has_the_limit_of_its_disk_while_it_lasts(
         assert words(file) == "259:9999 wbps=max"
     assert words(file) == "259:9999 wiops=max"
     assert not list(tmp_path.glob("throttled-*"))
+
+
+def holder(broker: Any, cpusets: Path | None, client_cpus: int = 2) -> Any:
+    """That host with CPUs apart for load workers, of eight."""
+    cpus = {"client": (6, 7)}
+    return SimpleNamespace(
+        **vars(broker), client_cpus=client_cpus, cpusets=cpusets, cpus=lambda name: cpus.get(name, tuple(range(6)))
+    )
+
+
+def test_with_v2_a_component_s_own_group_has_its_cpus(broker: Any) -> None:
+    group = broker.group("kafka")
+    (group / "cpuset.cpus").touch()
+    assert hold(holder(broker, None), "kafka") is None, "there is no other group to enter"
+    assert words(group / "cpuset.cpus") == "0,1,2,3,4,5"
+    assert words(group.parent / "cgroup.subtree_control") == "+cpuset"
+
+
+def test_without_a_set_of_cpus_affinity_is_all_that_there_is(broker: Any) -> None:
+    assert hold(holder(broker, None), "kafka") is None
+    assert not (broker.group("kafka") / "cpuset.cpus").exists()
+
+
+def test_with_v1_load_workers_have_a_group_and_all_others_have_one(broker: Any, tmp_path: Path) -> None:
+    (tmp_path / "cpuset.mems").write_text("0-1\n", encoding="ascii")
+    host = holder(broker, tmp_path)
+    groups = [hold(host, component) for component in ("client", "kafka", "sidecar", "client")]
+    assert groups == [tmp_path / name for name in ("client", "cluster", "cluster", "client")]
+    told = {group.name: (words(group / "cpuset.mems"), words(group / "cpuset.cpus")) for group in groups if group}
+    assert told == {"client": ("0-1", "6,7"), "cluster": ("0-1", "0,1,2,3,4,5")}
+
+
+def test_where_all_share_all_nothing_is_held(broker: Any, tmp_path: Path) -> None:
+    assert hold(holder(broker, tmp_path, client_cpus=0), "client") is None
+    assert not (tmp_path / "client").exists()
 
 
 def test_a_controller_that_is_not_delegated_is_refused(

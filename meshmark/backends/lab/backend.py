@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from meshmark.backends.lab import cluster
-from meshmark.backends.lab.cgroups import make_group
+from meshmark.backends.lab.cgroups import cpusets_possible, make_group
 from meshmark.backends.lab.cluster import LabCluster, LabTestbed
 from meshmark.backends.lab.disk import require_images
 from meshmark.backends.lab.ground import Parts
@@ -101,6 +101,7 @@ class LabBackend:
             features={
                 "pressure_stall_information": Path("/proc/pressure/cpu").is_file(),
                 "cpu_by_cgroup": self._groups is not None,
+                "cpusets": cpusets_possible(),
                 "startup_archive": bool(self._archives) and None not in self._archives.values(),
             },
         )

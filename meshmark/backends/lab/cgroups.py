@@ -4,8 +4,9 @@ The groups lie below the group that meshmark itself is in, in the unified hierar
 controller: no limit is set and nothing is scheduled differently. Where that hierarchy is not mounted, not writable, or
 this is a user namespace, there are none, and processes are read one by one.
 
-Quotas of CPU are another matter: where the controller `cpu` belongs to a hierarchy of its own (v1), the groups that
-have them lie there; else (v2) they are the groups above, if the controller can be had for them.
+Quotas of CPU and sets of CPUs are another matter: where the controllers `cpu` and `cpuset` belong to hierarchies of
+their own (v1), the groups that have them lie there; else (v2) they are the groups above, if the controller can be had
+for them.
 
 A group outlives the process that made it, so the instance's directory has a link to it, made first.
 """
@@ -23,7 +24,9 @@ from meshmark.probes import procfs
 
 LINK = "cgroup"
 QUOTA_LINK = "cgroup-cpu"
+CPUSET_LINK = "cgroup-cpuset"
 QUOTA_V1 = "cpu.cfs_quota_us"
+CPUS, MEMORY_NODES = "cpuset.cpus", "cpuset.mems"
 THROTTLE_V1 = "blkio.throttle.write_bps_device"
 EMPTY_TIMEOUT_S = 5.0
 POLL_S = 0.01
@@ -40,16 +43,22 @@ def make_group(owner: Path) -> Path | None:
 def make_quota_group(owner: Path) -> Path | None:
     """The instance's group in the hierarchy (v1) of CPU quotas, for groups with a quota below it; None where the
     controller has no hierarchy of its own or it cannot be written. The one that there is, the second time."""
-    link = owner / QUOTA_LINK
-    if link.is_symlink():
-        return link.readlink()
-    parent = _own_quota_group()
-    return None if parent is None else _make(parent, owner, QUOTA_LINK, QUOTA_V1)
+    return _made_once(_own_quota_group(), owner, QUOTA_LINK, QUOTA_V1)
+
+
+def make_cpuset_group(owner: Path) -> Path | None:
+    """As `make_quota_group`, in the hierarchy (v1) of sets of CPUs. What is below it may run on all CPUs yet."""
+    return _made_once(_own_cpuset_group(), owner, CPUSET_LINK, CPUS)
 
 
 def quotas_possible() -> bool:
     """Whether there is a group that may have groups with a quota of CPU below it."""
     return _own_quota_group() is not None or _unified_has("cpu")
+
+
+def cpusets_possible() -> bool:
+    """Whether processes can be held to CPUs by more than their affinity."""
+    return _own_cpuset_group() is not None or _unified_has("cpuset")
 
 
 def writes_possible() -> bool:
@@ -67,6 +76,13 @@ def _unified_has(controller: str) -> bool:
         return False
 
 
+def _made_once(parent: Path | None, owner: Path, name: str, witness: str) -> Path | None:
+    link = owner / name
+    if link.is_symlink():
+        return link.readlink()
+    return None if parent is None else _make(parent, owner, name, witness)
+
+
 def _make(parent: Path, owner: Path, link: str, witness: str) -> Path | None:
     path = parent / f"meshmark-{owner.name}"
     (owner / link).symlink_to(path)
@@ -82,10 +98,10 @@ def _make(parent: Path, owner: Path, link: str, witness: str) -> Path | None:
 def remove_group(owner: Path) -> None:
     """Removes all groups that were made for this directory, by whichever process; its processes must have ended. Of
     a directory that is gone, with its links, they are looked for where this process would make them."""
-    for link in (LINK, QUOTA_LINK):
+    for link in (LINK, QUOTA_LINK, CPUSET_LINK):
         _remove_linked(owner, link)
     if not owner.exists():
-        for parent in filter(None, (_own_group(), _own_quota_group())):
+        for parent in filter(None, (_own_group(), _own_quota_group(), _own_cpuset_group())):
             _remove_whole(parent / f"meshmark-{owner.name}")
 
 
@@ -144,11 +160,19 @@ def blkio_root() -> Path | None:
 
 
 def _own_quota_group() -> Path | None:
-    """Of this process, in the hierarchy of the controller `cpu`, if that is a v1 one."""
+    return _own_group_of("cpu", QUOTA_V1)
+
+
+def _own_cpuset_group() -> Path | None:
+    return _own_group_of("cpuset", CPUS)
+
+
+def _own_group_of(controller: str, witness: str) -> Path | None:
+    """Of this process, in the hierarchy of a controller, if that is a v1 one."""
     hierarchies = (mount for mount in reversed(_mounts()) if mount.file_system == "cgroup")
-    mount = next((mount for mount in hierarchies if (Path(mount.point) / QUOTA_V1).is_file()), None)
+    mount = next((mount for mount in hierarchies if (Path(mount.point) / witness).is_file()), None)
     named = (line.split(":", 2) for line in _memberships())
-    own = next((path for _, controllers, path in named if "cpu" in controllers.split(",")), None)
+    own = next((path for _, controllers, path in named if controller in controllers.split(",")), None)
     return _writable(mount, own)
 
 

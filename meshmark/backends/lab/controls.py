@@ -21,6 +21,8 @@ PERIOD_US = 100_000
 """Of a quota, as Kubernetes sets it for a container's limit."""
 QUOTA_MIN_US = 1_000
 """The kernel's own least."""
+WITNESSES = {"cpu": "cpu.max", "io": "io.max", "cpuset": "cpuset.cpus"}
+"""Of a controller in v2: a file that groups have if they have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,9 @@ def tell(group: Path, settings: Sequence[Setting]) -> None:
         (group / each.file).write_text(each.text, encoding="ascii")
 
 
-def enable(group: Path, controller: Literal["cpu", "io"]) -> bool:
+def enable(group: Path, controller: Literal["cpu", "io", "cpuset"]) -> bool:
     """Asks for a controller in a group of v2, from the one that meshmark is in downwards; whether it is there then."""
     for above in (group.parent.parent, group.parent):
         with suppress(OSError):
             (above / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
-    return (group / f"{controller}.max").is_file()
+    return (group / WITNESSES[controller]).is_file()

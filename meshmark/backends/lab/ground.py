@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshmark.backends.lab.cgroups import remove_groups
+from meshmark.backends.lab.cpusets import cpusets
 from meshmark.backends.lab.disk import Disk, image_disk, require_images
 from meshmark.backends.lab.instance import Instance
 from meshmark.backends.lab.link import Host, Network, network
@@ -62,6 +63,9 @@ def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
     stack.callback(shutil.rmtree, data)
     if parts.groups:
         stack.callback(remove_groups, parts.groups)
+    held = cpusets(parts.instance.path) if spec.client_cpus else None
+    if held:
+        stack.callback(remove_groups, held)
     hosts = network(
         parts.instance,
         brokers=spec.brokers,
@@ -70,6 +74,7 @@ def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
         topology=spec.topology,
         gateways=scenario.gateways,
         client_cpus=spec.client_cpus,
+        cpusets=held,
     )
     net = stack.enter_context(hosts)
     wide = stack.enter_context(links(parts.instance, net, spec.topology, parts.groups))

@@ -66,6 +66,7 @@ class Host:
     instance_id: str
     groups: Path | None
     client_cpus: int = 0
+    cpusets: Path | None = None
 
     def cpus(self, component: str) -> tuple[int, ...]:
         """Those that a component's processes run on: the last `client_cpus` of them are the load workers'."""
@@ -86,12 +87,14 @@ class Host:
 @dataclass(frozen=True, kw_only=True)
 class Network:
     """Hosts by name, brokers first; the switch of each cluster, whose bridge ports bear the hosts' names; gateways,
-    on which nothing but a proxy runs; how many CPUs load workers have for themselves."""
+    on which nothing but a proxy runs; how many CPUs load workers have for themselves, and the group below which the
+    kernel holds them to it (v1), if there is one."""
 
     hosts: dict[str, Host]
     switches: dict[str, NetworkNamespace]
     gateways: tuple[Host, ...] = ()
     client_cpus: int = 0
+    cpusets: Path | None = None
 
     @property
     def broker_hosts(self) -> tuple[Host, ...]:
@@ -152,10 +155,11 @@ def network(
     topology: Topology = ONE_PLACE,
     gateways: Sequence[MeshCluster] = (),
     client_cpus: int = 0,
+    cpusets: Path | None = None,
 ) -> Iterator[Network]:
     """Hosts broker-1.. and client-1.., and gateway-NAME for each of `gateways`, able to reach each other within a
     cluster, with an empty directory each. Their processes are accounted for in control groups below `groups`. Load
-    workers have `client_cpus` CPUs for themselves; 0: all share all.
+    workers have `client_cpus` CPUs for themselves; 0: all share all. `cpusets` is where groups for that are made (v1).
 
     The kernel removes them when this context and their last process are gone; the directories go with the context."""
     with ExitStack() as stack:
@@ -177,6 +181,7 @@ def network(
                 instance_id=instance.id,
                 groups=groups,
                 client_cpus=client_cpus,
+                cpusets=cpusets,
             )
         try:
             for switch in switches.values():
@@ -193,6 +198,7 @@ def network(
             switches=switches,
             gateways=tuple(host for name, host in places.items() if name not in ordinary),
             client_cpus=client_cpus,
+            cpusets=cpusets,
         )
 
 

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from meshmark.backends.lab.cpusets import hold
 from meshmark.backends.lab.link import Host
 from meshmark.errors import ComponentFailed, LabError
 
@@ -149,12 +150,12 @@ def running(
     fd = host.namespace.fd
     with ExitStack() as stack:
         output = stack.enter_context(log.open("ab"))
-        passed = [fd]
-        if group := host.group(component):
-            group.mkdir(exist_ok=True)
-            passed.append(stack.enter_context((group / "cgroup.procs").open("wb")).fileno())
+        if accounts := host.group(component):
+            accounts.mkdir(exist_ok=True)
+        entered = [group for group in (accounts, hold(host, component)) if group]
+        members = [stack.enter_context((group / "cgroup.procs").open("wb")).fileno() for group in entered]
         cpus = ",".join(map(str, host.cpus(component)))
-        launch = [str(LAUNCHER), str(fd), str(os.getpid()), str(passed[1]) if group else "-", cpus]
+        launch = [str(LAUNCHER), str(fd), str(os.getpid()), ",".join(map(str, members)) or "-", cpus]
         stream = subprocess.PIPE if lines else None
 
         def start() -> subprocess.Popen[bytes]:
@@ -166,7 +167,7 @@ def running(
                 bufsize=0,
                 cwd=host.directory,
                 env=environment | dict(env or {}),
-                pass_fds=[*passed, *descriptors],
+                pass_fds=[fd, *members, *descriptors],
                 start_new_session=True,
             )
 

@@ -209,6 +209,7 @@ def _relayed(
             instance_id=instance.id,
             groups=groups,
             client_cpus=net.client_cpus,
+            cpusets=net.cpusets,
         )
         with ExitStack() as opened:  # the devices are the relay's alone: they go when it does
             ends = []

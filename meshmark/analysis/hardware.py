@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from meshmark.analysis.explain import probed
-from meshmark.analysis.hardware_model import BoundSummary, Extrapolation, HardwareSummary, LimitSummary
+from meshmark.analysis.hardware_model import BoundSummary, Extrapolation, HardwareSummary, LimitSummary, SingleFlow
 from meshmark.analysis.ledger import broker_hosts, client_hosts
-from meshmark.analysis.model import ScenarioSummary
+from meshmark.analysis.model import NetworkCeiling, ScenarioSummary
 from meshmark.hardware import Bound, Hardware, LimitProbe
 from meshmark.plan import Plan, Scenario
 from meshmark.profile import Figure, HostKind, Profile
@@ -149,9 +149,12 @@ def beyond(found: Sequence[Bound], scale: float) -> Bound | None:
 
 
 def summary(
-    hardware: Hardware | None, probes: Sequence[LimitProbe], scenarios: Sequence[ScenarioSummary]
+    hardware: Hardware | None,
+    probes: Sequence[LimitProbe],
+    scenarios: Sequence[ScenarioSummary],
+    network: Sequence[NetworkCeiling],
 ) -> HardwareSummary | None:
-    """None for a run without a profile."""
+    """None for a run without a profile. `network`: what the environment gave."""
     if hardware is None:
         return None
     by_limit: dict[Limit, list[LimitProbe]] = {}
@@ -167,8 +170,24 @@ def summary(
             for each in hardware.bounds
         ),
         limits=tuple(_probed(limit, found, hardware.scale) for limit, found in sorted(by_limit.items(), key=_place)),
+        single_flow=_single_flow(hardware.profile, network),
         not_scaled=NOT_SCALED if by_limit else (),
         extrapolated=tuple(_extrapolated(row, hardware.scale) for row in scenarios) if by_limit else (),
+    )
+
+
+def _single_flow(profile: Profile, network: Sequence[NetworkCeiling]) -> SingleFlow | None:
+    link, disk = profile.broker.network, profile.broker.disk
+    if link is None or link.single_flow_bytes_s is None:
+        return None
+    here = next((each for each in network if (each.path, each.flows) == ("direct", 1)), None)
+    return SingleFlow(
+        profile_bytes_s=link.single_flow_bytes_s.value,
+        source=profile.sources[link.single_flow_bytes_s.source],
+        here_bytes_s=here.rate_bytes_s if here else None,
+        here_spread=here.spread if here else None,
+        here_repeats=here.repeats if here else 0,
+        full_disk_bytes_s=disk.write_bytes_s.value if disk and disk.write_bytes_s else None,
     )
 
 

@@ -42,6 +42,21 @@ class Extrapolation(Value):
     limited_by: tuple[str, ...]
 
 
+class SingleFlow(Value):
+    """What one TCP flow carried: of the profile's machines by its source, and of this machine before any limit. Both
+    are of one flow without a mesh; neither is scaled, and neither is a limit."""
+
+    profile_bytes_s: float = Field(description="between two brokers' machines, as `source` measured it")
+    source: str
+    here_bytes_s: float | None = Field(description="mean of the repeats; null: this run did not probe it")
+    here_spread: float | None = Field(description="of these, (largest - smallest) / mean; null below two repeats")
+    here_repeats: int
+    full_disk_bytes_s: float | None = Field(
+        description="that a broker of the profile takes in when its disk is full: all that it writes comes over its "
+        "network; null: the profile has no disk"
+    )
+
+
 class HardwareSummary(Value):
     """The profile that hosts were limited to."""
 
@@ -51,5 +66,6 @@ class HardwareSummary(Value):
     scale: float
     bounds: tuple[BoundSummary, ...]
     limits: tuple[LimitSummary, ...] = Field(description="of all scenarios; sidecars' only where there are any")
+    single_flow: SingleFlow | None = Field(None, description="null: the profile has no such figure")
     not_scaled: tuple[str, ...] = Field(description="what is not in the profile's proportions")
     extrapolated: tuple[Extrapolation, ...]

@@ -72,7 +72,9 @@ def summarize(run: Run) -> Summary:
         baseline=run.plan.baseline,
         environment=given,
         against_environment=against,
-        hardware=hardware(run.hardware, [probe for data in run.rounds for probe in data.limits], scenarios),
+        hardware=hardware(
+            run.hardware, [probe for data in run.rounds for probe in data.limits], scenarios, given.network
+        ),
         self_test=_self_test(run),
         scenarios=scenarios,
         thresholds=thresholds.judged(run.plan, scenarios),

@@ -3,10 +3,10 @@ the scale, which is said to be arithmetic wherever it stands."""
 
 from __future__ import annotations
 
-from meshmark.analysis.hardware_model import HardwareSummary, LimitSummary
+from meshmark.analysis.hardware_model import HardwareSummary, LimitSummary, SingleFlow
 from meshmark.analysis.model import Summary
 from meshmark.report.view import Column, Grid, listing, number_column, text_column
-from meshmark.units import MB, UNKNOWN, number, rate_msg_s
+from meshmark.units import MB, UNKNOWN, mb, number, percent, rate_msg_s
 
 
 def limits(summary: Summary) -> Grid | None:
@@ -60,6 +60,45 @@ def extrapolation(summary: Summary) -> Grid | None:
             text_column("limited by", (", ".join(row.limited_by) or UNKNOWN for row in rows)),
         ),
         note="As far as what limits is in the profile's proportions, and only then. It says nothing about latency.",
+    )
+
+
+def single_flow(summary: Summary) -> Grid | None:
+    """The profile's figure of one TCP flow beside what this machine's own probe found; None without such a figure."""
+    flow = summary.hardware.single_flow if summary.hardware else None
+    if flow is None:
+        return None
+    rows: list[tuple[str, float | None, str, str]] = [
+        ("the profile's machines", flow.profile_bytes_s, UNKNOWN, flow.source),
+        ("this machine", flow.here_bytes_s, percent(flow.here_spread), "this run's probe, before any limit"),
+    ]
+    if flow.full_disk_bytes_s is not None:
+        rows.append(("what a broker takes in", flow.full_disk_bytes_s, UNKNOWN, "the profile's disk, when it is full"))
+    return Grid(
+        title="One TCP flow: the profile's figure, and this machine's",
+        columns=(
+            text_column("one flow between two hosts", (row[0] for row in rows)),
+            number_column("MB/s", (_mb(row[1]) for row in rows)),
+            number_column("Gbit/s", (None if row[1] is None else row[1] * 8 / 1e9 for row in rows)),
+            Column(head="spread", cells=tuple(row[2] for row in rows)),
+            text_column("from", (row[3] for row in rows)),
+        ),
+        note=_flow_text(flow),
+    )
+
+
+def _flow_text(flow: SingleFlow) -> str:
+    """What the figures have in common, what not, and why the profile's is no limit."""
+    like = (
+        "Alike: both are what one TCP flow carried without a mesh. Unlike: the profile's was between two machines; "
+        "this machine's is inside one kernel, unlimited and not scaled, so that neither says anything of the other."
+    )
+    if flow.full_disk_bytes_s is None or flow.full_disk_bytes_s <= flow.profile_bytes_s:
+        return f"{like} The profile's figure is a probe and limits nothing."
+    return (
+        f"{like} The profile's figure is a probe and limits nothing: with every partition copied to all of three "
+        f"brokers (replication factor 3), a broker takes in over its network all that it writes, "
+        f"{mb(flow.full_disk_bytes_s)} MB/s when its disk is full, and one flow carried {mb(flow.profile_bytes_s)}."
     )
 
 

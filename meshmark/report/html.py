@@ -65,6 +65,7 @@ def html(run: Run, summary: Summary, pictured: Collection[int] = ()) -> str:
         sensitivity=sensitivity.figures(summary),
         figures=sections.answer_figures(summary),
         environment=sections.environment(summary),
+        single_flow=hardware.single_flow(summary),
         against=against.grid(summary),
         links=geography.links(summary),
         laws=geography.laws(summary),

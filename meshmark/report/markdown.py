@@ -46,6 +46,7 @@ def _environment(summary: Summary) -> list[Grid]:
     told = [
         view.disk(summary) if summary.environment.disk else None,
         view.network(summary) if summary.environment.network else None,
+        hardware.single_flow(summary),
         against.grid(summary),
         geography.links(summary),
         geography.laws(summary),

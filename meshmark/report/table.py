@@ -36,6 +36,7 @@ def table(summary: Summary) -> str:
     if summary.environment.network:
         parts.append(text(view.network(summary)))
     tables = (
+        hardware.single_flow,
         against.grid,
         geography.links,
         geography.laws,

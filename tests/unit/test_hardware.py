@@ -23,6 +23,8 @@ from meshmark.experiment.trial import GAUGE_SECONDS
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.planfile.profiles import profile_loads
 from meshmark.record import DiskProbe, NetworkProbe
+from meshmark.report.hardware import single_flow
+from meshmark.report.markdown import _environment
 from meshmark.report.table import table
 from meshmark.store import Run, load
 
@@ -183,6 +185,32 @@ def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Pa
     text = table(summary)
     assert "EXTRAPOLATION TO EKS-R5.4XLARGE-IO1: MEASURED / 0.114, NOT MEASURED" in text
     assert "Not scaled: fixed costs of the JVM" in " ".join(text.split())
+
+
+def test_one_flow_of_the_profile_stands_beside_this_machine_s_and_neither_is_scaled(tmp_path: Path) -> None:
+    summary = summarize(run(tmp_path / "run", plan_of(PLAIN, scale=0.1)))
+    assert summary.hardware is not None
+    flow = summary.hardware.single_flow
+    assert flow is not None
+    assert flow.profile_bytes_s * 8 == pytest.approx(3.01e9)
+    assert flow.full_disk_bytes_s == 437.5e6
+    (here,) = (each for each in summary.environment.network if (each.path, each.flows) == ("direct", 1))
+    assert (flow.here_bytes_s, flow.here_repeats) == (here.rate_bytes_s, here.repeats)
+    said = " ".join(table(summary).split())
+    assert "ONE TCP FLOW: THE PROFILE'S FIGURE, AND THIS MACHINE'S" in said
+    assert "neither says anything of the other" in said
+    assert "all that it writes, 438 MB/s when its disk is full, and one flow carried 376" in said
+    assert any(grid.title.startswith("One TCP flow") for grid in _environment(summary))
+
+
+def test_without_a_figure_of_one_flow_or_without_its_probe_nothing_is_made_up(tmp_path: Path) -> None:
+    spec = EnvironmentSpec(disk_seconds=0, network_seconds=0)
+    unprobed = summarize(run(tmp_path / "unprobed", plan_of(PLAIN, scale=0.05, environment=spec)))
+    assert unprobed.hardware is not None
+    assert unprobed.hardware.single_flow is not None
+    assert unprobed.hardware.single_flow.here_bytes_s is None
+    current = plan_of(PLAIN, scale=0.05).model_copy(update={"profile": "eks-m6i.4xlarge-gp3"})
+    assert single_flow(summarize(run(tmp_path / "current", current))) is None
 
 
 @pytest.mark.parametrize(

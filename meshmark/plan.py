@@ -20,6 +20,7 @@ from meshmark.values import Model as Model
 
 RACK_SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 """Of Kafka (KIP-392): a consumer reads from a replica in its own rack, where there is one."""
+LOG_BUDGET_BYTES_MIN = 100_000_000
 
 ConfigValue = str | int | float | bool
 ClientKind = Literal["librdkafka", "raw"]
@@ -318,7 +319,9 @@ class Plan(Model):
     repeats: int = Field(3, ge=1, le=1_000)
     budget_seconds: Seconds = Field(720, description="no new round starts that would end after this")
     log_budget_bytes: int = Field(
-        30_000_000_000, ge=100_000_000, description="bytes that the logs of all brokers together may take at once"
+        30_000_000_000,
+        ge=LOG_BUDGET_BYTES_MIN,
+        description="bytes that the logs of all brokers together may take at once",
     )
     explain_blocks: int = Field(
         0,

@@ -59,13 +59,15 @@ class Needs:
 
 
 def needs(plan: Plan, *, offline: bool = False) -> Needs:
+    from meshmark.planfile.hardware import log_bytes
+
     memory = max(
         scenario.cluster.brokers * (scenario.cluster.heap_bytes + JVM_BESIDE_HEAP_BYTES) for scenario in plan.scenarios
     )
     stores = {scenario.cluster.storage for scenario in plan.scenarios}
     return Needs(
         memory_bytes=memory + REST_BYTES,
-        disk_bytes=plan.log_budget_bytes if "disk" in stores else 0,
+        disk_bytes=max(log_bytes(plan, scenario) for scenario in plan.scenarios),
         memory_log_bytes=plan.log_budget_bytes if "ram" in stores else 0,
         perf=plan.cpu_samples_hz > 0,
         offline=offline,

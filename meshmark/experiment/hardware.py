@@ -25,6 +25,7 @@ from meshmark.experiment.trial import Bench
 from meshmark.hardware import TOLERANCE, Bound, Hardware, LimitProbe
 from meshmark.plan import Plan
 from meshmark.planfile import find_profile
+from meshmark.planfile.hardware import require_volumes
 from meshmark.profile import SMALL_WRITE_BYTES
 from meshmark.record import DiskProbe, Limit, NetworkProbe
 from meshmark.units import mb, number, percent
@@ -57,6 +58,7 @@ def settle_hardware(plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkP
             f"machine has {_amount(short, short.available)} to give",
             hint=f"Use --scale auto, or at most {largest_scale(found):g}.",
         )
+    require_volumes(plan, profile, scale)
     caps = most_capped(plan, cpus, probes)
     if caps is not None and beyond([caps], 1.0):
         raise MissingRequirement(

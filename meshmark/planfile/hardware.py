@@ -7,15 +7,21 @@ What cannot be limited, or not be probed, is refused here, before anything is st
 
 from __future__ import annotations
 
-from meshmark.errors import UsageError
-from meshmark.plan import Plan, Scenario
+from meshmark.errors import NoSpace, UsageError
+from meshmark.plan import LOG_BUDGET_BYTES_MIN, Plan, Scenario
 from meshmark.planfile.profiles import find_profile
+from meshmark.profile import Profile
+from meshmark.units import GB, number
 
 AUTO = "auto"
 DISKS = ("capped", "ram", "both")
 RAM_SUFFIX = "-ram"
 RAM_LOG_BYTES = 6_000_000_000
 """Of all brokers' logs in RAM at once, unless the plan has less: some seconds at the rates of a small machine."""
+
+IMAGE_ROOM = 1.1
+IMAGE_FIXED_BYTES = 400_000_000
+"""A broker's own file system holds its part of the logs, the metadata log, and ext4's journal and tables."""
 
 
 def equipped(plan: Plan, profile: str | None, scale: str | None) -> Plan:
@@ -144,9 +150,45 @@ def furnished(plan: Plan) -> Plan:
             hint="set environment.diskSeconds and networkSeconds above 0, or give a scale",
         )
     limits_all = profile.broker.disk is not None and profile.broker.disk.write_bytes_s is not None
-    return plan.model_copy(
+    changed = plan.model_copy(
         update={"scenarios": tuple(_with_disk(scenario, limits_all=limits_all) for scenario in plan.scenarios)}
     )
+    if isinstance(plan.scale, float):
+        require_volumes(changed, profile, plan.scale)
+    return changed
+
+
+def image_bytes(log_budget_bytes: int, brokers: int) -> int:
+    """Size of one broker's own file system (storage `image`)."""
+    return round(log_budget_bytes / brokers * IMAGE_ROOM) + IMAGE_FIXED_BYTES
+
+
+def log_bytes(plan: Plan, scenario: Scenario) -> int:
+    """What a scenario's logs may take of a disk, file systems of brokers' own included."""
+    cluster = scenario.cluster
+    if cluster.storage == "image":
+        return cluster.brokers * image_bytes(plan.log_budget_bytes, cluster.brokers)
+    return plan.log_budget_bytes if cluster.storage == "disk" else 0
+
+
+def require_volumes(plan: Plan, profile: Profile, scale: float) -> None:
+    """Raises NoSpace for a plan whose brokers' file systems are larger than the profile's disk at that scale."""
+    disk = profile.broker.disk
+    if disk is None or disk.size_bytes is None:
+        return
+    size = disk.size_bytes.value * scale
+    for scenario in plan.scenarios:
+        brokers = scenario.cluster.brokers
+        needed = image_bytes(plan.log_budget_bytes, brokers)
+        if scenario.cluster.storage != "image" or needed <= size:
+            continue
+        most = int((size - IMAGE_FIXED_BYTES) / IMAGE_ROOM * brokers)
+        lower = f"lower logBudgetBytes in the plan to {most:,}, or " if most >= LOG_BUDGET_BYTES_MIN else ""
+        raise NoSpace(
+            f"profile {profile.name} at scale {scale:g} has {number(size / GB)} GB of disk for each broker (sizeBytes "
+            f"x scale); the logs of {scenario.name} may take {number(needed / GB)} GB, file system included",
+            hint=f"{lower}use a larger --scale",
+        )
 
 
 def _with_disk(scenario: Scenario, *, limits_all: bool) -> Scenario:

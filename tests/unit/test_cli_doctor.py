@@ -149,6 +149,11 @@ def test_logs_in_memory_count_as_memory_and_not_as_disk() -> None:
     assert only_bad(differing(free_bytes=GB), wanted).name == "memory"
 
 
+def test_file_systems_of_brokers_own_count_as_disk_with_what_they_take_themselves() -> None:
+    plan = planfile.loads("name: x\nlogBudgetBytes: 9000000000\ncluster: {storage: image}\nscenarios: [plain]", "f")
+    assert doctor.needs(plan).disk_bytes == 3 * (3_300_000_000 + 400_000_000)
+
+
 def test_the_largest_scenario_says_how_much_memory_is_needed() -> None:
     small = planfile.loads("name: x\nscenarios: [plain]", "f")
     large = planfile.loads(

@@ -15,7 +15,7 @@ from meshmark.analysis.summary import summarize
 from meshmark.backends.lab import limits as lab_limits
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cli import app
-from meshmark.errors import LabError, MissingRequirement, UsageError
+from meshmark.errors import LabError, MissingRequirement, NoSpace, UsageError
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.hardware import settle_hardware
 from meshmark.experiment.progress import Silent
@@ -211,6 +211,31 @@ def test_without_a_figure_of_one_flow_or_without_its_probe_nothing_is_made_up(tm
     assert unprobed.hardware.single_flow.here_bytes_s is None
     current = plan_of(PLAIN, scale=0.05).model_copy(update={"profile": "eks-m6i.4xlarge-gp3"})
     assert single_flow(summarize(run(tmp_path / "current", current))) is None
+
+
+SIZED = "gke-n2-standard-16-pd-ssd"
+
+
+def test_a_broker_s_file_system_is_no_larger_than_the_profile_s_disk(tmp_path: Path) -> None:
+    plan = plan_of(PLAIN, log_budget_bytes=9_000_000_000).model_copy(update={"profile": SIZED})
+    # A file system of 3.7 GB on 1,000 GiB x scale.
+    fits = planfile.furnished(plan.model_copy(update={"scale": 0.0035}))
+    assert {scenario.cluster.storage for scenario in fits.scenarios} == {"image"}
+    with pytest.raises(NoSpace, match=r"has 3\.22 GB of disk for each broker .* may take 3\.7 GB") as refused:
+        planfile.furnished(plan.model_copy(update={"scale": 0.003}))
+    assert "lower logBudgetBytes in the plan to 7,694,0" in refused.value.hint
+    with pytest.raises(NoSpace) as small:
+        planfile.furnished(plan.model_copy(update={"scale": 0.0003}))
+    assert small.value.hint == "use a larger --scale"
+    in_ram = planfile.furnished(planfile.unmasked(plan.model_copy(update={"scale": 0.003}), "ram"))
+    assert {scenario.cluster.storage for scenario in in_ram.scenarios} == {"ram"}
+
+
+def test_a_disk_too_small_at_the_scale_that_was_found_ends_the_run_before_a_broker_starts(tmp_path: Path) -> None:
+    plan = planfile.furnished(plan_of(PLAIN, log_budget_bytes=10**12).model_copy(update={"profile": SIZED}))
+    with pytest.raises(NoSpace, match="sizeBytes x scale"):
+        run(tmp_path / "run", plan)
+    assert load(tmp_path / "run").rounds == ()
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,19 @@ def test_operations_that_the_bandwidth_does_not_allow_are_refused() -> None:
     assert "operationsS 30000 of 4,096 bytes are above writeBytesS 1e+08" in told
 
 
+@pytest.mark.parametrize("name", planfile.profile_names())
+def test_a_disk_has_a_size_or_says_why_not(name: str) -> None:
+    disk = planfile.find_profile(name).broker.disk
+    assert disk is None or bool(disk.size_bytes) != bool(disk.size_unknown)
+
+
+def test_a_size_that_is_known_and_unknown_is_refused() -> None:
+    (told,) = problems(
+        SMALL.replace("source: me}}}", "source: me}, sizeBytes: {value: 1, source: me}, sizeUnknown: x}}")
+    )
+    assert "sizeBytes and sizeUnknown exclude each other" in told
+
+
 def test_an_empty_file_is_no_profile() -> None:
     assert "no profile" in problems("# nothing\n")[0]
 

@@ -37,6 +37,7 @@ from meshmark.kafka.launch import Runtime
 from meshmark.kafka.properties import Node, broker_properties, reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
 from meshmark.planfile import limits_hosts
+from meshmark.planfile.hardware import log_bytes
 from meshmark.record import HostFacts, Versions
 from meshmark.topology import Topology
 
@@ -176,14 +177,14 @@ class LabBackend:
                 self._archives[key] = None
 
     def _check_room(self, plan: Plan) -> None:
-        disk = any(scenario.cluster.storage != "ram" for scenario in plan.scenarios)
+        disk = max(log_bytes(plan, scenario) for scenario in plan.scenarios)
         memory = any(scenario.cluster.storage == "ram" for scenario in plan.scenarios)
-        for place in [*([self.instance.path] if disk else []), *([MEMORY_DIR] if memory else [])]:
+        places = {self.instance.path: disk} | ({MEMORY_DIR: plan.log_budget_bytes} if memory else {})
+        for place, needed in places.items():
             free = shutil.disk_usage(place).free
-            if free < plan.log_budget_bytes:
+            if free < needed:
                 raise NoSpace(
-                    f"{place} has {free / 1e9:.1f} GB free; the plan's logs may take "
-                    f"{plan.log_budget_bytes / 1e9:.1f} GB",
+                    f"{place} has {free / 1e9:.1f} GB free; the plan's logs may take {needed / 1e9:.1f} GB",
                     hint="Free some, set MESHMARK_WORK_DIR to another disk, or lower logBudgetBytes in the plan.",
                 )
         needed = max(_resident_bytes(scenario.cluster) for scenario in plan.scenarios)

@@ -16,10 +16,7 @@ from meshmark.backends.lab.link import Host, Network, network
 from meshmark.backends.lab.wan import WideLink, links
 from meshmark.kafka.launch import Runtime
 from meshmark.plan import Scenario
-
-IMAGE_ROOM = 1.1
-IMAGE_FIXED_BYTES = 400_000_000
-"""A broker's own file system holds its part of the logs, the metadata log, and ext4's journal and tables."""
+from meshmark.planfile.hardware import image_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +80,7 @@ def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
     disks: dict[str, Disk] = {}
     if spec.storage == "image":
         require_images()
-        each = round(parts.log_budget_bytes / spec.brokers * IMAGE_ROOM) + IMAGE_FIXED_BYTES
+        each = image_bytes(parts.log_budget_bytes, spec.brokers)
         for host in net.broker_hosts:
             image = image_disk(data / host.name, parts.instance.path / f"{host.name}.img", each)
             disks[host.name] = stack.enter_context(image)

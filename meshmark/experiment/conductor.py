@@ -1,7 +1,7 @@
 """A whole run, from the plan to the last record.
 
-    record plan and machine -> environment benchmark -> scale of the hardware profile, if the plan has one
-    -> rounds in the plan's order -> record the end
+    bandwidth of links -> record plan and machine -> environment benchmark
+    -> scale of the hardware profile, if the plan has one -> rounds in the plan's order -> record the end
 
 Whatever ends it (success, a component's failure, Ctrl-C), what was measured is on the disk and the machine is left
 as it was. A round is one life of a cluster: start, prove the path, warm up, set and probe the limits of the profile
@@ -30,6 +30,7 @@ from meshmark.errors import MeshmarkError
 from meshmark.experiment import environment
 from meshmark.experiment.explain import explain
 from meshmark.experiment.hardware import limited, settle_hardware, told
+from meshmark.experiment.links import require_bandwidth, short
 from meshmark.experiment.progress import Progress
 from meshmark.experiment.selftest import moderate_msg_s, self_test
 from meshmark.experiment.trial import Bench, Offered, gauge, measure, warm_up
@@ -58,9 +59,10 @@ def conduct(
 
     Raises what ended it early (MeshmarkError, KeyboardInterrupt) after recording it.
     """
-    backend.prepare(plan)
     if plan.scale != "auto":
         settle_hardware(plan, backend.facts().cpus)
+    backend.prepare(plan)
+    require_bandwidth(plan, backend, progress)
     started = Started(
         run_id=uuid.uuid4().hex,
         started_at=clock.wall(),
@@ -198,8 +200,7 @@ class _Conductor:
             startup_s = self._clock.now() - begun
             writer.configurations(cluster.configurations())
             broken = self._prove(cluster, writer, name)
-            for probe in probe_links(cluster):
-                writer.link(probe)
+            self._probe_links(cluster, writer, name)
             sampler = stack.enter_context(sampling(cluster.probes, SAMPLE_INTERVAL_S, writer.sample, self._clock))
             bench = Bench(
                 cluster=cluster,
@@ -301,6 +302,12 @@ class _Conductor:
             if not proof.holds:
                 self._tell("error", name, f"{proof.name} does not hold at {proof.host}: {proof.detail}")
         return tuple(proof for proof in proofs if not proof.holds)
+
+    def _probe_links(self, cluster: Cluster, writer: RoundWriter, name: str) -> None:
+        for probe in probe_links(cluster):
+            writer.link(probe)
+            if lacks := short(probe):
+                self._tell("warning", name, f"before load, {lacks}")
 
     def _search(self, scenario: Scenario) -> Search:
         name = scenario.name

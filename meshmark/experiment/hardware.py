@@ -40,6 +40,16 @@ NETWORK_SECONDS, FLOWS = 1.5, 2
 FRAME, FRAME_PAYLOAD = 1_514, 1_448
 """Of a full TCP segment with timestamps (RFC 7323) at MTU 1500: links are limited in frames."""
 ANSWER_TIMEOUT_S = 60.0
+FIGURES = {
+    "cpu": "containerCpus and sidecarCpus of all hosts",
+    "disk": "disk.writeBytesS of all brokers",
+    "network": "network.bytesS of all brokers",
+}
+FOUND = {
+    "cpu": "its CPUs",
+    "disk": "what the environment's probe of buffered writes found",
+    "network": "what the environment's probe of several TCP flows found",
+}
 
 Measure = Callable[[Sequence[Limit]], Mapping[Limit, float]]
 
@@ -54,8 +64,9 @@ def settle_hardware(plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkP
     scale = largest_scale(found) if plan.scale == "auto" else plan.scale
     if (short := beyond(found, scale)) is not None:
         raise MissingRequirement(
-            f"profile {profile.name} at scale {scale:g} gives out {_amount(short, short.needed * scale)}; this "
-            f"machine has {_amount(short, short.available)} to give",
+            f"profile {profile.name} at scale {scale:g} gives out {_amount(short, short.needed * scale)} "
+            f"({FIGURES[short.resource]}); this machine has {_amount(short, short.available)} to give, four fifths of "
+            f"{FOUND[short.resource]}",
             hint=f"Use --scale auto, or at most {largest_scale(found):g}.",
         )
     require_volumes(plan, profile, scale)
@@ -63,8 +74,8 @@ def settle_hardware(plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkP
     if caps is not None and beyond([caps], 1.0):
         raise MissingRequirement(
             f"the largest cluster.diskWriteBytesS gives out {_amount(caps, caps.needed)} to all brokers; this machine "
-            f"has {_amount(caps, caps.available)} to give",
-            hint="Leave that scenario out (--only), or lower its cap.",
+            f"has {_amount(caps, caps.available)} to give, which is {FOUND['disk']}",
+            hint="Leave that scenario out (--only), or lower its cap, so that all brokers' together are less.",
         )
     return Hardware(profile=profile, asked=plan.scale, scale=scale, bounds=found)
 

@@ -155,11 +155,46 @@ def test_a_search_begins_where_limits_let_it_and_not_where_the_warm_up_was(tmp_p
 
 
 def test_a_scale_that_the_machine_cannot_carry_is_told_with_one_that_it_can() -> None:
-    with pytest.raises(MissingRequirement, match=r"gives out 14 CPUs; this machine has 1\.6 CPUs") as refused:
+    with pytest.raises(MissingRequirement, match=r"gives out 14 CPUs .*; this machine has 1\.6 CPUs") as refused:
         settle_hardware(plan_of(scale=0.5), 2)
     assert "at most 0.0571" in refused.value.hint
     with pytest.raises(MissingRequirement, match="MB/s of disk"):
         settle_hardware(plan_of(scale=0.5), 64, probes(100, 90_000))
+
+
+def test_a_scale_that_disks_do_not_carry_ends_the_run_after_their_probe_and_before_a_broker_starts(
+    tmp_path: Path,
+) -> None:
+    example = str(Path(__file__).parents[2] / "examples" / "document-disks.yaml")
+    plan = plan_of(PLAIN, scale=1.0).model_copy(update={"profile": example})
+    with pytest.raises(MissingRequirement) as refused:
+        run(tmp_path / "run", plan)
+    assert "MB/s of disk (disk.writeBytesS of all brokers); this machine has" in refused.value.message
+    assert "what the environment's probe of buffered writes found" in refused.value.message
+    assert "Use --scale auto, or at most" in refused.value.hint
+    done = load(tmp_path / "run")
+    assert done.disk_probes
+    assert done.rounds == ()
+    assert not [event for event in done.events if "starting" in event.text]
+
+
+def test_a_scale_that_its_cpus_do_not_carry_is_refused_before_anything_is_fetched_or_started(tmp_path: Path) -> None:
+    class Unprepared(SimulatedBackend):
+        def prepare(self, plan: Plan) -> None:
+            raise AssertionError("prepared")
+
+    clock = SimulatedClock()
+    with pytest.raises(MissingRequirement, match="containerCpus and sidecarCpus of all hosts"):
+        conduct(
+            plan_of(scale=0.5),
+            Unprepared(clock),
+            tmp_path / "run",
+            command=("t",),
+            effort="default",
+            progress=Silent(),
+            clock=clock,
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Path) -> None:
@@ -223,7 +258,7 @@ def test_a_broker_s_file_system_is_no_larger_than_the_profile_s_disk(tmp_path: P
     assert {scenario.cluster.storage for scenario in fits.scenarios} == {"image"}
     with pytest.raises(NoSpace, match=r"has 3\.22 GB of disk for each broker .* may take 3\.7 GB") as refused:
         planfile.furnished(plan.model_copy(update={"scale": 0.003}))
-    assert "lower logBudgetBytes in the plan to 7,694,0" in refused.value.hint
+    assert "lower logBudgetBytes in the plan to 7,694,251,287" in refused.value.hint
     with pytest.raises(NoSpace) as small:
         planfile.furnished(plan.model_copy(update={"scale": 0.0003}))
     assert small.value.hint == "use a larger --scale"

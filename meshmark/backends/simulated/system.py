@@ -91,6 +91,8 @@ class Truth:
     """Host and resource: with less of this, it carries less in proportion."""
     enforced: float = 1.0
     """What a limit lets through, as a part of what it should."""
+    link_bytes_s: float = math.inf
+    """Most that a link between clusters carries, whatever it was asked to."""
 
 
 class _System:
@@ -383,7 +385,7 @@ class SimulatedCluster:
             self._system.probing.limits.remove(limit)
 
     def probe_links(self, trial: int | None = None) -> Sequence[LinkProbe]:
-        return distance.probes(self._scenario.cluster.topology, trial)
+        return distance.probes(self._scenario.cluster.topology, trial, self._system.truth.link_bytes_s)
 
     def prove(self) -> Sequence[Proof]:
         if not self._scenario.data_plane.mtls:

@@ -154,7 +154,7 @@ METRICS: dict[str, Metric] = {
     "link_bytes_s": Metric("gauge", "bytes/s", "bandwidth of the host's link, each direction, where it has one"),
     "queued_packets": Metric("counter", "packets", "that had to wait for the link, both directions"),
     "dropped_packets": Metric("counter", "packets", "that found the link's queue full, both directions"),
-    # of component relay, packets of both directions together; and dropped_packets as above
+    # of components relay and netem (HOST: link-A-B), packets of both directions together; and dropped_packets as above
     "carried_packets": Metric("counter", "packets", "of up to 1,500 bytes that the link let through"),
     "lost_packets": Metric("counter", "packets", "of up to 1,500 bytes that the link lost, as it was asked to"),
     "forward_bytes": Metric("counter", "bytes", "of IP packets let through, from the link's first end to its second"),

@@ -1,8 +1,9 @@
-"""Probes of links between clusters, and what relays counted under load -> what was asked for, what was found, and by
-how much they differ. Pure.
+"""Probes of links between clusters, and what was counted on them under load -> what was asked for, what was found, and
+by how much they differ. Pure.
 
-Limits: a relay counts packets of both directions together, so under load there is one loss for both. With netem
-nothing is counted. Trials in which a link was down are left out of what was carried.
+Limits: packets of both directions are counted together, so under load there is one loss for both. With netem, where a
+link has both loss and a bandwidth, the kernel does not tell apart what was lost and what found a queue full. Trials in
+which a link was down are left out of what was carried.
 """
 
 from __future__ import annotations
@@ -18,27 +19,31 @@ from meshmark.record import LinkProbe, Trial
 from meshmark.store import RoundData, Run
 from meshmark.topology import Link
 
+MAKERS = ("relay", "netem")
+"""Components that count what goes over a link."""
+
 Ends = tuple[str, str]
 """Source and target."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Carried:
-    """By a link's relay in windows of trials; packets of both directions, bytes a second of each trial in one."""
+    """Over a link in windows of trials; packets of both directions, bytes a second of each trial in one. None: not
+    told apart."""
 
     carried: float
-    lost: float
-    dropped: float
+    lost: float | None
+    dropped: float | None
     same_loss: bool
     """Asked for in both directions."""
     bytes_s: tuple[float, ...]
 
     @property
     def packets(self) -> float:
-        return self.carried + self.lost + self.dropped
+        return self.carried + (self.lost or 0.0) + (self.dropped or 0.0)
 
 
-NOTHING = Carried(carried=0, lost=0, dropped=0, same_loss=False, bytes_s=())
+NOTHING = Carried(carried=0, lost=None, dropped=None, same_loss=False, bytes_s=())
 
 
 def found(run: Run) -> tuple[LinkSummary, ...]:
@@ -63,21 +68,33 @@ def carried(links: Sequence[Link], trials: Sequence[Trial]) -> dict[Ends, Carrie
     """Of each direction of each link."""
     found = {}
     for link in links:
-        prefix = f"link-{link.name}/relay/"
-        packets = {
-            kind: sum_known(trial.delta(f"{prefix}{kind}_packets") for trial in trials) or 0.0
+        carried, lost, dropped = (
+            sum_known(_grown(trial, link, f"{kind}_packets") for trial in trials)
             for kind in ("carried", "lost", "dropped")
-        }
+        )
         forward, back = link.ways()
         first, second = link.ends
         for way, ends in (("forward", (first, second)), ("back", (second, first))):
-            grown = [(trial.delta(f"{prefix}{way}_bytes"), trial.seconds) for trial in trials]
+            grown = [(_grown(trial, link, f"{way}_bytes"), trial.seconds) for trial in trials]
             found[ends] = Carried(
-                **packets,
+                carried=carried or 0.0,
+                lost=lost,
+                dropped=dropped,
                 same_loss=forward.loss == back.loss,
                 bytes_s=tuple(value / seconds for value, seconds in grown if value is not None),
             )
     return found
+
+
+def counters(link: Link, metric: str) -> tuple[str, ...]:
+    """Keys of a metric of a link, one for each thing that may make it; a record has one of them at most."""
+    return tuple(f"link-{link.name}/{maker}/{metric}" for maker in MAKERS)
+
+
+def _grown(trial: Trial, link: Link, metric: str) -> float | None:
+    """In the trial's window."""
+    grown = (trial.delta(key) for key in counters(link, metric))
+    return next((value for value in grown if value is not None), None)
 
 
 def summaries(
@@ -96,7 +113,8 @@ def _summary(scenario: str, probes: Sequence[LinkProbe], load: Carried) -> LinkS
     rtt_s, rate = _mean(probe.rtt_s for probe in idle), _mean(probe.bandwidth_bytes_s for probe in idle)
     sent = sum(probe.packets_sent for probe in idle)
     loaded_rtt_s = _mean(probe.rtt_s for probe in loaded)
-    loss = load.lost / load.packets if load.packets else None
+    loss = load.lost / load.packets if load.packets and load.lost is not None else None
+    dropped = load.dropped / load.packets if load.packets and load.dropped is not None else None
     most = max(load.bytes_s, default=None)
     return LinkSummary(
         scenario=scenario,
@@ -117,7 +135,7 @@ def _summary(scenario: str, probes: Sequence[LinkProbe], load: Carried) -> LinkS
         loaded_packets=round(load.packets),
         loaded_loss=loss,
         loaded_loss_error=_error(loss, first.asked_loss) if load.same_loss else None,
-        loaded_dropped=load.dropped / load.packets if load.packets else None,
+        loaded_dropped=dropped,
         loaded_bytes_s=_mean(load.bytes_s),
         loaded_bytes_s_most=most,
         loaded_bandwidth_error=_error(most, first.asked_bandwidth_bytes_s),

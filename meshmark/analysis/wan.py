@@ -1,16 +1,17 @@
 """What crossed the links between clusters, per byte that was acknowledged, and by how much less than the baseline's.
 
-Pure. From the relays' own counters, over whole trials with nothing in flight at either end, so what replicas and
-consumers fetch after the load is in it, and so is Kafka's chatter meanwhile. Bytes are those of IP packets as they
-would be on a wire: headers, TLS and what TCP sends again included.
+Pure. From what relays, or the kernel's scheduler netem, counted, over whole trials with nothing in flight at either
+end, so what replicas and consumers fetch after the load is in it, and so is Kafka's chatter meanwhile. Bytes are those
+of IP packets as they would be on a wire: headers, TLS and what TCP sends again included.
 
-Limits: with netem there are no such counters, and nothing is said.
+Limits: what netem counts was seen with another scheduler in its place alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from meshmark.analysis.links import counters
 from meshmark.analysis.wan_model import WanSummary
 from meshmark.plan import Scenario
 from meshmark.record import Trial
@@ -55,14 +56,14 @@ def _per_byte(run: Run, scenario: Scenario) -> dict[Key, float]:
     found = {}
     for link in scenario.cluster.topology.links:
         for way in ("forward", "back"):
-            grown = [_grown(trial, f"link-{link.name}/relay/{way}_bytes") for trial in trials]
+            grown = [_grown(trial, counters(link, f"{way}_bytes")) for trial in trials]
             known = [value for value in grown if value is not None]
             if trials and len(known) == len(grown):
                 found[link.name, way] = sum(known) / payload
     return found
 
 
-def _grown(trial: Trial, key: str) -> float | None:
-    if key not in trial.quiet_start or key not in trial.quiet_end:
-        return None
-    return trial.quiet_end[key] - trial.quiet_start[key]
+def _grown(trial: Trial, keys: Sequence[str]) -> float | None:
+    """Of the first that was counted."""
+    known = (key for key in keys if key in trial.quiet_start and key in trial.quiet_end)
+    return next((trial.quiet_end[key] - trial.quiet_start[key] for key in known), None)

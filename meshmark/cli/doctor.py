@@ -339,7 +339,13 @@ CHECKS: tuple[Callable[[Machine, Needs], Check], ...] = (
         "CONFIG_NF_TABLES, CONFIG_NFT_NAT and CONFIG_NFT_REDIR are needed (modprobe nft_redir, as root).",
         needed=True,
     ),
-    _kernel_feature("netem", "netem", "works", "Only links with delay or loss need it.", needed=False),
+    _kernel_feature(
+        "netem",
+        "netem",
+        "works, and links were never run with it: it was tested for what it asks of the kernel alone",
+        "Only links with delay or loss need it; without, a relay in user space makes them.",
+        needed=False,
+    ),
     _kernel_feature(
         "/dev/net/tun", "tun", "works", "Only links with delay need it, where netem is absent.", needed=False
     ),

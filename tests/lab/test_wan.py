@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyroute2 import IPRoute
 
 from meshmark import store
 from meshmark.analysis.outages import outages
@@ -20,6 +21,7 @@ from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabCluster
 from meshmark.backends.lab.instance import instance
 from meshmark.backends.lab.link import Network, network
+from meshmark.backends.lab.netem import NetemProbe
 from meshmark.cluster import Process
 from meshmark.errors import MissingRequirement
 from meshmark.experiment.trial import Offered, measure
@@ -109,6 +111,36 @@ def test_what_a_kernel_with_netem_is_given_carries_packets_too(monkeypatch: pyte
         assert [trip.median_s is not None for trip in trips] == [True, False, True]
         assert distance.round_trips(client, others, 3, 0.01)[1].median_s is not None
     assert [options["delay"] for options in asked] == [0, 0, 5_000, 5_000, 15_000, 15_000]
+
+
+def test_what_goes_over_a_link_of_the_kernel_is_counted_as_ip_packets_in_each_direction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By any scheduler: with a queue of 100 packets in netem's place, since this kernel may not have it."""
+
+    def queue(index: int, _: dict[str, Any]) -> None:
+        with IPRoute() as netlink:
+            netlink.tc("add", "pfifo", index=index, limit=100)
+
+    monkeypatch.setattr(wan, "netem_there", lambda: True)
+    monkeypatch.setattr(wan, "_netem", queue)
+    with (
+        instance("test") as made,
+        network(made, brokers=4, clients=1, topology=STAR) as net,
+        wan.links(made, net, STAR, None) as links,
+    ):
+        (far,) = (each for each in links if each.link.name == "here-far")
+        probe = NetemProbe(far.link, [net.switches[end] for end in far.link.ends], far.ends["here"])
+        before = probe.read()
+        gone = distance.lost(net.hosts["client-1"], net.hosts["broker-4"], 50, 0.0, None)
+        grown = {key.rpartition("/")[2]: value - before[key] for key, value in probe.read().items()}
+    assert gone == 0
+    sent = 50 * (distance.DATAGRAM_BYTES + distance.HEADERS_BYTES)
+    # IPv6 may tell its neighbours that it is there.
+    assert sent <= grown["forward_bytes"] < sent + 1_000
+    assert 0 <= grown["back_bytes"] < 1_000
+    assert 50 <= grown["carried_packets"] < 60
+    assert (grown["lost_packets"], grown["dropped_packets"]) == (0, 0)
 
 
 KILLED = """

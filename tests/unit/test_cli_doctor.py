@@ -126,6 +126,14 @@ def test_limits_that_no_kernel_was_tried_with_are_told(cgroup: str, unproven: bo
     assert ("tested on files alone" in told.found) is unproven
 
 
+def test_that_links_were_never_run_with_netem_is_told_where_it_would_be_taken() -> None:
+    def told(look: Machine) -> str:
+        return next(check.found for check in doctor.checks(look, NEEDS) if check.name == "netem")
+
+    assert "links were never run with it" in told(FINE)
+    assert told(differing(kernel=without("netem"))) == "refused: Operation not permitted"
+
+
 def test_features_that_could_not_be_tried_are_not_taken_for_working() -> None:
     refused = doctor.checks(differing(root=False, kernel={"namespaces": "Operation not permitted"}), NEEDS)
     assert [check.name for check in doctor.missing(refused)] == ["privileges", "veth, bridge", "nftables"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from meshmark.backends.lab.link import addresses
+from meshmark.backends.lab.netem import Passed, counted
 from meshmark.backends.lab.wan import QUEUE_BYTES_MIN, WideLink, netem_options, queue_bytes, routes
-from meshmark.topology import Link, MeshCluster, Topology, Way
+from meshmark.topology import Backward, Link, MeshCluster, Topology, Way
 
 TOPOLOGY = Topology(
     clusters=(
@@ -58,3 +61,39 @@ def test_netem_is_asked_for_what_the_link_says_in_its_units() -> None:
         "limit": 1_600,
     }
     assert netem_options(Way(delay_s=0, jitter_s=0, loss=0, bandwidth_bytes_s=None)) == {"delay": 0, "limit": 10_000}
+
+
+def told(**link: Any) -> dict[str, float]:
+    """Of 1,000 packets there and 300 back, of 1,500 and 52 bytes, in frames; 12 and 1 did not get through."""
+    found = counted(
+        Link(ends=("a", "b"), rtt_ms=10, **link),
+        Passed(frame_bytes=1_000 * 1_514, packets=1_000, dropped=12),
+        Passed(frame_bytes=300 * 66, packets=300, dropped=1),
+    )
+    return {key.removeprefix("link-a-b/netem/"): value for key, value in found.items()}
+
+
+def test_what_netem_counts_is_told_in_a_relay_s_words() -> None:
+    assert told() == {
+        "carried_packets": 1_300,
+        "forward_bytes": 1_500_000,
+        "back_bytes": 15_600,
+        "lost_packets": 0,
+        "dropped_packets": 13,
+    }
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        pytest.param({"bandwidth_bytes_s": 1e6}, (0, 13), id="a queue that was full"),
+        pytest.param({"loss": 0.01}, (13, 0), id="lost as asked"),
+        pytest.param({"loss": 0.01, "bandwidth_bytes_s": 1e6}, (None, None), id="one or the other"),
+        pytest.param({"back": Backward(loss=0.01), "bandwidth_bytes_s": 1e6}, (None, None), id="in one direction"),
+    ],
+)
+def test_netem_has_one_count_for_what_it_lost_and_what_found_a_queue_full(
+    link: dict[str, Any], expected: tuple[float | None, float | None]
+) -> None:
+    found = told(**link)
+    assert (found.get("lost_packets"), found.get("dropped_packets")) == expected

@@ -118,16 +118,22 @@ def test_bytes_between_clusters_are_told_per_byte_acknowledged_and_against_the_b
     assert [row[-1] for row in table.rows] == ["", "", "40 %", "0 %"]
 
 
-def _counted(data: Any, forward: float) -> Any:
-    """With what a relay counted: so many bytes for each one acknowledged, and half a byte back."""
+@pytest.mark.parametrize("maker", ["relay", "netem"])
+def test_whatever_makes_a_link_its_counters_are_told(tmp_path: Path, maker: str) -> None:
+    plan = Plan(name="test", baseline="x", repeats=1, scenarios=(scenario(consumers_in="far"),))
+    run = told(tmp_path / "run", plan).run
+    changed = replace(run, rounds=tuple(_counted(data, 2, maker) for data in run.rounds))
+    assert {row.source: row.bytes_per_byte for row in crossed(changed)} == pytest.approx({"near": 2, "far": 0.5})
+
+
+def _counted(data: Any, forward: float, maker: str = "relay") -> Any:
+    """With what a link counted: so many bytes for each one acknowledged, and half a byte back."""
     trials = []
     for trial in data.trials:
         payload = trial.total.acknowledged_bytes
-        start = {"link-near-far/relay/forward_bytes": 7.0, "link-near-far/relay/back_bytes": 3.0}
-        end = {
-            "link-near-far/relay/forward_bytes": 7.0 + forward * payload,
-            "link-near-far/relay/back_bytes": 3.0 + 0.5 * payload,
-        }
+        forward_key, back_key = (f"link-near-far/{maker}/{way}_bytes" for way in ("forward", "back"))
+        start = {forward_key: 7.0, back_key: 3.0}
+        end = {forward_key: 7.0 + forward * payload, back_key: 3.0 + 0.5 * payload}
         trials.append(
             trial.model_copy(update={"quiet_start": trial.quiet_start | start, "quiet_end": trial.quiet_end | end})
         )

@@ -22,6 +22,7 @@ from meshmark.backends.lab.compilers import CompilersProbe, compilers_first
 from meshmark.backends.lab.ground import Ground, Parts, lay_ground
 from meshmark.backends.lab.limits import limiting
 from meshmark.backends.lab.link import HOST_INTERFACE, Host
+from meshmark.backends.lab.netem import NetemProbe
 from meshmark.backends.lab.probes import (
     DiskProbe,
     KafkaLogProbe,
@@ -97,6 +98,9 @@ class LabTestbed:
             if link.process and link.place:
                 self.adopt(link.process)
                 self._probes.append(wan.RelayProbe(link, link.place.directory))
+            else:
+                routers = [net.switches[end] for end in link.ends]
+                self._probes.append(NetemProbe(link.link, routers, link.ends[link.link.ends[0]]))
 
     @property
     def broker_hosts(self) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ system call for every 1,500 bytes.
 Hosts have no route but to each other, as without links, and no setting of the machine is touched: forwarding is
 switched on inside the routers. Buffers of TCP are what the kernel gives them.
 
-Limits: netem was not there where this was made, so that half is tested for what it asks of the kernel alone. Without
+Limits: netem was not there where this was made: that half is tested for what it asks of the kernel, and with another
+scheduler in its place. Without
 netem, /dev/net/tun must be open to the user, which mostly means root.
 """
 

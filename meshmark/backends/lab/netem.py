@@ -1,0 +1,88 @@
+"""What went over a link that netem makes, as the kernel's scheduler counts it at either end.
+
+The counters are those that every scheduler has (TCA_STATS2): bytes and packets that have left the queue, a
+super-packet as the packets that it will be cut into, each with its own headers; and packets that were dropped. Bytes
+are those of frames; the Ethernet header is taken off, so that they are those of IP packets, as a relay counts them.
+
+Limits: the scheduler has one count for what it lost as it was told and what found its queue full. Where a link has
+both loss and a bandwidth neither is told. netem itself was not there where this was made: another scheduler was in its
+place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import TC_H_ROOT
+
+from meshmark.backends.lab.namespace import NetworkNamespace
+from meshmark.record import Counters
+from meshmark.topology import Link
+
+if TYPE_CHECKING:
+    from typing import Any
+
+NETEM = "netem"
+"""The component of these counters; a relay has its own."""
+ETHERNET_BYTES = 14
+
+
+class Passed(NamedTuple):
+    """Since the scheduler is there, at one end of a link: what it sends."""
+
+    frame_bytes: int
+    packets: int
+    dropped: int
+
+
+class NetemProbe:
+    """Counters of a link, named as a relay's. Asking the kernel takes some milliseconds, so only at the edges of
+    windows."""
+
+    edges_only = True
+
+    def __init__(self, link: Link, ends: Sequence[NetworkNamespace], interface: str) -> None:
+        self._link = link
+        self._ends = ends
+        self._interface = interface
+
+    def read(self) -> Counters:
+        try:
+            first, second = (end.call(partial(_passed, self._interface)) for end in self._ends)
+        except (NetlinkError, OSError, LookupError):
+            return {}
+        return counted(self._link, first, second)
+
+
+def counted(link: Link, first: Passed, second: Passed) -> Counters:
+    """By the names that analysis knows; `first` is the end whose packets go forward."""
+    values = {
+        "carried_packets": first.packets + second.packets,
+        "forward_bytes": first.frame_bytes - ETHERNET_BYTES * first.packets,
+        "back_bytes": second.frame_bytes - ETHERNET_BYTES * second.packets,
+    }
+    dropped = first.dropped + second.dropped
+    lossy = any(way.loss for way in link.ways())
+    if not lossy:
+        values |= {"lost_packets": 0, "dropped_packets": dropped}
+    elif all(way.bandwidth_bytes_s is None for way in link.ways()):
+        values |= {"lost_packets": dropped, "dropped_packets": 0}
+    return {f"link-{link.name}/{NETEM}/{name}": float(value) for name, value in values.items()}
+
+
+def _passed(interface: str) -> Passed:
+    with IPRoute() as netlink:
+        index = netlink.link_lookup(ifname=interface)[0]
+        (root,) = (each for each in netlink.get_qdiscs(index=index) if each["parent"] == TC_H_ROOT)
+        return passed(root)
+
+
+def passed(scheduler: Any) -> Passed:
+    """Of a message about one, as the kernel sends it (RTM_NEWQDISC)."""
+    statistics = scheduler.get_attr("TCA_STATS2")
+    basic, queue = statistics.get_attr("TCA_STATS_BASIC"), statistics.get_attr("TCA_STATS_QUEUE")
+    return Passed(frame_bytes=basic["bytes"], packets=basic["packets"], dropped=queue["drops"])

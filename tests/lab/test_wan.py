@@ -24,6 +24,8 @@ from meshmark.backends.lab.link import Network, network
 from meshmark.backends.lab.netem import NetemProbe
 from meshmark.cluster import Process
 from meshmark.errors import MissingRequirement
+from meshmark.experiment.links import require_bandwidth
+from meshmark.experiment.progress import Silent
 from meshmark.experiment.trial import Offered, measure
 from meshmark.plan import RACK_SELECTOR, ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
 from meshmark.topology import Backward, Flap, Link, MeshCluster, Topology
@@ -315,6 +317,22 @@ def cut_and_heal(cluster: LabCluster, process: Process) -> None:
     assert told["acknowledged"] > still.count
     relay = {key for probe in cluster.probes() for key in probe.read() if "/relay/" in key}
     assert {"link-near-far/relay/cpu_user_s", "link-near-far/relay/carried_packets"} <= relay
+
+
+def test_a_link_that_nothing_carries_is_refused_without_a_broker_and_one_that_it_can_is_not(
+    backend: LabBackend,
+) -> None:
+    def asked(bandwidth_bytes_s: float) -> Plan:
+        far = stretched(24)
+        (link,) = far.cluster.topology.links
+        narrow = link.model_copy(update={"loss": 0.01, "bandwidth_bytes_s": bandwidth_bytes_s})
+        topology = far.cluster.topology.model_copy(update={"links": (narrow,)})
+        cluster = far.cluster.model_copy(update={"topology": topology})
+        return Plan(name="test", baseline=far.name, scenarios=(far.model_copy(update={"cluster": cluster}),))
+
+    require_bandwidth(asked(5e6), backend, Silent())
+    with pytest.raises(MissingRequirement, match=r"of 20,000 MB/s \(bandwidthBytesS\)"):
+        require_bandwidth(asked(2e10), backend, Silent())
 
 
 def test_distance_is_found_in_the_network(backend: LabBackend) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.near import Gap, links, losses, near, residuals, told
+from bench.near import Gap, each_way, links, losses, near, residuals, told
 from meshmark.analysis.model import DistanceLaw, DistancePoint, Interval
 from meshmark.cli import app
 from meshmark.plan import DataPlane
@@ -62,8 +62,26 @@ def test_round_trips_are_told_in_milliseconds_too_and_under_load_apart() -> None
 
 def test_losses_are_of_all_packets() -> None:
     assert list(losses([link(0.02, lost=9), link(0.02, lost=13), link(0.02, trial=1)])) == [
-        "loss of 1 %: 22 of 2,000 packets, 1.1 %"
+        "loss of 1 %: 22 of 2,000 packets, 1.1 %, within chance"
     ]
+
+
+@pytest.mark.parametrize(("lost", "verdict"), [(29, "beyond"), (28, "within"), (12, "within"), (11, "beyond")])
+def test_a_loss_is_within_chance_or_beyond(lost: int, verdict: str) -> None:
+    """Of 2,000 at 1 %: 20, give or take 1.96 times 4.45."""
+    (line,) = losses([link(0.02, lost=lost), link(0.02)])
+    assert line.endswith(f", {verdict} chance")
+
+
+def test_each_way_is_told_with_what_was_asked_of_it() -> None:
+    narrow = {"asked_bandwidth_bytes_s": 20e6, "bandwidth_bytes_s": 12.3e6}
+    first, second = (link(0.0203, lost=9).model_copy(update=narrow), link(0.0204, lost=13).model_copy(update=narrow))
+    free = link(0.0201, asked_s=0.02).model_copy(update={"asked_loss": 0.0})
+    assert list(each_way([first, free, second, link(0.03, trial=1)])) == [
+        f"{'20 ms, loss 1 %, 20 MB/s':32} 20.30 20.40 ms; lost 9 of 1,000 13 of 1,000; 12.3 12.3 MB/s",
+        f"{'20 ms':32} 20.10 ms",
+    ]
+    assert {gap.what for gap in links([first])} == {"RTT before load", "bandwidth with loss"}
 
 
 @pytest.mark.parametrize(("high", "where"), [(130.0, "inside"), (95.0, "outside")])
@@ -100,8 +118,8 @@ def test_it_is_of_a_run_directory(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "plan.yaml").write_text(PLAN, encoding="utf-8")
     app.main(["run", str(tmp_path / "plan.yaml"), "--backend", "simulated", "--out", str(tmp_path / "run")])
     lines = list(told([load(tmp_path / "run")]))
-    assert [line[:20].strip() for line in lines[:3]] == ["RTT before load", "bandwidth of links", "RTT under load"]
-    assert lines[3:] == ["loss of 1 %: 20 of 2,000 packets, 1 %"]
+    assert [line[:20].strip() for line in lines[:3]] == ["RTT before load", "bandwidth with loss", "RTT under load"]
+    assert lines[3:] == ["loss of 1 %: 20 of 2,000 packets, 1 %, within chance"]
 
 
 def test_a_run_without_any_says_so(tmp_path: Path) -> None:

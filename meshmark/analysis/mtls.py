@@ -8,8 +8,9 @@ On established connections mTLS sends no message of its own that would be waited
 by the CPU time of a record, or by what that time, or TLS's records, add to each round trip. By CPU where CPU is among
 the terms that bind (`terms.py`) and the CPU time per GB that it adds is known to be above 0: paired by repeat, 95 %
 interval. Over the round trip where other terms bind and less is carried than without it: the quotient of the two
-ceilings, its 95 % interval below 1. It does not bind where CPU does not and that interval is above 1 - MOVES, nor
-where CPU does and it adds none. All else is unknown: one repeat has no interval.
+ceilings, its 95 % interval below 1; where it is unknown what binds, so is the way. It does not bind where CPU does not
+and that interval is above 1 - MOVES, nor where CPU does and it adds none. All else is unknown: one repeat has no
+interval.
 
 CPU time is that of brokers without their compilers, sidecars, gateways and load workers; repeats that leave too much
 of the machine's time unattributed are out.
@@ -156,23 +157,21 @@ def _cpu(book: CpuPerGb) -> float | None:
 def ruled(own: Binding, added: stats.Estimate | None, ratio: stats.Estimate | None, *, alone: bool) -> Ruled:
     """From what binds the scenario with mTLS, and from what was measured against the one without."""
     who = "mTLS" if alone else "sidecars and mTLS together"
-    if not own.binds:
-        return Ruled(None, None, "unknown: what binds is unknown")
     if "CPU" in own.binds:
         return _by_cpu(added, who, alone=alone)
-    first = own.binds[0]
+    what = f"{own.binds[0]} binds" if own.binds else "which term binds is unknown"
+    rest = f"not through CPU: {what}; whether it adds to round trips is unknown" if own.binds else f"unknown: {what}"
     if ratio is None or ratio.low is None or ratio.high is None:
-        return Ruled(None, None, f"not through CPU: {first} binds; whether it adds to round trips is unknown")
+        return Ruled(None, None, rest)
     seen = f"{number(ratio.mean)} ({number(ratio.low)} … {number(ratio.high)}) times as much is carried"
     if not alone:
-        return Ruled(
-            None, None, f"not through CPU: {first} binds; with {who} {seen}, which tells nothing of mTLS alone"
-        )
+        return Ruled(None, None, f"{rest}; with {who} {seen}")
     if ratio.high < 1:
-        return Ruled(True, "time per round trip", f"yes, over the round trip: {first} binds, and {seen}")
+        through: Through | None = "time per round trip" if own.binds else None
+        return Ruled(True, through, f"yes{', over the round trip' if through else ''}: {what}, and {seen}")
     if ratio.low > 1 - MOVES:
-        return Ruled(False, None, f"no: {first} binds, and {seen}")
-    return Ruled(None, None, f"not through CPU: {first} binds; whether it adds to round trips is unknown: {seen}")
+        return Ruled(False, None, f"no: {what}, and {seen}")
+    return Ruled(None, None, f"{rest}: {seen}")
 
 
 def _by_cpu(added: stats.Estimate | None, who: str, *, alone: bool) -> Ruled:

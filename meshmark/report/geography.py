@@ -125,7 +125,8 @@ def _steady(rows: Sequence[SteadyState]) -> str:
     unknown = [row.scenario for row in rows if row.verdict == "unknown"]
     judged = [row for row in rows if row.judged]
     said = f"A broker swung in {listing(swung)}." if swung else "No broker swung." if judged else ""
-    left = f"Not known of {listing(unknown)}: windows are too short, or the load itself was uneven." if unknown else ""
+    of = "any" if len(unknown) == len(rows) else listing(unknown)
+    left = f"Not known of {of}: windows are too short, or the load itself was uneven." if unknown else ""
     about = (
         "Variation: standard deviation of the growth of its log over steps of a second, as a share of the mean; "
         f"above {percent(VARIATION)} the broker swung. A window needs {LEAST_STEPS} such steps."

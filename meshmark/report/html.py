@@ -41,6 +41,7 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["picture"] = Markup
+_TERMS = (terms.terms, terms.mtls, terms.settings, terms.bounds)
 _CROSSINGS = (geography.crossed, geography.outages, geography.steadiness)
 _SCRIPT = files("meshmark").joinpath("resources", "templates", "report.js").read_text(encoding="utf-8")
 
@@ -69,7 +70,7 @@ def html(run: Run, summary: Summary, pictured: Collection[int] = ()) -> str:
         against=against.grid(summary),
         links=geography.links(summary),
         laws=geography.laws(summary),
-        terms=[grid for grid in (terms.terms(summary), terms.settings(summary), terms.bounds(summary)) if grid],
+        terms=[grid for make in _TERMS if (grid := make(summary))],
         crossings=[grid for make in _CROSSINGS if (grid := make(summary))],
         evidence=sections.evidence(summary),
         explanations=limits.explanations(summary),

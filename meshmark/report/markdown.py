@@ -51,6 +51,7 @@ def _environment(summary: Summary) -> list[Grid]:
         geography.links(summary),
         geography.laws(summary),
         terms.terms(summary),
+        terms.mtls(summary),
         terms.settings(summary),
         geography.steadiness(summary),
     ]

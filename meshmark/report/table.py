@@ -41,6 +41,7 @@ def table(summary: Summary) -> str:
         geography.links,
         geography.laws,
         terms.terms,
+        terms.mtls,
         terms.settings,
         geography.crossed,
         geography.outages,

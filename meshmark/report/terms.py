@@ -6,14 +6,14 @@ from typing import get_args
 
 from meshmark.analysis.model import Summary
 from meshmark.analysis.terms import NEAR
-from meshmark.analysis.wan_model import Binding, Bound, MtlsCost, MtlsPrice, SettingTried, Term
+from meshmark.analysis.wan_model import Binding, Bound, MtlsPrice, SettingTried, Term
 from meshmark.report.view import Column, Grid, milliseconds, number_column, text_column
 from meshmark.units import UNKNOWN, number, percent, rate_msg_s
 
 SMALL = 0.01
 SHARES = "rate as a share of what each term allows"
 RATE = "messages/s"
-MTLS = "mTLS"
+ADDED = "CPU added"
 
 
 def terms(summary: Summary) -> Grid | None:
@@ -34,42 +34,55 @@ def terms(summary: Summary) -> Grid | None:
             ),
             number_column("answer, ms", (milliseconds(row.answer_s) for row in rows)),
             text_column("binds", (_named(row) for row in rows)),
-            *_mtls_columns(summary),
         ),
-        note=" ".join(filter(None, (_about(rows), _mtls_said(summary.mtls)))),
+        note=_about(rows),
     )
 
 
-def _mtls_columns(summary: Summary) -> tuple[Column, ...]:
-    """Of rows that have a like one without mTLS."""
-    if summary.mtls is None:
-        return ()
-    prices = {each.scenario: each for each in summary.mtls.prices}
-    found = [prices.get(row.scenario) for row in summary.distance_terms]
+def mtls(summary: Summary) -> Grid | None:
+    """None where no scenario with mTLS has a like one without it at its distance."""
+    rows = summary.mtls.prices if summary.mtls else ()
+    if not rows:
+        return None
+    return Grid(
+        title="Does mTLS bind?",
+        columns=(
+            text_column("scenario", (row.scenario for row in rows)),
+            text_column("against", (row.against + ("" if row.alone else " *") for row in rows)),
+            number_column("RTT, ms", (milliseconds(row.rtt_s) for row in rows)),
+            Column(head="s per GB", cells=tuple(_between(_added(row)) for row in rows), group=ADDED),
+            Column(head="of all", cells=tuple(_part(row) for row in rows), group=ADDED),
+            Column(head="rate", cells=tuple(_between(_times(row)) for row in rows)),
+            text_column("mTLS binds", (_ruled(row) for row in rows)),
+        ),
+        note=_mtls_said(rows),
+    )
+
+
+def _added(row: MtlsPrice) -> tuple[float | None, float | None, float | None]:
+    return row.added_s_per_gb, row.added_low, row.added_high
+
+
+def _times(row: MtlsPrice) -> tuple[float | None, float | None, float | None]:
+    return row.ratio, row.ratio_low, row.ratio_high
+
+
+def _part(row: MtlsPrice) -> str:
+    return UNKNOWN if row.cpu_share is None else percent(round(row.cpu_share, 2) + 0.0).replace("-", "−")
+
+
+def _ruled(row: MtlsPrice) -> str:
+    through = f", {row.through}" if row.through else ""
+    return {True: f"yes{through}", False: "no", None: "unknown"}[row.binds]
+
+
+def _mtls_said(rows: tuple[MtlsPrice, ...]) -> str:
+    together = "" if all(row.alone for row in rows) else " *: without sidecars, so all this is of both together."
     return (
-        Column(head="of CPU", cells=tuple(map(_part, found)), group=MTLS),
-        Column(head="binds", cells=tuple(map(_ruled, found)), group=MTLS, numeric=False),
+        "CPU of brokers, sidecars, gateways and load workers, and the ceiling as a multiple of that without mTLS, "
+        f"both with 95 % intervals. It binds by CPU, or by what it adds to each round trip.{together} "
+        + " ".join(f"{row.scenario}: {row.explained}." for row in rows)
     )
-
-
-def _part(price: MtlsPrice | None) -> str:
-    if price is None:
-        return ""
-    return percent(price.cpu_share).replace("-", "−") + ("" if price.alone or price.cpu_share is None else " †")
-
-
-def _ruled(price: MtlsPrice | None) -> str:
-    if price is None:
-        return ""
-    return {True: f"yes, {price.through}", False: "no", None: "unknown"}[price.binds]
-
-
-def _mtls_said(cost: MtlsCost | None) -> str:
-    if cost is None:
-        return ""
-    together = "" if all(each.alone for each in cost.prices) else " †: of sidecars and mTLS together."
-    each_said = " ".join(f"{each.scenario} against {each.against}: {each.explained}." for each in cost.prices)
-    return f"Does mTLS bind? By CPU, or by what it adds to each round trip.{together} {each_said}"
 
 
 def _bound(row: Binding, term: Term) -> Bound | None:
@@ -132,7 +145,7 @@ def settings(summary: Summary) -> Grid | None:
             text_column("changed", (row.changed for row in rows)),
             text_column("what binds", (row.binds or "unknown" for row in rows)),
             text_column("predicted", (row.predicted or UNKNOWN for row in rows)),
-            Column(head="rate", cells=tuple(_ratio(row) for row in rows)),
+            Column(head="rate", cells=tuple(_between((row.ratio, row.ratio_low, row.ratio_high)) for row in rows)),
             text_column("seen", (row.seen or UNKNOWN for row in rows)),
             text_column("as predicted", (_agrees(row) for row in rows)),
         ),
@@ -141,13 +154,12 @@ def settings(summary: Summary) -> Grid | None:
     )
 
 
-def _ratio(row: SettingTried) -> str:
-    if row.ratio is None:
-        return UNKNOWN
-    interval = ""
-    if row.ratio_low is not None and row.ratio_high is not None:
-        interval = f" ({number(row.ratio_low)} … {number(row.ratio_high)})"
-    return number(row.ratio) + interval
+def _between(found: tuple[float | None, float | None, float | None]) -> str:
+    """A value with its interval, as far as they are known."""
+    value, low, high = found
+    if value is None or low is None or high is None:
+        return number(value)
+    return f"{number(value)} ({number(low)} … {number(high)})"
 
 
 def _agrees(row: SettingTried) -> str:

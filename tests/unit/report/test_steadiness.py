@@ -174,7 +174,7 @@ def state(verdict: str, scenario: str) -> SteadyState:
 
 @pytest.mark.parametrize(
     ("verdict", "said"),
-    [("stable", "No broker swung."), ("unstable", "A broker swung in far."), ("unknown", "Not known of far")],
+    [("stable", "No broker swung."), ("unstable", "A broker swung in far."), ("unknown", "Not known of any")],
 )
 def test_of_clusters_that_are_apart_each_report_says_whether_a_broker_swung(
     verdict: str, said: str, tell: Tell

@@ -31,10 +31,10 @@ def equal_loads(run: Run, scenario: Scenario) -> tuple[EqualLoad, ...]:
 
 
 def _at(run: Run, scenario: Scenario, share: float) -> EqualLoad | None:
-    own, base = _trials(run, scenario.name, share), run.plan.baseline_of(scenario)
+    own, base = equal_trials(run, scenario.name, share), run.plan.baseline_of(scenario)
     if not own:
         return None
-    against = {} if scenario.name == base else _trials(run, base, share)
+    against = {} if scenario.name == base else equal_trials(run, base, share)
     trials = list(own.values())
     cpus = run.started.host.cpus
     return EqualLoad(
@@ -53,7 +53,7 @@ def _at(run: Run, scenario: Scenario, share: float) -> EqualLoad | None:
     )
 
 
-def _trials(run: Run, name: str, share: float) -> dict[int, Trial]:
+def equal_trials(run: Run, name: str, share: float) -> dict[int, Trial]:
     """Repeat -> its valid trial at this share."""
     return {
         trial.repeat: trial

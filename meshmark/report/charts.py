@@ -5,6 +5,7 @@ Every picture is one conversion of about 20 ms; a conversion's engine starts onc
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ Spec = dict[str, Any]
 VEGA_LITE = "6.1"
 FONT = "sans-serif"
 BAR_WIDTH, RATE_WIDTH = 112, 400
+TALL = 220
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 CROSS = "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8"
 
 CONFIG: Spec = {
@@ -75,16 +78,18 @@ def curves(names: Sequence[str], rates: Mapping[str, Sequence[float | None]]) ->
     texts = [{"x": names[-1], "v": height, "s": label} for label, height in side_by_side(ends, steps[-1])]
     labels = list(rates)
     x: Spec = {"field": "x", "type": "nominal", "sort": list(names), "axis": {"title": None, "labelAngle": 0}}
-    colour: Spec = {"field": "s", "type": "nominal", "scale": _scale(labels, COLOURS), "legend": None}
-    dash: Spec = {"field": "s", "type": "nominal", "scale": _scale(labels, DASHES), "legend": None}
-    place: Spec = {"x": x, "y": {"field": "v", "type": "quantitative", **_y_axis(steps)}, "color": colour}
+    place: Spec = {"x": x, "y": {"field": "v", "type": "quantitative", **_y_axis(steps)}}
+    place["color"] = _by_name(labels, COLOURS)
     return svg(
         {
             "width": RATE_WIDTH,
             "height": PLOT_HEIGHT,
             "data": {"values": points},
             "layer": [
-                {"mark": {"type": "line", "strokeWidth": 1.6}, "encoding": {**place, "strokeDash": dash}},
+                {
+                    "mark": {"type": "line", "strokeWidth": 1.6},
+                    "encoding": {**place, "strokeDash": _by_name(labels, DASHES)},
+                },
                 {"mark": {"type": "point", "size": 40}, "encoding": place},
                 {
                     "data": {"values": texts},
@@ -94,6 +99,73 @@ def curves(names: Sequence[str], rates: Mapping[str, Sequence[float | None]]) ->
             ],
         }
     )
+
+
+def quantiles(lines: Mapping[str, Sequence[tuple[float, float]]], nines: Sequence[str]) -> str:
+    """A line for each name of what is above zero, on a logarithmic scale, over the number of nines of its quantile;
+    marks where `nines` names a quantile, and its own name at the end."""
+    low, high = around([value for line in lines.values() for _, value in line])
+    points: list[Spec] = [{"x": x, "v": value, "s": name} for name, line in lines.items() for x, value in line]
+    named = [point for point in points if point["x"] in range(len(nines))]
+    ends = [(name, math.log(line[-1][1] / low, high / low)) for name, line in lines.items()]
+    texts: list[Spec] = [
+        {"v": low * (high / low) ** height, "s": name} for name, height in side_by_side(ends, 1.0, TALL)
+    ]
+    words = json.dumps(list(nines))
+    x: Spec = {
+        "field": "x",
+        "type": "quantitative",
+        "scale": {"domain": [0, len(nines) - 1], "nice": False},
+        "axis": {"title": None, "values": list(range(len(nines))), "labelExpr": f"{words}[datum.value]"},
+    }
+    axis: Spec = {"title": None, "values": _decades(low, high), "format": ",.4~g", "domain": False, "ticks": False}
+    axis["labelPadding"] = 9  # marks of the smallest values stand on the axis
+    y: Spec = {"field": "v", "type": "quantitative", "scale": {"type": "log", "domain": [low, high]}, "axis": axis}
+    names = list(lines)
+    place: Spec = {"x": x, "y": y, "color": _by_name(names, COLOURS)}
+    mark: Spec = {"type": "point", "size": 46, "filled": True, "opacity": 1}
+    text: Spec = {"type": "text", "align": "left", "dx": 12}
+    return svg(
+        {
+            "width": RATE_WIDTH,
+            "height": TALL,
+            "data": {"values": points},
+            "layer": [
+                {
+                    "mark": {"type": "line", "strokeWidth": 1.6},
+                    "encoding": {**place, "strokeDash": _by_name(names, DASHES)},
+                },
+                {
+                    "data": {"values": named},
+                    "mark": mark,
+                    "encoding": {**place, "shape": _by_name(names, SHAPES)},
+                },
+                {
+                    "data": {"values": texts},
+                    "mark": text,
+                    "encoding": {**place, "x": {"value": RATE_WIDTH}, "text": {"field": "s"}},
+                },
+            ],
+        }
+    )
+
+
+def _by_name(names: Sequence[str], values: Sequence[Any]) -> Spec:
+    return {"field": "s", "type": "nominal", "scale": _scale(names, values), "legend": None}
+
+
+def around(values: Sequence[float]) -> tuple[float, float]:
+    """The nearest of 1, 2 and 5 times a power of ten, below all and above all."""
+    steps = [unit * 10.0**power for power in range(-6, 9) for unit in (1, 2, 5)]
+    low = max((step for step in steps if step <= min(values)), default=steps[0])
+    return low, min((step for step in steps if step >= max(values) and step > low), default=steps[-1])
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Ticks between, of 1, 2 and 5 in each decade, or of whole decades where these are many."""
+    units = (1, 2, 5) if high / low <= 1_000 else (1,)
+    steps = [unit * 10.0**power for power in range(-6, 9) for unit in units]
+    return [float(f"{step:.6g}") for step in steps if low * 0.999 <= step <= high * 1.001]
 
 
 def _bar_column(head: str, rows: Sequence[str], values: Sequence[float | None], top: float, *, first: bool) -> Spec:

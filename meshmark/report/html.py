@@ -15,11 +15,13 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
+from meshmark.analysis.distributions import LONGER_LEAST
 from meshmark.analysis.model import Summary
 from meshmark.report import (
     accounts,
     against,
     cost,
+    distributions,
     geography,
     hardware,
     hops,
@@ -62,6 +64,8 @@ def html(run: Run, summary: Summary, pictured: Collection[int] = ()) -> str:
         extrapolation=hardware.extrapolation(summary),
         hardware=hardware.limits(summary),
         latency=[grid for grid in view.latencies(summary) if grid],
+        distributions=distributions.figures(run),
+        longer_least=LONGER_LEAST,
         hops=hops.hops(summary),
         sensitivity=sensitivity.figures(summary),
         figures=sections.answer_figures(summary),

@@ -28,10 +28,12 @@ def ticks(highest: float, steps_max: int = 4) -> list[float]:
     return [float(f"{step * place:.6g}") for place in range(count + 1)]
 
 
-def side_by_side(ends: Sequence[tuple[str, float]], top: float) -> list[tuple[str, float]]:
+def side_by_side(
+    ends: Sequence[tuple[str, float]], top: float, height: float = PLOT_HEIGHT
+) -> list[tuple[str, float]]:
     """Names beside the last values of their lines, moved apart, as little as possible, where they would touch:
     names that touch form a block around the mean of the places they want."""
-    step = LABEL_STEP * top / PLOT_HEIGHT
+    step = LABEL_STEP * top / height
     blocks: list[list[tuple[str, float]]] = []
     middle: list[float] = []
     for end in sorted(ends, key=lambda each: each[1]):

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from meshmark.analysis.environment_model import AgainstEnvironment
 from meshmark.analysis.hardware_model import HardwareSummary
+from meshmark.analysis.settings_model import SettingApart
 from meshmark.analysis.stats import Estimate
 from meshmark.analysis.steadiness_model import SteadyState
 from meshmark.analysis.value import Value
@@ -276,9 +277,7 @@ class ScenarioSummary(Figures):
     trials_counted: int = Field(description="trials of the search that count")
     search_ended: str
     equal_loads: tuple[EqualLoad, ...]
-    rate_spread: float | None = Field(
-        description="(largest - smallest) / mean of the repeats' own ceilings; null below two"
-    )
+    rate_spread: float | None = Field(description="(largest - smallest) / mean of repeats' ceilings; null below two")
     loss_vs_plain: float | None = Field(description="1 - rate / rate of `baseline`; null: unknown")
     loss_interval: Interval | None = Field(description="from the intervals of both rates; null below two repeats")
     verdict: Verdict
@@ -490,6 +489,7 @@ class Summary(Value):
     wan: tuple[WanSummary, ...] = Field((), description="bytes between clusters, where relays counted them")
     outages: tuple[OutageSummary, ...] = Field((), description="of trials in which links went down")
     steadiness: tuple[SteadyState, ...] = Field((), description="whether brokers took evenly what came evenly")
+    settings_apart: tuple[SettingApart, ...] = Field((), description="what differs in what ran, by scenario")
     sensitivity: tuple[Sensitivity, ...] = Field(description="one for each factor that the plan varies; mostly none")
     warnings: tuple[str, ...]
 

@@ -33,6 +33,7 @@ from meshmark.analysis.model import (
 from meshmark.analysis.outages import outages
 from meshmark.analysis.saturation import Ceiling, Saturation, TrialView
 from meshmark.analysis.sensitivity import sensitivities
+from meshmark.analysis.settings_apart import settings_apart
 from meshmark.analysis.settings_tried import tried
 from meshmark.analysis.steadiness import states
 from meshmark.analysis.terms import bindings
@@ -85,6 +86,7 @@ def summarize(run: Run) -> Summary:
         wan=crossings,
         outages=outages(run),
         steadiness=steady,
+        settings_apart=settings_apart(run),
         sensitivity=sensitivities(run, scenarios),
         warnings=(*above(against), *warnings.of_run(run, scenarios, steady)),
     )

@@ -53,6 +53,7 @@ def broker_command(
         *archive,
         "-XX:+ExitOnOutOfMemoryError",
         "-XX:+UsePerfData",  # without it the JVM does not say how long it compiled
+        "-showversion",  # so that the log says which Java ran
         "-XX:+PerfDisableSharedMem",  # its file in /tmp would outlive a killed broker
         "-Djava.awt.headless=true",
         f"-Djava.io.tmpdir={temporary}",

@@ -13,6 +13,7 @@ from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabCluster
 from meshmark.backends.lab.compilers import NICE, compiler_threads
 from meshmark.errors import LoadError
+from meshmark.kafka import distribution
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
 from meshmark.record import Counters
 from tests.lab.ground import wait_for
@@ -120,6 +121,15 @@ def test_configurations_are_told_without_a_private_key(cluster: LabCluster) -> N
     assert ("client-1.envoy.json" in texts) is cluster.scenario.data_plane.sidecars
     assert not [name for name, text in texts.items() if "PRIVATE KEY" in text]
     assert all(path.is_file() for path in cluster.logs().values())
+
+
+def test_what_runs_says_its_version_and_that_is_the_recorded_one(cluster: LabCluster) -> None:
+    texts, versions = cluster.configurations(), distribution.versions()
+    proxies = {text.strip() for name, text in texts.items() if name.endswith(".envoy.version")}
+    assert proxies == ({versions.envoy} if cluster.scenario.data_plane.sidecars else set())
+    for name, path in cluster.logs().items():
+        if name.endswith("-broker.log"):
+            assert f'version "{versions.java}"' in path.read_text()
 
 
 def test_every_broker_starts_from_the_same_archive(cluster: LabCluster) -> None:

@@ -327,6 +327,7 @@ MOVED: list[Forgery] = [
     ("TLS for one side", _config("broker-1.envoy.json", "true", "false", MTLS), "broker-1.envoy.json"),
     ("TLS without mesh", _config("broker-1.envoy.json", "[]", '[{"@type": "xTlsContext"}]', "istio"), "broker-1"),
     ("another setting that was not asked for", _config("client-1.envoy.json", "tls", "TLS", "istio"), "client-1"),
+    ("another Envoy", _config("client-1.envoy.version", "simulated", "1.41.0", MTLS), "client-1.envoy.version"),
     ("an Envoy that reads no JSON", _config("client-1.envoy.json", "}", "", "istio"), "client-1.envoy.json"),
 ]
 
@@ -356,6 +357,7 @@ PLANNED: list[Forgery] = [
 TOLD: list[Forgery] = [
     ("fewer CPUs", in_file("started.json", "host.cpus", 2), "trials.jsonl:1"),
     ("another machine's start", in_file("started.json", "clockOffsetS", lambda s: s - 90_000), "started.json"),
+    ("the version of Envoy", in_file("started.json", "versions.envoy", "1.41.0"), "config/broker-1.envoy.version"),
     ("other scenarios", in_file("started.json", "scenariosSelected", ["plain"]), "started.json"),
     ("fewer rounds", in_file("finished.json", "roundsDone", 5), "finished.json"),
     ("an end before the start", in_file("finished.json", "finishedAt", 1.0), "finished.json"),

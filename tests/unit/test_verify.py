@@ -115,6 +115,51 @@ def test_a_forgery_with_all_hashes_recomputed_is_caught(copy: Path, tamper: Tamp
     assert not [each for each in found.findings if seal.NAME in each.file]
 
 
+def with_logs(directory: Path) -> None:
+    """As real brokers begin theirs, and versions to match."""
+    for folder in directory.glob("rounds/*"):
+        (folder / "logs").mkdir()
+        for number in (1, 2, 3):
+            words = 'openjdk version "25.0.2" 2026-01-20\nINFO Kafka version: 4.4.0 (AppInfoParser)\n'
+            (folder / "logs" / f"broker-{number}-broker.log").write_text(words)
+    change(directory / "started.json", lambda started: started["versions"].update(kafka="4.4.0", java="25.0.2"))
+    (directory / "summary.json").unlink()
+    forge(directory)
+
+
+@pytest.mark.parametrize(("program", "said"), [("java", "Java 25.0.2"), ("kafka", "Kafka 4.4.0")])
+def test_brokers_say_which_versions_ran(copy: Path, program: str, said: str) -> None:
+    with_logs(copy)
+    assert verify(copy).verdict == "sound"
+    change(copy / "started.json", lambda started: started["versions"].update({program: "9.9.9"}))
+    forge(copy)
+    found = verify(copy)
+    assert found.verdict == "not sound"
+    assert f"broker-1-broker.log: {said}: started.json says {program} 9.9.9" in files(found)
+
+
+def test_a_broker_of_another_java_is_caught(copy: Path) -> None:
+    with_logs(copy)
+    log = round_of(copy, "istio") / "logs" / "broker-3-broker.log"
+    log.write_text(log.read_text().replace("25.0.2", "21.0.1"))
+    forge(copy)
+    found = verify(copy)
+    assert [(each.file.partition("/logs/")[2], each.recorded) for each in found.findings] == [
+        ("broker-3-broker.log", "Java 21.0.1")
+    ]
+
+
+@pytest.mark.parametrize("program", ["python", "librdkafka"])
+def test_versions_that_nothing_else_records_are_outside_the_claim(original: Path, copy: Path, program: str) -> None:
+    digest = verify(original).digest
+    (copy / "summary.json").unlink()
+    change(copy / "started.json", lambda started: started["versions"].update({program: "9.9.9"}))
+    forge(copy)
+    found = verify(copy)
+    assert (found.verdict, found.claim) == ("sound", WITHOUT_DIGEST)
+    assert verify(copy, digest).verdict == "not sound"
+
+
 def test_links_are_those_of_the_plan(tmp_path: Path) -> None:
     clusters = (MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1))
     topology = Topology(clusters=clusters, links=(Link(ends=("near", "far"), rtt_ms=20),))

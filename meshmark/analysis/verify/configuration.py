@@ -20,7 +20,10 @@ _TLS = "TlsContext"
 _NEW_EACH_TIME = re.compile(r"/hosts-\w+/")
 _CLIENT = re.compile(r"(producer|consumer)-[0-9]+\.properties")
 _KAFKA_JAR = re.compile(r"/kafka-clients-([0-9][\w.-]*)\.jar")
-_KAFKA_LOG = re.compile(r"Kafka version: (\S+)")
+_LOGGED = {
+    "kafka": re.compile(r"Kafka version: (\S+)"),
+    "java": re.compile(r"^(?:openjdk|java) version \"([^\"]+)\"", re.MULTILINE),
+}
 
 
 def configuration_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
@@ -51,10 +54,7 @@ def configuration_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterato
             yield from _gateway(round_.file(f"config/{name}"), text)
         elif name.endswith(".envoy.json"):
             yield from _envoy(round_.file(f"config/{name}"), text, scenario, expected=name in sidecars)
-    for name, text in round_.data.logs().items():
-        version = _KAFKA_LOG.search(text)
-        if version and version[1] != run.started.versions.kafka:
-            yield _version(round_.file(f"logs/{name}"), version[1], run)
+    yield from _versions(run, round_, texts)
     yield from _as_before(run, round_, texts)
 
 
@@ -62,8 +62,24 @@ def _absent(round_: Raw, name: str, why: str) -> Finding:
     return Finding(file=round_.file(f"config/{name}"), recorded="no such file", follows=why)
 
 
-def _version(file: str, version: str, run: Run) -> Finding:
-    return Finding(file=file, recorded=f"Kafka {version}", follows=f"started.json says {run.started.versions.kafka}")
+def _versions(run: Run, round_: Raw, texts: Mapping[str, str]) -> Iterator[Finding]:
+    """What components said of themselves when they started. A log holds the end of what was written: one that is long
+    has lost it."""
+    for name, text in texts.items():
+        if name.endswith(".envoy.version"):
+            yield from _version(round_.file(f"config/{name}"), "envoy", text.strip(), run)
+    for name, text in round_.data.logs().items():
+        for program, pattern in _LOGGED.items():
+            if found := pattern.search(text):
+                yield from _version(round_.file(f"logs/{name}"), program, found[1], run)
+
+
+def _version(file: str, program: str, version: str, run: Run) -> Iterator[Finding]:
+    told = getattr(run.started.versions, program)
+    if version != told:
+        yield Finding(
+            file=file, recorded=f"{program.capitalize()} {version}", follows=f"started.json says {program} {told}"
+        )
 
 
 def _parsed(text: str) -> dict[str, str]:
@@ -112,8 +128,8 @@ def _command(round_: Raw, text: str | None, host: str, run: Run, scenario: Scena
         if option not in words:
             yield Finding(file=file, recorded=f"a command without {option}", follows="the plan asks for it")
     jar = _KAFKA_JAR.search(text)
-    if jar and jar[1] != run.started.versions.kafka:
-        yield _version(file, jar[1], run)
+    if jar:
+        yield from _version(file, "kafka", jar[1], run)
 
 
 def _envoy(file: str, text: str, scenario: Scenario, *, expected: bool) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from meshmark.backends.lab import distance, gateway, paths
 from meshmark.backends.lab.intercept import guard, intercept
 from meshmark.backends.lab.link import Host, Network
 from meshmark.backends.lab.probes import SidecarProbe
-from meshmark.backends.lab.sidecar import SidecarPlan, admin_socket, sidecars
+from meshmark.backends.lab.sidecar import SidecarPlan, admin_socket, sidecars, version
 from meshmark.dataplane import envoy
 from meshmark.dataplane import gateway as east_west
 from meshmark.dataplane.identity import Authority
@@ -50,6 +50,7 @@ def start(proxy: Path, bed: LabTestbed, authority: Authority | None, stack: Exit
     for process in stack.enter_context(sidecars(proxy, plans)).values():
         bed.adopt(process)
     for plan in plans:
+        bed.note_configuration(f"{plan.host.name}.envoy.version", version(plan.host) + "\n")
         parse = gateway_statistics if plan.kind == "gateway" else statistics
         probe = SidecarProbe(plan.host.name, plan.admin_socket, component=plan.kind, parse=parse)
         bed.add_probe(stack.enter_context(probe))

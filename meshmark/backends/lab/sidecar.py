@@ -101,10 +101,25 @@ def _wait(state: Callable[[], str], process: LabProcess) -> None:
 def _ready(admin: Path) -> str:
     """Envoy's own answer: LIVE, PRE_INITIALIZING and so on."""
     try:
-        with connected(admin, 5) as connection:
-            connection.sendall(b"GET /ready HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
-            response = http.client.HTTPResponse(connection)
-            response.begin()
-            return response.read().decode().strip()
+        return _answer(admin, "/ready")
     except (OSError, http.client.HTTPException) as error:
         return f"no answer ({error})"
+
+
+def version(host: Host) -> str:
+    """Of the Envoy that runs there, as it says itself, e.g. `1.40.0`; ComponentFailed where it does not."""
+    try:
+        told = str(json.loads(_answer(admin_socket(host), "/server_info"))["version"])  # COMMIT/1.40.0/Clean/...
+        return told.split("/")[1]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError) as error:
+        raise ComponentFailed(
+            f"Envoy on {host.name} does not say its version: {error}", component="sidecar"
+        ) from error
+
+
+def _answer(admin: Path, path: str) -> str:
+    with connected(admin, 5) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n".encode())
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return response.read().decode().strip()

@@ -340,7 +340,9 @@ class SimulatedCluster:
             }
             texts[f"{host}.properties"] = "".join(f"{key}={value}\n" for key, value in settings.items())
         if plane.sidecars:
-            texts |= {f"{host}.envoy.json": _envoy(plane) for host in (*self.broker_hosts, *self.client_hosts)}
+            hosts = (*self.broker_hosts, *self.client_hosts)
+            texts |= {f"{host}.envoy.json": _envoy(plane) for host in hosts}
+            texts |= {f"{host}.envoy.version": "simulated\n" for host in hosts}
         return texts
 
     def create_topics(self, workload: Workload, prefix: str) -> TopicLayout:

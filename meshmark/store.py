@@ -259,13 +259,25 @@ class Run:
     rounds: tuple[RoundData, ...]
 
 
+def require_run(directory: Path) -> None:
+    """RecordError where there is none; of a directory of runs it says so."""
+    if (directory / "started.json").is_file():
+        return
+    inside = sorted(path.parent.name for path in directory.glob("*/started.json"))
+    if inside:
+        raise RecordError(
+            f"{directory} is not a run directory: it holds {len(inside)} of them",
+            hint=f"give one, for example {directory / inside[-1]}",
+        )
+    raise RecordError(
+        f"{directory} is not a run directory: it has no started.json",
+        hint="give the directory that `meshmark run` printed",
+    )
+
+
 def load(directory: Path) -> Run:
     """Reads a run directory, complete or not. RecordError if it is none, damaged, or of another schema."""
-    if not (directory / "started.json").is_file():
-        raise RecordError(
-            f"{directory} is not a run directory: it has no started.json",
-            hint="give the directory that `meshmark run` printed",
-        )
+    require_run(directory)
     _refuse_other(directory / "started.json")
     disk: list[DiskProbe] = []
     network: list[NetworkProbe] = []

@@ -132,12 +132,17 @@ def compare(
     )
 
 
-def _require_pairs(contender: Sequence[Subject], baseline: Sequence[Subject]) -> None:
+def require_as_many(contender: Sequence[object], baseline: Sequence[object]) -> None:
+    """UsageError for sides of which one has more runs."""
     if len(contender) != len(baseline):
         raise UsageError(
             f"{len(contender)} and {len(baseline)} runs cannot be paired",
             hint="give as many on both sides, and --against before each run of the other side",
         )
+
+
+def _require_pairs(contender: Sequence[Subject], baseline: Sequence[Subject]) -> None:
+    require_as_many(contender, baseline)
     sides = (*contender, *baseline)
     if len({each.scenario is None for each in sides}) > 1:
         raise UsageError("a scenario is named for some of the runs only", hint="name one for each run, or for none")

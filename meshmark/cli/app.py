@@ -11,6 +11,7 @@ import io
 import os
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from meshmark.cli.output import complain, emit, note, silence_stdout, stdout_is_
 from meshmark.errors import MeshmarkError, MissingRequirement, PlanError
 
 BUG = 70
+MESSAGE_LENGTH = 300
+"""Of what is wrong with a command line."""
 PIPE_CLOSED = 128 + signal.SIGPIPE
 EXTRAS = {
     "lab": (
@@ -180,7 +183,10 @@ def _usage(error: TyperException) -> int:
         note(error.format_message())
         return 2
     path = context.command_path if context is not None else "meshmark"
-    complain(error.format_message(), f"`{path} --help` shows how it is used")
+    message = error.format_message()
+    if len(message) > MESSAGE_LENGTH:  # of a pattern that the shell made a thousand files of
+        message = textwrap.shorten(message, MESSAGE_LENGTH, placeholder=" …")
+    complain(message, f"`{path} --help` shows how it is used")
     return 2
 
 

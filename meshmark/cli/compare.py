@@ -41,11 +41,13 @@ def compare(
 ) -> None:
     """Tell by how much A differs from B, pair by pair of repeats; refuses runs that are not alike."""
     from meshmark.analysis.compare import compare as compared
+    from meshmark.analysis.compare import require_as_many
     from meshmark.errors import UsageError
     from meshmark.report.compare import markdown, text
 
     if output not in ("table", "json", "markdown"):
         raise UsageError(f"there is no form {output}", hint="-o takes table, json or markdown")
+    require_as_many(runs, against)  # before any of them is read
     read: dict[Path, Summary] = {}
     contender, baseline = ([_subject(each, read) for each in side] for side in (runs, against))
     found = compared(contender, baseline, differs=differs or (), margin=margin / 100)

@@ -28,7 +28,7 @@ from meshmark.analysis.verify.trials import trial_findings
 from meshmark.errors import RecordError
 from meshmark.seal import Integrity
 from meshmark.signature import Signature
-from meshmark.store import Run, load
+from meshmark.store import Run, load, require_run
 
 __all__ = ["Truth", "Verification", "truth", "verify"]
 
@@ -56,6 +56,8 @@ class Truth:
 def verify(directory: Path, expected_digest: str | None = None, signature: Signature | None = None) -> Verification:
     """Reads a run directory and changes nothing; `signature`: what was found of the one over its digest. Raises
     RecordError where there is no run, or one that cannot be read although it is as it was sealed."""
+    if not (directory / seal.NAME).exists():
+        require_run(directory)  # before all that lies below is walked through
     integrity = seal.check(directory)
     findings = list(_broken(integrity))
     try:

@@ -9,9 +9,12 @@ from typing import Any, Literal
 
 import pytest
 
+from meshmark import planfile
+from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
 from meshmark.report.html import html
+from meshmark.topology import Link, MeshCluster, Topology
 
-from .conftest import Told
+from .conftest import METHOD, PLAN, Told, told
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `dev`)")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -37,25 +40,73 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def address(cut: Told, whole: Told, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of a whole run with two of its rounds: all kinds of parts, at a size that axe walks quickly."""
+    """The page of a whole run with pictures of two rounds: all kinds of parts, at a size that axe walks quickly."""
     directory: Path = tmp_path_factory.mktemp("page")
     file = directory / "report.html"
-    run = type(whole.run)(
-        **{field: getattr(whole.run, field) for field in whole.run.__slots__} | {"rounds": whole.run.rounds[:2]}
-    )
     summary = whole.summary.model_copy(update={"rounds_done": 2, "warnings": (*cut.summary.warnings, "x" * 400)})
-    file.write_text(html(run, summary), encoding="utf-8")
+    file.write_text(html(whole.run, summary, (1, 2)), encoding="utf-8")
     return file.as_uri()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Any, address: str, scheme: Literal["light", "dark"]) -> None:
+CLUSTERS = (MeshCluster(name="west", brokers=2, clients=1), MeshCluster(name="east", brokers=1, gateway=True))
+
+
+def stretched() -> Plan:
+    """Two clusters at two distances, one of them behind a gateway where there is a mesh, and a link that loses."""
+    scenarios = []
+    for rtt_ms in (7, 24):
+        link = Link(ends=("west", "east"), rtt_ms=rtt_ms, loss=0.001)
+        for plane in (DataPlane.PLAIN, DataPlane.ISTIO_MTLS):
+            clusters = CLUSTERS if plane.mtls else tuple(e.model_copy(update={"gateway": False}) for e in CLUSTERS)
+            scenarios.append(
+                Scenario(
+                    name=f"{rtt_ms}ms-{plane}",
+                    baseline=f"{rtt_ms}ms-plain",
+                    data_plane=plane,
+                    method=METHOD,
+                    cluster=ClusterSpec(topology=Topology(clusters=clusters, links=(link,))),
+                )
+            )
+    return PLAN.model_copy(update={"repeats": 2, "baseline": "7ms-plain", "scenarios": tuple(scenarios)})
+
+
+def swept() -> Plan:
+    """Disks under two caps and none, each setup with its logs on them."""
+    return planfile.furnished(planfile.effort(planfile.builtin("disk-sweep"), "quick"))
+
+
+def on_both_disks() -> Plan:
+    """A profile's disks and RAM beside each other."""
+    plan = planfile.select(planfile.builtin("banzai-2019"), ("plain", "istio-mtls"))
+    equipped = planfile.equipped(plan, "eks-r5.4xlarge-io1", None)
+    return planfile.furnished(planfile.effort(planfile.unmasked(equipped, "both"), "quick"))
+
+
+PLANS = {"geography": stretched, "disk sweep": swept, "both disks": on_both_disks}
+
+
+@pytest.fixture(scope="module", params=list(PLANS))
+def special(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page with parts of its own: the answer's tables by distance, or by disk. Pictures of one round."""
+    directory: Path = tmp_path_factory.mktemp("special")
+    made = told(directory / "run", PLANS[request.param]())
+    file = directory / "report.html"
+    file.write_text(html(made.run, made.summary, (1,)), encoding="utf-8")
+    return file.as_uri()
+
+
+def complaints(browser: Any, address: str, scheme: Literal["light", "dark"]) -> list[tuple[str, str]]:
     page = browser.new_page(viewport=WIDE, color_scheme=scheme)
     page.goto(address)
     page.evaluate(OPEN_ALL)
     found = axe.Axe().run(page)
     page.close()
-    assert [(each["id"], each["nodes"][0]["html"]) for each in found.response["violations"]] == []
+    return [(each["id"], each["nodes"][0]["html"]) for each in found.response["violations"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Any, address: str, scheme: Literal["light", "dark"]) -> None:
+    assert complaints(browser, address, scheme) == []
 
 
 def test_dark_is_dark_and_light_is_light(browser: Any, address: str) -> None:
@@ -69,7 +120,7 @@ def test_dark_is_dark_and_light_is_light(browser: Any, address: str) -> None:
     assert shades["dark"] < 200 < 600 < shades["light"]
 
 
-def test_it_asks_for_nothing_but_itself(browser: Any, address: str) -> None:
+def asked_and_said(browser: Any, address: str) -> tuple[list[str], list[str]]:
     page = browser.new_page()
     asked: list[str] = []
     said: list[str] = []
@@ -78,7 +129,11 @@ def test_it_asks_for_nothing_but_itself(browser: Any, address: str) -> None:
     page.goto(address)
     page.evaluate(OPEN_ALL)
     page.close()
-    assert (asked, said) == ([address], [])
+    return asked, said
+
+
+def test_it_asks_for_nothing_but_itself(browser: Any, address: str) -> None:
+    assert asked_and_said(browser, address) == ([address], [])
 
 
 def test_it_needs_no_javascript(browser: Any, address: str) -> None:
@@ -101,7 +156,7 @@ def test_nothing_hangs_out_of_the_page(browser: Any, address: str, viewport: dic
     assert width == viewport["width"]
 
 
-def test_words_in_pictures_are_not_cut(browser: Any, address: str) -> None:
+def words_cut(browser: Any, address: str) -> list[str]:
     """Names may stand a few pixels out of their picture, where the page has room; not more."""
     page = browser.new_page(viewport=WIDE)
     page.goto(address)
@@ -115,7 +170,11 @@ def test_words_in_pictures_are_not_cut(browser: Any, address: str) -> None:
         })"""
     )
     page.close()
-    assert cut == []
+    return list(cut)
+
+
+def test_words_in_pictures_are_not_cut(browser: Any, address: str) -> None:
+    assert words_cut(browser, address) == []
 
 
 def test_the_keyboard_reaches_the_answer_first(browser: Any, address: str) -> None:
@@ -126,6 +185,35 @@ def test_the_keyboard_reaches_the_answer_first(browser: Any, address: str) -> No
     page.keyboard.press("Enter")
     assert page.url.endswith("#answer")
     page.close()
+
+
+def test_a_page_with_parts_of_its_own_holds_as_well(browser: Any, special: str) -> None:
+    """One page after the other, since each is a run: nothing for axe, nothing asked for, nothing cut or hanging out,
+    and the keyboard gets through to every table that scrolls."""
+    assert complaints(browser, special, "light") == []
+    assert complaints(browser, special, "dark") == []
+    assert asked_and_said(browser, special) == ([special], [])
+    assert words_cut(browser, special) == []
+    for viewport in (WIDE, NARROW):
+        page = browser.new_page(viewport=viewport)
+        page.goto(special)
+        page.evaluate(OPEN_ALL)
+        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+        page.close()
+    page = browser.new_page(viewport=WIDE)
+    page.goto(special)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#answer")
+    places = page.evaluate(
+        "[...document.querySelectorAll('#answer a, #answer summary, #answer .scroll')]"
+        ".filter(each => each.checkVisibility()).length"
+    )
+    for _ in range(places):
+        page.keyboard.press("Tab")
+    reached = page.evaluate("document.activeElement.compareDocumentPosition(document.querySelector('#answer'))")
+    page.close()
+    assert reached & 8, "the last of the answer's places is inside of it"
 
 
 def test_the_figures_of_the_answer_fit_the_first_printed_page(browser: Any, address: str) -> None:

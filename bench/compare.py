@@ -4,6 +4,7 @@
     python -m bench.compare --runs 60          whole simulated runs with two like scenarios, some minutes more; and
                                                as many that end once the loss is known, as `run --versus` does
     python -m bench.compare --like RUN...      runs of bench/like.yaml on a real machine
+    python -m bench.compare --lab 5            runs of bench/versus.yaml against itself, on the lab; some 12 minutes
 
 Each case goes through the code that `compare` runs. A repeat's rate is log-normal with the noise given as its
 coefficient of variation; what changes from repeat to repeat for both sides alike (`DRIFT`) is drawn as well. Bounds
@@ -17,6 +18,8 @@ import argparse
 import math
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -41,6 +44,7 @@ NULL_PAIRS = (3, 5, 9, 10, 20)
 CHANGE = -0.05
 POWER_PAIRS = (3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100, 130, 160, 200)
 POWER = 0.8
+VERSUS = Path(__file__).with_name("versus.yaml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,18 +206,57 @@ def real_table(directories: Sequence[Path]) -> str:
     return "\n".join(lines)
 
 
+def versus(count: int, place: Path, backend: str) -> list[Path]:
+    """Runs of one plan against itself, one after the other, each with the stopping rule of `run --versus`."""
+    made = [place / f"versus-{number}" for number in range(1, count + 1)]
+    for directory in made:
+        print(f"{directory} ...", file=sys.stderr, flush=True)
+        command = ["run", str(VERSUS), "--versus", str(VERSUS), "--backend", backend, "--out", str(directory)]
+        subprocess.run([sys.executable, "-m", "meshmark", *command], check=True, stdout=subprocess.DEVNULL)
+    return made
+
+
+def ends_table(directories: Sequence[Path]) -> str:
+    """How each run ended, and how many of all told a difference."""
+    lines = ["| run | repeats | ended by | trials | loss, width of its interval |", "|---|---|---|---|---|"]
+    alarms, wrong, ratios, losses = 0, 0, 0, 0
+    for number, directory in enumerate(directories, start=1):
+        record = load(directory)
+        [(_, each)], by_name = real(directory)
+        (loss,) = by_name.values()
+        ended = "width" if record.finished is not None and record.finished.sharp else "repeats or time"
+        trials = sum(len(data.trials) for data in record.rounds)
+        width = "" if loss is None else f"{loss.high - loss.low:.1%}"
+        lines.append(f"| {number} | {each.pairs_planned} | {ended} | {trials} | {width} |")
+        ratios, alarms = ratios + (each.interval is not None), alarms + told(each)
+        losses += loss is not None
+        wrong += loss is not None and not loss.low <= 0 <= loss.high
+    lines += ["", f"{alarms} of {ratios} intervals of a ratio exclude 1; {wrong} of {losses} of a loss exclude none."]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--cases", type=int, default=2_000)
+    parser.add_argument("--cases", type=int, default=2_000, help="of each drawn table; 0: no tables")
     parser.add_argument("--runs", type=int, default=0, help="whole simulated runs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--like", type=Path, nargs="+", metavar="RUN", help="print what these runs tell, no more")
+    parser.add_argument(
+        "--lab", type=int, default=0, metavar="N", help="so many runs of a plan against itself, no more"
+    )
+    parser.add_argument("--backend", default="lab", help="of --lab: lab, or simulated for a try")
+    parser.add_argument("--out", type=Path, default=Path("versus-runs"), help="of --lab: where the runs go")
     options = parser.parse_args()
+    if options.lab:
+        made = versus(options.lab, options.out, options.backend)
+        print(real_table(made) + "\n\n" + ends_table(made))
+        return
     if options.like:
         print(real_table(options.like))
         return
-    print(null_table(options.cases, options.seed), flush=True)
-    print("\n" + power_table(options.cases, options.seed), flush=True)
+    if options.cases:
+        print(null_table(options.cases, options.seed), flush=True)
+        print("\n" + power_table(options.cases, options.seed), flush=True)
     if options.runs:
         seeds = range(options.seed, options.seed + options.runs)
         print("\n" + runs_line("Whole simulated runs of two like scenarios", [simulated(seed) for seed in seeds]))

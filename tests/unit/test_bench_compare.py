@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.compare import Share, drawn, false_alarms, null_table, power, real_table
+from bench.compare import Share, drawn, ends_table, false_alarms, null_table, power, real_table, versus
 from meshmark.cli import app
 
 LIKE = Path(__file__).parents[2] / "bench" / "like.yaml"
@@ -46,3 +46,12 @@ def test_each_of_four_like_scenarios_is_held_against_each_before_it(tmp_path: Pa
     ]
     assert [bool(row[-1].strip(" |")) for row in rows] == [True, True, False, True, False, False], "losses"
     assert all(0.8 < float(row[4]) < 1.25 for row in rows)
+
+
+def test_a_plan_against_itself_ends_by_width_and_tells_no_difference(tmp_path: Path) -> None:
+    made = versus(2, tmp_path, "simulated")
+    assert [path.name for path in made] == ["versus-1", "versus-2"]
+    rows = [line.split(" | ") for line in ends_table(made).splitlines()]
+    assert [tuple(row[1:3]) for row in rows[2:4]] == [("3", "width"), ("3", "width")]
+    assert rows[-1][0].startswith("0 of 2 intervals of a ratio exclude 1; 0 of 2 of a loss")
+    assert real_table(made).count("| plain-versus | plain | 3 of 3 |") == 2

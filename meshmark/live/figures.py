@@ -44,6 +44,21 @@ class LoadFigures:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LinkFigures:
+    """One way between two clusters: its last probe, and what its relay let through in the last seconds. None where
+    there is no relay between the two, or nothing was sent. `lost`: share of packets, of both directions together."""
+
+    source: str
+    target: str
+    asked_rtt_s: float
+    rtt_s: float | None
+    asked_loss: float
+    lost: float | None
+    asked_bandwidth_bytes_s: float | None
+    bytes_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
     """A run at one moment."""
 
@@ -62,7 +77,7 @@ class Figures:
     machine_cpus: int
     cpus: dict[str, float]
     hosts: tuple[HostFigures, ...]
-    links: tuple[LinkProbe, ...]
+    links: tuple[LinkFigures, ...]
     trials: tuple[Trial, ...]
 
 
@@ -88,7 +103,7 @@ def figures(following: Following, clock: Clock) -> Figures | None:
         machine_cpus=started.host.cpus,
         cpus=_cpus(window),
         hosts=tuple(_host(host, window) for host in _hosts(window)),
-        links=tuple(now.links.values()) if now else (),
+        links=tuple(_link(probe, window) for probe in now.links.values()) if now else (),
         trials=tuple(now.trials) if now else (),
     )
 
@@ -151,6 +166,30 @@ def _host(host: str, window: _Window | None) -> HostFigures:
         tx_bytes_s=window.rate(f"{host}/net/tx_bytes"),
         connections=window.last.get(f"{host}/sidecar/connections"),
         out_of_sync=window.last.get(f"{host}/kafka/under_replicated_partitions"),
+    )
+
+
+def _link(probe: LinkProbe, window: _Window | None) -> LinkFigures:
+    """A relay is named after the ends of its link in the plan's order: that way is `forward`."""
+    here, there = probe.source, probe.target
+    ways = ((f"link-{here}-{there}/relay", "forward"), (f"link-{there}-{here}/relay", "back"))
+    found = next(((relay, way) for relay, way in ways if window and f"{relay}/{way}_bytes" in window.last), None)
+    bytes_s = lost = None
+    if window is not None and found is not None:
+        relay, way = found
+        bytes_s = window.rate(f"{relay}/{way}_bytes")
+        rates = {kind: window.rate(f"{relay}/{kind}_packets") for kind in ("carried", "lost", "dropped")}
+        packets = sum(rate or 0.0 for rate in rates.values())
+        lost = (rates["lost"] or 0.0) / packets if packets else None
+    return LinkFigures(
+        source=here,
+        target=there,
+        asked_rtt_s=probe.asked_rtt_s,
+        rtt_s=probe.rtt_s,
+        asked_loss=probe.asked_loss,
+        lost=lost,
+        asked_bandwidth_bytes_s=probe.asked_bandwidth_bytes_s,
+        bytes_s=bytes_s,
     )
 
 

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,10 +23,10 @@ from textual.widgets import DataTable, Footer, RichLog, Sparkline, Static
 
 from meshmark.clock import Clock, SystemClock
 from meshmark.errors import MeshmarkError
-from meshmark.live.figures import HISTORY_S, Figures, LoadFigures, figures
+from meshmark.live.figures import HISTORY_S, Figures, LinkFigures, LoadFigures, figures
 from meshmark.live.follow import Following
 from meshmark.record import Event, Latency
-from meshmark.units import MB, UNKNOWN, duration, number, percent, rate_msg_s
+from meshmark.units import MB, UNKNOWN, duration, mb, number, percent, rate_msg_s
 
 EVERY_S = 1.0
 PRIORITY = 10
@@ -226,12 +226,18 @@ def host_rows(found: Figures) -> list[Row]:
 
 
 def links(found: Figures) -> str:
-    """A line for each way between two clusters."""
-    return "\n".join(
-        f"{link.source} → {link.target}: round trip {UNKNOWN if link.rtt_s is None else number(link.rtt_s * 1e3)} ms, "
-        f"asked {number(link.asked_rtt_s * 1e3)}"
-        for link in found.links
-    )
+    """A line for each way between two clusters: its round trip, and what passes and is lost now."""
+    return "\n".join(f"{link.source} → {link.target}: {', '.join(_of_link(link))}" for link in found.links)
+
+
+def _of_link(link: LinkFigures) -> Iterator[str]:
+    rtt = UNKNOWN if link.rtt_s is None else number(link.rtt_s * 1e3)
+    yield f"round trip {rtt} ms (asked {number(link.asked_rtt_s * 1e3)})"
+    if link.bytes_s is not None:
+        most = link.asked_bandwidth_bytes_s
+        yield f"{mb(link.bytes_s)} MB/s" + (f" (at most {mb(most)})" if most else "")
+    if link.lost is not None:
+        yield f"lost {number(100 * link.lost, 2)} % (asked {number(100 * link.asked_loss, 2)})"
 
 
 def _two(value: float | None) -> str:

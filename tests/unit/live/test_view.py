@@ -16,7 +16,7 @@ from meshmark.live import view
 from meshmark.live.figures import figures
 from meshmark.live.follow import Following
 from meshmark.live.view import LiveView
-from meshmark.record import Sample
+from meshmark.record import LinkProbe, Sample
 from meshmark.store import load
 
 SIZE = (150, 45)
@@ -144,3 +144,36 @@ def test_a_gateway_s_cpu_is_shown_with_the_others(going_on: Path) -> None:
     assert found is not None
     assert found.cpus == {"gateway": 0.25}
     assert view.cpus(found).split()[:2] == ["gateways", "0.25"]
+
+
+def test_a_link_has_its_round_trip_and_what_passes_and_is_lost_now(going_on: Path) -> None:
+    following = Following(going_on)
+    following.look()
+    assert following.round is not None
+    grown = {"forward_bytes": 8e6, "back_bytes": 4e6, "carried_packets": 980, "lost_packets": 20, "dropped_packets": 0}
+    following.round.samples = deque(
+        Sample(time_s=time_s, values={f"link-near-far/relay/{name}": time_s * rate for name, rate in grown.items()})
+        for time_s in (0.0, 4.0)
+    )
+    probe = LinkProbe(
+        source="near",
+        target="far",
+        kind="relay",
+        asked_rtt_s=0.024,
+        rtt_s=0.0242,
+        rtt_max_s=0.03,
+        asked_loss=0.02,
+        asked_bandwidth_bytes_s=1e7,
+    )
+    other = probe.model_copy(
+        update={"source": "far", "target": "near", "asked_bandwidth_bytes_s": None, "rtt_s": None}
+    )
+    third = probe.model_copy(update={"target": "third", "kind": "netem"})
+    following.round.links = {(each.source, each.target): each for each in (probe, other, third)}
+    found = figures(following, SimulatedClock())
+    assert found is not None
+    assert view.links(found).splitlines() == [
+        "near → far: round trip 24.2 ms (asked 24), 8 MB/s (at most 10), lost 2 % (asked 2)",
+        "far → near: round trip – ms (asked 24), 4 MB/s, lost 2 % (asked 2)",
+        "near → third: round trip 24.2 ms (asked 24)",
+    ]

@@ -15,8 +15,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ LOG_BYTES_KEPT = 2_000_000
 """Of each component's log the last part is kept in the record."""
 
 M = TypeVar("M", bound=Model)
+_TIME = re.compile(r'\{"timeS":(-?\d+(?:\.\d+)?),')
 
 
 @contextmanager
@@ -230,8 +232,9 @@ class RoundData:
     trials: tuple[Trial, ...]
     profiles: tuple[CpuProfile, ...]
 
-    def series(self) -> list[Sample]:
-        return _read_lines(self.directory / "series.jsonl", Sample)
+    def series(self, within: Sequence[tuple[float, float]] | None = None) -> list[Sample]:
+        """`within`: only what was read in one of these spans of time, edges included; the rest is not parsed."""
+        return _read_lines(self.directory / "series.jsonl", Sample, _in_spans(within) if within is not None else None)
 
     def intervals(self) -> list[LoadInterval]:
         return _read_lines(self.directory / "intervals.jsonl", LoadInterval)
@@ -429,8 +432,18 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _read_lines(path: Path, model: type[M]) -> list[M]:
-    return [_parse(line, model, f"{path}:{number}") for number, line in _lines(path)]
+def _read_lines(path: Path, model: type[M], wanted: Callable[[str], bool] | None = None) -> list[M]:
+    return [_parse(line, model, f"{path}:{number}") for number, line in _lines(path) if wanted is None or wanted(line)]
+
+
+def _in_spans(spans: Sequence[tuple[float, float]]) -> Callable[[str], bool]:
+    """Whether a line's time is in one of them. A line that does not begin with it may be; who parses it will see."""
+
+    def wanted(line: str) -> bool:
+        time = _TIME.match(line)
+        return time is None or any(start <= float(time[1]) <= end for start, end in spans)
+
+    return wanted
 
 
 def _texts(directory: Path) -> dict[str, str]:

@@ -64,7 +64,8 @@ def _windows(run: Run, scenarios: Sequence[ScenarioSummary]) -> dict[str, list[t
     for data in run.rounds:
         cut = {outage.trial for outage in data.outages}
         trials = [each for each in data.trials if (each.round_index, each.number) in told and each.number not in cut]
-        samples = data.series() if trials else []
+        spans = [(trial.window_start_s, trial.window_end_s) for trial in trials if tellable(trial)]
+        samples = data.series(spans) if spans else []
         hosts = broker_hosts(run.plan.scenario(data.started.scenario))
         windows = [(trial, spreads(trial, samples, hosts)) for trial in trials]
         found.setdefault(data.started.scenario, []).extend(windows)
@@ -95,10 +96,15 @@ def swings(trial: Trial, samples: Iterable[Sample], hosts: Sequence[str]) -> tup
     return tuple(each for each in spreads(trial, samples, hosts) if each.variation > VARIATION)
 
 
+def tellable(trial: Trial) -> bool:
+    """Was what was offered even, and for long enough to say whether brokers took it so?"""
+    offered = rates([(point.time_s, float(point.offered)) for point in trial.series])
+    return len(offered) >= LEAST_STEPS and variation(offered) <= STEADY_LOAD
+
+
 def spreads(trial: Trial, samples: Iterable[Sample], hosts: Sequence[str]) -> tuple[Swing, ...]:
     """Of each broker that has some of the load, the one that varies most first; none where nothing is to be said."""
-    offered = rates([(point.time_s, float(point.offered)) for point in trial.series])
-    if len(offered) < LEAST_STEPS or variation(offered) > STEADY_LOAD:
+    if not tellable(trial):
         return ()
     inside = [each for each in samples if trial.window_start_s <= each.time_s <= trial.window_end_s]
     logs = {host: rates(_log(trial, inside, f"{host}/kafka/log_bytes")) for host in hosts}

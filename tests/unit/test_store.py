@@ -81,6 +81,22 @@ def test_what_was_written_reads_back(tmp_path: Path) -> None:
     assert only.configurations() == {"broker-1.properties": "a=b\n"}
 
 
+def test_a_series_is_read_in_spans_with_their_edges(tmp_path: Path) -> None:
+    round_writer = written(tmp_path / "run").round(ROUND)
+    times = (0.0, 1.25, 2.5, 1e-5, 3.75, 68572.76617230251)
+    for time_s in times:
+        round_writer.sample(Sample(time_s=time_s, values={}))
+    (only,) = load(tmp_path / "run").rounds
+    assert [each.time_s for each in only.series()] == list(times)
+    found = only.series([(1.25, 2.5), (68572.76617230251, 68573.0)])
+    assert [each.time_s for each in found if each.time_s != 1e-5] == [1.25, 2.5, 68572.76617230251]
+    with (only.directory / "series.jsonl").open("a") as file:
+        file.write('{"timeS":2,"values":3}\n{"timeS":9,"values":3}\n')
+    with pytest.raises(RecordError, match=r"series\.jsonl:7"):
+        only.series([(1, 2)])
+    assert len(only.series([(3, 4)])) == 2, "what lies elsewhere is not looked at"
+
+
 def test_a_line_that_a_crash_cut_is_left_out(tmp_path: Path) -> None:
     written(tmp_path / "run")
     with (tmp_path / "run" / "events.jsonl").open("a") as file:

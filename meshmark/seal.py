@@ -109,6 +109,44 @@ def head(directory: Path) -> str | None:
 
 def check(directory: Path) -> Integrity:
     """Holds every file against every link that it has. A last line that a crash cut counts as not written."""
+    links, breaks = _links(directory)
+    present = _files(directory)
+    sealed = _by_file(links)
+    for name, own in sealed.items():
+        breaks += _held_against(directory, name, own, there=name in present)
+    return Integrity(
+        head=head(directory),
+        links=len(links),
+        files=len(sealed),
+        complete=LAST_FILE in sealed,
+        breaks=tuple(breaks),
+        unsealed=tuple(_unsealed(directory, present, sealed)) if links else (),
+        reports=tuple(sorted(path.name for path in directory.iterdir() if _is_report(path.name))),
+        signed=(directory / SIGNATURE).is_file(),
+    )
+
+
+def check_remains(directory: Path, remains: str) -> tuple[Break, ...]:
+    """The chain that was laid aside when a run went on after a cut, held against the files where they are now."""
+    aside = directory / remains
+    links, breaks = _links(aside)
+    present = _files(directory)
+    for name, own in _by_file(links).items():
+        moved = f"{remains}/{name.removeprefix('rounds/')}"
+        now = moved if moved in present else name
+        breaks += _held_against(directory, now, own, there=now in present)
+    return tuple(breaks)
+
+
+def _by_file(links: Sequence[Link]) -> dict[str, list[Link]]:
+    sealed: dict[str, list[Link]] = {}
+    for link in links:
+        sealed.setdefault(link.file, []).append(link)
+    return sealed
+
+
+def _links(directory: Path) -> tuple[list[Link], list[Break]]:
+    """Of the chain in a folder, and where it is broken."""
     links: list[Link] = []
     breaks: list[Break] = []
     previous = START
@@ -129,22 +167,7 @@ def check(directory: Path) -> Integrity:
                     )
                 )
         previous = hashlib.sha256(line).hexdigest()
-    present = _files(directory)
-    sealed: dict[str, list[Link]] = {}
-    for link in links:
-        sealed.setdefault(link.file, []).append(link)
-    for name, own in sealed.items():
-        breaks += _held_against(directory, name, own, there=name in present)
-    return Integrity(
-        head=head(directory),
-        links=len(links),
-        files=len(sealed),
-        complete=LAST_FILE in sealed,
-        breaks=tuple(breaks),
-        unsealed=tuple(_unsealed(directory, present, sealed)) if links else (),
-        reports=tuple(sorted(path.name for path in directory.iterdir() if _is_report(path.name))),
-        signed=(directory / SIGNATURE).is_file(),
-    )
+    return links, breaks
 
 
 def _held_against(directory: Path, name: str, links: Sequence[Link], *, there: bool) -> Iterator[Break]:

@@ -1,13 +1,14 @@
 """The run directory: the evidence. Written as things happen, read by everything that comes after.
 
     plan.json  started.json  events.jsonl  environment.jsonl  hardware.json  predictions.jsonl  finished.json
-    digests.jsonl
+    resumed.jsonl  digests.jsonl  remains/1/
     rounds/001-plain/  started.json proofs.jsonl links.jsonl outages.jsonl selftests.jsonl limits.jsonl trials.jsonl
                        profiles.jsonl series.jsonl intervals.jsonl finished.json config/ logs/
 
 A file that ends in .jsonl only grows, one record a line; a trial is on the disk (fsync) before the next begins.
 After a crash the last line of such a file may be cut; it is left out and told, everything before it counts.
-`digests.jsonl` seals what is there when a round ends, and the run (`seal.py`).
+`digests.jsonl` seals what is there when a round ends, and the run (`seal.py`). `remains` has what a run laid aside
+that was cut and went on; nobody counts it.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ from meshmark.record import (
     Started,
     Trial,
 )
+from meshmark.resumption import Resumed
+from meshmark.seal import NAME as CHAIN
 from meshmark.seal import Chain
 
 LOG_BYTES_KEPT = 2_000_000
@@ -105,6 +108,12 @@ def _write(path: Path, text: str) -> None:
             with suppress(OSError):
                 part.unlink()
             raise
+
+
+def _end_with_whole_line(path: Path) -> None:
+    """A crash may have cut the last one, and what is appended must begin a line."""
+    with path.open("rb+") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 class RoundWriter:
@@ -192,6 +201,22 @@ class RunWriter:
         _write(directory / "started.json", started.model_dump_json(indent=1))
         return cls(directory)
 
+    @classmethod
+    def reopen(cls, directory: Path, resumed: Resumed) -> RunWriter:
+        """After a cut: lays aside what is not whole, and begins another chain with what is."""
+        remains = directory / resumed.remains
+        with _writing(directory):
+            remains.mkdir(parents=True, exist_ok=True)
+            for cut in (*directory.glob("rounds/*"), directory / "finished.json", directory / CHAIN):
+                if cut.is_file() or (cut.is_dir() and not (cut / "finished.json").is_file()):
+                    cut.rename(remains / cut.name)
+            for path in directory.glob("*.jsonl"):
+                _end_with_whole_line(path)
+        _Appender(directory / "resumed.jsonl", durable=True).append(resumed)
+        writer = cls(directory)
+        writer.seal()
+        return writer
+
     def event(self, event: Event) -> None:
         self._events.append(event)
 
@@ -259,6 +284,7 @@ class Run:
     network_probes: tuple[NetworkProbe, ...]
     hardware: Hardware | None
     predictions: tuple[Prediction, ...]
+    resumptions: tuple[Resumed, ...]
     rounds: tuple[RoundData, ...]
 
 
@@ -300,6 +326,7 @@ def load(directory: Path) -> Run:
         network_probes=tuple(network),
         hardware=_read_if_there(directory / "hardware.json", Hardware),
         predictions=tuple(_read_lines(directory / "predictions.jsonl", Prediction)),
+        resumptions=tuple(_read_lines(directory / "resumed.jsonl", Resumed)),
         rounds=tuple(_round(path) for path in sorted(directory.glob("rounds/*")) if (path / "started.json").is_file()),
     )
 

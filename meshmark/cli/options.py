@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,14 @@ Kafka = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Download nothing; fail if something is missing.")]
 LabOnly = Annotated[str, typer.Option("--backend", help="Where clusters are kept; only lab so far.")]
+
+Quick = Annotated[bool, typer.Option("--quick", help="Within 5 minutes; overrides the plan's durations and repeats.")]
+Full = Annotated[bool, typer.Option("--full", help="10 long repeats; overrides the plan's durations and repeats.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the order of rounds.")]
+Resume = Annotated[
+    Path | None,
+    typer.Option("--resume", metavar="DIR", help="Go on with a run that was cut, after its last whole round."),
+]
 
 Profile = Annotated[
     str | None,

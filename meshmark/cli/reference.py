@@ -14,7 +14,7 @@ import typer
 from pydantic.json_schema import models_json_schema
 from typer.testing import CliRunner
 
-from meshmark import hardware, record
+from meshmark import hardware, record, resumption
 from meshmark.cli.app import app
 from meshmark.planfile.schema import schema, schema_text
 from meshmark.report import reference
@@ -33,6 +33,7 @@ RECORD: dict[str, tuple[type[Model], ...]] = {
     "hardware.json": (hardware.Hardware,),
     "predictions.jsonl": (record.Prediction,),
     "events.jsonl": (record.Event,),
+    "resumed.jsonl": (resumption.Resumed,),
     "finished.json": (record.Finished,),
     "rounds/*/started.json": (record.RoundStarted,),
     "rounds/*/proofs.jsonl": (record.Proof,),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from meshmark.cli.options import (
     KAFKA,
     Disk,
     Explain,
+    Full,
     Kafka,
     Live,
     MetricsAddress,
@@ -25,7 +27,10 @@ from meshmark.cli.options import (
     Offline,
     Perf,
     Profile,
+    Quick,
+    Resume,
     Scale,
+    Seed,
     Versus,
 )
 from meshmark.cli.output import emit, note
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from meshmark.experiment.progress import Progress
     from meshmark.plan import Plan
     from meshmark.planfile import Effort
+    from meshmark.store import Run
 
 RUNS = Path("meshmark-runs")
 EXAMPLES = (
@@ -45,18 +51,20 @@ EXAMPLES = (
     "  meshmark run --quick --only plain --only istio-mtls\n"
     "  meshmark run --profile eks-r5.4xlarge-io1  the document's machines, scaled to fit\n"
     "  meshmark run my.yaml --out results/monday\n"
-    "  meshmark run --live --metrics-port 9464"
+    "  meshmark run --live --metrics-port 9464\n"
+    "  meshmark run --resume meshmark-runs/DIR    go on with a run that was cut"
 )
 
 
+RESUMABLE = ("resume", "live", "metrics_port", "metrics_address", "kafka", "offline", "backend")
+"""Options that may go with --resume: they are of this process, not of what is measured."""
+
+
 def run(
+    context: typer.Context,
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="A built-in plan's name, or a file.")] = DEFAULT_PLAN,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Within 5 minutes; overrides the plan's durations and repeats.")
-    ] = False,
-    full: Annotated[
-        bool, typer.Option("--full", help="10 long repeats; overrides the plan's durations and repeats.")
-    ] = False,
+    quick: Quick = False,
+    full: Full = False,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="SCENARIO", help="Run only this scenario (* stands for anything); repeatable."),
@@ -64,9 +72,8 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help=f"Where the record goes  [default: {RUNS}/PLAN-TIME]")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the order of rounds.")
-    ] = None,
+    seed: Seed = None,
+    resume: Resume = None,
     explain: Explain = False,
     perf: Perf = False,
     live: Live = False,
@@ -83,23 +90,16 @@ def run(
     ] = "lab",
 ) -> None:
     """Measure what each data plane of a plan carries and costs, and print the table."""
-    from meshmark import planfile
+    from meshmark.errors import UsageError
 
     level = _effort(quick=quick, full=full)
-    chosen = planfile.select(find(plan), only or [])
-    if versus is not None:
-        _require_open_end(level, explain=explain)
-        chosen = planfile.versus(chosen, planfile.select(find(versus), only or []))
-    chosen = planfile.equipped(chosen, profile, scale)
-    asked = planfile.effort(planfile.unmasked(chosen, disk), level)
-    if seed is not None:
-        asked = asked.model_copy(update={"seed": seed})
-    if explain:
-        asked = planfile.explained(asked)
-    if perf:
-        asked = planfile.sampled(asked)
-    asked = planfile.furnished(asked)
-    directory = _directory(out, asked)
+    before = None if resume is None else _before(context, resume)
+    if before is None:
+        chosen = _chosen(plan, only or [], versus, level, explain=explain)
+        asked = _asked(chosen, profile, scale, disk, level, seed, explain=explain, perf=perf)
+        directory = _directory(out, asked)
+    else:
+        asked, directory = before.plan, before.directory
     shown = _shown(live=live, directory=directory)
     try:
         with (
@@ -107,16 +107,95 @@ def run(
             opened(backend, asked, kafka=kafka, offline=offline) as (system, clock),
             serving(),
         ):
-            _announce(asked, level, directory)
-            _conduct(asked, system, clock, directory, level, shown)
+            if before is None:
+                _announce(asked, level, directory)
+                _conduct(asked, system, clock, directory, level, shown)
+            else:
+                _go_on(before, system, clock, shown)
         summary = _report(directory)
-    except BaseException:
-        if (directory / "started.json").is_file():
-            note(f"what was measured is kept: meshmark report {directory}")
-            note(_digest(directory))
+    except BaseException as error:
+        if not isinstance(error, UsageError):
+            _tell_what_is_kept(directory)
         raise
     _require_answer(summary)
     require_held(summary)
+
+
+def _tell_what_is_kept(directory: Path) -> None:
+    if not (directory / "started.json").is_file():
+        return
+    note(f"what was measured is kept: meshmark report {directory}")
+    if any(directory.glob("rounds/*/finished.json")):
+        note(f"to go on after the last whole round: meshmark run --resume {directory}")
+    note(_digest(directory))
+
+
+def _chosen(plan: str, only: list[str], versus: str | None, level: Effort, *, explain: bool) -> Plan:
+    from meshmark import planfile
+
+    chosen = planfile.select(find(plan), only)
+    if versus is None:
+        return chosen
+    _require_open_end(level, explain=explain)
+    return planfile.versus(chosen, planfile.select(find(versus), only))
+
+
+def _asked(
+    chosen: Plan,
+    profile: str | None,
+    scale: str | None,
+    disk: str | None,
+    level: Effort,
+    seed: int | None,
+    *,
+    explain: bool,
+    perf: bool,
+) -> Plan:
+    from meshmark import planfile
+
+    asked = planfile.effort(planfile.unmasked(planfile.equipped(chosen, profile, scale), disk), level)
+    if seed is not None:
+        asked = asked.model_copy(update={"seed": seed})
+    if explain:
+        asked = planfile.explained(asked)
+    if perf:
+        asked = planfile.sampled(asked)
+    return planfile.furnished(asked)
+
+
+def _before(context: typer.Context, directory: Path) -> Run:
+    """The run to go on with, as recorded; refused where the command line says again what its record has."""
+    from meshmark import store
+    from meshmark.errors import UsageError
+
+    decided = [
+        "PLAN" if each.name == "plan" else each.opts[0]
+        for each in context.command.params
+        if each.name and each.name not in RESUMABLE and _given(context, each.name)
+    ]
+    if decided:
+        raise UsageError(
+            f"{', '.join(decided)}: with --resume, the record in {directory} says this",
+            hint="leave it out, or begin another run",
+        )
+    return store.load(directory)
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _go_on(before: Run, backend: Backend, clock: Clock, shown: Shown) -> None:
+    from meshmark.experiment.conductor import resume
+    from meshmark.experiment.resumption import seconds, whole_rounds
+    from meshmark.units import duration
+
+    kept, rounds = whole_rounds(before, backend, clock), len(before.plan.order())
+    left = fmean(map(seconds, kept)) * (rounds - len(kept))
+    note(f"{before.plan.name}: going on after {len(kept)} of {rounds} rounds, about {duration(left)} left")
+    with shown(clock) as told:
+        resume(before, backend, command=("meshmark", *sys.argv[1:]), progress=told, clock=clock)
 
 
 @contextmanager

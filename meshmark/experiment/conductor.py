@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+from meshmark import seal
 from meshmark.analysis import ceilings
 from meshmark.analysis import hardware as profiles
 from meshmark.analysis.distance_law import predictions
@@ -32,6 +33,7 @@ from meshmark.experiment.explain import explain
 from meshmark.experiment.hardware import limited, settle_hardware, told
 from meshmark.experiment.links import require_bandwidth, short
 from meshmark.experiment.progress import Progress
+from meshmark.experiment.resumption import finished, seconds, seconds_so_far, whole_rounds
 from meshmark.experiment.selftest import moderate_msg_s, self_test
 from meshmark.experiment.trial import Bench, Offered, gauge, measure, warm_up
 from meshmark.hardware import Hardware
@@ -39,7 +41,8 @@ from meshmark.measure.sampler import sampling
 from meshmark.plan import Plan, Scenario, Slot
 from meshmark.planfile.effort import explain_seconds, samples_seconds, trial_seconds
 from meshmark.record import Event, Finished, Limit, Proof, RoundFinished, RoundStarted, Started, Trial
-from meshmark.store import RoundWriter, RunWriter, load
+from meshmark.resumption import Resumed
+from meshmark.store import RoundData, RoundWriter, Run, RunWriter, load
 from meshmark.units import percent, rate_msg_s
 
 SAMPLE_INTERVAL_S = 1.0
@@ -74,7 +77,29 @@ def conduct(
         versions=backend.versions(),
     )
     writer = RunWriter.create(directory, plan, started)
-    conductor = _Conductor(plan, backend, writer, progress, clock)
+    return _played(_Conductor(plan, backend, writer, progress, clock), writer)
+
+
+def resume(run: Run, backend: Backend, *, command: Sequence[str], progress: Progress, clock: Clock) -> Finished:
+    """Goes on with a run that was cut, after its last whole round, and returns its last record. Raises UsageError or
+    RecordError where it cannot, before anything is changed, and else as `conduct` does."""
+    backend.prepare(run.plan)
+    kept = whole_rounds(run, backend, clock)
+    resumed = Resumed(
+        resumed_at=clock.wall(),
+        time_s=clock.now(),
+        command=tuple(command),
+        rounds_kept=len(kept),
+        remains=f"remains/{len(run.resumptions) + 1}",
+        digest=seal.head(run.directory),
+    )
+    writer = RunWriter.reopen(run.directory, resumed)
+    conductor = _Conductor(run.plan, backend, writer, progress, clock)
+    conductor.take_up(run, kept)
+    return _played(conductor, writer)
+
+
+def _played(conductor: _Conductor, writer: RunWriter) -> Finished:
     try:
         conductor.play()
     except BaseException as error:
@@ -96,6 +121,8 @@ class _Conductor:
         self._clock = clock
         self._order = plan.order()
         self._durations: list[float] = []
+        self._spent_s = 0.0
+        self._predicted = False
         self._starts: dict[str, float] = {}
         self._trials: dict[str, list[Trial]] = {scenario.name: [] for scenario in plan.scenarios}
         self._lowest_msg_s: dict[str, float | None] = {}
@@ -103,19 +130,39 @@ class _Conductor:
         self._sharp = False
         self._there_is = Ceilings(cpus=backend.facts().cpus, link_bytes_s=None, disk_bytes_s=None)
 
-    def play(self) -> None:
-        deadline = self._clock.now() + self._plan.budget_seconds
+    def take_up(self, run: Run, kept: Sequence[RoundData]) -> None:
+        """What the record of a run that was cut says of where it was."""
+        self._there_is = probed(self._there_is.cpus, (*run.disk_probes, *run.network_probes))
+        self._hardware = run.hardware
+        self._predicted = bool(run.predictions)
+        self._spent_s = seconds_so_far(run.started, kept)
+        for data in kept:
+            scenario, ended = self._plan.scenario(data.started.scenario), finished(data)
+            self._durations.append(seconds(data))
+            self._begin(scenario, ended.warmup_rates_msg_s, ended.limited_rates_msg_s)
+            self._trials[scenario.name] += data.trials
+            for trial in data.trials:
+                if trial.purpose == "equal-load" and trial.share:
+                    self._lowest_msg_s.setdefault(self._plan.baseline_of(scenario), trial.offered_msg_s / trial.share)
+        self._tell("info", "rounds", f"going on after {len(kept)} of {len(self._order)} rounds")
+
+    def _look_around(self) -> None:
+        """What the machine gives, before anything is asked of Kafka."""
         probes = environment.measure(self._plan, self._backend, self._writer, self._progress)
         self._there_is = probed(self._there_is.cpus, probes)
         self._hardware = settle_hardware(self._plan, self._there_is.cpus, probes)
         if self._hardware:
             self._writer.hardware(self._hardware)
             self._tell("info", "hardware", told(self._hardware))
-        predicted = False
-        for slot in self._order:
-            if self._plan.scenario(slot.scenario).held_out and not predicted:
+
+    def play(self) -> None:
+        deadline = self._clock.now() + self._plan.budget_seconds - self._spent_s
+        if not self._durations:
+            self._look_around()
+        for slot in self._order[len(self._durations) :]:
+            if self._plan.scenario(slot.scenario).held_out and not self._predicted:
                 self._predict()
-                predicted = True
+                self._predicted = True
             begun = self._clock.now()
             if self._durations and begun + min(self._durations) > deadline:
                 self._tell(
@@ -224,9 +271,7 @@ class _Conductor:
             held = self._limits(scenario)
             stack.enter_context(limited(bench, held))
             limited_rates = self._gauge(bench, held, name)
-            if limited_rates or not held:
-                start = ceilings.start_msg_s(limited_rates or rates)
-                self._starts[scenario.name] = max(self._starts.get(scenario.name, 0.0), start)
+            self._begin(scenario, rates, limited_rates)
             for offered in self._offers(scenario, slot, until_s):
                 self._try(bench, offered, name, broken, profiles.of_load(held))
             if self._plan.cpu_samples_hz:
@@ -253,6 +298,12 @@ class _Conductor:
         if self._hardware is None:
             return ()
         return profiles.limits(self._hardware.profile, self._hardware.scale, scenario)
+
+    def _begin(self, scenario: Scenario, rates: Sequence[float], limited_rates: Sequence[float]) -> None:
+        """Where its search begins, by what closed loop carried: under limits, where there are any."""
+        if limited_rates or not self._limits(scenario):
+            start = ceilings.start_msg_s(limited_rates or rates)
+            self._starts[scenario.name] = max(self._starts.get(scenario.name, 0.0), start)
 
     def _gauge(self, bench: Bench, held: Sequence[Limit], name: str) -> tuple[float, ...]:
         """Once for each scenario: where its search begins, if hosts are limited."""

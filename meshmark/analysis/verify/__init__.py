@@ -26,6 +26,7 @@ from meshmark.analysis.verify.times import time_findings
 from meshmark.analysis.verify.told import JUDGED, other_schema, told_findings
 from meshmark.analysis.verify.trials import trial_findings
 from meshmark.errors import RecordError
+from meshmark.resumption import Resumed
 from meshmark.seal import Integrity
 from meshmark.signature import Signature
 from meshmark.store import Run, load, require_run
@@ -60,6 +61,7 @@ def verify(directory: Path, expected_digest: str | None = None, signature: Signa
         require_run(directory)  # before all that lies below is walked through
     integrity = seal.check(directory)
     findings = list(_broken(integrity))
+    notes: list[str] = []
     try:
         run = load(directory)
         found = truth(run)
@@ -69,7 +71,9 @@ def verify(directory: Path, expected_digest: str | None = None, signature: Signa
         findings.append(Finding(file=".", recorded="a run", follows=f"it cannot be read: {error.message}"))
         run, found = None, Truth(findings=(), trials=0, intervals=0, samples=0)
     findings += found.findings
-    notes: list[str] = []
+    if run is not None:
+        findings += [finding for each in run.resumptions for finding in _laid_aside(directory, each)]
+        notes += [f"cut after {each.rounds_kept} rounds, and gone on: {each.remains}" for each in run.resumptions]
     summary: Summary | None = None
     if run is not None and not found.findings:
         summary = summarize(run)
@@ -141,6 +145,15 @@ def _broken(integrity: Integrity) -> Iterator[Finding]:
     if integrity.complete:
         for name in integrity.unsealed:
             yield Finding(file=name, recorded="a part of the run", follows="it came after the run had ended")
+
+
+def _laid_aside(directory: Path, resumed: Resumed) -> Iterator[Finding]:
+    """What a cut left: as its own chain says, which is the one that is named."""
+    chain = f"{resumed.remains}/{seal.NAME}"
+    if (found := seal.head(directory / resumed.remains)) != resumed.digest:
+        yield Finding(file=chain, recorded=_digest(found), follows=f"resumed.jsonl: {_digest(resumed.digest)}")
+    for each in seal.check_remains(directory, resumed.remains):
+        yield Finding(file=each.file, recorded=f"{chain}: {each.recorded}", follows=each.found)
 
 
 def _missing(run: Run, integrity: Integrity) -> Iterator[str]:

@@ -272,11 +272,17 @@ def _differs(round_: Raw, what: str, found: Sequence[object], asked: Sequence[ob
     )
 
 
+def _since(events: Sequence[Event], data: RoundData) -> list[Event]:
+    """Not those of the same round when it was cut before."""
+    return [event for event in events if event.time_s >= data.started.time_s]
+
+
 def _self_tests(run: Run, round_: Raw) -> Iterator[Finding]:
     """The first round tests the load generator, and no run goes on after a test that failed."""
     data = round_.data
     name = f"{data.started.scenario}, repeat {data.started.repeat}"
-    tested = any(event.phase == name and event.text == "testing the load generator" for event in run.events)
+    told = _since(run.events, data)
+    tested = any(event.phase == name and event.text == "testing the load generator" for event in told)
     if tested and data.trials and not data.self_tests:
         yield Finding(
             file=round_.file("selftests.jsonl"),
@@ -314,7 +320,7 @@ def _self_tests(run: Run, round_: Raw) -> Iterator[Finding]:
 def _log(events: Sequence[Event], round_: Raw, trials: Sequence[Trial]) -> Iterator[Finding]:
     """The log names every load that was offered, but for those that explain, and why a trial is invalid."""
     name = f"{round_.data.started.scenario}, repeat {round_.data.started.repeat}"
-    own = [event for event in events if event.phase == name]
+    own = [event for event in _since(events, round_.data) if event.phase == name]
     announced = [found[1] for event in own if (found := _OFFERED.search(event.text))]
     offered = [rate_msg_s(trial.offered_msg_s) for trial in trials if trial.purpose != "explain"]
     ended = round_.data.finished is not None

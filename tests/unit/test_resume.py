@@ -1,0 +1,277 @@
+"""A run that was cut goes on: as the same run, where it was, with what was not whole laid aside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from meshmark import seal
+from meshmark.analysis.summary import summarize
+from meshmark.analysis.verify import verify
+from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
+from meshmark.cli.app import main
+from meshmark.errors import MeshmarkError, RecordError, UsageError
+from meshmark.experiment.conductor import conduct, resume
+from meshmark.experiment.progress import Silent
+from meshmark.plan import DataPlane, Plan
+from meshmark.record import Finished
+from meshmark.store import Run, RunWriter, load
+from tests.unit.test_conductor import METHOD, plan_of
+
+PLAN = plan_of(
+    DataPlane.PLAIN, DataPlane.ISTIO_MTLS, repeats=3, method=METHOD.model_copy(update={"equal_load": (0.5,)})
+)
+TRUTH = Truth(noise=0)
+
+
+class Cut(Silent):
+    """Ctrl-C at the first load of a search after some rounds have begun."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self.left_s: list[float | None] = []
+
+    def round(self, index: int, total: int, scenario: str, repeat: int, seconds_left: float | None) -> None:
+        self.after -= 1
+        self.left_s.append(seconds_left)
+
+    def phase(self, text: str) -> None:
+        if self.after == 0 and text.startswith("search, "):
+            raise KeyboardInterrupt
+
+
+def begun(directory: Path, clock: SimulatedClock, cut: Silent, plan: Plan = PLAN) -> None:
+    conduct(
+        plan,
+        SimulatedBackend(clock, TRUTH),
+        directory,
+        command=("meshmark", "run"),
+        effort="default",
+        progress=cut,
+        clock=clock,
+    )
+
+
+def gone_on(directory: Path, clock: SimulatedClock, progress: Silent | None = None) -> Finished:
+    clock.sleep(7_200)  # longer than the plan's budget
+    return resume(
+        load(directory),
+        SimulatedBackend(clock, TRUTH),
+        command=("meshmark", "run", "--resume", "DIR"),
+        progress=progress or Silent(),
+        clock=clock,
+    )
+
+
+def killed(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """As by SIGKILL in the fourth round: no word of an end, and a line that is cut."""
+    with monkeypatch.context() as patched:
+        patched.setattr(RunWriter, "finish", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            begun(directory, SimulatedClock(), Cut(4))
+    with (directory / "events.jsonl").open("a") as events:
+        events.write('{"timeS":1')
+
+
+def offered(run: Run) -> dict[tuple[int, int, str], float]:
+    trials = [trial for each in run.rounds for trial in each.trials]
+    return {(trial.round_index, trial.number, trial.purpose): trial.offered_msg_s for trial in trials}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    begun(directory, SimulatedClock(), Silent())
+    return load(directory)
+
+
+@pytest.fixture(scope="module")
+def cut_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A run that was interrupted in its fourth round, and the time."""
+    directory, clock = tmp_path_factory.mktemp("cut") / "run", SimulatedClock()
+    with pytest.raises(KeyboardInterrupt):
+        begun(directory, clock, Cut(4))
+    return directory, clock.now()
+
+
+@pytest.fixture
+def cut(cut_run: tuple[Path, float], tmp_path: Path) -> tuple[Path, SimulatedClock]:
+    return shutil.copytree(cut_run[0], tmp_path / "run"), SimulatedClock(cut_run[1])
+
+
+def test_it_ends_as_if_it_had_not_been_cut(cut: tuple[Path, SimulatedClock], whole: Run) -> None:
+    directory, clock = cut
+    before, progress = load(directory), Cut(-1)
+    ended = gone_on(directory, clock, progress)
+    done = load(directory)
+    assert (ended.outcome, ended.rounds_done, ended.rounds_planned) == ("complete", 6, 6)
+    assert offered(done) == pytest.approx(offered(whole))
+    assert (done.plan, done.started) == (before.plan, before.started)
+    assert len(progress.left_s) == 3
+    assert progress.left_s[0] is not None
+    (told,) = done.resumptions
+    assert (told.rounds_kept, told.remains) == (3, "remains/1")
+    assert summarize(done).warnings[0].startswith("the run was cut, and went on after 3 whole rounds")
+
+
+def test_what_was_not_whole_is_laid_aside_and_the_record_is_sound(cut: tuple[Path, SimulatedClock]) -> None:
+    directory, clock = cut
+    before = seal.head(directory)
+    gone_on(directory, clock)
+    assert {path.name for path in (directory / "remains" / "1").iterdir()} == {
+        f"004-{PLAN.order()[3].scenario}",
+        "digests.jsonl",
+        "finished.json",
+    }
+    assert seal.head(directory / "remains" / "1") == before == load(directory).resumptions[0].digest
+    found = verify(directory)
+    assert (found.verdict, found.findings) == ("sound", ())
+    assert "cut after 3 rounds, and gone on: remains/1" in found.notes
+
+
+def test_it_goes_on_after_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "run"
+    killed(monkeypatch, directory)
+    assert gone_on(directory, SimulatedClock(50_000)).outcome == "complete"
+    assert verify(directory).findings == ()
+
+
+def test_it_may_be_cut_again(cut: tuple[Path, SimulatedClock]) -> None:
+    directory, clock = cut
+    with pytest.raises(KeyboardInterrupt):
+        gone_on(directory, clock, Cut(2))
+    assert verify(directory).verdict == "incomplete"
+    assert gone_on(directory, clock).outcome == "complete"
+    done = load(directory)
+    assert [(each.rounds_kept, each.remains) for each in done.resumptions] == [(3, "remains/1"), (4, "remains/2")]
+    assert (verify(directory).verdict, verify(directory).findings) == ("sound", ())
+
+
+def test_the_pause_is_no_part_of_the_time_budget(tmp_path: Path) -> None:
+    directory, clock = tmp_path / "run", SimulatedClock()
+    begun(directory, clock, Silent())
+    spent_s = clock.now() - 1_000
+    tight = PLAN.model_copy(update={"budget_seconds": spent_s * 0.75})
+    directory, clock = tmp_path / "tight", SimulatedClock()
+    with pytest.raises(KeyboardInterrupt):
+        begun(directory, clock, Cut(3), tight)
+    ended = gone_on(directory, clock)
+    assert ended.outcome == "complete"
+    assert 3 <= ended.rounds_done <= 6
+    assert verify(directory).findings == ()
+
+
+def _tamper(name: str) -> Callable[[Path], None]:
+    def tamper(directory: Path) -> None:
+        path = next(directory.glob(name))
+        path.write_text(path.read_text().replace("0", "1", 1))
+
+    return tamper
+
+
+def _another_digest(directory: Path) -> None:
+    path = directory / "resumed.jsonl"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"digest": "0" * 64}) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "place"),
+    [
+        pytest.param(_tamper("remains/1/004-*/started.json"), "started.json", id="a round that was laid aside"),
+        pytest.param(_tamper("remains/1/finished.json"), "finished.json", id="what was said of the end"),
+        pytest.param(_tamper("rounds/001-*/trials.jsonl"), "trials.jsonl", id="a round from before the cut"),
+        pytest.param(_another_digest, "digests.jsonl", id="which chain it was"),
+    ],
+)
+def test_remains_are_what_they_were(
+    cut: tuple[Path, SimulatedClock], tamper: Callable[[Path], None], place: str
+) -> None:
+    """Whoever tampers makes another chain for the end."""
+    directory, clock = cut
+    gone_on(directory, clock)
+    tamper(directory)
+    (directory / seal.NAME).unlink()
+    seal.Chain(directory).seal()
+    found = verify(directory)
+    assert found.verdict == "not sound"
+    assert any(each.file.endswith(place) for each in found.findings), found.findings
+
+
+def test_a_complete_run_has_nothing_to_go_on_with(whole: Run) -> None:
+    with pytest.raises(UsageError, match="is complete"):
+        gone_on(whole.directory, SimulatedClock(50_000))
+
+
+def test_without_a_whole_round_it_begins_anew(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    with pytest.raises(KeyboardInterrupt):
+        begun(tmp_path / "run", clock, Cut(1))
+    with pytest.raises(UsageError, match="no whole round"):
+        gone_on(tmp_path / "run", clock)
+
+
+def _another_version(directory: Path) -> None:
+    path = directory / "started.json"
+    path.write_text(path.read_text().replace('"kafka": "simulated"', '"kafka": "4.0.0"'))
+    (directory / seal.NAME).unlink()
+
+
+def _another_machine(directory: Path) -> None:
+    path = directory / "started.json"
+    path.write_text(path.read_text().replace('"hostname": "simulated"', '"hostname": "other"'))
+    (directory / seal.NAME).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "kind"),
+    [
+        (_another_version, "kafka was 4.0.0, and is simulated", UsageError),
+        (_another_machine, "hostname was other, and is simulated", UsageError),
+        (_tamper("rounds/002-*/trials.jsonl"), "it was changed", RecordError),
+        (lambda directory: shutil.rmtree(next(directory.glob("rounds/002-*"))), "not the first", RecordError),
+    ],
+)
+def test_it_does_not_go_on_as_another_run(
+    cut: tuple[Path, SimulatedClock], change: Callable[[Path], None], said: str, kind: type[MeshmarkError]
+) -> None:
+    directory, clock = cut
+    change(directory)
+    before = sorted(directory.rglob("*"))
+    with pytest.raises(kind, match=said):
+        gone_on(directory, clock)
+    assert sorted(directory.rglob("*")) == before, "a refusal changes nothing"
+
+
+def test_it_does_not_go_on_after_the_machine_was_started_anew(cut: tuple[Path, SimulatedClock]) -> None:
+    directory, _ = cut
+    with pytest.raises(UsageError, match="started anew"):
+        resume(
+            load(directory),
+            SimulatedBackend(SimulatedClock(), TRUTH),
+            command=(),
+            progress=Silent(),
+            clock=SimulatedClock(),
+        )
+
+
+def test_what_the_record_says_is_not_said_again(
+    cut: tuple[Path, SimulatedClock], capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, _ = cut
+    assert main(["run", "--resume", str(directory), "--quick", "--seed", "3"]) == 2
+    assert f"--quick, --seed: with --resume, the record in {directory} says this" in capsys.readouterr().err
+    assert main(["run", "mine.yaml", "--resume", str(directory)]) == 2
+    assert "PLAN: with --resume" in capsys.readouterr().err
+
+
+def test_a_simulated_run_is_refused_since_its_clock_begins_anew(
+    cut: tuple[Path, SimulatedClock], capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, _ = cut
+    assert main(["run", "--resume", str(directory), "--backend", "simulated"]) == 2
+    assert "started anew" in capsys.readouterr().err

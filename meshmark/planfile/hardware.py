@@ -138,10 +138,11 @@ def furnished(plan: Plan) -> Plan:
             f"a profile needs two brokers at least, to probe their links; {alone[0]} has one", hint="raise brokers"
         )
     apart = [scenario.name for scenario in plan.scenarios if scenario.cluster.topology.clusters]
-    if apart:
+    if apart and any(kind.network and kind.network.bytes_s for kind in (profile.broker, profile.client)):
         raise UsageError(
-            f"a profile and a topology exclude each other: {apart[0]} has links of its own between hosts",
-            hint="leave out the profile, or cluster.topology",
+            f"a profile with a network and a topology exclude each other: {apart[0]} has links of its own, over which "
+            "hosts' networks cannot be probed",
+            hint="leave out cluster.topology, or take a profile without network, such as examples/document-disks.yaml",
         )
     environment = plan.environment
     if plan.scale == AUTO and not (environment.disk_seconds and environment.network_seconds):

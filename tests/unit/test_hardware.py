@@ -29,6 +29,7 @@ from meshmark.report.table import table
 from meshmark.store import Run, load
 
 EKS = "eks-r5.4xlarge-io1"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PROFILE = profile_loads(
     """name: test
 sources: {me: a guess}
@@ -246,6 +247,20 @@ def test_without_a_figure_of_one_flow_or_without_its_probe_nothing_is_made_up(tm
     assert unprobed.hardware.single_flow.here_bytes_s is None
     current = plan_of(PLAIN, scale=0.05).model_copy(update={"profile": "eks-m6i.4xlarge-gp3"})
     assert single_flow(summarize(run(tmp_path / "current", current))) is None
+
+
+def test_over_distances_a_profile_limits_disks_but_no_networks(tmp_path: Path) -> None:
+    plan = planfile.loads(
+        "name: far\nrepeats: 1\nscale: 0.05\nscenarios: [plain]\n"
+        f"profile: {EXAMPLES / 'document-disks.yaml'}\n"
+        "cluster: {topology: {clusters: [{name: a, brokers: 2, clients: 1}, {name: b, brokers: 1}],\n"
+        "  links: [{ends: [a, b], rttMs: 7}]}}\n",
+        "far.yaml",
+    )
+    (only,) = run(tmp_path / "run", planfile.furnished(plan)).rounds
+    assert {probe.limit.resource for probe in only.limits} == {"disk", "operations"}
+    with pytest.raises(UsageError, match="cannot be probed"):
+        planfile.furnished(plan.model_copy(update={"profile": EKS}))
 
 
 SIZED = "gke-n2-standard-16-pd-ssd"

@@ -42,8 +42,8 @@ def _swinging(name: str, state: SteadyState | None) -> Iterator[str]:
 def _ending(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[str]:
     for each in run.resumptions:
         yield (
-            f"the run was cut, and went on after {each.rounds_kept} whole rounds; what was not whole is not counted, "
-            f"and is kept in {each.remains}"
+            f"the run was cut, and went on after round {each.rounds_kept}; what was not whole is not counted, and is "
+            f"kept in {each.remains}"
         )
     if run.finished is None:
         yield "the run has no end: it crashed, was killed or still goes on; this is what it measured until then"

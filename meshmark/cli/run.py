@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -164,9 +163,10 @@ def _asked(
 
 
 def _before(context: typer.Context, directory: Path) -> Run:
-    """The run to go on with, as recorded; refused where the command line says again what its record has."""
+    """The run to go on with, as recorded. Refused where the command line says again what its record has."""
     from meshmark import store
     from meshmark.errors import UsageError
+    from meshmark.experiment.resumption import whole_rounds
 
     decided = [
         "PLAN" if each.name == "plan" else each.opts[0]
@@ -178,7 +178,9 @@ def _before(context: typer.Context, directory: Path) -> Run:
             f"{', '.join(decided)}: with --resume, the record in {directory} says this",
             hint="leave it out, or begin another run",
         )
-    return store.load(directory)
+    before = store.load(directory)
+    whole_rounds(before)
+    return before
 
 
 def _given(context: typer.Context, name: str) -> bool:
@@ -188,12 +190,7 @@ def _given(context: typer.Context, name: str) -> bool:
 
 def _go_on(before: Run, backend: Backend, clock: Clock, shown: Shown) -> None:
     from meshmark.experiment.conductor import resume
-    from meshmark.experiment.resumption import seconds, whole_rounds
-    from meshmark.units import duration
 
-    kept, rounds = whole_rounds(before, backend, clock), len(before.plan.order())
-    left = fmean(map(seconds, kept)) * (rounds - len(kept))
-    note(f"{before.plan.name}: going on after {len(kept)} of {rounds} rounds, about {duration(left)} left")
     with shown(clock) as told:
         resume(before, backend, command=("meshmark", *sys.argv[1:]), progress=told, clock=clock)
 

@@ -33,7 +33,7 @@ from meshmark.experiment.explain import explain
 from meshmark.experiment.hardware import limited, settle_hardware, told
 from meshmark.experiment.links import require_bandwidth, short
 from meshmark.experiment.progress import Progress
-from meshmark.experiment.resumption import finished, seconds, seconds_so_far, whole_rounds
+from meshmark.experiment.resumption import finished, require_same, seconds, seconds_so_far, whole_rounds
 from meshmark.experiment.selftest import moderate_msg_s, self_test
 from meshmark.experiment.trial import Bench, Offered, gauge, measure, warm_up
 from meshmark.hardware import Hardware
@@ -83,8 +83,9 @@ def conduct(
 def resume(run: Run, backend: Backend, *, command: Sequence[str], progress: Progress, clock: Clock) -> Finished:
     """Goes on with a run that was cut, after its last whole round, and returns its last record. Raises UsageError or
     RecordError where it cannot, before anything is changed, and else as `conduct` does."""
+    kept = whole_rounds(run)
     backend.prepare(run.plan)
-    kept = whole_rounds(run, backend, clock)
+    require_same(run, backend, clock)
     resumed = Resumed(
         resumed_at=clock.wall(),
         time_s=clock.now(),

@@ -1,6 +1,7 @@
 """Whether a run that was cut can go on here, and what its record says of where it was.
 
-    kept = whole_rounds(run, backend, clock)     # or a refusal, before anything is changed
+    kept = whole_rounds(run)              # or a refusal, before anything is changed
+    require_same(run, backend, clock)     # the same, once the backend is prepared
 
 A run goes on as the same run: its plan, seed and order, what its rounds so far have told of each search. It does not
 where the machine, the versions, or the clock of its record are others: then a new run is the honest answer.
@@ -22,8 +23,9 @@ from meshmark.store import RoundData, Run
 ANEW = "measure anew, in another directory"
 
 
-def whole_rounds(run: Run, backend: Backend, clock: Clock) -> tuple[RoundData, ...]:
-    """Those that stay. UsageError where the run cannot go on, RecordError where its record is not as it was sealed."""
+def whole_rounds(run: Run) -> tuple[RoundData, ...]:
+    """Those that stay. UsageError where there is nothing to go on from, RecordError where the record is not as it was
+    sealed."""
     if run.finished is not None and run.finished.outcome == "complete":
         raise UsageError(f"{run.directory} is complete: there is nothing to go on with")
     kept = tuple(data for data in run.rounds if data.finished is not None)
@@ -34,8 +36,6 @@ def whole_rounds(run: Run, backend: Backend, clock: Clock) -> tuple[RoundData, .
         raise UsageError(f"{run.directory} has no whole round to go on from", hint=ANEW)
     for broken in seal.check(run.directory).breaks:
         raise RecordError(f"{run.directory}/{broken.file}: {broken.recorded}, but {broken.found}", hint=ANEW)
-    _require_same(run, backend)
-    _require_clock(run, clock)
     return kept
 
 
@@ -55,7 +55,8 @@ def finished(data: RoundData) -> RoundFinished:
     return data.finished
 
 
-def _require_same(run: Run, backend: Backend) -> None:
+def require_same(run: Run, backend: Backend, clock: Clock) -> None:
+    """UsageError where it would be another run."""
     pairs: tuple[tuple[Model, Model], ...] = (
         (run.started.versions, backend.versions()),
         (run.started.host, backend.facts()),
@@ -68,6 +69,7 @@ def _require_same(run: Run, backend: Backend) -> None:
     ]
     if others:
         raise UsageError(f"{run.directory} cannot go on here: {'; '.join(others)}", hint=ANEW)
+    _require_clock(run, clock)
 
 
 def _require_clock(run: Run, clock: Clock) -> None:

@@ -115,7 +115,7 @@ def test_it_ends_as_if_it_had_not_been_cut(cut: tuple[Path, SimulatedClock], who
     assert progress.left_s[0] is not None
     (told,) = done.resumptions
     assert (told.rounds_kept, told.remains) == (3, "remains/1")
-    assert summarize(done).warnings[0].startswith("the run was cut, and went on after 3 whole rounds")
+    assert summarize(done).warnings[0].startswith("the run was cut, and went on after round 3;")
 
 
 def test_what_was_not_whole_is_laid_aside_and_the_record_is_sound(cut: tuple[Path, SimulatedClock]) -> None:
@@ -130,7 +130,21 @@ def test_what_was_not_whole_is_laid_aside_and_the_record_is_sound(cut: tuple[Pat
     assert seal.head(directory / "remains" / "1") == before == load(directory).resumptions[0].digest
     found = verify(directory)
     assert (found.verdict, found.findings) == ("sound", ())
-    assert "cut after 3 rounds, and gone on: remains/1" in found.notes
+    assert "cut after round 3, and gone on: remains/1" in found.notes
+
+
+@pytest.mark.parametrize(("directory_of", "sound"), [("/var/tmp/run-{}/data", True), ("/var/lib/kafka-{}", False)])
+def test_directories_of_the_lab_are_others_after_a_cut(
+    cut: tuple[Path, SimulatedClock], directory_of: str, sound: bool
+) -> None:
+    directory, clock = cut
+    gone_on(directory, clock)
+    for place, path in enumerate(sorted(directory.glob("rounds/*/config/broker-1.properties"))):
+        instance = "0a1b2c3d" if place < 3 else "4e5f6789"
+        path.write_text(f"{path.read_text()}log.dirs={directory_of.format(instance)}\n")
+    (directory / seal.NAME).unlink()
+    seal.Chain(directory).seal()
+    assert (verify(directory).verdict == "sound") is sound
 
 
 def test_it_goes_on_after_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +281,13 @@ def test_what_the_record_says_is_not_said_again(
     assert f"--quick, --seed: with --resume, the record in {directory} says this" in capsys.readouterr().err
     assert main(["run", "mine.yaml", "--resume", str(directory)]) == 2
     assert "PLAN: with --resume" in capsys.readouterr().err
+
+
+def test_a_complete_run_is_refused_before_the_machine_is_made_ready(
+    whole: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--resume", str(whole.directory)]) == 2
+    assert "is complete: there is nothing to go on with" in capsys.readouterr().err
 
 
 def test_a_simulated_run_is_refused_since_its_clock_begins_anew(

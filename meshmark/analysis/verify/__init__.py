@@ -73,7 +73,7 @@ def verify(directory: Path, expected_digest: str | None = None, signature: Signa
     findings += found.findings
     if run is not None:
         findings += [finding for each in run.resumptions for finding in _laid_aside(directory, each)]
-        notes += [f"cut after {each.rounds_kept} rounds, and gone on: {each.remains}" for each in run.resumptions]
+        notes += [f"cut after round {each.rounds_kept}, and gone on: {each.remains}" for each in run.resumptions]
     summary: Summary | None = None
     if run is not None and not found.findings:
         summary = summarize(run)

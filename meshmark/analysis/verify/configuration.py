@@ -1,7 +1,7 @@
 """The configurations that components were given, against the plan and the versions of the record.
 
 Whatever a run adds to the plan is not judged, but it must be the same in every round of a scenario, but for the
-directories that are new with each cluster.
+directories that are new with each cluster, or when a run that was cut goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from meshmark.plan import ConfigValue, DataPlane, Scenario
 from meshmark.store import Run
 
 _TLS = "TlsContext"
-_NEW_EACH_TIME = re.compile(r"/hosts-\w+/")
+_NEW_EACH_TIME = re.compile(r"/(hosts-\w+|run-[0-9a-f]+)/")
 _CLIENT = re.compile(r"(producer|consumer)-[0-9]+\.properties")
 _KAFKA_JAR = re.compile(r"/kafka-clients-([0-9][\w.-]*)\.jar")
 _LOGGED = {

@@ -4,7 +4,7 @@
     python -m bench.compare --runs 60          whole simulated runs with two like scenarios, some minutes more; and
                                                as many that end once the loss is known, as `run --versus` does
     python -m bench.compare --like RUN...      runs of bench/like.yaml on a real machine
-    python -m bench.compare --lab 5            runs of bench/versus.yaml against itself, on the lab; some 12 minutes
+    python -m bench.compare --lab 4            runs of bench/versus.yaml against itself, on the lab; some 12 minutes
 
 Each case goes through the code that `compare` runs. A repeat's rate is log-normal with the noise given as its
 coefficient of variation; what changes from repeat to repeat for both sides alike (`DRIFT`) is drawn as well. Bounds
@@ -209,9 +209,10 @@ def real_table(directories: Sequence[Path]) -> str:
 def versus(count: int, place: Path, backend: str) -> list[Path]:
     """Runs of one plan against itself, one after the other, each with the stopping rule of `run --versus`."""
     made = [place / f"versus-{number}" for number in range(1, count + 1)]
-    for directory in made:
+    for seed, directory in enumerate(made, start=1):
         print(f"{directory} ...", file=sys.stderr, flush=True)
-        command = ["run", str(VERSUS), "--versus", str(VERSUS), "--backend", backend, "--out", str(directory)]
+        command = ["run", str(VERSUS), "--versus", str(VERSUS), "--backend", backend, "--seed", str(seed)]
+        command += ["--out", str(directory)]
         subprocess.run([sys.executable, "-m", "meshmark", *command], check=True, stdout=subprocess.DEVNULL)
     return made
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from meshmark.analysis import stats
-from meshmark.analysis.figures import figures, mean_figures
+from meshmark.analysis.figures import mean_cpu
 from meshmark.analysis.hops import RESIDUAL
+from meshmark.analysis.ledger import ledger
 from meshmark.analysis.model import Change, EqualLoad, Interval, LatencyFigures
 from meshmark.plan import Scenario
 from meshmark.record import HopTime, Latency, Trial
@@ -49,7 +50,7 @@ def _at(run: Run, scenario: Scenario, share: float) -> EqualLoad | None:
         added_p99=_added(own, against, "p99_s"),
         added_p99_9=_added(own, against, "p99_9_s"),
         hops=mean_hops([trial.hops for trial in trials if trial.hops]),
-        cpu_s_per_gb=mean_figures([figures(trial, scenario, cpus) for trial in trials]).cpu_s_per_gb,
+        cpu_s_per_gb=mean_cpu([ledger(trial, scenario, cpus).per_gb("total_s") for trial in trials]),
     )
 
 

@@ -73,10 +73,11 @@ def mean_figures(repeats: Sequence[Figures]) -> Figures:
     plain = [name for name, field in Figures.model_fields.items() if field.annotation is not CpuPerGb]
     books = [name for name, field in Figures.model_fields.items() if field.annotation is CpuPerGb]
     means = {name: stats.mean([getattr(found, name) for found in repeats]) for name in plain}
-    return Figures(**means, **{name: _mean_cpu([getattr(found, name) for found in repeats]) for name in books})
+    return Figures(**means, **{name: mean_cpu([getattr(found, name) for found in repeats]) for name in books})
 
 
-def _mean_cpu(books: Sequence[CpuPerGb]) -> CpuPerGb:
+def mean_cpu(books: Sequence[CpuPerGb]) -> CpuPerGb:
+    """The same of a ledger's shares."""
     return CpuPerGb(**{name: stats.mean([getattr(book, name) for book in books]) for name in CpuPerGb.model_fields})
 
 

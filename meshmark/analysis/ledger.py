@@ -115,7 +115,7 @@ def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
     """The window's CPU. The counters' own clock gives the time between their readings, and the payload is scaled to
     it: marks and readings of the window's edges are some milliseconds apart."""
     elapsed = elapsed_s(trial)
-    brokers = broker_hosts(scenario)
+    brokers, seen = broker_hosts(scenario), _all_components(trial)
     jvms = _component(trial, [f"{host}/kafka" for host in brokers])
     compilers = _component(trial, [f"{host}/{COMPILERS}" for host in brokers], separator="_")
     sidecars = (*brokers, *client_hosts(scenario)) if scenario.data_plane.sidecars else ()
@@ -133,11 +133,11 @@ def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
         compilers=compilers,
         sidecars=_component(trial, [f"{host}/sidecar" for host in sidecars]),
         gateways=_component(trial, [f"{host}/gateway" for host in gateway_hosts(scenario)]),
-        clients=_component(trial, _components(trial, "client")),
-        meshmark=_component(trial, _components(trial, "meshmark")),
-        kernel=_component(trial, _components(trial, "kernel")),
-        others=_component(trial, _components(trial, OTHERS)),
-        relays=_component(trial, _components(trial, RELAY)),
+        clients=_component(trial, _of_kind(seen, "client")),
+        meshmark=_component(trial, _of_kind(seen, "meshmark")),
+        kernel=_component(trial, _of_kind(seen, "kernel")),
+        others=_component(trial, _of_kind(seen, OTHERS)),
+        relays=_component(trial, _of_kind(seen, RELAY)),
         machine=None if user is None or kernel is None else Cpu(user_s=user, system_s=kernel),
         busy_s=None if unused is None else elapsed * cpus - unused,
         softirq_s=softirq,
@@ -223,9 +223,9 @@ def _component(trial: Trial, components: Iterable[str], separator: str = "/") ->
     return None if user is None or system is None else Cpu(user_s=user, system_s=system)
 
 
-def _components(trial: Trial, kind: str) -> list[str]:
+def _of_kind(components: Sequence[str], kind: str) -> list[str]:
     """Wherever it ran: which client hosts had workers is not the plan's to say."""
-    return [key for key in _all_components(trial) if key.endswith(f"/{kind}")]
+    return [key for key in components if key.endswith(f"/{kind}")]
 
 
 def _all_components(trial: Trial) -> list[str]:

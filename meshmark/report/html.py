@@ -1,8 +1,9 @@
 """A run as one offline HTML file: the answer first, then everything that it rests on.
 
 Nothing is fetched, and no JavaScript is needed: pictures are SVG in the page. One script of its own shows a part of a
-round's time; the page's Content-Security-Policy names its digest and forbids all else. All text is escaped by the
-template engine; only pictures made in `charts.py` and `lines.py` and that script are put in as they are.
+round's time; the page's Content-Security-Policy names its digest and forbids all else. All text is escaped, by the
+template engine and, in tables' bodies, here; only pictures made in `charts.py` and `lines.py` and that script are put
+in as they are.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Collection
+from html import escape
 from importlib.resources import files
 
 import jinja2
@@ -34,6 +36,7 @@ from meshmark.report import (
     thresholds,
     view,
 )
+from meshmark.report.view import Grid
 from meshmark.store import Run
 
 _TEMPLATES = jinja2.Environment(
@@ -44,9 +47,20 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["picture"] = Markup
+_TEMPLATES.filters["rows"] = lambda grid: Markup(_rows(grid))
 _TERMS = (terms.terms, terms.mtls, terms.settings, terms.bounds)
 _CROSSINGS = (geography.crossed, geography.outages, geography.steadiness)
 _SCRIPT = files("meshmark").joinpath("resources", "templates", "report.js").read_text(encoding="utf-8")
+
+
+def _rows(grid: Grid) -> str:
+    """A table's body. Not in the template: a page has tens of thousands of cells, and there each takes ten times as
+    long."""
+    opened = ['<th scope="row">', *('<td class="n">' if each.numeric else "<td>" for each in grid.columns[1:])]
+    closed = ["</th>", *["</td>"] * (len(grid.columns) - 1)]
+    return "\n".join(
+        "<tr>\n" + "\n".join(map("{}{}{}".format, opened, map(escape, row), closed)) + "\n</tr>" for row in grid.rows
+    )
 
 
 def html(run: Run, summary: Summary, pictured: Collection[int] = ()) -> str:

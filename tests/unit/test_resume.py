@@ -133,7 +133,10 @@ def test_what_was_not_whole_is_laid_aside_and_the_record_is_sound(cut: tuple[Pat
     assert "cut after round 3, and gone on: remains/1" in found.notes
 
 
-@pytest.mark.parametrize(("directory_of", "sound"), [("/var/tmp/run-{}/data", True), ("/var/lib/kafka-{}", False)])
+@pytest.mark.parametrize(
+    ("directory_of", "sound"),
+    [("/var/tmp/run-{0}/data", True), ("/var/tmp/run-{0}/hosts-{0}/broker-1", True), ("/var/lib/kafka-{0}", False)],
+)
 def test_directories_of_the_lab_are_others_after_a_cut(
     cut: tuple[Path, SimulatedClock], directory_of: str, sound: bool
 ) -> None:

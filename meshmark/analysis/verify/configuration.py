@@ -17,7 +17,7 @@ from meshmark.plan import ConfigValue, DataPlane, Scenario
 from meshmark.store import Run
 
 _TLS = "TlsContext"
-_NEW_EACH_TIME = re.compile(r"/(hosts-\w+|run-[0-9a-f]+)/")
+_NEW_EACH_TIME = re.compile(r"/(hosts-\w+|run-[0-9a-f]+)(?=/)")
 _CLIENT = re.compile(r"(producer|consumer)-[0-9]+\.properties")
 _KAFKA_JAR = re.compile(r"/kafka-clients-([0-9][\w.-]*)\.jar")
 _LOGGED = {
@@ -196,7 +196,7 @@ def _as_before(run: Run, round_: Raw, texts: Mapping[str, str]) -> Iterator[Find
         return
     before = first.configurations()
     for name in sorted(before.keys() & texts.keys()):
-        if _NEW_EACH_TIME.sub("/", before[name]) != _NEW_EACH_TIME.sub("/", texts[name]):
+        if _NEW_EACH_TIME.sub("", before[name]) != _NEW_EACH_TIME.sub("", texts[name]):
             yield Finding(
                 file=round_.file(f"config/{name}"),
                 recorded="another configuration",

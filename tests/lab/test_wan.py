@@ -27,9 +27,11 @@ from meshmark.errors import MissingRequirement
 from meshmark.experiment.links import require_bandwidth
 from meshmark.experiment.progress import Silent
 from meshmark.experiment.trial import Offered, measure
+from meshmark.load.generator import load
 from meshmark.plan import RACK_SELECTOR, ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
 from meshmark.topology import Backward, Flap, Link, MeshCluster, Topology
 from tests.lab.ground import alive, script, wait_for
+from tests.lab.load_ground import CLOCK, producers, run_until
 from tests.lab.test_hops import measured
 from tests.lab.trials import bench
 
@@ -284,6 +286,29 @@ def test_the_quickest_record_waits_for_the_farthest_replica_and_a_cut_link_loses
     assert quickest[0] < quickest[2]
     assert quickest[1] > 0.050 / MARGIN
     assert quickest[2] > 0.150 / MARGIN
+
+
+WARM, MORE = 400, 800
+
+
+def test_two_brokers_here_and_one_there_carry_less_the_farther_they_are_apart(backend: LabBackend) -> None:
+    """A follower's connection has Kafka's own receive buffer, so it carries 64 to 128 KiB in each round trip. Large
+    records, in large batches that are encoded once, cost so little that cold brokers on a busy machine carry several
+    times as much at the spot as that is over the first distance."""
+    producer = {**stretched(0).workload.producer_config, "queue.buffering.max.messages": 1_000}
+    changes = {"workers": 3, "client": "raw", "message_size": 4_096, "producer_config": producer}
+    work = stretched(0).workload.model_copy(update=changes)
+    carried = []
+    for rtt_ms in (0, 100, 300):
+        with backend.cluster(stretched(rtt_ms)) as cluster:
+            layout = cluster.create_topics(work, "farther")
+            with load(cluster, producers(cluster, layout, work), CLOCK) as running:
+                running.start()
+                first = run_until(running, WARM)
+                last = run_until(running, first.totals.acknowledged + MORE)
+        grown = last.totals.acknowledged - first.totals.acknowledged
+        carried.append(grown / (last.time_s - first.time_s))
+    assert carried[0] > MARGIN * carried[1] > MARGIN**2 * carried[2], carried
 
 
 def flap(cluster: LabCluster, directory: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from pyroute2.netlink.rtnl import TC_H_ROOT
 
 from meshmark.backends.lab.link import addresses
-from meshmark.backends.lab.netem import Passed, counted
+from meshmark.backends.lab.namespace import NetworkNamespace
+from meshmark.backends.lab.netem import NetemProbe, Passed, at_root, counted
 from meshmark.backends.lab.wan import QUEUE_BYTES_MIN, WideLink, netem_options, queue_bytes, routes
 from meshmark.topology import Backward, Link, MeshCluster, Topology, Way
 
@@ -97,3 +99,42 @@ def test_netem_has_one_count_for_what_it_lost_and_what_found_a_queue_full(
 ) -> None:
     found = told(**link)
     assert (found.get("lost_packets"), found.get("dropped_packets")) == expected
+
+
+class Said(dict[str, Any]):
+    """A message of the kernel, or a part of one."""
+
+    def get_attr(self, name: str) -> Any:
+        return self.get(name)
+
+
+def scheduler(**statistics: Any) -> Said:
+    return Said(parent=TC_H_ROOT, TCA_STATS2=Said(statistics))
+
+
+BASIC, QUEUE = {"bytes": 9_084, "packets": 6}, {"drops": 2}
+WHOLE = scheduler(TCA_STATS_BASIC=BASIC, TCA_STATS_QUEUE=QUEUE)
+
+
+def test_the_scheduler_at_the_root_is_read() -> None:
+    assert at_root([Said(parent=1), WHOLE]) == Passed(frame_bytes=9_084, packets=6, dropped=2)
+
+
+@pytest.mark.parametrize(
+    "schedulers",
+    [
+        pytest.param([], id="none"),
+        pytest.param([Said(parent=1)], id="none at the root"),
+        pytest.param([WHOLE, WHOLE], id="two"),
+        pytest.param([Said(parent=TC_H_ROOT)], id="without statistics"),
+        pytest.param([scheduler(TCA_STATS_BASIC=BASIC)], id="without a queue"),
+        pytest.param([scheduler(TCA_STATS_QUEUE=QUEUE)], id="without counts"),
+    ],
+)
+def test_a_link_whose_scheduler_tells_nothing_has_no_counters(schedulers: list[Said]) -> None:
+    class Router:
+        def call(self, _: object) -> Passed:
+            return at_root(schedulers)
+
+    router = cast("NetworkNamespace", Router())
+    assert NetemProbe(TOPOLOGY.links[0], (router, router), "wan1").read() == {}

@@ -11,7 +11,7 @@ place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -77,12 +77,15 @@ def counted(link: Link, first: Passed, second: Passed) -> Counters:
 def _passed(interface: str) -> Passed:
     with IPRoute() as netlink:
         index = netlink.link_lookup(ifname=interface)[0]
-        (root,) = (each for each in netlink.get_qdiscs(index=index) if each["parent"] == TC_H_ROOT)
-        return passed(root)
+        return at_root(netlink.get_qdiscs(index=index))
 
 
-def passed(scheduler: Any) -> Passed:
-    """Of a message about one, as the kernel sends it (RTM_NEWQDISC)."""
-    statistics = scheduler.get_attr("TCA_STATS2")
-    basic, queue = statistics.get_attr("TCA_STATS_BASIC"), statistics.get_attr("TCA_STATS_QUEUE")
+def at_root(schedulers: Iterable[Any]) -> Passed:
+    """Of messages about an interface's schedulers, as the kernel sends them (RTM_NEWQDISC). LookupError where not one
+    is the root, as while a link is taken away, or where it has not these counters."""
+    roots = [each for each in schedulers if each["parent"] == TC_H_ROOT]
+    statistics = roots[0].get_attr("TCA_STATS2") if len(roots) == 1 else None
+    basic, queue = (statistics and statistics.get_attr(f"TCA_STATS_{name}") for name in ("BASIC", "QUEUE"))
+    if basic is None or queue is None:
+        raise LookupError(f"no counters of one root among {len(roots)}")
     return Passed(frame_bytes=basic["bytes"], packets=basic["packets"], dropped=queue["drops"])

@@ -114,19 +114,33 @@ def run(
         summary = _report(directory)
     except BaseException as error:
         if not isinstance(error, UsageError):
-            _tell_what_is_kept(directory)
+            _tell_what_is_kept(directory, error)
         raise
     _require_answer(summary)
     require_held(summary)
 
 
-def _tell_what_is_kept(directory: Path) -> None:
+def _tell_what_is_kept(directory: Path, error: BaseException) -> None:
     if not (directory / "started.json").is_file():
         return
     note(f"what was measured is kept: meshmark report {directory}")
-    if any(directory.glob("rounds/*/finished.json")):
+    if _may_go_on(directory, error):
         note(f"to go on after the last whole round: meshmark run --resume {directory}")
     note(_digest(directory))
+
+
+def _may_go_on(directory: Path, error: BaseException) -> bool:
+    """There is something to go on from and with, and going on is not what was just refused."""
+    from meshmark.errors import Busy, RecordError
+    from meshmark.store import GrowingRun
+
+    if isinstance(error, Busy | RecordError) or not any(directory.glob("rounds/*/finished.json")):
+        return False
+    try:
+        finished = GrowingRun(directory).finished()
+    except RecordError:
+        return False
+    return finished is None or finished.outcome != "complete"
 
 
 def _chosen(plan: str, only: list[str], versus: str | None, level: Effort, *, explain: bool) -> Plan:

@@ -14,7 +14,7 @@ from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify import verify
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cli.app import main
-from meshmark.errors import MeshmarkError, RecordError, UsageError
+from meshmark.errors import Busy, ComponentFailed, MeshmarkError, RecordError, UsageError
 from meshmark.experiment.conductor import conduct, resume
 from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane, Plan
@@ -299,3 +299,31 @@ def test_a_simulated_run_is_refused_since_its_clock_begins_anew(
     directory, _ = cut
     assert main(["run", "--resume", str(directory), "--backend", "simulated"]) == 2
     assert "started anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyboardInterrupt(), True),
+        (ComponentFailed("a broker died"), True),
+        (RecordError("tampered with"), False),
+        (Busy("another run"), False),
+    ],
+)
+def test_what_ends_it_says_how_to_go_on_where_that_can_be(
+    error: BaseException,
+    told: bool,
+    cut: tuple[Path, SimulatedClock],
+    whole: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def failing(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("meshmark.experiment.resumption.whole_rounds", failing)
+    for directory, may_go_on in ((cut[0], told), (whole.directory, False)):
+        main(["run", "--resume", str(directory), "--backend", "simulated"])
+        err = capsys.readouterr().err
+        assert f"what was measured is kept: meshmark report {directory}" in err
+        assert (f"meshmark run --resume {directory}" in err) is may_go_on

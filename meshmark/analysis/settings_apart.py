@@ -17,6 +17,7 @@ from typing import Any
 
 from meshmark.analysis.ledger import broker_hosts, client_hosts, gateway_hosts
 from meshmark.analysis.settings_model import SettingApart
+from meshmark.confidential import holds_secret
 from meshmark.plan import Scenario
 from meshmark.record import LinkProbe
 from meshmark.store import RoundData, Run
@@ -25,10 +26,6 @@ from meshmark.units import number, percent
 HIDDEN = "set, not shown"
 OWN = frozenset({"node.id", "log.dirs", "log.dir", "metadata.log.dir"})
 """Settings by which brokers of one cluster differ and that are no choice."""
-_SECRET = re.compile(
-    r"passw|passphrase|secret|jaas|credential|token|\.key\b|key\.?store|trust\.?store|private|certificate",
-    re.IGNORECASE,
-)
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
 _PATH = re.compile(r"(?<![\w.:/-])/[\w.+@-]+(?:/[\w.+@-]*)*")
 _HEAP = re.compile(r"(-Xm[sx])(\d+)")
@@ -114,7 +111,7 @@ def _clients(texts: Mapping[str, str]) -> Told:
 
 def _shown(key: str, value: str) -> str:
     """Without addresses, paths, and what may be secret."""
-    if _SECRET.search(key) and not key.endswith(".type"):
+    if holds_secret(key):
         return HIDDEN
     return _PATH.sub("PATH", _ADDRESS.sub("ADDRESS", value))
 

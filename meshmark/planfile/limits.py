@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from meshmark.confidential import holds_secret
 from meshmark.kafka.properties import reserved_keys
 from meshmark.plan import THRESHOLD_NAME, ClusterSpec, Method, Plan, Threshold, Workload
 from meshmark.planfile import geography
@@ -23,7 +24,18 @@ KAFKA_MESSAGE_MAX_BYTES = 1_048_588
 """Kafka's default of message.max.bytes and max.message.bytes."""
 
 CLIENT_KEYS = ("bootstrap.servers", "security.protocol", "metadata.broker.list", "group.id", "client.id")
-"""Client settings that the data plane and the load workers decide, besides all that begin with `ssl.`."""
+CLIENT_PREFIXES = ("ssl.", "sasl.")
+"""Client settings that the data plane and the load workers decide, and how those begin that are not listed."""
+KAFKA_SETTINGS = (
+    ("cluster", "brokerConfig"),
+    ("workload", "topicConfig"),
+    ("workload", "producerConfig"),
+    ("workload", "consumerConfig"),
+)
+CONFIDENTIAL = (
+    "may hold a secret, and plans are recorded and shown; leave it out: the lab makes its own keys, and "
+    "`meshmark load --command-config FILE` reads secrets without recording them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +84,7 @@ def problems(plan: Node, scenarios: Sequence[Node], bad: set[str]) -> list[Probl
         scenario = _Scenario(node, bad)
         found += _replication(scenario)
         found += _message_size(scenario)
+        found += _secrets(scenario)
         found += _owned_settings(scenario)
         found += _unwritable_settings(scenario)
         found += _thresholds(plan, scenario)
@@ -134,17 +147,34 @@ def _message_size(scenario: _Scenario) -> list[Problem]:
     return found
 
 
+def _secrets(scenario: _Scenario) -> list[Problem]:
+    found = [
+        scenario.problem(CONFIDENTIAL, *path, name)
+        for path in KAFKA_SETTINGS
+        for name in _settings(scenario, path)
+        if holds_secret(name)
+    ]
+    options = scenario.node_at("cluster", "jvmOptions")
+    listed = options.value if options is not None and isinstance(options.value, list) else []
+    return found + [
+        Problem(option.at or START, option.key, CONFIDENTIAL)
+        for option in listed
+        if any(map(holds_secret, re.split("[=,]", str(option.value))))
+    ]
+
+
 def _owned_settings(scenario: _Scenario) -> list[Problem]:
     broker = ("cluster", "brokerConfig")
     found = [
         scenario.problem(f"{name} is set by meshmark itself; leave it out", *broker, name)
         for name in reserved_keys(dict.fromkeys(_settings(scenario, broker), ""))
+        if not holds_secret(name)
     ]
     for path in (("workload", "producerConfig"), ("workload", "consumerConfig")):
         found += [
             scenario.problem(f"{name} follows from the data plane and the load; leave it out", *path, name)
             for name in _settings(scenario, path)
-            if name in CLIENT_KEYS or name.startswith("ssl.")
+            if name in CLIENT_KEYS or (name.startswith(CLIENT_PREFIXES) and not holds_secret(name))
         ]
     return found
 

@@ -14,12 +14,14 @@ from pydantic import ValidationError
 from meshmark.cli import load as verb
 from meshmark.cli import load_output as told_as
 from meshmark.cli.app import main
+from meshmark.confidential import holds_secret
 from meshmark.errors import ComponentFailed, Inconclusive, LoadError, UsageError
 from meshmark.histogram import Histogram, latency, lateness
 from meshmark.load.alone import LoadRequest, LoadResult
 from meshmark.load.local import local
 from meshmark.load.mark import Mark
 from meshmark.load.properties import client_properties, pairs, translated
+from meshmark.load.settings import CONSUMER_SETTINGS, PRODUCER_SETTINGS
 from meshmark.record import NOT_ACCEPTED, LoadTotals
 from meshmark.worker_protocol import Batches
 
@@ -38,6 +40,10 @@ def test_with_a_rate_the_clients_share_it() -> None:
     assert len({schedule.pacer for schedule in schedules}) == 1
     assert {spec.config["acks"] for spec in specs} == {"1"}
     assert {spec.partitions_per_topic for spec in specs} == {0}
+
+
+def test_no_setting_that_may_hold_a_secret_is_told_of_clients() -> None:
+    assert [name for name in (*PRODUCER_SETTINGS, *CONSUMER_SETTINGS) if holds_secret(name)] == []
 
 
 def test_without_a_rate_the_loop_is_closed_and_named_so() -> None:

@@ -175,6 +175,54 @@ def test_a_mistake_is_told_with_its_place_and_what_is_allowed(text: str, expecte
     assert all(problem.startswith("f:") for problem in found)
 
 
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ("workload.producerConfig", "sasl.password"),
+        ("workload.producerConfig", "sasl.oauthbearer.config"),
+        ("workload.producerConfig", "ssl_key"),
+        ("workload.consumerConfig", "ssl.key.password"),
+        ("workload.consumerConfig", "sasl.kerberos.keytab"),
+        ("workload.topicConfig", "some.plugin.passphrase"),
+        ("cluster.brokerConfig", "ssl.keystore.location"),
+        ("cluster.brokerConfig", "listener.name.client.plain.sasl.jaas.config"),
+        ("cluster.brokerConfig", "password.encoder.secret"),
+    ],
+)
+def test_what_may_hold_a_secret_is_refused_by_its_name(config: str, key: str) -> None:
+    section, name = config.split(".")
+    (found,) = problems(f"{ONE}{section}:\n  {name}:\n    {key}: hunter2")
+    assert found.startswith(f"f:5:{7 + len(key)}: {config}.{key}: may hold a secret, and plans are recorded and shown")
+    assert "; leave it out: the lab makes its own keys" in found
+    assert "hunter2" not in found
+
+
+@pytest.mark.parametrize(
+    "option", ["-Djavax.net.ssl.keyStorePassword=hunter2", "'-javaagent:a.jar=1,password=hunter2'"]
+)
+def test_what_a_jvm_may_be_told_as_a_secret_is_refused(option: str) -> None:
+    (found,) = problems(f"{ONE}cluster: {{jvmOptions: [-Xss1m, {option}]}}")
+    assert found.startswith("f:3:32: cluster.jvmOptions[1]: may hold a secret, and plans are recorded and shown; ")
+    assert "hunter2" not in found
+
+
+def test_a_scenario_s_own_secret_is_refused_too() -> None:
+    text = HEAD + "scenarios: [{name: plain, workload: {producerConfig: {sasl.password: x}}}]"
+    (found,) = problems(text)
+    assert "scenarios[0].workload.producerConfig.sasl.password: may hold a secret" in found
+
+
+def test_what_only_speaks_of_secrets_is_none() -> None:
+    text = "cluster: {brokerConfig: {delegation.token.expiry.time.ms: 9}, jvmOptions: ['-Xlog:gc=info']}"
+    (scenario,) = planfile.loads(ONE + text, "f").scenarios
+    assert scenario.cluster.broker_config == {"delegation.token.expiry.time.ms": 9}
+
+
+def test_sasl_is_not_the_plan_s_to_set() -> None:
+    (found,) = problems(ONE + "workload: {producerConfig: {sasl.mechanism: PLAIN}}")
+    assert "sasl.mechanism follows from the data plane and the load; leave it out" in found
+
+
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
     found = problems(
         """name: Bad Name

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import Field
 
+from meshmark.analysis.brief import brief
 from meshmark.analysis.model import Summary
 from meshmark.analysis.value import Value
 from meshmark.errors import UsageError
@@ -32,6 +33,7 @@ class Difference(Value):
 def facts(summary: Summary, scenario: str) -> dict[str, str]:
     """`host.cpus` -> `2`, `plan.workload.producerConfig.acks` -> `all`, ..."""
     asked = summary.plan.scenario(scenario).model_dump(mode="json")
+    asked["workload"] = brief(asked["workload"])
     plan = {
         "repeats": summary.repeats,
         "logBudgetBytes": summary.plan.log_budget_bytes,

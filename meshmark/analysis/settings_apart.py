@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from meshmark.analysis.brief import brief
 from meshmark.analysis.ledger import broker_hosts, client_hosts, gateway_hosts
 from meshmark.analysis.settings_model import SettingApart
 from meshmark.confidential import holds_secret
@@ -208,7 +209,7 @@ def _links(probes: Sequence[LinkProbe]) -> Told:
 
 def _asked(scenario: Scenario, elsewhere: Collection[str]) -> Iterator[tuple[Key, str]]:
     for part in ("cluster", "workload", "method"):
-        for key, value in getattr(scenario, part).model_dump(mode="json").items():
+        for key, value in brief(getattr(scenario, part).model_dump(mode="json")).items():
             settings = {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else None
             for name, each in ({key: value} if settings is None else settings).items():
                 if key not in elsewhere and name not in elsewhere:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from meshmark.analysis.brief import brief
 from meshmark.analysis.model import (
     Change,
     Interval,
@@ -19,7 +20,7 @@ from meshmark.analysis.model import (
     Summary,
     Verdict,
 )
-from meshmark.plan import Model, Scenario
+from meshmark.plan import Scenario
 from meshmark.units import MB, UNKNOWN, column, duration, number, percent, rate_msg_s
 
 CAVEAT = (
@@ -438,15 +439,14 @@ def unlike(summary: Summary) -> list[str]:
 
 def settings_apart(base: Scenario, other: Scenario) -> list[str]:
     """Settings of the plan that differ, data plane and name apart."""
-    pairs: list[tuple[str, Model, Model]] = [
-        ("cluster", base.cluster, other.cluster),
-        ("workload", base.workload, other.workload),
-        ("method", base.method, other.method),
+    pairs = [
+        (section, brief(getattr(base, section).model_dump()), brief(getattr(other, section).model_dump()))
+        for section in ("cluster", "workload", "method")
     ]
     return [
         f"{other.name} has {section}.{key} {theirs}, {base.name} has {ours}"
         for section, left, right in pairs
-        for (key, ours), theirs in zip(left.model_dump().items(), right.model_dump().values(), strict=True)
+        for (key, ours), theirs in zip(left.items(), right.values(), strict=True)
         if ours != theirs
     ]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from meshmark.analysis.likeness import facts
 from meshmark.analysis.settings_apart import HIDDEN, settings_apart
 from meshmark.analysis.settings_model import SettingApart
 from meshmark.analysis.summary import summarize
@@ -15,6 +18,7 @@ from meshmark.dataplane.envoy import Service, Sidecar, bootstrap
 from meshmark.dataplane.identity import Identity
 from meshmark.kafka.properties import Node, TlsStores, broker_properties, render
 from meshmark.plan import DataPlane, Scenario, Workload
+from meshmark.report import view
 from meshmark.report.settings_apart import tables
 from meshmark.store import Run, load
 from tests.unit.test_conductor import plan_of, run
@@ -134,6 +138,22 @@ def test_clients_settings_are_what_they_said_and_what_no_file_has_is_the_plans(t
     topics = found["workload: topics"]
     assert (topics.baseline_value, topics.value, topics.recorded_in) == ("3", "5", "plan.json")
     assert not [name for name in found if "Config." in name]
+
+
+def test_a_payload_is_told_by_its_bytes_and_digest(tmp_path: Path) -> None:
+    plan = plan_of(DataPlane.PLAIN, DataPlane.KAFKA_TLS, repeats=1)
+    content = bytes(300_000)
+    work = Workload(payload_base64=base64.b64encode(content).decode(), message_size=len(content))
+    one, other = plan.scenarios
+    plan = plan.model_copy(update={"scenarios": (one, other.model_copy(update={"workload": work}))})
+    done = run(tmp_path / "run", plan)
+    told = f"300,000 bytes, SHA-256 {hashlib.sha256(content).hexdigest()[:16]}..."
+    assert of(done, "kafka-tls")["workload: payloadBase64"].value == told
+    summary = summarize(done)
+    assert f"kafka-tls has workload.payloadBase64 {told}, plain has " in view.unlike(summary)
+    assert facts(summary, "kafka-tls")["plan.workload.payloadBase64"] == told
+    texts = (*view.unlike(summary), *(each.model_dump_json() for each in summary.settings_apart))
+    assert max(map(len, texts)) < 1_000
 
 
 def test_setups_that_are_alike_differ_in_nothing(tmp_path: Path) -> None:

@@ -10,10 +10,19 @@ import pytest
 
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth, load, system
 from meshmark.errors import Inconclusive, InstrumentFault
-from meshmark.experiment.selftest import contradictions, self_test, waiting_share
+from meshmark.experiment.selftest import (
+    Schedule,
+    Stop,
+    checks,
+    contradictions,
+    self_test,
+    waiting_share,
+    with_small_queue,
+)
 from meshmark.load import mark
 from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario, Workload
 from meshmark.record import LoadTotals, SelfTest, StopCheck
+from meshmark.worker_protocol import Batches
 from tests import mutants
 from tests.benches import bench
 from tests.mutants import merge
@@ -144,6 +153,50 @@ def test_a_count_holds_between_its_bounds(changes: dict[str, object], holds: boo
     assert check(**changes).holds is holds
 
 
+def marked(time_s: float, totals: LoadTotals) -> mark.Mark:
+    return mark.Mark(
+        time_s=time_s, clients=1, connections=2, totals=totals, batches=Batches(), cpu_user_s=0, cpu_system_s=0
+    )
+
+
+@pytest.mark.parametrize(("failed", "unknown"), [(0, 0), (30, 0), (10, 20)])
+def test_a_record_that_failed_is_not_expected_to_be_late(failed: int, unknown: int) -> None:
+    lost = failed + unknown
+    before = LoadTotals(offered=200, acknowledged=195, failed=3, unknown=2)
+    after = LoadTotals(offered=400, acknowledged=385 - lost, failed=3 + failed, unknown=2 + unknown, outstanding=10)
+    stop = Stop(
+        target="broker",
+        host="broker-2",
+        asked_s=1.0,
+        begun_s=2.0,
+        ended_s=3.0,
+        share=1.0,
+        before=marked(2.0, before),
+        after=marked(4.0, after),
+        caught_up=True,
+    )
+    [found] = checks(stop, Schedule(origin_s=0.0, rate_msg_s=100.0), groups=0)
+    assert found.low == 48 - 10 - lost
+
+
+@pytest.mark.parametrize(
+    ("given", "becomes"),
+    [
+        pytest.param({}, {}, id="meshmark's and the library's own are long enough"),
+        pytest.param({"message.timeout.ms": 2_000}, {"message.timeout.ms": 30_000}, id="a record's life"),
+        pytest.param({"delivery.timeout.ms": "2000"}, {"delivery.timeout.ms": 30_000}, id="by its other name"),
+        pytest.param({"request.timeout.ms": 1_000}, {"request.timeout.ms": 30_000}, id="a request's"),
+        pytest.param({"message.timeout.ms": 60_000}, {"message.timeout.ms": 60_000}, id="longer ones stay"),
+        pytest.param({"message.timeout.ms": 0}, {"message.timeout.ms": 0}, id="no limit stays none"),
+    ],
+)
+def test_no_timeout_of_a_plan_ends_within_a_stop(
+    given: Mapping[str, ConfigValue], becomes: Mapping[str, ConfigValue]
+) -> None:
+    config = with_small_queue(Workload(producer_config=dict(given)), due=300, brokers=3).producer_config
+    assert {key: value for key, value in config.items() if "timeout" in key} == becomes
+
+
 @pytest.mark.parametrize(
     ("config", "brokers", "lag_ms", "share"),
     [
@@ -173,6 +226,9 @@ def test_who_waits_for_a_stopped_broker(
         (LoadTotals(offered=5, acknowledged=4, consumed=8), "do not add up"),
         (LoadTotals(offered=5, acknowledged=4, outstanding=1, consumed=8), "do not add up"),
         (LoadTotals(offered=4, acknowledged=4, consumed=7), "consumers read 7 records of 2 x 4"),
+        (LoadTotals(offered=4, acknowledged=4, consumed=10), "consumers read 10 records of 2 x 4"),
+        (LoadTotals(offered=5, acknowledged=4, unknown=1, consumed=10), ""),
+        (LoadTotals(offered=5, acknowledged=4, unknown=1, consumed=11), "consumers read 11 records of 2 x 4"),
         (LoadTotals(offered=4, acknowledged=4, consumed=8, negative=1), "1 latencies below zero"),
         (LoadTotals(offered=4, acknowledged=4, consumed=8, unstamped=1), "1 records without a send time"),
     ],

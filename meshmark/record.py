@@ -459,6 +459,7 @@ class SelfTest(Model):
     checks: tuple[StopCheck, ...]
     totals: LoadTotals
     contradictions: tuple[str, ...] = Field((), description="of its accounts at the end")
+    answer_required: bool = Field(False, description="a run without an answer ends; false: recorded before that")
 
     @property
     def holds(self) -> bool:

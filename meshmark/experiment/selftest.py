@@ -141,6 +141,7 @@ def _attempt(bench: Bench, rate_msg_s: float, name: str, worker: Sequence[str], 
         checks=tuple(check for stop in stops for check in checks(stop, schedule, groups)),
         totals=end.totals,
         contradictions=contradictions(end.totals, groups),
+        answer_required=True,
     )
 
 

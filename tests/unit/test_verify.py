@@ -115,6 +115,22 @@ def test_a_forgery_with_all_hashes_recomputed_is_caught(copy: Path, tamper: Tamp
     assert not [each for each in found.findings if seal.NAME in each.file]
 
 
+@pytest.mark.parametrize(("conclusive", "notes"), [(True, 0), (False, 1)])
+def test_a_self_test_from_before_its_answer_was_required_is_noted_and_not_held_against_the_run(
+    copy: Path, conclusive: bool, notes: int
+) -> None:
+    def older(found: list[Json]) -> None:
+        put(found[0], "checks.0.caughtUp", conclusive)
+        del found[0]["answerRequired"]
+
+    change_lines(next(copy.glob("rounds/001-*/selftests.jsonl")), older)
+    (copy / "summary.json").unlink()
+    forge(copy)
+    found = verify(copy)
+    assert (found.verdict, files(found)) == ("sound", "")
+    assert len([note for note in found.notes if "the self-test is not conclusive" in note]) == notes
+
+
 def with_logs(directory: Path) -> None:
     """As real brokers begin theirs, and versions to match."""
     for folder in directory.glob("rounds/*"):

@@ -16,7 +16,7 @@ from pathlib import Path
 from meshmark import __version__, seal
 from meshmark.analysis.model import Interval, Summary
 from meshmark.analysis.summary import summarize
-from meshmark.analysis.verify.asked import asked_findings, round_findings
+from meshmark.analysis.verify.asked import asked_findings, round_findings, untested
 from meshmark.analysis.verify.configuration import configuration_findings
 from meshmark.analysis.verify.links import link_findings
 from meshmark.analysis.verify.model import Checked, Finding, Headline, Verdict, Verification
@@ -74,6 +74,7 @@ def verify(directory: Path, expected_digest: str | None = None, signature: Signa
     if run is not None:
         findings += [finding for each in run.resumptions for finding in _laid_aside(directory, each)]
         notes += [f"cut after round {each.rounds_kept}, and gone on: {each.remains}" for each in run.resumptions]
+        notes += untested(run)
     summary: Summary | None = None
     if run is not None and not found.findings:
         summary = summarize(run)

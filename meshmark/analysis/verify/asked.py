@@ -303,7 +303,7 @@ def _self_tests(run: Run, round_: Raw) -> Iterator[Finding]:
                 recorded="a self-test whose counts do not hold",
                 follows="the run would have ended here, but the round has trials",
             )
-        if data.trials and line == len(data.self_tests) and not test.conclusive:
+        if data.trials and line == len(data.self_tests) and test.answer_required and not test.conclusive:
             yield Finding(
                 file=file,
                 recorded="a self-test that is not conclusive",
@@ -314,6 +314,17 @@ def _self_tests(run: Run, round_: Raw) -> Iterator[Finding]:
                 file=file,
                 recorded=f"at {test.time_s:.3f} s for {test.seconds:.3f} s",
                 follows=f"the first trial began at {data.trials[0].started_s:.3f} s, and comes after it",
+            )
+
+
+def untested(run: Run) -> Iterator[str]:
+    """Rounds that went on without an answer of the self-test, as they did before that ended a run."""
+    for data in run.rounds:
+        last = data.self_tests[-1] if data.self_tests else None
+        if last and data.trials and not last.conclusive and not last.answer_required:
+            yield (
+                f"rounds/{data.directory.name}/selftests.jsonl: the self-test is not conclusive; when this was "
+                "recorded, that did not end a run"
             )
 
 

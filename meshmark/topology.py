@@ -11,6 +11,7 @@ so nothing goes another way while a link is cut.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from math import prod
 from typing import Annotated
 
@@ -185,6 +186,12 @@ class Topology(Model):
             loss=1 - prod(1 - way.loss for way in ways),
             bandwidth_bytes_s=min(limits, default=None),
         )
+
+    def farthest_s(self) -> float:
+        """The longest round trip between two clusters, as asked for; 0 where there is only one."""
+        pairs = combinations([cluster.name for cluster in self.clusters], 2)
+        there_and_back = ((self.way(*pair), self.way(*reversed(pair))) for pair in pairs)
+        return max((there.delay_s + back.delay_s for there, back in there_and_back), default=0.0)
 
     def between(self, first: str, second: str) -> tuple[str, ...]:
         """The clusters that a packet passes on its way."""

@@ -11,8 +11,11 @@ import pytest
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth, load, system
 from meshmark.errors import Inconclusive, InstrumentFault
 from meshmark.experiment.selftest import (
+    EDGE_S,
+    QUEUE_SHARE,
     Schedule,
     Stop,
+    caught_up_s,
     checks,
     contradictions,
     self_test,
@@ -22,6 +25,7 @@ from meshmark.experiment.selftest import (
 from meshmark.load import mark
 from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario, Workload
 from meshmark.record import LoadTotals, SelfTest, StopCheck
+from meshmark.topology import Link, MeshCluster, Topology
 from meshmark.worker_protocol import Batches
 from tests import mutants
 from tests.benches import bench
@@ -33,7 +37,11 @@ RATE_MSG_S = 7_000.0
 
 
 def run_self_test(
-    directory: Path, groups: int = 1, ceiling_msg_s: float = CEILING_MSG_S, latency_s: float = 0.004
+    directory: Path,
+    groups: int = 1,
+    ceiling_msg_s: float = CEILING_MSG_S,
+    latency_s: float = 0.004,
+    topology: Topology | None = None,
 ) -> SelfTest:
     clock = SimulatedClock()
     truth = Truth(
@@ -43,7 +51,8 @@ def run_self_test(
         warmup_s=1e-9,
     )
     workload = Workload(workers=4, subscriptions_per_topic=groups)
-    scenario = Scenario(name="plain", data_plane=DataPlane.PLAIN, workload=workload)
+    spec = ClusterSpec(topology=topology or Topology())
+    scenario = Scenario(name="plain", data_plane=DataPlane.PLAIN, cluster=spec, workload=workload)
     with (
         SimulatedBackend(clock, truth).cluster(scenario) as cluster,
         bench(cluster, scenario, directory, clock) as made,
@@ -131,6 +140,46 @@ def test_longer_stops_catch_mutants_where_answers_take_long(
     monkeypatch.setattr(load, "Queue", QUEUES[name])
     with pytest.raises(InstrumentFault, match=mutants.BY_ARITHMETIC):
         run_self_test(tmp_path / "round", latency_s=0.3)
+
+
+def far(rtt_ms: float) -> Topology:
+    return Topology(
+        clusters=(MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1)),
+        links=(Link(ends=("near", "far"), rtt_ms=rtt_ms),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("longer", "rtt_ms", "seconds"),
+    [
+        pytest.param(1, 200, 0.1, id="the first attempt knows no distance"),
+        pytest.param(4, 0, 0.4, id="no distance"),
+        pytest.param(4, 160, 0.4, id="a distance that is within it"),
+        pytest.param(4, 200, 0.5, id="two and a half round trips"),
+        pytest.param(4, 500, 0.6, id="no more than leaves the bound above the queue"),
+    ],
+)
+def test_distance_may_be_under_way_at_the_end_of_longer_stops(longer: float, rtt_ms: float, seconds: float) -> None:
+    assert caught_up_s(longer, far(rtt_ms)) == pytest.approx(seconds)
+    assert seconds / longer + EDGE_S / longer < 1 / 2 - QUEUE_SHARE
+
+
+def test_two_long_round_trips_have_an_answer_and_as_slow_a_system_nearby_has_none(tmp_path: Path) -> None:
+    done = run_self_test(tmp_path / "far", latency_s=0.25, topology=far(250))
+    assert (done.holds, done.conclusive, done.rate_msg_s) == (True, True, RATE_MSG_S / 4)
+    assert min(check.low for check in done.checks) > 0
+    with pytest.raises(Inconclusive) as caught:
+        run_self_test(tmp_path / "near", latency_s=0.5)
+    assert "more than 0.4 s" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["actual-send clock", "slipping schedule"])
+def test_these_mutants_are_caught_over_a_long_distance_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(load, "Queue", QUEUES[name])
+    with pytest.raises(InstrumentFault, match=mutants.BY_ARITHMETIC):
+        run_self_test(tmp_path / "round", latency_s=0.25, topology=far(250))
 
 
 def check(**changes: object) -> StopCheck:

@@ -22,6 +22,12 @@ def test_without_a_topology_there_is_one_place() -> None:
     assert planfile.builtin("banzai-2019").scenarios[0].cluster.topology == Topology()
 
 
+def test_the_longest_round_trip_is_that_of_the_shortest_path_between_the_farthest_two() -> None:
+    assert Topology().farthest_s() == 0
+    links = (ACROSS, Link(ends=("far", "off"), rtt_ms=10), Link(ends=("near", "off"), rtt_ms=50))
+    assert Topology(clusters=(NEAR, FAR, OFF), links=links).farthest_s() == pytest.approx(0.034)
+
+
 def test_hosts_are_numbered_through_the_clusters() -> None:
     topology = Topology(clusters=(NEAR, FAR), links=(Link(ends=("near", "far"), rtt_ms=24),))
     assert [topology.cluster_of("broker", number).region for number in (1, 2, 3)] == ["near", "near", "north"]

@@ -25,7 +25,8 @@ _TRIAL_SECONDS = 2.5
 """Topics, load start, drain and the quiet readings around one window."""
 _QUOTA_TRIAL_SECONDS = 9.5
 """The same by brokers that have a quota of CPU."""
-_SELF_TEST_SECONDS = 10
+_SELF_TEST_SECONDS, _FAR_SELF_TEST_SECONDS, _FAR_S = 10, 30, 0.04
+"""Of the first round. Over a link that is so far its second attempt is needed, too."""
 _TESTBED_SECONDS = 1.5
 _DISK_MODES = 2
 _FLOW_KINDS = 2
@@ -144,7 +145,13 @@ def estimate_seconds(plan: Plan) -> float:
     rounds += sum(_LIMITS_SECONDS * kinds_limited(plan, scenario) for scenario in plan.scenarios)
     rounds += samples_seconds(plan, len(plan.scenarios))
     gauges = _GAUGE_SECONDS * sum(kinds_limited(plan, scenario) > 0 for scenario in plan.scenarios)
-    return gauges + _environment_seconds(plan) + _SELF_TEST_SECONDS + plan.repeats * rounds + explain_seconds(plan)
+    around = gauges + _environment_seconds(plan) + _self_test_seconds(plan)
+    return around + plan.repeats * rounds + explain_seconds(plan)
+
+
+def _self_test_seconds(plan: Plan) -> float:
+    first = plan.scenario(plan.order()[0].scenario)
+    return _FAR_SELF_TEST_SECONDS if first.cluster.topology.farthest_s() >= _FAR_S else _SELF_TEST_SECONDS
 
 
 def _environment_seconds(plan: Plan) -> float:

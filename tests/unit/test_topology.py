@@ -8,7 +8,7 @@ import pytest
 
 from meshmark import planfile
 from meshmark.errors import PlanError
-from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
 from meshmark.topology import Backward, Link, MeshCluster, Topology
 
 NEAR = MeshCluster(name="near", brokers=2, clients=1)
@@ -26,6 +26,16 @@ def test_the_longest_round_trip_is_that_of_the_shortest_path_between_the_farthes
     assert Topology().farthest_s() == 0
     links = (ACROSS, Link(ends=("far", "off"), rtt_ms=10), Link(ends=("near", "off"), rtt_ms=50))
     assert Topology(clusters=(NEAR, FAR, OFF), links=links).farthest_s() == pytest.approx(0.034)
+
+
+def test_time_is_reckoned_for_a_second_attempt_at_the_self_test_over_forty_milliseconds() -> None:
+    def needed_s(rtt_ms: float) -> float:
+        topology = Topology(clusters=(NEAR, FAR), links=(Link(ends=("near", "far"), rtt_ms=rtt_ms),))
+        scenario = Scenario(name="far", data_plane=DataPlane.PLAIN, cluster=ClusterSpec(topology=topology))
+        return planfile.estimate_seconds(Plan(name="x", scenarios=(scenario,)))
+
+    assert needed_s(39) == needed_s(0)
+    assert needed_s(40) == needed_s(39) + 20
 
 
 def test_hosts_are_numbered_through_the_clusters() -> None:

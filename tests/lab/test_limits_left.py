@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from meshmark.backends.lab.cgroups import THROTTLE_V1, blkio_root
+from meshmark.backends.lab.cgroups import CPUSET_LINK, LINK, QUOTA_LINK, THROTTLE_V1, blkio_root
 from meshmark.backends.lab.disk import require_images
 from meshmark.backends.lab.instance import reclaim, stored_instances
 from meshmark.errors import MissingRequirement
@@ -50,6 +50,9 @@ def test_what_a_killed_process_limited_and_mounted_is_reclaimed() -> None:
     assert process.returncode == -signal.SIGKILL, errors
     directory, device = told.split()
     assert directory in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    links = [link for name in (LINK, QUOTA_LINK, CPUSET_LINK) if (link := Path(directory) / name).is_symlink()]
+    groups = [link.readlink() for link in links]
+    assert all(group.is_dir() for group in groups)
     assert directory in "".join(reclaim())
     assert stored_instances() == []
     assert directory not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
@@ -59,4 +62,4 @@ def test_what_a_killed_process_limited_and_mounted_is_reclaimed() -> None:
     for file in (THROTTLE_V1, "blkio.throttle.write_iops_device"):
         assert throttles is None or f"{device} " not in (throttles / file).read_text(encoding="ascii")
     assert Path(f"/sys/class/bdi/{device}/strict_limit").read_text(encoding="ascii").strip() == "0"
-    assert not list(Path("/sys/fs/cgroup").glob(f"*/meshmark-{Path(directory).name}"))
+    assert not [group for group in groups if group.exists()]

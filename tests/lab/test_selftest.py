@@ -13,7 +13,7 @@ import pytest
 
 from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.cluster import LabCluster
-from meshmark.errors import InstrumentFault
+from meshmark.errors import Inconclusive, InstrumentFault
 from meshmark.experiment.selftest import self_test
 from meshmark.load import mark
 from meshmark.load.generator import WORKER_ARGV
@@ -50,8 +50,15 @@ def run_self_test(
 ) -> SelfTest:
     work = PLAIN.workload.model_copy(update={"client": client, "subscriptions_per_topic": groups})
     scenario = PLAIN.model_copy(update={"workload": work})
-    with bench(cluster, scenario, directory, CLOCK, next(NUMBERS)) as made:
-        return self_test(made, RATE_MSG_S, worker=worker)
+
+    def once(below: Path) -> SelfTest:
+        with bench(cluster, scenario, below, CLOCK, next(NUMBERS)) as made:
+            return self_test(made, RATE_MSG_S, worker=worker)
+
+    try:
+        return once(directory)
+    except Inconclusive:  # other work on this machine came in between; that is no answer
+        return once(directory.with_name("again"))
 
 
 @pytest.mark.parametrize("client", ["librdkafka", "raw"])

@@ -140,10 +140,10 @@ def test_what_goes_over_a_link_of_the_kernel_is_counted_as_ip_packets_in_each_di
         grown = {key.rpartition("/")[2]: value - before[key] for key, value in probe.read().items()}
     assert gone == 0
     sent = 50 * (distance.DATAGRAM_BYTES + distance.HEADERS_BYTES)
-    # IPv6 may tell its neighbours that it is there.
-    assert sent <= grown["forward_bytes"] < sent + 1_000
-    assert 0 <= grown["back_bytes"] < 1_000
-    assert 50 <= grown["carried_packets"] < 60
+    # ARP and IPv6 may ask for neighbours, and tell them that they are there.
+    assert sent <= grown["forward_bytes"] < sent + 4_000
+    assert 0 <= grown["back_bytes"] < 4_000
+    assert 50 <= grown["carried_packets"] < 100
     assert (grown["lost_packets"], grown["dropped_packets"]) == (0, 0)
 
 
@@ -355,7 +355,7 @@ def test_a_link_that_nothing_carries_is_refused_without_a_broker_and_one_that_it
         cluster = far.cluster.model_copy(update={"topology": topology})
         return Plan(name="test", baseline=far.name, scenarios=(far.model_copy(update={"cluster": cluster}),))
 
-    require_bandwidth(asked(5e6), backend, Silent())
+    require_bandwidth(asked(1e6), backend, Silent())
     with pytest.raises(MissingRequirement, match=r"of 20,000 MB/s \(bandwidthBytesS\)"):
         require_bandwidth(asked(2e10), backend, Silent())
 

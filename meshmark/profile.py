@@ -32,6 +32,7 @@ class Volume(Model):
     kind: str = Field(description="as the provider calls it")
     write_bytes_s: Figure | None = Field(None, description="sequential writes")
     operations_s: Figure | None = Field(None, description="writes a second, small ones")
+    operations_unknown: str = Field("", description="why there is no `operationsS`")
     size_bytes: Figure | None = Field(None, description="scaled as the rest: a broker's file system is no larger")
     size_unknown: str = Field("", description="why there is no `sizeBytes`")
 
@@ -39,6 +40,8 @@ class Volume(Model):
     def _known_or_not(self) -> Volume:
         if self.size_bytes and self.size_unknown:
             raise ValueError("sizeBytes and sizeUnknown exclude each other; leave out one")
+        if self.operations_s and self.operations_unknown:
+            raise ValueError("operationsS and operationsUnknown exclude each other; leave out one")
         return self
 
     @model_validator(mode="after")

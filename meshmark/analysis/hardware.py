@@ -19,6 +19,7 @@ from statistics import fmean
 from meshmark.analysis.explain import probed
 from meshmark.analysis.hardware_model import BoundSummary, Extrapolation, HardwareSummary, LimitSummary, SingleFlow
 from meshmark.analysis.ledger import broker_hosts, client_hosts
+from meshmark.analysis.limits import of_limit
 from meshmark.analysis.model import NetworkCeiling, ScenarioSummary
 from meshmark.hardware import Bound, Hardware, LimitProbe
 from meshmark.plan import Plan, Scenario
@@ -151,12 +152,16 @@ def beyond(found: Sequence[Bound], scale: float) -> Bound | None:
 def summary(
     hardware: Hardware | None,
     probes: Sequence[LimitProbe],
-    scenarios: Sequence[ScenarioSummary],
+    plan: Plan,
+    rows: Sequence[ScenarioSummary],
     network: Sequence[NetworkCeiling],
 ) -> HardwareSummary | None:
-    """None for a run without a profile. `network`: what the environment gave."""
+    """None for a run without a profile. `rows`: what the plan's scenarios carried; `network`: what the environment
+    gave."""
     if hardware is None:
         return None
+    scenarios = {each.name: each for each in plan.scenarios}
+    caps = {each.cluster.disk_write_bytes_s for each in plan.scenarios}
     by_limit: dict[Limit, list[LimitProbe]] = {}
     for probe in probes:
         by_limit.setdefault(probe.limit, []).append(probe)
@@ -169,10 +174,13 @@ def summary(
             BoundSummary(resource=each.resource, needed=each.needed, available=each.available, scale=each.scale)
             for each in hardware.bounds
         ),
-        limits=tuple(_probed(limit, found, hardware.scale) for limit, found in sorted(by_limit.items(), key=_place)),
+        limits=tuple(
+            _probed(limit, found, hardware.scale, own=limit.resource == "disk" and limit.amount in caps)
+            for limit, found in sorted(by_limit.items(), key=_place)
+        ),
         single_flow=_single_flow(hardware.profile, network),
         not_scaled=NOT_SCALED if by_limit else (),
-        extrapolated=tuple(_extrapolated(row, hardware.scale) for row in scenarios) if by_limit else (),
+        extrapolated=tuple(_extrapolated(row, scenarios[row.name], hardware) for row in rows) if by_limit else (),
     )
 
 
@@ -196,12 +204,13 @@ def _place(item: tuple[Limit, list[LimitProbe]]) -> tuple[str, str, str, float]:
     return limit.host, limit.resource, limit.component, limit.amount
 
 
-def _probed(limit: Limit, probes: Sequence[LimitProbe], scale: float) -> LimitSummary:
+def _probed(limit: Limit, probes: Sequence[LimitProbe], scale: float, *, own: bool) -> LimitSummary:
+    """`own`: of a scenario, which is not scaled."""
     return LimitSummary(
         host=limit.host,
         resource=limit.resource,
         component=limit.component if limit.resource == "cpu" else None,
-        of_profile=limit.amount / scale,
+        of_profile=None if own else limit.amount / scale,
         amount=limit.amount,
         measured=fmean(probe.measured for probe in probes),
         error=max((probe.error for probe in probes), key=abs),
@@ -209,13 +218,16 @@ def _probed(limit: Limit, probes: Sequence[LimitProbe], scale: float) -> LimitSu
     )
 
 
-def _extrapolated(row: ScenarioSummary, scale: float) -> Extrapolation:
-    rate, disk = row.rate_msg_s, row.disk_bytes_s_per_broker
+def _extrapolated(row: ScenarioSummary, scenario: Scenario, hardware: Hardware) -> Extrapolation:
+    """Only of what a limit of the profile held, which alone is in its proportions."""
+    rate, disk, scale = row.rate_msg_s, row.disk_bytes_s_per_broker, hardware.scale
+    held = {of_limit(limit) for limit in limits(hardware.profile, scale, scenario)}
+    told = scenario.cluster.disk_write_bytes_s is None and not held.isdisjoint(row.limited_by)
     return Extrapolation(
         scenario=row.name,
         rate_msg_s=rate,
         disk_bytes_s_per_broker=disk,
-        extrapolated_rate_msg_s=None if rate is None else rate / scale,
-        extrapolated_disk_bytes_s_per_broker=None if disk is None else disk / scale,
+        extrapolated_rate_msg_s=rate / scale if told and rate is not None else None,
+        extrapolated_disk_bytes_s_per_broker=disk / scale if told and disk is not None else None,
         limited_by=row.limited_by,
     )

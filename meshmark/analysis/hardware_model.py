@@ -24,21 +24,24 @@ class LimitSummary(Value):
     host: str
     resource: Literal["cpu", "disk", "operations", "network"]
     component: Literal["kafka", "sidecar", "client"] | None = Field(description="of cpu: whose")
-    of_profile: float = Field(description="the profile's figure, at scale 1")
-    amount: float = Field(description="that was set: the figure times the scale")
+    of_profile: float | None = Field(
+        description="the profile's figure, at scale 1; null: a scenario's own cap of its disks, which is not scaled"
+    )
+    amount: float = Field(description="that was set: the figure times the scale, or the scenario's own")
     measured: float = Field(description="mean of the probes, one in each round")
     error: float = Field(description="the largest of them: measured / amount - 1")
     probes: int
 
 
 class Extrapolation(Value):
-    """What a scenario carried, divided by the scale: arithmetic, not a measurement."""
+    """What a scenario carried, divided by the scale: arithmetic, not a measurement. Only where a limit of the profile
+    was what limited it, and its disks have no cap of their own."""
 
     scenario: str
     rate_msg_s: float | None = Field(description="measured, under the scaled limits")
     disk_bytes_s_per_broker: float | None = Field(description="measured: growth of the brokers' logs")
-    extrapolated_rate_msg_s: float | None
-    extrapolated_disk_bytes_s_per_broker: float | None
+    extrapolated_rate_msg_s: float | None = Field(description="null: no limit of the profile limited it")
+    extrapolated_disk_bytes_s_per_broker: float | None = Field(description="null: the same")
     limited_by: tuple[str, ...]
 
 

@@ -18,7 +18,7 @@ from statistics import fmean
 from meshmark.analysis.ledger import Ledger, broker_hosts, client_hosts, cpu_of, ledger
 from meshmark.analysis.model import Evidence
 from meshmark.plan import Scenario
-from meshmark.record import Trial
+from meshmark.record import Limit, Trial
 
 UNKNOWN = "unknown"
 LOAD_GENERATOR = "load generator"
@@ -191,6 +191,13 @@ def _broker(trial: Trial, scenario: Scenario, host: str, elapsed_s: float) -> li
         _share(f"{host}/kafka CPU wait", waits["cpu"], None, "of the time a thread waited for a CPU", host=host),
         _share(f"{host}/kafka I/O wait", waits["io"], None, "of the time a thread waited for I/O", host=host),
     ]
+
+
+def of_limit(limit: Limit) -> str:
+    """The resource's name where a host has no more of it than that."""
+    if limit.resource == "cpu":
+        return f"{limit.host}/{limit.component} CPU quota"
+    return f"{limit.host} {'operations of the disk' if limit.resource == 'operations' else limit.resource}"
 
 
 def _given(trial: Trial, host: str, elapsed_s: float) -> list[Evidence | None]:

@@ -74,7 +74,7 @@ def summarize(run: Run) -> Summary:
         environment=given,
         against_environment=against,
         hardware=hardware(
-            run.hardware, [probe for data in run.rounds for probe in data.limits], scenarios, given.network
+            run.hardware, [probe for data in run.rounds for probe in data.limits], run.plan, scenarios, given.network
         ),
         self_test=_self_test(run),
         scenarios=scenarios,

@@ -47,13 +47,25 @@ def _scale(text: str) -> float | str:
 
 def unmasked(plan: Plan, disk: str | None) -> Plan:
     """The plan with its logs on the profile's disks (capped), in RAM, or each scenario with both; those in RAM are
-    named and compared apart. Raises UsageError for anything else, and without a profile."""
+    named and compared apart. Raises UsageError for anything else, and where there is nothing to choose: without a
+    profile, with one that limits nothing, and for its disks where none has a limit."""
     if disk is None:
         return plan
     if disk not in DISKS:
         raise UsageError(f"--disk {disk} is not allowed", hint=f"it takes {', '.join(DISKS)}")
-    if not limits_hosts(plan):
+    if not plan.profile:
         raise UsageError("--disk goes with a profile", hint="give --profile too (`meshmark profile list`)")
+    if not limits_hosts(plan):
+        raise UsageError(
+            f"--disk goes with a profile that limits something; {plan.profile} limits nothing",
+            hint="take another --profile (`meshmark profile list`), or leave out --disk and set cluster.storage",
+        )
+    limited = find_profile(plan.profile).broker.disk
+    if disk != "ram" and not _capped(plan) and (limited is None or limited.write_bytes_s is None):
+        raise UsageError(
+            f"--disk {disk}: the profile {plan.profile} limits no disk (disk.writeBytesS)",
+            hint="take a profile that does (`meshmark profile list`), --disk ram, or leave out --disk",
+        )
     if disk == "capped":
         return plan
     if capped := _capped(plan):

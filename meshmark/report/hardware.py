@@ -3,7 +3,9 @@ the scale, which is said to be arithmetic wherever it stands."""
 
 from __future__ import annotations
 
-from meshmark.analysis.hardware_model import HardwareSummary, LimitSummary, SingleFlow
+from collections.abc import Sequence
+
+from meshmark.analysis.hardware_model import Extrapolation, HardwareSummary, LimitSummary, SingleFlow
 from meshmark.analysis.model import Summary
 from meshmark.report.view import Column, Grid, listing, number_column, text_column
 from meshmark.units import MB, UNKNOWN, mb, number, percent, rate_msg_s
@@ -21,7 +23,7 @@ def limits(summary: Summary) -> Grid | None:
             text_column("host", (row.host for row in rows)),
             text_column("limit", (_name(row) for row in rows)),
             text_column("unit", (_unit(row) for row in rows)),
-            Column(head="profile", cells=tuple(_amount(row, row.of_profile) for row in rows)),
+            Column(head="profile", cells=tuple(_of_profile(row) for row in rows)),
             Column(head="set", cells=tuple(_amount(row, row.amount) for row in rows)),
             Column(head="probe", cells=tuple(_amount(row, row.measured) for row in rows)),
             Column(head="largest error", cells=tuple(f"{row.error * 100:+.1f} %" for row in rows)),
@@ -59,8 +61,16 @@ def extrapolation(summary: Summary) -> Grid | None:
             number_column("MB/s per broker", (_mb(row.extrapolated_disk_bytes_s_per_broker) for row in rows), made),
             text_column("limited by", (", ".join(row.limited_by) or UNKNOWN for row in rows)),
         ),
-        note="As far as what limits is in the profile's proportions, and only then. It says nothing about latency.",
+        note=_extrapolation_text(rows),
     )
+
+
+def _extrapolation_text(rows: Sequence[Extrapolation]) -> str:
+    about = "As far as what limits is in the profile's proportions, and only then. It says nothing about latency."
+    left = [row.scenario for row in rows if row.rate_msg_s is not None and row.extrapolated_rate_msg_s is None]
+    if not left:
+        return about
+    return f"{about} No figure for {listing(left)}: what limited there is no limit of the profile, or not known."
 
 
 def single_flow(summary: Summary) -> Grid | None:
@@ -105,7 +115,11 @@ def _flow_text(flow: SingleFlow) -> str:
 def _name(row: LimitSummary) -> str:
     if row.resource == "cpu":
         return {"kafka": "broker CPU", "sidecar": "sidecar CPU", "client": "client CPU"}[row.component or "kafka"]
-    return {"disk": "disk writes", "operations": "disk writes", "network": "network, each way"}[row.resource]
+    return {"disk": "disk writes", "operations": "disk operations", "network": "network, each way"}[row.resource]
+
+
+def _of_profile(row: LimitSummary) -> str:
+    return UNKNOWN if row.of_profile is None else _amount(row, row.of_profile)
 
 
 def _unit(row: LimitSummary) -> str:

@@ -23,7 +23,7 @@ from meshmark.experiment.trial import GAUGE_SECONDS
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.planfile.profiles import profile_loads
 from meshmark.record import DiskProbe, NetworkProbe
-from meshmark.report.hardware import single_flow
+from meshmark.report.hardware import extrapolation, limits, single_flow
 from meshmark.report.markdown import _environment
 from meshmark.report.table import table
 from meshmark.store import Run, load
@@ -215,12 +215,58 @@ def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Pa
     small = next(each for each in summary.hardware.limits if each.resource == "operations")
     assert small.of_profile == pytest.approx(18_750)
     assert small.measured == pytest.approx(18_750 * 0.114)
-    plain = next(each for each in summary.hardware.extrapolated if each.scenario == "plain")
-    assert plain.rate_msg_s is not None
-    assert plain.extrapolated_rate_msg_s == pytest.approx(plain.rate_msg_s / 0.114)
     text = table(summary)
     assert "EXTRAPOLATION TO EKS-R5.4XLARGE-IO1: MEASURED / 0.114, NOT MEASURED" in text
     assert "Not scaled: fixed costs of the JVM" in " ".join(text.split())
+
+
+def test_only_what_a_limit_of_the_profile_held_is_extrapolated(tmp_path: Path) -> None:
+    plan = plan_of(PLAIN, scenario(DataPlane.ISTIO, disk_write_bytes_s=1e6), scale=0.05)
+    done = run(tmp_path / "run", planfile.furnished(plan))
+    probed = [probe for data in done.rounds for probe in data.limits]
+    whole = summarize(done)
+
+    def told(*limited_by: str) -> Any:
+        rows = [row.model_copy(update={"limited_by": limited_by, "rate_msg_s": 100.0}) for row in whole.scenarios]
+        return hardware.summary(done.hardware, probed, done.plan, rows, ())
+
+    held = ("broker-2 disk", "broker-1/kafka CPU quota", "broker-3 network", "broker-1 operations of the disk")
+    for each in held:
+        plain, own = told("I/O stall", each).extrapolated
+        assert plain.extrapolated_rate_msg_s == pytest.approx(2_000), each
+        assert own.extrapolated_rate_msg_s is None, "its disks are not scaled"
+    for other in ((), ("unknown",), ("machine CPU",), ("load generator",), ("broker-1/sidecar CPU quota",)):
+        plain, _ = told(*other).extrapolated
+        assert plain.extrapolated_rate_msg_s is plain.extrapolated_disk_bytes_s_per_broker is None, other
+    found = told("machine CPU")
+    grid = extrapolation(whole.model_copy(update={"hardware": found}))
+    assert grid is not None
+    assert "No figure for plain and istio: what limited there is no limit of the profile" in grid.note
+
+
+def test_a_scenario_s_own_cap_is_no_figure_of_the_profile_s(tmp_path: Path) -> None:
+    plan = plan_of(PLAIN, scenario(DataPlane.ISTIO, disk_write_bytes_s=1e6), scale=0.05)
+    found = summarize(run(tmp_path / "run", planfile.furnished(plan)))
+    assert found.hardware is not None
+    disks = [each for each in found.hardware.limits if (each.host, each.resource) == ("broker-1", "disk")]
+    assert [each.of_profile for each in disks] == [None, pytest.approx(437.5e6)]
+    assert [each.amount for each in disks] == [1e6, pytest.approx(437.5e6 * 0.05)]
+    grid = limits(found)
+    assert grid is not None
+    assert {"disk writes", "disk operations"} <= set(grid.columns[1].cells)
+
+
+@pytest.mark.parametrize("disk", ["capped", "both"])
+def test_disks_that_a_profile_does_not_limit_cannot_be_asked_for(tmp_path: Path, disk: str) -> None:
+    file = tmp_path / "cpus.yaml"
+    cpus = "{machine: box, containerCpus: {value: 4, source: me}}"
+    file.write_text(f"name: cpus\nsources: {{me: x}}\nbroker: {cpus}\nclient: {cpus}\n", encoding="utf-8")
+    plan = plan_of(PLAIN).model_copy(update={"profile": str(file)})
+    with pytest.raises(UsageError, match="limits no disk"):
+        planfile.unmasked(plan, disk)
+    assert planfile.unmasked(plan, "ram").scenarios[0].cluster.storage == "ram"
+    own = plan_of(scenario(DataPlane.PLAIN, disk_write_bytes_s=1e6)).model_copy(update={"profile": str(file)})
+    assert planfile.unmasked(own, "capped") == own
 
 
 def test_one_flow_of_the_profile_stands_beside_this_machine_s_and_neither_is_scaled(tmp_path: Path) -> None:
@@ -401,6 +447,7 @@ def test_one_broker_has_no_peer_to_probe_its_link_with() -> None:
         (["--profile", "eks-r5"], "no profile is called eks-r5"),
         (["--profile", EKS, "--explain"], "exclude each other"),
         (["--disk", "ram"], "--disk goes with a profile"),
+        (["--profile", "unlimited", "--disk", "ram"], "unlimited limits nothing"),
         (["--profile", EKS, "--disk", "tape"], "it takes capped, ram, both"),
     ],
 )

@@ -91,6 +91,19 @@ def test_a_disk_has_a_size_or_says_why_not(name: str) -> None:
     assert disk is None or bool(disk.size_bytes) != bool(disk.size_unknown)
 
 
+@pytest.mark.parametrize("name", planfile.profile_names())
+def test_a_disk_has_operations_or_says_why_not(name: str) -> None:
+    disk = planfile.find_profile(name).broker.disk
+    assert disk is None or bool(disk.operations_s) != bool(disk.operations_unknown)
+
+
+def test_operations_that_are_known_and_unknown_are_refused() -> None:
+    (told,) = problems(
+        SMALL.replace("source: me}}}", "source: me}, operationsS: {value: 1, source: me}, operationsUnknown: x}}")
+    )
+    assert "operationsS and operationsUnknown exclude each other" in told
+
+
 def test_a_size_that_is_known_and_unknown_is_refused() -> None:
     (told,) = problems(
         SMALL.replace("source: me}}}", "source: me}, sizeBytes: {value: 1, source: me}, sizeUnknown: x}}")

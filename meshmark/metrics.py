@@ -157,6 +157,13 @@ METRICS: dict[str, Metric] = {
     # of components relay and netem (HOST: link-A-B), packets of both directions together; and dropped_packets as above
     "carried_packets": Metric("counter", "packets", "of up to 1,500 bytes that the link let through"),
     "lost_packets": Metric("counter", "packets", "of up to 1,500 bytes that the link lost, as it was asked to"),
+    # the same in one direction, where the record has it
+    "forward_carried_packets": Metric("counter", "packets", "of those let through: from the first end to the second"),
+    "forward_lost_packets": Metric("counter", "packets", "of those lost: from the first end to the second"),
+    "forward_dropped_packets": Metric("counter", "packets", "of those dropped: from the first end to the second"),
+    "back_carried_packets": Metric("counter", "packets", "let through in the other direction"),
+    "back_lost_packets": Metric("counter", "packets", "lost in the other direction"),
+    "back_dropped_packets": Metric("counter", "packets", "dropped in the other direction"),
     "forward_bytes": Metric("counter", "bytes", "of IP packets let through, from the link's first end to its second"),
     "back_bytes": Metric("counter", "bytes", "the same in the other direction"),
     # of machine/cpu; the parts add up to elapsed x CPUs

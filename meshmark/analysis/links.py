@@ -1,9 +1,9 @@
 """Probes of links between clusters, and what was counted on them under load -> what was asked for, what was found, and
 by how much they differ. Pure.
 
-Limits: packets of both directions are counted together, so under load there is one loss for both. With netem, where a
-link has both loss and a bandwidth, the kernel does not tell apart what was lost and what found a queue full. Trials in
-which a link was down are left out of what was carried.
+Limits: older records have packets of both directions together, so that there is one loss for both under load. With
+netem, where a direction has both loss and a bandwidth, the kernel does not tell apart what was lost and what found a
+queue full. Trials in which a link was down are left out of what was carried.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ Ends = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Carried:
-    """Over a link in windows of trials; packets of both directions, bytes a second of each trial in one. None: not
-    told apart."""
+    """Over a link in windows of trials, in one direction: packets, and bytes a second of each trial. None: not told
+    apart."""
 
     carried: float
     lost: float | None
     dropped: float | None
+    together: bool
+    """Packets are those of both directions."""
     same_loss: bool
     """Asked for in both directions."""
     bytes_s: tuple[float, ...]
@@ -43,7 +45,7 @@ class Carried:
         return self.carried + (self.lost or 0.0) + (self.dropped or 0.0)
 
 
-NOTHING = Carried(carried=0, lost=None, dropped=None, same_loss=False, bytes_s=())
+NOTHING = Carried(carried=0, lost=None, dropped=None, together=False, same_loss=False, bytes_s=())
 
 
 def found(run: Run) -> tuple[LinkSummary, ...]:
@@ -68,22 +70,27 @@ def carried(links: Sequence[Link], trials: Sequence[Trial]) -> dict[Ends, Carrie
     """Of each direction of each link."""
     found = {}
     for link in links:
-        carried, lost, dropped = (
-            sum_known(_grown(trial, link, f"{kind}_packets") for trial in trials)
-            for kind in ("carried", "lost", "dropped")
-        )
         forward, back = link.ways()
         first, second = link.ends
         for way, ends in (("forward", (first, second)), ("back", (second, first))):
+            alone = _packets(trials, link, f"{way}_")
+            carried, lost, dropped = _packets(trials, link, "") if alone[0] is None else alone
             grown = [(_grown(trial, link, f"{way}_bytes"), trial.seconds) for trial in trials]
             found[ends] = Carried(
                 carried=carried or 0.0,
                 lost=lost,
                 dropped=dropped,
+                together=alone[0] is None and carried is not None,
                 same_loss=forward.loss == back.loss,
                 bytes_s=tuple(value / seconds for value, seconds in grown if value is not None),
             )
     return found
+
+
+def _packets(trials: Sequence[Trial], link: Link, way: str) -> tuple[float | None, ...]:
+    """Carried, lost and dropped; `way` is how the names of counters begin."""
+    kinds = ("carried", "lost", "dropped")
+    return tuple(sum_known(_grown(trial, link, f"{way}{kind}_packets") for trial in trials) for kind in kinds)
 
 
 def counters(link: Link, metric: str) -> tuple[str, ...]:
@@ -133,8 +140,9 @@ def _summary(scenario: str, probes: Sequence[LinkProbe], load: Carried) -> LinkS
         bandwidth_bytes_s=rate,
         bandwidth_error=_error(rate, first.asked_bandwidth_bytes_s),
         loaded_packets=round(load.packets),
+        loaded_together=load.together,
         loaded_loss=loss,
-        loaded_loss_error=_error(loss, first.asked_loss) if load.same_loss else None,
+        loaded_loss_error=_error(loss, first.asked_loss) if load.same_loss or not load.together else None,
         loaded_dropped=dropped,
         loaded_bytes_s=_mean(load.bytes_s),
         loaded_bytes_s_most=most,

@@ -30,15 +30,19 @@ class LinkSummary(Value):
     bandwidth_bytes_s: float | None = Field(description="what several TCP flows carried; null where there is no limit")
     bandwidth_error: float | None = Field(description="of that against what was asked for")
     loaded_packets: int = Field(
-        description="that came to the link in windows of valid trials, both directions together, as relays or "
-        "netem count; 0: nothing counts them, or hosts go another way"
+        description="that came to the link in windows of valid trials, as relays or netem count; 0: nothing counts "
+        "them, or hosts go another way"
+    )
+    loaded_together: bool = Field(
+        description="they, and what was lost and dropped of them, are of both directions: the record has no others"
     )
     loaded_loss: float | None = Field(
         description="share of them that the link lost as it was told; null without any, and "
         "where netem has loss and a bandwidth, which are not told apart"
     )
     loaded_loss_error: float | None = Field(
-        description="loaded_loss / asked_loss - 1; null where none was asked for, or not the same in both directions"
+        description="loaded_loss / asked_loss - 1; null where none was asked for, or, with both directions together, "
+        "not the same in both"
     )
     loaded_dropped: float | None = Field(
         description="share of them that found the queue of a limited link full; null as above"

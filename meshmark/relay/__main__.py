@@ -2,11 +2,11 @@
 
     python -m meshmark.relay SPEC_JSON
 
-    {"ends": [FD, FD], "directions": [{"delay_s": 0.012, ...}, {...}], "seed": 1, "counters": PATH}
+    {"ends": [FD, FD], "directions": [{"delay_s": 0.012, ...}, {...}], "seed": "1/plain/1/a-b", "counters": PATH}
 
 The first direction is that of what comes out of the first end. Once it carries it prints one line, with the priority
-that it was given; it ends with a signal. `counters` is a file of 64-bit numbers that it keeps up to date: for each
-direction segments carried, lost, dropped, and bytes carried.
+that it was given, and on standard error its seed; it ends with a signal. `counters` is a file of 64-bit numbers that
+it keeps up to date: for each direction segments carried, lost, dropped, and bytes carried.
 
 Real-time priority where that is allowed: how far away something is does not depend on how busy a host is. One wait for
 both ends, packets handed on as they are; nothing else is fast enough in Python.
@@ -92,6 +92,7 @@ def main() -> None:
     spec = json.loads(sys.argv[1])
     path = Path(spec["counters"])
     path.write_bytes(bytes(COUNTERS.size))
+    print(f"seed {spec['seed']}", file=sys.stderr, flush=True)
     source = random.Random(spec["seed"])
     first, second = (Direction(DirectionSpec(**each), source) for each in spec["directions"])
     ends = (int(spec["ends"][0]), int(spec["ends"][1]))

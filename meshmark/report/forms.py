@@ -291,6 +291,20 @@ FORMS: tuple[Form, ...] = (
         ),
     ),
     Form(
+        title="Packets between clusters, by direction",
+        unit="per second",
+        scale=1,
+        sources=_named(
+            "relay",
+            forward_carried_packets="carried forward",
+            forward_lost_packets="lost forward",
+            forward_dropped_packets="dropped forward",
+            back_carried_packets="carried back",
+            back_lost_packets="lost back",
+            back_dropped_packets="dropped back",
+        ),
+    ),
+    Form(
         title="Dirty pages",
         unit="MB",
         scale=MB,

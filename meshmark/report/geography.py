@@ -60,7 +60,7 @@ def crossed(summary: Summary) -> Grid | None:
                 else []
             ),
         ),
-        note="IP packets as on a wire, counted by the relays over whole trials.",
+        note="IP packets as on a wire, by the links' own counters over whole trials.",
     )
 
 
@@ -275,10 +275,13 @@ def _note(rows: tuple[LinkSummary, ...]) -> str:
 def _counted(rows: tuple[LinkSummary, ...]) -> str:
     if not any(row.loaded_packets for row in rows):
         return ""
+    both = (
+        " They count packets of both directions together, so those losses are of both, and have an error only where "
+        "both were asked for alike; bytes are of one direction."
+    )
     return (
-        " What was lost, dropped at a full queue and carried under load is from the relays' own counters, over the "
-        "windows of valid trials. They count packets of both directions together, so those losses are of both, and "
-        "have an error only where both were asked for alike; bytes are of one direction. Most: in the trial that "
+        " What was lost, dropped at a full queue and carried under load is from the links' own counters, over the "
+        f"windows of valid trials.{both if any(row.loaded_together for row in rows) else ''} Most: in the trial that "
         "carried most; where that is well below what was asked for, the link was not full."
     )
 

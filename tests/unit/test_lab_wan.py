@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from pyroute2.netlink.rtnl import TC_H_ROOT
 
+from meshmark.backends.lab import backend as lab_backend
+from meshmark.backends.lab.backend import LabBackend
+from meshmark.backends.lab.ground import Parts
 from meshmark.backends.lab.link import addresses
 from meshmark.backends.lab.namespace import NetworkNamespace
 from meshmark.backends.lab.netem import NetemProbe, Passed, at_root, counted
-from meshmark.backends.lab.wan import QUEUE_BYTES_MIN, WideLink, netem_options, queue_bytes, routes
+from meshmark.backends.lab.wan import (
+    COUNTERS,
+    QUEUE_BYTES_MIN,
+    RelayProbe,
+    WideLink,
+    netem_options,
+    queue_bytes,
+    relay_spec,
+    routes,
+)
+from meshmark.plan import DataPlane, Scenario
 from meshmark.topology import Backward, Link, MeshCluster, Topology, Way
 
 TOPOLOGY = Topology(
@@ -82,6 +98,12 @@ def test_what_netem_counts_is_told_in_a_relay_s_words() -> None:
         "back_bytes": 15_600,
         "lost_packets": 0,
         "dropped_packets": 13,
+        "forward_carried_packets": 1_000,
+        "forward_lost_packets": 0,
+        "forward_dropped_packets": 12,
+        "back_carried_packets": 300,
+        "back_lost_packets": 0,
+        "back_dropped_packets": 1,
     }
 
 
@@ -138,3 +160,47 @@ def test_a_link_whose_scheduler_tells_nothing_has_no_counters(schedulers: list[S
 
     router = cast("NetworkNamespace", Router())
     assert NetemProbe(TOPOLOGY.links[0], (router, router), "wan1").read() == {}
+
+
+def test_each_round_loses_other_packets_and_each_run_of_a_plan_the_same_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    here = Path("/")
+    parts = Parts(instance=cast(Any, None), runtime=cast(Any, None), envoy=here, archive=None, log_budget_bytes=1)
+    monkeypatch.setattr(LabBackend, "_parts", lambda self, scenario: parts)
+
+    def cluster(parts: Parts, *_: object) -> AbstractContextManager[None]:
+        given.append(parts.chance)
+        return nullcontext()
+
+    monkeypatch.setattr(lab_backend, "cluster", SimpleNamespace(cluster=cluster))
+    for _ in range(2):
+        backend = LabBackend(cast(Any, None))
+        for plane in (DataPlane.PLAIN, DataPlane.ISTIO, DataPlane.PLAIN):
+            backend.cluster(Scenario(name=plane.value, data_plane=plane))
+    assert given == ["1/plain/1", "1/istio/1", "1/plain/2"] * 2
+    assert relay_spec(TOPOLOGY.links[0], (3, 4), "1/plain/2/a-b", here)["seed"] == "1/plain/2/a-b"
+
+
+def test_a_relay_s_losses_are_told_for_each_direction_and_together(tmp_path: Path) -> None:
+    (tmp_path / "counters").write_bytes(COUNTERS.pack(900, 20, 80, 1_000_000, 90, 0, 10, 5_000))
+    found = RelayProbe(MADE[0], tmp_path).read()
+    assert {key.removeprefix("link-a-b/relay/"): value for key, value in found.items()} == {
+        "carried_packets": 990,
+        "lost_packets": 20,
+        "dropped_packets": 90,
+        "forward_carried_packets": 900,
+        "forward_lost_packets": 20,
+        "forward_dropped_packets": 80,
+        "forward_bytes": 1_000_000,
+        "back_carried_packets": 90,
+        "back_lost_packets": 0,
+        "back_dropped_packets": 10,
+        "back_bytes": 5_000,
+    }
+
+
+def test_netem_tells_of_a_direction_what_it_can() -> None:
+    found = told(bandwidth_bytes_s=1e6, back=Backward(loss=0.01))
+    assert (found["forward_lost_packets"], found["forward_dropped_packets"]) == (0, 12)
+    assert (found["forward_carried_packets"], found["back_carried_packets"]) == (1_000, 300)
+    assert not {"back_lost_packets", "back_dropped_packets", "lost_packets"} & found.keys()

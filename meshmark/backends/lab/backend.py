@@ -7,11 +7,13 @@ with lab("run") as backend:
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import re
 import resource
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -88,6 +90,8 @@ class LabBackend:
         self._progress = progress
         self._log_budget_bytes = LOG_BUDGET_BYTES
         self._archives: dict[str, Path | None] = {}
+        self._seed: int = Plan.model_fields["seed"].default
+        self._laid: Counter[str] = Counter()
 
     def facts(self) -> HostFacts:
         return HostFacts(
@@ -131,16 +135,16 @@ class LabBackend:
         if any(scenario.cluster.topology.links for scenario in plan.scenarios):
             require_links()
         self._check_room(plan)
-        self._log_budget_bytes = plan.log_budget_bytes
+        self._log_budget_bytes, self._seed = plan.log_budget_bytes, plan.seed
         distribution.envoy_version()  # runs it once, so that one that cannot run is known now
         for scenario in plan.scenarios:
             self._prepare_cluster(scenario)
 
     def testbed(self, scenario: Scenario) -> AbstractContextManager[LabTestbed]:
-        return cluster.testbed(self._parts(scenario), scenario)
+        return cluster.testbed(self._laying(scenario), scenario)
 
     def cluster(self, scenario: Scenario, keep_logs: KeepLogs = discard_logs) -> AbstractContextManager[LabCluster]:
-        return cluster.cluster(self._parts(scenario), scenario, keep_logs)
+        return cluster.cluster(self._laying(scenario), scenario, keep_logs)
 
     @cached_property
     def _runtime(self) -> Runtime:
@@ -157,6 +161,12 @@ class LabBackend:
             archive=self._archives.get(_archive_key(scenario.cluster)),
             log_budget_bytes=self._log_budget_bytes,
         )
+
+    def _laying(self, scenario: Scenario) -> Parts:
+        """Each time other losses, the same ones in each run of a plan."""
+        self._laid[scenario.name] += 1
+        chance = f"{self._seed}/{scenario.name}/{self._laid[scenario.name]}"
+        return dataclasses.replace(self._parts(scenario), chance=chance)
 
     def _prepare_cluster(self, scenario: Scenario) -> None:
         """Lets Kafka judge the settings, and trains the archive for these JVM options once."""

@@ -32,6 +32,8 @@ class Parts:
     training: Path | None = None
     """Where the first broker writes an archive at its end, in a training run."""
     log_budget_bytes: int
+    chance: str = ""
+    """Where the seeds of what links lose are from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +76,7 @@ def lay_ground(parts: Parts, scenario: Scenario, stack: ExitStack) -> Ground:
         cpusets=held,
     )
     net = stack.enter_context(hosts)
-    wide = stack.enter_context(links(parts.instance, net, spec.topology, parts.groups))
+    wide = stack.enter_context(links(parts.instance, net, spec.topology, parts.groups, parts.chance))
     for host in net.places:
         stack.callback(shutil.rmtree, host.directory)
     disks: dict[str, Disk] = {}

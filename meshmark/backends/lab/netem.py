@@ -4,9 +4,9 @@ The counters are those that every scheduler has (TCA_STATS2): bytes and packets 
 super-packet as the packets that it will be cut into, each with its own headers; and packets that were dropped. Bytes
 are those of frames; the Ethernet header is taken off, so that they are those of IP packets, as a relay counts them.
 
-Limits: the scheduler has one count for what it lost as it was told and what found its queue full. Where a link has
-both loss and a bandwidth neither is told. netem itself was not there where this was made: another scheduler was in its
-place.
+Limits: the scheduler has one count for what it lost as it was told and what found its queue full. Of a direction with
+both loss and a bandwidth neither is told, nor of both directions together then. netem itself was not there where this
+was made: another scheduler was in its place.
 """
 
 from __future__ import annotations
@@ -60,17 +60,19 @@ class NetemProbe:
 
 def counted(link: Link, first: Passed, second: Passed) -> Counters:
     """By the names that analysis knows; `first` is the end whose packets go forward."""
-    values = {
-        "carried_packets": first.packets + second.packets,
-        "forward_bytes": first.frame_bytes - ETHERNET_BYTES * first.packets,
-        "back_bytes": second.frame_bytes - ETHERNET_BYTES * second.packets,
-    }
-    dropped = first.dropped + second.dropped
-    lossy = any(way.loss for way in link.ways())
-    if not lossy:
-        values |= {"lost_packets": 0, "dropped_packets": dropped}
-    elif all(way.bandwidth_bytes_s is None for way in link.ways()):
-        values |= {"lost_packets": dropped, "dropped_packets": 0}
+    values: dict[str, int] = {"carried_packets": first.packets + second.packets}
+    gone = []
+    for name, way, end in zip(("forward", "back"), link.ways(), (first, second), strict=True):
+        values |= {
+            f"{name}_carried_packets": end.packets,
+            f"{name}_bytes": end.frame_bytes - ETHERNET_BYTES * end.packets,
+        }
+        if not (way.loss and way.bandwidth_bytes_s is not None):
+            gone.append((end.dropped, 0) if way.loss else (0, end.dropped))
+            values |= {f"{name}_lost_packets": gone[-1][0], f"{name}_dropped_packets": gone[-1][1]}
+    if len(gone) == 2:
+        lost, dropped = (sum(each) for each in zip(*gone, strict=True))
+        values |= {"lost_packets": lost, "dropped_packets": dropped}
     return {f"link-{link.name}/{NETEM}/{name}": float(value) for name, value in values.items()}
 
 

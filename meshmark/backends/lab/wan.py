@@ -60,6 +60,9 @@ QUEUE_S_MIN = 0.02
 READY_S = 20.0
 COUNTERS_FILE = "counters"
 COUNTERS = struct.Struct("=8Q")
+WAYS = ("forward", "back")
+WAY_COUNTS = ("carried_packets", "lost_packets", "dropped_packets", "bytes")
+"""Of each direction, in their order in the file."""
 
 Kind = Literal["netem", "relay"]
 
@@ -81,8 +84,11 @@ class WideLink:
 
 
 @contextmanager
-def links(instance: Instance, net: Network, topology: Topology, groups: Path | None) -> Iterator[tuple[WideLink, ...]]:
-    """All links of a topology, and the routes over them."""
+def links(
+    instance: Instance, net: Network, topology: Topology, groups: Path | None, chance: str = ""
+) -> Iterator[tuple[WideLink, ...]]:
+    """All links of a topology, and the routes over them. `chance` is where relays' seeds are from: what is lost
+    differs where it does, and by link; netem takes no seed."""
     if len(net.switches) < 2:
         yield ()
         return
@@ -99,7 +105,7 @@ def links(instance: Instance, net: Network, topology: Topology, groups: Path | N
                 if kind == "netem":
                     made.append(_shaped(net, number, link))
                 else:
-                    made.append(stack.enter_context(_relayed(instance, net, number, link, home, groups)))
+                    made.append(stack.enter_context(_relayed(instance, net, number, link, home, groups, chance)))
             for cluster, switch in net.switches.items():
                 for destination, interface in routes(topology, cluster, made).items():
                     switch.call(partial(_route, destination, interface))
@@ -194,7 +200,7 @@ def _shaped(net: Network, number: int, link: Link) -> WideLink:
 
 @contextmanager
 def _relayed(
-    instance: Instance, net: Network, number: int, link: Link, home: Path, groups: Path | None
+    instance: Instance, net: Network, number: int, link: Link, home: Path, groups: Path | None, chance: str
 ) -> Iterator[WideLink]:
     interface = f"wan{number}"
     directory = home / link.name
@@ -218,16 +224,16 @@ def _relayed(
                 ends.append(net.switches[end].call(partial(_tun, interface)))
                 opened.callback(os.close, ends[-1])
                 net.switches[end].call(partial(_bring_up, interface))
-            process = stack.enter_context(_relay(place, link, ends))
+            process = stack.enter_context(_relay(place, link, ends, f"{chance}/{link.name}"))
         if process.read_line(READY_S) is None:
             raise process.failure(f"does not carry anything after {READY_S:.0f} s")
         yield WideLink(link=link, kind="relay", ends=dict.fromkeys(link.ends, interface), place=place, process=process)
 
 
-@contextmanager
-def _relay(place: Host, link: Link, ends: Sequence[int]) -> Iterator[LabProcess]:
-    spec = {
-        "ends": ends,
+def relay_spec(link: Link, ends: Sequence[int], seed: str, counters: Path) -> dict[str, Any]:
+    """As `meshmark.relay` takes it."""
+    return {
+        "ends": list(ends),
         "directions": [
             {
                 "delay_s": way.delay_s,
@@ -238,9 +244,14 @@ def _relay(place: Host, link: Link, ends: Sequence[int]) -> Iterator[LabProcess]
             }
             for way in link.ways()
         ],
-        "seed": 1,
-        "counters": str(place.directory / COUNTERS_FILE),
+        "seed": seed,
+        "counters": str(counters),
     }
+
+
+@contextmanager
+def _relay(place: Host, link: Link, ends: Sequence[int], seed: str) -> Iterator[LabProcess]:
+    spec = relay_spec(link, ends, seed, place.directory / COUNTERS_FILE)
     own = str(Path(meshmark.__file__).parent.parent)
     argv = [sys.executable, "-m", "meshmark.relay", json.dumps(spec)]
     packages = {"PYTHONPATH": os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))}
@@ -252,8 +263,7 @@ def _relay(place: Host, link: Link, ends: Sequence[int]) -> Iterator[LabProcess]
 
 
 class RelayProbe:
-    """What a relay has carried, lost as it was told to, and dropped at its queue, of both directions together, and the
-    bytes that it has carried in each."""
+    """What a relay has carried, lost as it was told to, and dropped at its queue: in each direction and together."""
 
     edges_only = False
 
@@ -263,16 +273,16 @@ class RelayProbe:
 
     def read(self) -> Counters:
         try:
-            carried, lost, dropped, carried_bytes, *back = COUNTERS.unpack(self._path.read_bytes())
+            values = COUNTERS.unpack(self._path.read_bytes())
         except (OSError, struct.error):
             return {}
-        return {
-            f"{self._prefix}carried_packets": float(carried + back[0]),
-            f"{self._prefix}lost_packets": float(lost + back[1]),
-            f"{self._prefix}dropped_packets": float(dropped + back[2]),
-            f"{self._prefix}forward_bytes": float(carried_bytes),
-            f"{self._prefix}back_bytes": float(back[3]),
+        counts = dict(zip(WAY_COUNTS, zip(values[:4], values[4:], strict=True), strict=True))
+        found = {
+            f"{self._prefix}{way}_{name}": float(value)
+            for name, pair in counts.items()
+            for way, value in zip(WAYS, pair, strict=True)
         }
+        return found | {f"{self._prefix}{name}": float(sum(counts[name])) for name in WAY_COUNTS[:3]}
 
 
 def _become_router(place: int) -> None:

@@ -145,6 +145,29 @@ def test_a_loss_of_both_directions_has_no_error_against_one_of_them(whole: Told)
     assert there.loaded_loss_error is back.loaded_loss_error is None
 
 
+def test_with_counters_of_each_direction_each_loss_has_its_own_error(whole: Told) -> None:
+    link = Link(ends=("near", "far"), rtt_ms=24, loss=0.02, back=Backward(loss=0, bandwidth_bytes_s=4e6))
+    prefix, trials = "link-near-far/relay/", []
+    for trial in counts(whole, (1_940, 19, 41, 1e6)):
+        each = {"forward_carried": 981.0, "forward_lost": 19.0, "forward_dropped": 0.0}
+        each |= {"back_carried": 959.0, "back_lost": 0.0, "back_dropped": 41.0}
+        grown = {f"{prefix}{name}_packets": value for name, value in each.items()}
+        start = {**trial.counters_start, **dict.fromkeys(grown, 0.0)}
+        changes = {"counters_start": start, "counters_end": {**trial.counters_end, **grown}}
+        trials.append(trial.model_copy(update=changes))
+    rows = summaries("x", probes(link), carried((link,), trials))
+    there, back = rows
+    assert (there.loaded_packets, back.loaded_packets) == (1_000, 1_000)
+    assert [row.loaded_loss for row in rows] == [pytest.approx(0.019), 0]
+    assert there.loaded_loss_error == pytest.approx(-0.05)
+    assert back.loaded_loss_error is None
+    assert [row.loaded_dropped for row in rows] == [0, pytest.approx(0.041)]
+    environment = whole.summary.environment.model_copy(update={"links": tuple(rows)})
+    grid = links(whole.summary.model_copy(update={"environment": environment}))
+    assert grid is not None
+    assert "both directions" not in grid.note
+
+
 def test_without_a_relay_nothing_is_said_of_what_was_carried(whole: Told) -> None:
     link = Link(ends=("near", "far"), rtt_ms=24, loss=0.02)
     there, _ = summaries("x", probes(link), carried((link,), whole.run.rounds[0].trials))

@@ -25,7 +25,8 @@ TRUST_DOMAIN = "cluster.local"
 ClusterName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,14}$")]
 Share = Annotated[float, Field(ge=0, le=0.5)]
 Milliseconds = Annotated[float, Field(ge=0, le=2_000)]
-BytesPerSecond = Annotated[float, Field(ge=10_000, le=1e11)]
+BytesPerSecond = Annotated[float, Field(ge=10_000, le=2**32 - 1)]
+"""The most that netem's 32 bits hold (struct tc_netem_rate of linux/pkt_sched.h)."""
 
 
 class MeshCluster(Model):
@@ -268,8 +269,12 @@ def contradictions(topology: Topology, brokers: int, clients: int) -> Iterator[s
     pairs = [frozenset(link.ends) for link in topology.links]
     if len(set(pairs)) < len(pairs):
         yield "two clusters have one link at most"
+    elif len({link.name for link in topology.links}) < len(pairs):
+        yield "links are named after their ends, and two would have one name; rename a cluster"
     if names and reachable([(link.ends[0], link.ends[1]) for link in topology.links], names[0]) < set(names):
         yield "there must be a path between any two clusters"
+    if len(names) > 1 and sum(bool(cluster.brokers or cluster.clients) for cluster in topology.clusters) == 1:
+        yield "two clusters at least must have hosts, or no link has anything to carry"
     if any(cluster.voters > cluster.brokers for cluster in topology.clusters):
         yield "controllers are brokers as well: a cluster has as many of these at least"
     if names and not topology.controllers():

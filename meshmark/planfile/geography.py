@@ -41,7 +41,7 @@ def problems(topology: Node, told: dict[str, int | None], data_plane: object, ba
         found += _apart(named, links)
     for each in clusters:
         found += _controllers(each, bad) + _mesh(each, data_plane, bad)
-    found += _roles(topology, clusters, bad)
+    found += _roles(topology, clusters, bad) + _hosts(topology, clusters, bad)
     for link in _entries(topology, "links"):
         found += _jitter(link, bad)
     for what, number in told.items():
@@ -73,6 +73,10 @@ def _links(topology: Node, names: Sequence[str], bad: set[str]) -> tuple[list[_L
             found.append(_at(ends, f"a link joins two clusters; {one} stands here twice"))
         if any({one, other} == set(link.ends) for link in links):
             found.append(_at(ends, f"a second link between {one} and {other}; two clusters have one"))
+        elif alike := next((link for link in links if "-".join(link.ends) == f"{one}-{other}"), None):
+            like = " and ".join(alike.ends)
+            text = f"would be named {one}-{other}, like the link between {like}; rename one of these clusters"
+            found.append(_at(ends, text))
         links.append(_Link(each, (one, other)))
     return links, found
 
@@ -134,6 +138,18 @@ def _roles(topology: Node, clusters: Sequence[Node], bad: set[str]) -> list[Prob
     if brokers and all((node := each.items().get("passive")) is not None and node.value is True for each in brokers):
         found.append(_at(topology, "all clusters with brokers are passive; one must lead"))
     return found
+
+
+def _hosts(topology: Node, clusters: Sequence[Node], bad: set[str]) -> list[Problem]:
+    """A link between places without hosts carries nothing, and cannot be probed."""
+    kinds = ("brokers", "clients")
+    if len(clusters) < 2 or any(f"{each.key}.{kind}" in bad for each in clusters for kind in kinds):
+        return []
+    peopled = [each for each in clusters if any(_value(each, kind, bad) for kind in kinds)]
+    if len(peopled) != 1:
+        return []
+    text = "one cluster has all hosts; give another one brokers or clients, or leave the topology out"
+    return [_at(topology, text)]
 
 
 def _jitter(link: Node, bad: set[str]) -> list[Problem]:

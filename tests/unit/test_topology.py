@@ -15,6 +15,7 @@ NEAR = MeshCluster(name="near", brokers=2, clients=1)
 FAR = MeshCluster(name="far", brokers=1, rack="north")
 OFF = MeshCluster(name="off")
 ACROSS = Link(ends=("near", "far"), rtt_ms=24)
+LINK_OFF = Link(ends=("all", "off"), rtt_ms=24)
 
 
 def test_without_a_topology_there_is_one_place() -> None:
@@ -147,6 +148,16 @@ def test_a_plan_with_a_topology_reads_back_from_what_is_shown_of_it() -> None:
             "far, brokers: 1, trustDomain: other.example}",
             "f:7:46: cluster.topology.clusters[1].trustDomain: other.example is another trust domain; sidecars of",
         ),
+        (
+            "{ends: [near, far]",
+            "{ends: [near, far], bandwidthBytesS: 4.3e9",
+            "is not allowed; must be a number from 10,000 to 4,294,967,295",
+        ),
+        (
+            "near, brokers: 2, clients: 1}\n      - {name: far, brokers: 1}",
+            "near, brokers: 3, clients: 1}\n      - {name: far}",
+            "f:5:5: cluster.topology: one cluster has all hosts; give another one brokers or clients",
+        ),
         ("brokers: 3", "brokers: 4", "f:5:5: cluster.topology: its clusters have 3 brokers together, cluster.brokers"),
         ("clients: 1", "clients: 2", "its clusters have 2 clients together, cluster.clients says 1; make them equal"),
         ("brokers: 3", "brokers: 2", "3 replicas do not fit on brokers: 2"),
@@ -156,6 +167,16 @@ def test_a_plan_with_a_topology_reads_back_from_what_is_shown_of_it() -> None:
 def test_a_topology_that_cannot_be_is_told_with_its_place(before: str, after: str, expected: str) -> None:
     with pytest.raises(PlanError) as caught:
         planfile.loads(PLAN.replace(before, after), "f")
+    assert any(expected in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_links_of_one_name_are_told() -> None:
+    links = "{ends: [near, far-off], rttMs: 24}\n      - {ends: [near-far, off], rttMs: 1}"
+    clusters = BOTH.replace("name: far,", "name: far-off,") + "      - {name: near-far}\n      - {name: off}\n"
+    text = PLAN.replace(BOTH, clusters).replace("{ends: [near, far], rttMs: 24}", links)
+    with pytest.raises(PlanError) as caught:
+        planfile.loads(text, "f")
+    expected = "would be named near-far-off, like the link between near and far-off; rename one of these clusters"
     assert any(expected in problem for problem in caught.value.problems), caught.value.problems
 
 
@@ -181,6 +202,21 @@ def test_all_that_is_wrong_with_a_topology_is_told_at_once() -> None:
         (Topology(clusters=(NEAR, FAR)), "a path between any two"),
         (Topology(clusters=(NEAR,)), "2 brokers together, cluster.brokers says 3"),
         (Topology(clusters=(MeshCluster(name="all", brokers=3, controllers=0, clients=1),)), "must be a controller"),
+        (
+            Topology(clusters=(MeshCluster(name="all", brokers=3, clients=1), OFF), links=(LINK_OFF,)),
+            "two clusters at least must have hosts",
+        ),
+        (
+            Topology(
+                clusters=(NEAR, MeshCluster(name="far-off", brokers=1), MeshCluster(name="near-far"), OFF),
+                links=(
+                    Link(ends=("near", "far-off"), rtt_ms=1),
+                    Link(ends=("near-far", "off"), rtt_ms=1),
+                    Link(ends=("far-off", "off"), rtt_ms=1),
+                ),
+            ),
+            "two would have one name",
+        ),
         (Topology(clusters=(NEAR, FAR), links=(Link(ends=("near", "x"), rtt_ms=1),)), "must join two"),
         (
             Topology(clusters=(NEAR.model_copy(update={"trust_domain": "other.example"}), FAR), links=(ACROSS,)),

@@ -72,7 +72,7 @@ PLAN = """name: x
 cluster:
   clients: 2
   topology:
-    clusters: [{name: near, brokers: 3, clients: 2}, {name: far}]
+    clusters: [{name: near, brokers: 2, clients: 2}, {name: far, brokers: 1}]
     links: [{ends: [near, far], rttMs: 24}]
 workload: {consumersIn: near}
 scenarios: [plain]

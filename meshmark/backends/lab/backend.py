@@ -15,12 +15,12 @@ import resource
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
 from meshmark.backends.lab import cluster
-from meshmark.backends.lab.cgroups import cpusets_possible, make_group
+from meshmark.backends.lab.cgroups import cpusets_possible, leave_leaf, make_group
 from meshmark.backends.lab.cluster import LabCluster, LabTestbed
 from meshmark.backends.lab.disk import require_images
 from meshmark.backends.lab.ground import Parts
@@ -62,7 +62,9 @@ def lab(
     Without root it moves the process into a user namespace, so there may be no other thread yet. `kafka`
     names a lock (`distribution.read_lock`); `progress` is told of downloads.
     """
-    with instance(purpose) as owned:
+    with ExitStack() as stack:
+        stack.callback(leave_leaf)  # when the instance's groups are gone
+        owned = stack.enter_context(instance(purpose))
         if os.geteuid() != 0:
             enter_user_namespace()
         groups = make_group(owned.path) if outside_uid() == 0 else None
@@ -92,6 +94,7 @@ class LabBackend:
         self._archives: dict[str, Path | None] = {}
         self._seed: int = Plan.model_fields["seed"].default
         self._laid: Counter[str] = Counter()
+        self._cpusets = False
 
     def facts(self) -> HostFacts:
         return HostFacts(
@@ -106,7 +109,7 @@ class LabBackend:
             features={
                 "pressure_stall_information": Path("/proc/pressure/cpu").is_file(),
                 "cpu_by_cgroup": self._groups is not None,
-                "cpusets": cpusets_possible(),
+                "cpusets": self._cpusets,
                 "startup_archive": bool(self._archives) and None not in self._archives.values(),
             },
         )
@@ -130,6 +133,8 @@ class LabBackend:
             require_limits()
             if any(scenario.cluster.storage == "image" for scenario in plan.scenarios):
                 require_write_limits()
+        if any(scenario.cluster.client_cpus for scenario in plan.scenarios):
+            self._cpusets = outside_uid() == 0 and cpusets_possible()
         if plan.cpu_samples_hz:
             require_perf()
         if any(scenario.cluster.topology.links for scenario in plan.scenarios):

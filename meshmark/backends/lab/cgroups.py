@@ -6,7 +6,7 @@ this is a user namespace, there are none, and processes are read one by one.
 
 Quotas of CPU and sets of CPUs are another matter: where the controllers `cpu` and `cpuset` belong to hierarchies of
 their own (v1), the groups that have them lie there; else (v2) they are the groups above, if the controller can be had
-for them.
+for them (`delegation.py`).
 
 A group outlives the process that made it, so the instance's directory has a link to it, made first.
 """
@@ -19,6 +19,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from meshmark.backends.lab.controls import Controller
+from meshmark.backends.lab.delegation import LEAF, come_back, obtainable, takes_processes
 from meshmark.errors import LabError
 from meshmark.probes import procfs
 
@@ -52,7 +54,7 @@ def make_cpuset_group(owner: Path) -> Path | None:
 
 
 def quotas_possible() -> bool:
-    """Whether there is a group that may have groups with a quota of CPU below it."""
+    """Whether there is a group that may have groups with a quota of CPU below it; of v2, tried."""
     return _own_quota_group() is not None or _unified_has("cpu")
 
 
@@ -66,14 +68,16 @@ def writes_possible() -> bool:
     return blkio_root() is not None or _unified_has("io")
 
 
-def _unified_has(controller: str) -> bool:
+def _unified_has(controller: Controller) -> bool:
     unified = _own_group()
-    try:
-        return (
-            unified is not None and controller in (unified / "cgroup.controllers").read_text(encoding="ascii").split()
-        )
-    except OSError:
-        return False
+    return unified is not None and obtainable(unified, controller)
+
+
+def leave_leaf() -> None:
+    """Undoes what trying for a controller of v2 did to this process's own group; all groups below must be gone."""
+    unified = _own_group()
+    if unified is not None:
+        come_back(unified)
 
 
 def _made_once(parent: Path | None, owner: Path, name: str, witness: str) -> Path | None:
@@ -89,7 +93,10 @@ def _make(parent: Path, owner: Path, link: str, witness: str) -> Path | None:
     try:
         path.mkdir()
         (path / witness).read_text(encoding="ascii")
+        taken = takes_processes(path)
     except OSError:
+        taken = False
+    if not taken:
         _remove_linked(owner, link)
         return None
     return path
@@ -144,10 +151,11 @@ def remove_empty(group: Path) -> None:
 
 
 def _own_group() -> Path | None:
-    """Of this process, in the unified hierarchy; None where that cannot be written."""
+    """Of this process, or above the leaf that it is in, in the unified hierarchy; None where that cannot be
+    written."""
     mount = next((mount for mount in reversed(_mounts()) if mount.file_system == "cgroup2"), None)
     own = next((line.removeprefix("0::") for line in _memberships() if line.startswith("0::")), None)
-    return _writable(mount, own)
+    return _writable(mount, None if own is None else own.removesuffix(f"/{LEAF}") or "/")
 
 
 def blkio_root() -> Path | None:

@@ -9,19 +9,20 @@ are probed in every round, so a run tells whether they hold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 Writes = Literal["bytes", "operations"]
+Controller = Literal["cpu", "io", "cpuset"]
 
 PERIOD_US = 100_000
 """Of a quota, as Kubernetes sets it for a container's limit."""
 QUOTA_MIN_US = 1_000
 """The kernel's own least."""
-WITNESSES = {"cpu": "cpu.max", "io": "io.max", "cpuset": "cpuset.cpus"}
+WITNESSES: Mapping[Controller, str] = {"cpu": "cpu.max", "io": "io.max", "cpuset": "cpuset.cpus"}
 """Of a controller in v2: a file that groups have if they have it."""
 
 
@@ -82,7 +83,7 @@ def tell(group: Path, settings: Sequence[Setting]) -> None:
         (group / each.file).write_text(each.text, encoding="ascii")
 
 
-def enable(group: Path, controller: Literal["cpu", "io", "cpuset"]) -> bool:
+def enable(group: Path, controller: Controller) -> bool:
     """Asks for a controller in a group of v2, from the one that meshmark is in downwards; whether it is there then."""
     for above in (group.parent.parent, group.parent):
         with suppress(OSError):

@@ -38,6 +38,7 @@ FIRST = 9.3
 1,024, kernel/sched/core.c)."""
 CPUS = os.cpu_count() or 1
 MACHINE = "machine"
+DELEGATED = "in a group of its own that has the controllers (`systemd-run --scope -p Delegate=yes meshmark ...`)"
 CARRYING = ("kafka", "sidecar", "gateway", "client")
 """Components without which no record goes through."""
 
@@ -114,8 +115,7 @@ def require_limits() -> None:
     if not quotas_possible():
         raise MissingRequirement(
             "taking CPU away needs the cgroup controller `cpu`, which meshmark may not write here",
-            hint="Use cgroup v1, or v2 in a group that has the controller delegated; or leave out profile and "
-            "explanation.",
+            hint=f"Use cgroup v1, or v2 {DELEGATED}; or leave out profile and explanation.",
         )
 
 
@@ -124,7 +124,7 @@ def require_write_limits() -> None:
     if not writes_possible():
         raise MissingRequirement(
             "limiting disks needs the cgroup controller `blkio` (v1) or `io` (v2), which meshmark may not write here",
-            hint="Use cgroup v1, or v2 in a group that has the controller delegated; or leave out the profile.",
+            hint=f"Use cgroup v1, or v2 {DELEGATED}; or leave out the profile.",
         )
     require_dirty_bounds()
 
@@ -181,7 +181,7 @@ def _unified(host: Host, component: str) -> Path:
     if group is None or not enable(group, "cpu"):
         raise MissingRequirement(
             "CPU cannot be limited here: there is no cgroup with the controller `cpu` that meshmark may write",
-            hint="Run as root, with cgroup v1, or with v2 in a group that has the controller delegated.",
+            hint=f"Run as root, with cgroup v1, or with v2 {DELEGATED}.",
         )
     return group
 

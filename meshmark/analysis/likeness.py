@@ -41,24 +41,30 @@ def facts(summary: Summary, scenario: str) -> dict[str, str]:
     }
     started = summary.started
     whole = {"host": started.host.model_dump(mode="json"), "versions": started.versions.model_dump(mode="json")}
-    return dict(_flat({**whole, "plan": plan}))
+    return dict(flat({**whole, "plan": plan}))
 
 
-def _flat(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """JSON as dotted keys and texts. What is in a list of its own parts goes by its name, or by its ends: a cluster of
+    a topology, a link."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+            yield from flat(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        for number, each in enumerate(value, start=1):
+            yield from flat(each, f"{key}.{each.get('name') or '-'.join(each.get('ends', ())) or number}")
     else:
         yield key, value if isinstance(value, str) else UNSET if value is None else json.dumps(value)
 
 
 def differences(contender: Summary, baseline: Summary, scenarios: Sequence[tuple[str, str]]) -> tuple[Difference, ...]:
     """Of each of these pairs of scenarios, each difference once."""
-    found = [each for ours, theirs in scenarios for each in _between(facts(contender, ours), facts(baseline, theirs))]
+    found = [each for ours, theirs in scenarios for each in between(facts(contender, ours), facts(baseline, theirs))]
     return tuple(dict.fromkeys(found))
 
 
-def _between(contender: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Difference]:
+def between(contender: Mapping[str, str], baseline: Mapping[str, str]) -> Iterator[Difference]:
+    """What `flat` makes of two sides."""
     for key in dict.fromkeys((*contender, *baseline)):
         ours, theirs = contender.get(key, UNSET), baseline.get(key, UNSET)
         if ours != theirs:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from meshmark.analysis.brief import brief
+from meshmark.analysis.likeness import between, flat
 from meshmark.analysis.model import (
     Change,
     Interval,
@@ -437,17 +438,18 @@ def unlike(summary: Summary) -> list[str]:
     return found
 
 
+_PARTS = ("cluster", "workload", "method")
+
+
 def settings_apart(base: Scenario, other: Scenario) -> list[str]:
     """Settings of the plan that differ, data plane and name apart."""
-    pairs = [
-        (section, brief(getattr(base, section).model_dump()), brief(getattr(other, section).model_dump()))
-        for section in ("cluster", "workload", "method")
-    ]
+    theirs, ours = (
+        dict(flat({part: brief(getattr(each, part).model_dump(mode="json")) for part in _PARTS}))
+        for each in (other, base)
+    )
     return [
-        f"{other.name} has {section}.{key} {theirs}, {base.name} has {ours}"
-        for section, left, right in pairs
-        for (key, ours), theirs in zip(left.items(), right.values(), strict=True)
-        if ours != theirs
+        f"{other.name} has {apart.key} {apart.contender}, {base.name} has {apart.baseline}"
+        for apart in between(theirs, ours)
     ]
 
 

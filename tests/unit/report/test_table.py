@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from meshmark.analysis.model import Change, Figures, Interval, ScenarioSummary, Summary
-from meshmark.plan import DataPlane, Workload
+from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
 from meshmark.report import cost, sections, view
 from meshmark.report.table import WIDTH, table
+from meshmark.topology import Link, MeshCluster, Topology
 from meshmark.units import column, rate_msg_s
 
 from .conftest import PLAN, Tell, Told
@@ -186,6 +187,25 @@ def test_settings_that_differ_are_told(tell: Tell) -> None:
     other = PLAN.scenarios[2].model_copy(update={"workload": Workload(message_size=1_024)})
     plan = PLAN.model_copy(update={"scenarios": (PLAN.scenarios[0], other)})
     assert "istio has workload.messageSize 1024, plain has 512" in view.unlike(tell(plan).summary)
+
+
+def test_of_far_clusters_only_what_differs_is_told() -> None:
+    clusters = (MeshCluster(name="one", brokers=2, clients=1), MeshCluster(name="two", brokers=1))
+    link = Link(ends=("one", "two"), rtt_ms=7)
+    flat = Scenario(name="flat", data_plane=DataPlane.ISTIO_MTLS, cluster=_apart(clusters, link))
+    behind = (clusters[0], clusters[1].model_copy(update={"gateway": True}))
+    mixed = flat.model_copy(update={"name": "mixed", "cluster": _apart(behind, link)})
+    farther = flat.model_copy(
+        update={"name": "far", "cluster": _apart(clusters, link.model_copy(update={"rtt_ms": 9.0}))}
+    )
+    assert view.settings_apart(flat, mixed) == [
+        "mixed has cluster.topology.clusters.two.gateway true, flat has false"
+    ]
+    assert view.settings_apart(flat, farther) == ["far has cluster.topology.links.one-two.rttMs 9.0, flat has 7.0"]
+
+
+def _apart(clusters: tuple[MeshCluster, ...], link: Link) -> ClusterSpec:
+    return ClusterSpec(brokers=3, clients=1, topology=Topology(clusters=clusters, links=(link,)))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ def of_run(run: Run, scenarios: Sequence[ScenarioSummary], steadiness: Sequence[
     states = {each.scenario: each for each in steadiness}
     return (
         *_ending(run, scenarios),
+        *_thin(scenarios),
         *(
             text
             for scenario in scenarios
@@ -72,11 +73,23 @@ def _ending(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[str]:
 _ENDED = {"interrupted": "was interrupted", "failed": "failed"}
 
 
+def _thin(scenarios: Sequence[ScenarioSummary]) -> Iterator[str]:
+    """What mostly holds of several scenarios alike, said once."""
+    alone = [scenario.name for scenario in scenarios if scenario.repeats_valid == 1]
+    if alone:
+        yield f"one valid repeat, so the loss has no interval: {', '.join(alone)}"
+    few = [
+        f"{scenario.name} ({scenario.trials_counted})"
+        for scenario in scenarios
+        if scenario.rate_msg_s is not None and scenario.trials_counted < FEW_TRIALS
+    ]
+    if few:
+        yield f"too few trials to show whether a ceiling is stable: {', '.join(few)}"
+
+
 def _of_scenario(scenario: ScenarioSummary) -> Iterator[str]:
     for repeat in scenario.repeats:
         yield from _of_repeat(scenario.name, repeat)
-    if scenario.repeats_valid == 1:
-        yield f"{scenario.name}: one valid repeat: its loss has no interval"
     share = scenario.unattributed_share
     if share is not None and abs(share) > UNUSABLE_SHARE:
         yield (
@@ -85,8 +98,6 @@ def _of_scenario(scenario: ScenarioSummary) -> Iterator[str]:
         )
     if scenario.steal_share is not None and scenario.steal_share > STEAL_SHARE:
         yield f"{scenario.name}: the hypervisor gave {percent(scenario.steal_share)} of the CPU time to others"
-    if scenario.rate_msg_s is not None and scenario.trials_counted < FEW_TRIALS:
-        yield f"{scenario.name}: {scenario.trials_counted} trials do not show whether its ceiling is stable"
     for ceiling in scenario.ceilings:
         if ceiling.reason:
             yield f"{scenario.name}: no ceiling for {ceiling.target} ({ceiling.reason}): {ceiling.explained}"

@@ -175,8 +175,8 @@ def test_one_repeat_has_no_interval_of_its_loss_and_says_so(tmp_path: Path) -> N
     found = of(summary, "kafka-tls")
     assert (found.verdict, found.loss_interval) == ("cannot tell", None)
     assert found.loss_vs_plain == pytest.approx(0.25, abs=0.06)
-    assert "kafka-tls: one valid repeat: its loss has no interval" in summary.warnings
-    assert "kafka-tls: 3 trials do not show whether its ceiling is stable" in summary.warnings
+    assert any(text.startswith("one valid repeat, so") and "kafka-tls" in text for text in summary.warnings)
+    assert any(text.startswith("too few trials to show") and "kafka-tls (3)" in text for text in summary.warnings)
 
 
 def test_without_the_baseline_there_are_rates_and_no_losses(tmp_path: Path) -> None:

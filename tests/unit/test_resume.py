@@ -318,10 +318,11 @@ def test_what_ends_it_says_how_to_go_on_where_that_can_be(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def failing(*_: object) -> None:
+    def failing(*_: object, **_named: object) -> None:
         raise error
 
-    monkeypatch.setattr("meshmark.experiment.resumption.whole_rounds", failing)
+    monkeypatch.setattr("meshmark.experiment.resumption.whole_rounds", lambda _run: ())
+    monkeypatch.setattr("meshmark.experiment.conductor.resume", failing)
     for directory, may_go_on in ((cut[0], told), (whole.directory, False)):
         main(["run", "--resume", str(directory), "--backend", "simulated"])
         err = capsys.readouterr().err

@@ -50,7 +50,7 @@ from meshmark.record import (
 )
 from meshmark.resumption import Resumed
 from meshmark.seal import NAME as CHAIN
-from meshmark.seal import Chain
+from meshmark.seal import SIGNATURE, Chain
 
 LOG_BYTES_KEPT = 2_000_000
 """Of each component's log the last part is kept in the record."""
@@ -203,11 +203,13 @@ class RunWriter:
 
     @classmethod
     def reopen(cls, directory: Path, resumed: Resumed) -> RunWriter:
-        """After a cut: lays aside what is not whole, and begins another chain with what is."""
+        """After a cut: lays aside what is not whole, and what was made of it, and begins another chain with what is.
+        The chain goes first: killed after that, the next one finds it there."""
         remains = directory / resumed.remains
+        made = (directory / name for name in (CHAIN, "finished.json", "summary.json", "report.html", SIGNATURE))
         with _writing(directory):
             remains.mkdir(parents=True, exist_ok=True)
-            for cut in (*directory.glob("rounds/*"), directory / "finished.json", directory / CHAIN):
+            for cut in (*made, *directory.glob("rounds/*")):
                 if cut.is_file() or (cut.is_dir() and not (cut / "finished.json").is_file()):
                     cut.rename(remains / cut.name)
             for path in directory.glob("*.jsonl"):

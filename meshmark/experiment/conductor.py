@@ -86,13 +86,14 @@ def resume(run: Run, backend: Backend, *, command: Sequence[str], progress: Prog
     kept = whole_rounds(run)
     backend.prepare(run.plan)
     require_same(run, backend, clock)
+    remains = f"remains/{len(run.resumptions) + 1}"
     resumed = Resumed(
         resumed_at=clock.wall(),
         time_s=clock.now(),
         command=tuple(command),
         rounds_kept=len(kept),
-        remains=f"remains/{len(run.resumptions) + 1}",
-        digest=seal.head(run.directory),
+        remains=remains,
+        digest=seal.head(run.directory) or seal.head(run.directory / remains),
     )
     writer = RunWriter.reopen(run.directory, resumed)
     conductor = _Conductor(run.plan, backend, writer, progress, clock)

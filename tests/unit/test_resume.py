@@ -133,6 +133,27 @@ def test_what_was_not_whole_is_laid_aside_and_the_record_is_sound(cut: tuple[Pat
     assert "cut after round 3, and gone on: remains/1" in found.notes
 
 
+def test_killed_while_it_lays_aside_it_goes_on_the_next_time(cut: tuple[Path, SimulatedClock]) -> None:
+    directory, clock = cut
+    before = seal.head(directory)
+    aside = directory / "remains" / "1"
+    aside.mkdir(parents=True)
+    (directory / seal.NAME).rename(aside / seal.NAME)
+    gone_on(directory, clock)
+    assert load(directory).resumptions[0].digest == before
+    assert (verify(directory).verdict, verify(directory).findings) == ("sound", ())
+
+
+def test_reports_and_signatures_of_the_cut_run_are_laid_aside(cut: tuple[Path, SimulatedClock]) -> None:
+    directory, clock = cut
+    stale = ("summary.json", "report.html", "digest.sig")
+    for name in stale:
+        (directory / name).write_text("of the cut run", encoding="utf-8")
+    gone_on(directory, clock)
+    assert not any((directory / name).exists() for name in stale)
+    assert all((directory / "remains" / "1" / name).is_file() for name in stale)
+
+
 @pytest.mark.parametrize(
     ("directory_of", "sound"),
     [("/var/tmp/run-{0}/data", True), ("/var/tmp/run-{0}/hosts-{0}/broker-1", True), ("/var/lib/kafka-{0}", False)],

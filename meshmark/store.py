@@ -206,10 +206,11 @@ class RunWriter:
         """After a cut: lays aside what is not whole, and what was made of it, and begins another chain with what is.
         The chain goes first: killed after that, the next one finds it there."""
         remains = directory / resumed.remains
-        made = (directory / name for name in (CHAIN, "finished.json", "summary.json", "report.html", SIGNATURE))
+        ended = (directory / name for name in (CHAIN, "finished.json", SIGNATURE))
+        made = (path for pattern in ("summary.*", "report.*", "rounds/*") for path in directory.glob(pattern))
         with _writing(directory):
             remains.mkdir(parents=True, exist_ok=True)
-            for cut in (*made, *directory.glob("rounds/*")):
+            for cut in (*ended, *made):
                 if cut.is_file() or (cut.is_dir() and not (cut / "finished.json").is_file()):
                     cut.rename(remains / cut.name)
             for path in directory.glob("*.jsonl"):

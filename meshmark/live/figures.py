@@ -46,7 +46,7 @@ class LoadFigures:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LinkFigures:
     """One way between two clusters: its last probe, and what its relay let through in the last seconds. None where
-    there is no relay between the two, or nothing was sent. `lost`: share of packets, of both directions together."""
+    there is no relay between the two, or nothing was sent. `lost`: share of packets, of this direction."""
 
     source: str
     target: str
@@ -178,7 +178,7 @@ def _link(probe: LinkProbe, window: _Window | None) -> LinkFigures:
     if window is not None and found is not None:
         relay, way = found
         bytes_s = window.rate(f"{relay}/{way}_bytes")
-        rates = {kind: window.rate(f"{relay}/{kind}_packets") for kind in ("carried", "lost", "dropped")}
+        rates = {kind: window.rate(f"{relay}/{way}_{kind}_packets") for kind in ("carried", "lost", "dropped")}
         packets = sum(rate or 0.0 for rate in rates.values())
         lost = (rates["lost"] or 0.0) / packets if packets else None
     return LinkFigures(

@@ -95,15 +95,17 @@ def is_none(reason: str | None) -> bool:
 
 
 def ratio(contender: Saturation, baseline: Saturation) -> stats.Estimate | None:
-    """Of two ceilings for any latency. Two lives of each, or there is no interval: one life does not tell how much
-    lives differ."""
-    ours, theirs = _estimate(contender), _estimate(baseline)
-    if ours is None or theirs is None:
+    """Of two ceilings for any latency."""
+    return quotient(_estimate(contender), _estimate(baseline))
+
+
+def quotient(contender: stats.Estimate | None, baseline: stats.Estimate | None) -> stats.Estimate | None:
+    """Of two ceilings, whose counts are of lives. Two lives of each, or there is no interval: one life does not tell
+    how much lives differ."""
+    if contender is None or baseline is None:
         return None
-    lives = min(ours.count, theirs.count)
-    if lives < 2 or ours.low is None or theirs.low is None:
-        return stats.Estimate(mean=ours.mean / theirs.mean, low=None, high=None, count=lives)
-    return stats.quotient(ours, theirs)
+    found = stats.ratio(contender, baseline)
+    return found if found.count > 1 else stats.Estimate(mean=found.mean, low=None, high=None, count=found.count)
 
 
 def known(plan: Plan, found: Mapping[str, Saturation]) -> bool:

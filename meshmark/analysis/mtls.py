@@ -29,7 +29,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from meshmark.analysis import stats
+from meshmark.analysis import ceilings, stats
 from meshmark.analysis.distance_law import but_distance
 from meshmark.analysis.ledger import UNUSABLE_SHARE, sum_known
 from meshmark.analysis.model import CpuPerGb, DistanceLaw, Figures, Interval, ScenarioSummary
@@ -85,7 +85,7 @@ def _others(scenario: Scenario) -> str:
 
 def _price(own: ScenarioSummary, base: ScenarioSummary, binding: Binding, other: Binding) -> MtlsPrice:
     alone = base.data_plane.sidecars
-    ratio = _quotient(own, base)
+    ratio = ceilings.quotient(_ceiling(own), _ceiling(base))
     added = _added(own, base) if comparable(binding.rate_msg_s, other.rate_msg_s) else None
     used = _used(own)
     found = ruled(binding, added, ratio, alone=alone)
@@ -110,16 +110,6 @@ def _price(own: ScenarioSummary, base: ScenarioSummary, binding: Binding, other:
 def comparable(one: float | None, other: float | None) -> bool:
     """Whether two rates are near enough for their CPU per GB to be compared."""
     return bool(one and other) and max(one or 0, other or 0) <= COMPARABLE * min(one or 0, other or 0)
-
-
-def _quotient(own: ScenarioSummary, base: ScenarioSummary) -> stats.Estimate | None:
-    """Of the two ceilings; without an interval where one of them has a single life."""
-    ours, theirs = (_ceiling(row) for row in (own, base))
-    if ours is None or theirs is None:
-        return None
-    if min(ours.count, theirs.count) < 2 or ours.low is None or theirs.low is None:
-        return stats.Estimate(mean=ours.mean / theirs.mean, low=None, high=None, count=1)
-    return stats.quotient(ours, theirs)
 
 
 def _ceiling(row: ScenarioSummary) -> stats.Estimate | None:
@@ -232,10 +222,7 @@ def _of_constants(
 ) -> stats.Estimate | None:
     if own[0] is None or base[0] is None:
         return None
-    ours, theirs = _known(own[0], own[1], 1), _known(base[0], base[1], 1)
-    if ours.low is None or theirs.low is None:
-        return stats.Estimate(mean=ours.mean / theirs.mean, low=None, high=None, count=1)
-    return stats.quotient(ours, theirs)
+    return stats.ratio(_known(own[0], own[1], 1), _known(base[0], base[1], 1))
 
 
 def _by_distance(

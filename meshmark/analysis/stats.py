@@ -132,6 +132,14 @@ def quotient(contender: Estimate, baseline: Estimate) -> Estimate:
     )
 
 
+def ratio(contender: Estimate, baseline: Estimate) -> Estimate:
+    """Their quotient; where one has no interval, that of the means alone."""
+    if None not in (contender.low, contender.high, baseline.low, baseline.high):
+        return quotient(contender, baseline)
+    count = min(contender.count, baseline.count)
+    return Estimate(mean=contender.mean / baseline.mean, low=None, high=None, count=count)
+
+
 class _Logs(NamedTuple):
     mean: float
     low: float

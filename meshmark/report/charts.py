@@ -86,10 +86,7 @@ def curves(names: Sequence[str], rates: Mapping[str, Sequence[float | None]]) ->
             "height": PLOT_HEIGHT,
             "data": {"values": points},
             "layer": [
-                {
-                    "mark": {"type": "line", "strokeWidth": 1.6},
-                    "encoding": {**place, "strokeDash": _by_name(labels, DASHES)},
-                },
+                _line(place, labels),
                 {"mark": {"type": "point", "size": 40}, "encoding": place},
                 {
                     "data": {"values": texts},
@@ -131,10 +128,7 @@ def quantiles(lines: Mapping[str, Sequence[tuple[float, float]]], nines: Sequenc
             "height": TALL,
             "data": {"values": points},
             "layer": [
-                {
-                    "mark": {"type": "line", "strokeWidth": 1.6},
-                    "encoding": {**place, "strokeDash": _by_name(names, DASHES)},
-                },
+                _line(place, names),
                 {
                     "data": {"values": named},
                     "mark": mark,
@@ -148,6 +142,14 @@ def quantiles(lines: Mapping[str, Sequence[tuple[float, float]]], nines: Sequenc
             ],
         }
     )
+
+
+def _line(place: Spec, names: Sequence[str]) -> Spec:
+    """One for each name, told apart by dashes as well as by colour."""
+    return {
+        "mark": {"type": "line", "strokeWidth": 1.6},
+        "encoding": {**place, "strokeDash": _by_name(names, DASHES)},
+    }
 
 
 def _by_name(names: Sequence[str], values: Sequence[Any]) -> Spec:

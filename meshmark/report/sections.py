@@ -340,14 +340,14 @@ def configurations(run: Run) -> list[Configuration]:
     ]
 
 
-def settings_apart(summary: Summary) -> list[str]:
+def asked_apart(summary: Summary) -> list[str]:
     """What the plan sets apart between the baseline and the others."""
     asked = summary.plan.scenarios
     pairs = [(each, base) for each in asked for base in asked if base.name == summary.plan.baseline_of(each)]
     if not pairs:
         return []
     found = [f"{each.name} runs on {each.data_plane.value}" for each in asked if each.name != each.data_plane]
-    found += [line for each, base in pairs if each is not base for line in view.settings_apart(base, each)]
+    found += [line for each, base in pairs if each is not base for line in view.asked_apart(base, each)]
     return found or ["By the plan, they differ in nothing but their data planes, whose names they have."]
 
 

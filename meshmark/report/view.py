@@ -433,7 +433,7 @@ def unlike(summary: Summary) -> list[str]:
         if base is None or row is base or not row.repeats_valid or not base.repeats_valid:
             continue
         if row.name in asked and base.name in asked:
-            found += settings_apart(asked[base.name], asked[row.name])
+            found += asked_apart(asked[base.name], asked[row.name])
         found += _measured_apart(base, row)
     return found
 
@@ -441,7 +441,7 @@ def unlike(summary: Summary) -> list[str]:
 _PARTS = ("cluster", "workload", "method")
 
 
-def settings_apart(base: Scenario, other: Scenario) -> list[str]:
+def asked_apart(base: Scenario, other: Scenario) -> list[str]:
     """Settings of the plan that differ, data plane and name apart."""
     theirs, ours = (
         dict(flat({part: brief(getattr(each, part).model_dump(mode="json")) for part in _PARTS}))

@@ -33,8 +33,14 @@ def plan_of(*data_planes: DataPlane, **changes: Any) -> Plan:
     return Plan(name="test", scenarios=scenarios, **{"repeats": 2, "budget_seconds": 3_600, **changes})
 
 
-def run(directory: Path, plan: Plan, truth: Truth | None = None, progress: Silent | None = None) -> Run:
-    clock = SimulatedClock()
+def run(
+    directory: Path,
+    plan: Plan,
+    truth: Truth | None = None,
+    progress: Silent | None = None,
+    clock: SimulatedClock | None = None,
+) -> Run:
+    clock = clock or SimulatedClock()
     conduct(
         plan,
         SimulatedBackend(clock, truth),

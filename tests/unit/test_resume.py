@@ -15,12 +15,12 @@ from meshmark.analysis.verify import verify
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cli.app import main
 from meshmark.errors import Busy, ComponentFailed, MeshmarkError, RecordError, UsageError
-from meshmark.experiment.conductor import conduct, resume
+from meshmark.experiment.conductor import resume
 from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane, Plan
 from meshmark.record import Finished
 from meshmark.store import Run, RunWriter, load
-from tests.unit.test_conductor import METHOD, plan_of
+from tests.unit.test_conductor import METHOD, plan_of, run
 
 PLAN = plan_of(
     DataPlane.PLAIN, DataPlane.ISTIO_MTLS, repeats=3, method=METHOD.model_copy(update={"equal_load": (0.5,)})
@@ -45,15 +45,7 @@ class Cut(Silent):
 
 
 def begun(directory: Path, clock: SimulatedClock, cut: Silent, plan: Plan = PLAN) -> None:
-    conduct(
-        plan,
-        SimulatedBackend(clock, TRUTH),
-        directory,
-        command=("meshmark", "run"),
-        effort="default",
-        progress=cut,
-        clock=clock,
-    )
+    run(directory, plan, TRUTH, cut, clock)
 
 
 def gone_on(directory: Path, clock: SimulatedClock, progress: Silent | None = None) -> Finished:

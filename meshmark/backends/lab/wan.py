@@ -9,8 +9,7 @@ Hosts have no route but to each other, as without links, and no setting of the m
 switched on inside the routers. Buffers of TCP are what the kernel gives them.
 
 Limits: netem was not there where this was made: that half is tested for what it asks of the kernel, and with another
-scheduler in its place. Without
-netem, /dev/net/tun must be open to the user, which mostly means root.
+scheduler in its place. Without netem, /dev/net/tun must be open to the user, which mostly means root.
 """
 
 from __future__ import annotations

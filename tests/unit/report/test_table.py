@@ -198,8 +198,8 @@ def test_of_far_clusters_only_what_differs_is_told() -> None:
     farther = flat.model_copy(
         update={"name": "far", "cluster": _apart(clusters, link.model_copy(update={"rtt_ms": 9.0}))}
     )
-    assert view.settings_apart(flat, mixed) == ["mixed has cluster.topology.clusters.two.gateway true, flat has false"]
-    assert view.settings_apart(flat, farther) == ["far has cluster.topology.links.one-two.rttMs 9.0, flat has 7.0"]
+    assert view.asked_apart(flat, mixed) == ["mixed has cluster.topology.clusters.two.gateway true, flat has false"]
+    assert view.asked_apart(flat, farther) == ["far has cluster.topology.links.one-two.rttMs 9.0, flat has 7.0"]
 
 
 def _apart(clusters: tuple[MeshCluster, ...], link: Link) -> ClusterSpec:

@@ -268,15 +268,23 @@ def test_the_geography_plan_has_each_pair_without_a_mesh_flat_and_with_gateways_
     assert len(plan.scenarios) == 11
 
 
-def test_the_distance_plan_holds_two_distances_out_of_four_others() -> None:
+def test_the_distance_plan_has_four_distances_of_each_data_plane_and_holds_out_two_more_of_two() -> None:
     plan = planfile.builtin("distance")
-    for plane in ("plain", "istio-mtls"):
-        own = [scenario for scenario in plan.scenarios if scenario.data_plane == plane]
+    for plane in DataPlane:
+        own = [scenario for scenario in plan.scenarios if scenario.data_plane is plane]
         rtts_ms = [scenario.cluster.topology.links[0].rtt_ms for scenario in own if not scenario.held_out]
         assert rtts_ms == [0, 12, 50, 100]
-        assert [scenario.name for scenario in own if scenario.held_out] == [f"25ms-{plane}", f"75ms-{plane}"]
+        also = [f"25ms-{plane}", f"75ms-{plane}"] if plane in (DataPlane.PLAIN, DataPlane.ISTIO_MTLS) else []
+        assert [scenario.name for scenario in own if scenario.held_out] == also
     last = [slot.scenario for slot in plan.order()][-4:]
     assert all(plan.scenario(name).held_out for name in last)
+
+
+@pytest.mark.parametrize("plane", DataPlane)
+def test_one_data_plane_of_the_distance_plan_is_run_without_the_others(plane: DataPlane) -> None:
+    chosen = planfile.select(planfile.builtin("distance"), [f"*-{plane}"])
+    assert {scenario.data_plane for scenario in chosen.scenarios} == {plane}
+    assert {chosen.baseline_of(scenario) for scenario in chosen.scenarios[1:]} == {f"0ms-{plane}"}
 
 
 SETTINGS = (

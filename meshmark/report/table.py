@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -11,8 +12,9 @@ from meshmark.report.view import Column, Grid
 
 WIDTH = 120
 GAP = "  "
-TEXT_WIDTH_MAX = 18
-"""A text cell longer than this goes on in the next line."""
+TEXT_WIDTHS = (40, 32, 26, 22, 18)
+"""A text cell longer than this goes on in the next line: the first of these with which its table has room, else the
+last."""
 
 
 def table(summary: Summary) -> str:
@@ -56,12 +58,15 @@ def table(summary: Summary) -> str:
 
 def text(grid: Grid) -> str:
     """One table, aligned; text cells wrap."""
-    cells = [[_wrapped(cell, each) for cell in each.cells] for each in grid.columns]
-    widths = [
-        max([len(each.head), *(len(line) for lines in column for line in lines)])
-        for each, column in zip(grid.columns, cells, strict=True)
-    ]
-    _widen(grid, widths)
+    for text_width in TEXT_WIDTHS:
+        cells = [[_wrapped(cell, each, text_width) for cell in each.cells] for each in grid.columns]
+        widths = [
+            max([len(each.head), *(len(line) for lines in column for line in lines)])
+            for each, column in zip(grid.columns, cells, strict=True)
+        ]
+        _widen(grid, widths)
+        if sum(widths) + len(GAP) * (len(widths) - 1) <= WIDTH:
+            break
     lines = [grid.title.upper()]
     if grid.grouped:
         lines.append(_groups(grid, widths))
@@ -77,10 +82,23 @@ def text(grid: Grid) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _wrapped(cell: str, column: Column) -> list[str]:
+def _wrapped(cell: str, column: Column, width: int) -> list[str]:
+    """Lines of a cell. A word that is too long is broken where a name or a setting has a joint."""
     if column.numeric:
         return [cell]
-    return textwrap.wrap(cell, TEXT_WIDTH_MAX, break_on_hyphens=False) or [""]
+    words = (word if len(word) <= width else _jointed(word, width) for word in cell.split())
+    return textwrap.wrap(" ".join(words), width, break_on_hyphens=False) or [""]
+
+
+def _jointed(word: str, width: int) -> str:
+    """The word with blanks after some of its joints, so that no piece is longer than `width` if that can be."""
+    pieces = [""]
+    for part in re.findall(r"[^-.=,]+[-.=,]*|[-.=,]+", word):
+        if len(pieces[-1]) + len(part) <= width:
+            pieces[-1] += part
+        else:
+            pieces.append(part)
+    return " ".join(piece for piece in pieces if piece)
 
 
 def _widen(grid: Grid, widths: list[int]) -> None:

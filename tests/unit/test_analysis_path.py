@@ -153,6 +153,19 @@ def test_batches_that_are_cut_and_fetched_again_are_explained_up_to_one_batch_an
     assert unexplained(check({**end, "client-1/sidecar/outbound_rx_bytes": read * 1.3}, groups=2)) != ()
 
 
+def test_leaders_are_held_together_where_nobody_tells_from_which_one_much_was_fetched_again() -> None:
+    end = counters(3, 0)
+    for host in ("broker-1", "broker-2"):
+        end[f"{host}/sidecar/outbound_rx_bytes"] += 5e6
+    end["broker-3/sidecar/inbound_tx_bytes"] += 10e6
+    checks = check(end)
+    assert unexplained(checks) == ()
+    assert [item.host for item in checks if item.direction == "inbound_tx"] == ["brokers"]
+    past_one = {**end, "broker-2/sidecar/inbound_tx_bytes": end["broker-2/sidecar/inbound_tx_bytes"] * 0.9}
+    (text,) = unexplained(check(past_one))
+    assert "brokers" in text
+
+
 def test_several_client_hosts_are_checked_by_their_sum() -> None:
     clients = ("client-1", "client-2")
     end = counters(3, 1, clients=clients)

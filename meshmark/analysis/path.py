@@ -22,9 +22,9 @@ The first term is nearly everything. What is in brackets is Kafka's chatter, whi
 
 So a sidecar that saw less than Kafka moved always shows, whatever the chatter. What is left out (metadata, heartbeats,
 commits) is below 0.1 %. Limits: where there are several client hosts, their sum is checked, and so are the brokers'
-answers where consumers read from a replica nearby, or where more than TOLERANCE of them was fetched again, since nobody
-tells from which leader; fetch requests, and what less is fetched again, are split between leaders by L; a leader that
-moved during the trial shows as a mismatch.
+answers where consumers read from a replica nearby, or where more than TOLERANCE of them was fetched again, since
+nobody tells from which leader; fetch requests, and what less is fetched again, are split between leaders by L; a
+leader that moved during the trial shows as a mismatch.
 """
 
 from __future__ import annotations

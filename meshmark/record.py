@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from meshmark.plan import DataPlane, Model, Plan
+from meshmark.read_back import ReadBack
 from meshmark.units import percent
 
 SCHEMA_VERSION = 2
@@ -105,9 +106,7 @@ class Finished(Model):
     error: str = ""
     rounds_done: int
     rounds_planned: int
-    sharp: bool = Field(
-        False, description="it ended before its last repeat, since every loss was known as well as the plan asked"
-    )
+    sharp: bool = Field(False, description="ended before its last repeat: every loss was known as well as asked")
 
     def repeats(self, plan: Plan) -> int:
         """Those that were to be: the plan's, or as many as were enough."""
@@ -372,6 +371,7 @@ class Trial(Model):
     quiet_start: Counters
     quiet_end: Counters
     path: tuple[PathCheck, ...] = ()
+    read_back: tuple[ReadBack, ...] = Field((), description="by consumers; empty: there were none, or not recorded")
     hops: tuple[HopTime, ...] = Field((), description="mean latency by hop; empty: not taken")
     faults: tuple[str, ...] = Field((), description="why it says nothing about the system, the generator apart")
 

@@ -76,6 +76,7 @@ class WorkerSpec(Model):
         description="marks records of this load: a value begins with its intended send time (nanoseconds of the "
         "machine's monotonic clock) and this number, 8 bytes each, little-endian; 0: values are not stamped",
     )
+    itemized: bool = Field(False, description="of a load with a stamp: the worker ends by telling of each record")
 
     @model_validator(mode="after")
     def _every_topic_has_one(self) -> WorkerSpec:
@@ -123,6 +124,9 @@ class WorkerReport(Model):
     lateness: str = Field("", description="encoded histogram, cumulative: the worker's own delay")
     settings: dict[str, str] = Field(default_factory=dict, description="of ready: what its client goes by")
     priority: str = Field("", description="of the worker's threads, and of the one that paces an open loop")
+    records: str = Field(
+        "", description="of finished, itemized: the records acknowledged, or read with the stamp (`meshmark.itemized`)"
+    )
     held_s: float = Field(0, description="cumulative, of all records: intended send to being handed to the client")
     missed_s: float = Field(0, description="of finished: of the schedule's end, never offered, for want of CPU")
     error: str = ""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from meshmark.analysis.ledger import broker_hosts, sum_known
 from meshmark.analysis.wan_model import OutageSummary
 from meshmark.plan import Scenario
+from meshmark.read_back import duplicated, missing
 from meshmark.record import Outage, Point, Trial
 from meshmark.store import RoundData, Run
 
@@ -45,6 +46,8 @@ def _summary(trial: Trial, scenario: Scenario, link: str, seconds: Sequence[floa
         failed=total.failed,
         unknown=total.unknown,
         read_back=total.consumed // readers if readers else None,
+        missing=missing(trial.read_back) if trial.read_back else None,
+        duplicated=duplicated(trial.read_back) if trial.read_back else None,
         isr_shrinks=sum_known(trial.delta(f"{host}/kafka/isr_shrinks") for host in broker_hosts(scenario)),
     )
 

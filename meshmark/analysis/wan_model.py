@@ -83,6 +83,10 @@ class OutageSummary(Value):
     failed: int
     unknown: int
     read_back: int | None = Field(description="by each consumer group, at least; null: the workload has no consumers")
+    missing: int | None = Field(
+        None, description="acknowledged records that a consumer group did not read; null: records were not told apart"
+    )
+    duplicated: int | None = Field(None, description="read more than once by a group; null: as in `missing`")
     isr_shrinks: float | None = Field(description="replicas that fell out of sync in the window, all brokers together")
 
 

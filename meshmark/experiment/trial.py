@@ -23,6 +23,7 @@ from meshmark.experiment.progress import Progress
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
 from meshmark.measure.sampler import Sampler
 from meshmark.plan import Scenario, Slot
+from meshmark.read_back import contradictions
 from meshmark.record import BatchFill, Counters, Limit, LoadInterval, LoadTotals, Point, Purpose, Trial
 from meshmark.store import RoundWriter
 from meshmark.worker_protocol import WorkerSpec
@@ -139,7 +140,7 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
                 last, counters_end = running.mark(), bench.sampler.read_now()
             for probe in probe_links(bench.cluster, offered.number):
                 bench.writer.link(probe)
-            end = running.stop()
+            end, read_back = running.stop(), running.read_back()
             settled = _until_quiet(bench, quiet_start.values)
         quiet_end = bench.sampler.read_now()
     batch, window, series = _batch_fill(end), last.since(first), _series(first, seen, last)
@@ -180,8 +181,14 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
         quiet_start=quiet_start.values,
         quiet_end=quiet_end.values,
         path=path,
+        read_back=read_back,
         hops=hops(first, last, counters_start.values, counters_end.values) if offered.purpose == HOPS_FOR else (),
-        faults=(*_faults(window.totals, end, bench.scenario, settled), *too_few(series), *unexplained(path)),
+        faults=(
+            *_faults(window.totals, end, bench.scenario, settled),
+            *contradictions(read_back, end.totals.unknown),
+            *too_few(series),
+            *unexplained(path),
+        ),
     )
 
 

@@ -28,10 +28,12 @@ from pydantic import ValidationError
 from meshmark.clock import Clock
 from meshmark.cluster import Cluster, Process, TopicLayout
 from meshmark.errors import ComponentFailed, InstrumentFault, LoadError
+from meshmark.itemized import compared, decoded
 from meshmark.load.mark import Mark, summed
 from meshmark.load.settings import DRAIN_S, connect_timeout_s, message_timeout_s
 from meshmark.pacer import Arrivals, Constant, PacerSpec
 from meshmark.plan import Workload
+from meshmark.read_back import ReadBack
 from meshmark.record import LoadInterval
 from meshmark.worker_protocol import Payload, Schedule, WorkerCommand, WorkerReport, WorkerSpec
 
@@ -79,7 +81,7 @@ def producer_spec(
     schedule = Schedule(pacer=pacer, worker=client - 1, workers=clients)
     # Records that nobody reads need no stamp, which costs the client a copy of each.
     stamp = _stamp(layout, seed) if workload.subscriptions_per_topic else 0
-    return spec.model_copy(update={"schedule": schedule, "stamp": stamp})
+    return spec.model_copy(update={"schedule": schedule, "stamp": stamp, "itemized": bool(stamp)})
 
 
 def consumer_specs(
@@ -90,7 +92,7 @@ def consumer_specs(
     groups = range(1, workload.subscriptions_per_topic + 1)
     specs = (_spec(workload, cluster, layout, "consumer", f"consumer-{group}", seed, run) for group in groups)
     stamp = _stamp(layout, seed) if end_to_end else 0
-    return tuple(spec.model_copy(update={"stamp": stamp}) for spec in specs)
+    return tuple(spec.model_copy(update={"stamp": stamp, "itemized": end_to_end}) for spec in specs)
 
 
 def _stamp(layout: TopicLayout, seed: int) -> int:
@@ -265,6 +267,14 @@ class Load:
                 worker.tell(WorkerCommand(command="stop", until_s=until_s))
             self._await(running, "finished", 0, _finish_timeout_s)
         return self._sum([(worker.spec, worker.latest) for worker in self._workers])
+
+    def read_back(self) -> tuple[ReadBack, ...]:
+        """Which of the acknowledged records each consumer group has read; nothing where workers do not itemize. After
+        `stop`."""
+        of = {role: [each.latest.records for each in self._of(role)] for role in ("producer", "consumer")}
+        if not of["consumer"] or not all(of["producer"] + of["consumer"]):
+            return ()
+        return compared(*([decoded(text) for text in of[role]] for role in ("producer", "consumer")))
 
     def _ready_s(self, worker: _Worker) -> float:
         bound_s = connect_timeout_s(worker.spec.connections) + READY_MARGIN_S

@@ -23,6 +23,7 @@ from time import monotonic
 from typing import Literal
 
 from meshmark.errors import MeshmarkError
+from meshmark.itemized import encoded
 from meshmark.load.clients import Client, ClientError
 from meshmark.load.priority import raise_pacer, raise_process
 from meshmark.load.settings import connect_timeout_s
@@ -89,6 +90,8 @@ class Worker:
         self._channel = channel
         self._priority = raise_process()
         self._client = _client(spec)
+        if spec.itemized:
+            self._client.recorder.itemize()
         self._next_report_s = math.inf
         self._stopping = False
 
@@ -124,7 +127,9 @@ class Worker:
             self._channel.wait(min(self._client.pause_s(), self._next_report_s - now))
             while line := self._channel.line():
                 self._obey(WorkerCommand.model_validate_json(line))
-        self._channel.send(self._report("finished", text=self._client.notes()))
+        finished = self._report("finished", text=self._client.notes())
+        records = encoded(self._client.recorder.items()) if self._spec.itemized else ""
+        self._channel.send(finished.model_copy(update={"records": records}))
 
     def _plan_report(self, now: float) -> None:
         """All workers of a machine report on one grid, so that their sums are of one instant."""

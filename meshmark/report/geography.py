@@ -86,12 +86,15 @@ def outages(summary: Summary) -> Grid | None:
             number_column("nothing acknowledged for, s", (row.still_s for row in rows)),
             Column(head="acknowledged", cells=tuple(f"{row.acknowledged:,}" for row in rows), group=records),
             Column(head="read back", cells=tuple(_count(row.read_back) for row in rows), group=records),
+            Column(head="missing", cells=tuple(_told(row.missing) for row in rows), group=records),
+            Column(head="read twice", cells=tuple(_told(row.duplicated) for row in rows), group=records),
             Column(head="failed", cells=tuple(f"{row.failed:,}" for row in rows), group=records),
             Column(head="unknown", cells=tuple(f"{row.unknown:,}" for row in rows), group=records),
             number_column("out of sync", (row.isr_shrinks for row in rows)),
         ),
-        note="Read back: by consumers, to the end of every partition, after the load; a trial in which they read less "
-        "than was acknowledged is invalid. Out of sync: replicas that fell out of sync in the window.",
+        note="Read back: by consumers, to the end of every partition, after the load. Missing: acknowledged, and not "
+        "read, by the records' own intended send times, so one that is there twice stands for no other; a trial with "
+        "one of either is invalid. Out of sync: replicas that fell out of sync in the window.",
     )
 
 
@@ -136,6 +139,10 @@ def _steady(rows: Sequence[SteadyState]) -> str:
 
 def _count(value: int | None) -> str:
     return "no consumers" if value is None else f"{value:,}"
+
+
+def _told(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
 
 
 def laws(summary: Summary) -> Grid | None:

@@ -333,6 +333,8 @@ def flap(cluster: LabCluster, directory: Path) -> None:
     (found,) = outages(store.load(directory / "run"))
     assert found.outages >= 2
     assert found.read_back == found.acknowledged > 0
+    assert (found.missing, found.duplicated) == (0, 0)
+    assert [each.records for each in trial.read_back if (each.acknowledged, each.read) == (1, 1)] == [found.acknowledged]
     assert (found.still_s or 0) > 0.25, "records are acknowledged while the third replica cannot be reached"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from meshmark.backends.simulated.load import CONSUMER_S, FloatArray, Queue, SimulatedWorker
 from meshmark.histogram import Histogram
@@ -81,6 +82,16 @@ class SendsCountedAsAcknowledged(SimulatedWorker):
     def _produced(self, spec: WorkerSpec) -> LoadTotals:
         said = super()._produced(spec)
         return said.model_copy(update={"acknowledged": said.acknowledged + said.outstanding, "outstanding": 0})
+
+
+class LostBehindADuplicate(SimulatedWorker):
+    """As many records are read as there should be: one is not, and another is read twice."""
+
+    def _itemized(self) -> NDArray[np.int64]:
+        seen = super()._itemized()
+        if self.queue is None:
+            seen[0] = seen[1]
+        return seen
 
 
 QUEUES: dict[str, type[Queue]] = {

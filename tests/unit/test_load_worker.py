@@ -8,8 +8,10 @@ import resource
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
+from meshmark.itemized import decoded
 from meshmark.load import worker
 from meshmark.load.clients import ClientError
 from meshmark.load.recorder import Recorder
@@ -125,6 +127,18 @@ def test_a_worker_reports_from_ready_to_finished(pipes: Pipes) -> None:
     assert [report.settings for report in reports if report.settings] == [{"linger.ms": "5"}]
     assert kinds[-1] == "finished"
     assert kinds.count("mark") == 1
+
+
+@pytest.mark.parametrize("itemized", [False, True])
+@pytest.mark.usefixtures("scripted")
+def test_a_worker_ends_by_telling_of_each_record_where_it_is_to(pipes: Pipes, itemized: bool) -> None:
+    subject = Worker(SPEC.model_copy(update={"itemized": itemized}), pipes.channel)
+    subject._client.recorder.acknowledged(np.array([7, 5], dtype=np.int64))
+    os.write(pipes.to_worker, START + MARK + STOP)
+    subject.run()
+    *before, last = pipes.reports()
+    assert {report.records for report in before} == {""}
+    assert (decoded(last.records).tolist() if itemized else last.records) == ([5, 7] if itemized else "")
 
 
 @pytest.mark.usefixtures("scripted")

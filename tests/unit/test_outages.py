@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from meshmark.analysis.outages import outages, still_s
 from meshmark.analysis.summary import summarize
 from meshmark.errors import MissingRequirement, PlanError
 from meshmark.experiment.outages import _flap, flapping
+from meshmark.itemized import compared
 from meshmark.planfile import loads
 from meshmark.record import Outage, Point
 from meshmark.report.geography import outages as grid
@@ -118,6 +120,22 @@ def test_a_trial_in_which_a_link_was_down_has_a_line(tmp_path: Path) -> None:
     (found,) = outages(changed)
     assert (found.outages, found.down_s, found.longest_s, found.read_back) == (2, 3, 2, None)
     assert found.acknowledged == first.trials[0].total.acknowledged
+    assert (found.missing, found.duplicated) == (None, None)
     table = grid(summarize(changed))
     assert table is not None
     assert "no consumers" in table.rows[0]
+
+
+def test_what_was_not_read_back_is_told_apart_from_what_was_read_twice(tmp_path: Path) -> None:
+    run = told(tmp_path / "run", PLAN.model_copy(update={"scenarios": PLAN.scenarios[:1], "repeats": 1})).run
+    first = run.rounds[0]
+    read_back = compared([np.array([1, 2, 3], dtype=np.int64)], [np.array([1, 2, 2, 2], dtype=np.int64)])
+    trial = first.trials[0].model_copy(update={"read_back": read_back})
+    outage = Outage(trial=1, link="near-far", began_s=5, ended_s=6)
+    changed = replace(run, rounds=(replace(first, outages=(outage,), trials=(trial,)), *run.rounds[1:]))
+    (found,) = outages(changed)
+    assert (found.missing, found.duplicated) == (1, 2)
+    table = grid(summarize(changed))
+    assert table is not None
+    shown = dict(zip((column.head for column in table.columns), table.rows[0], strict=True))
+    assert (shown["missing"], shown["read twice"]) == ("1", "2")

@@ -17,6 +17,7 @@ from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw, decoded
 from meshmark.histogram import Histogram, latency, lateness
 from meshmark.plan import Scenario, Workload
+from meshmark.read_back import contradictions
 from meshmark.record import Latency, LoadInterval, LoadTotals, Point, Trial
 
 LOG_SHARE = 0.02
@@ -43,6 +44,7 @@ def trial_findings(round_: Raw, scenario: Scenario, cpus: int) -> Iterator[Findi
         yield from _points(round_, file, trial, scenario.workload)
         yield from _latencies(round_, file, trial, scenario.workload)
         yield from _readings(round_, file, trial)
+        yield from _read_back(file, trial, scenario.workload)
         yield from _faults(file, trial, scenario, round_)
         yield from _path(file, trial, scenario)
         yield from _machine(file, trial, cpus)
@@ -270,10 +272,37 @@ def _faults(file: str, trial: Trial, scenario: Scenario, round_: Raw) -> Iterato
         seen.append("nothing was acknowledged in its window")
     if not groups * total.acknowledged <= total.consumed <= groups * (total.acknowledged + total.unknown):
         seen.append(f"consumers read {total.consumed} records of {groups} x {total.acknowledged}")
+    seen += contradictions(trial.read_back, total.unknown)
     if trial.purpose != "explain":
         seen += [f"{proof.name} does not hold at {proof.host}" for proof in round_.data.proofs if not proof.holds]
     for text in seen:
         yield Finding(file=file, recorded="no fault", follows=text)
+
+
+def _read_back(file: str, trial: Trial, workload: Workload) -> Iterator[Finding]:
+    """Of each consumer group it tells of every record that was acknowledged; of all, of every one that was read."""
+    if not trial.read_back:
+        return
+    groups = range(1, workload.subscriptions_per_topic + 1)
+    if {each.group for each in trial.read_back} - set(groups):
+        yield Finding(
+            file=file, recorded="what consumer groups read back", follows=f"the plan has {len(groups)} such groups"
+        )
+    for group in groups:
+        of = sum(each.acknowledged * each.records for each in trial.read_back if each.group == group)
+        if of != trial.total.acknowledged:
+            yield Finding(
+                file=file,
+                recorded=f"group {group} was to read back {of} records",
+                follows=f"{trial.total.acknowledged} were acknowledged",
+            )
+    read, told = sum(each.read * each.records for each in trial.read_back), trial.total.consumed
+    if read != told - trial.total.unstamped:
+        yield Finding(
+            file=file,
+            recorded=f"{read} records read back",
+            follows=f"consumers read {told}, {trial.total.unstamped} of them of another load",
+        )
 
 
 def _path(file: str, trial: Trial, scenario: Scenario) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from meshmark.clock import Clock
 from meshmark.histogram import Histogram, total
+from meshmark.itemized import encoded
 from meshmark.pacer import Pacer
 from meshmark.plan import Workload
 from meshmark.record import NOT_ACCEPTED, LoadTotals
@@ -70,6 +71,8 @@ class Queue:
     def __init__(self, schedule: Schedule, origin_s: float, *, room: int, base_s: float, delay_s: float) -> None:
         self.offered = self.acknowledged = self.failed = 0
         self.latency, self.end_to_end, self.lateness = Histogram(), Histogram(), Histogram()
+        self.items: list[FloatArray] = []
+        """Intended times of what was acknowledged."""
         self._pacer = Pacer(schedule.pacer, worker=schedule.worker, workers=schedule.workers)
         self._origin_s = origin_s
         self._room = room
@@ -132,6 +135,7 @@ class Queue:
 
     def _acknowledge(self, intended_s: FloatArray, served_s: FloatArray) -> None:
         self.acknowledged += len(intended_s)
+        self.items.append(intended_s)
         _record(self.latency, served_s - intended_s)
         _record(self.end_to_end, served_s - intended_s + CONSUMER_S)
 
@@ -268,6 +272,8 @@ class SimulatedWorker:
             report["lateness"] = self.queue.lateness.encode()
         elif not producer and self._spec.stamp:
             report["end_to_end"] = total(queue.end_to_end.encode() for queue in self._stamping()).encode()
+        if kind == "finished" and self._spec.itemized:
+            report["records"] = encoded(self._itemized())
         if kind == "ready":
             report["settings"] = {key: str(value).lower() for key, value in self._spec.config.items()}
         self._lines.append(WorkerReport.model_validate(report).model_dump_json())
@@ -293,6 +299,12 @@ class SimulatedWorker:
             consumed_bytes=count * spec.message_size,
             unstamped=count - stamped if spec.stamp else 0,
         )
+
+    def _itemized(self) -> NDArray[np.int64]:
+        """The records that were acknowledged, or read."""
+        queues = [self.queue] if self.queue else self._stamping()
+        seen_s = np.concatenate([np.empty(0), *(items for queue in queues for items in queue.items)])
+        return np.rint(seen_s * 1e9).astype(np.int64)
 
     def _stamping(self) -> list[Queue]:
         return [worker.queue for worker in self._system.workers if worker.queue]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabCluster
 from meshmark.backends.lab.instance import instance
 from meshmark.backends.lab.link import Network, network
-from meshmark.backends.lab.netem import NetemProbe
+from meshmark.backends.lab.netem import ETHERNET_BYTES, NetemProbe
 from meshmark.cluster import Process
 from meshmark.errors import MissingRequirement
 from meshmark.experiment.links import require_bandwidth
@@ -115,6 +116,38 @@ def test_what_a_kernel_with_netem_is_given_carries_packets_too(monkeypatch: pyte
         assert [trip.median_s is not None for trip in trips] == [True, False, True]
         assert distance.round_trips(client, others, 3, 0.01)[1].median_s is not None
     assert [options["delay"] for options in asked] == [0, 0, 5_000, 5_000, 15_000, 15_000]
+
+
+def test_hosts_send_no_super_packets_over_links_of_the_kernel_that_lose_or_are_limited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each would be lost, and queued, as one packet."""
+
+    def sent() -> tuple[int, int]:
+        with IPRoute() as netlink:
+            told = netlink.get_links(ifname="wan2")[0].get_attr("IFLA_STATS64")
+            return told["tx_bytes"], told["tx_packets"]
+
+    monkeypatch.setattr(wan, "netem_there", lambda: True)
+    monkeypatch.setattr(wan, "_netem", lambda *_: None)
+    piece = b"x" * 65_536
+    with (
+        instance("test") as made,
+        network(made, brokers=4, clients=1, topology=STAR) as net,
+        wan.links(made, net, STAR, None),
+    ):
+        client, broker = net.hosts["client-1"], net.hosts["broker-3"]
+        with (
+            broker.call(lambda: socket.create_server((broker.address, 9))) as server,
+            client.call(lambda: socket.create_connection(server.getsockname())) as source,
+            server.accept()[0] as sink,
+        ):
+            for _ in range(16):
+                source.sendall(piece)
+                assert sink.recv(len(piece), socket.MSG_WAITALL) == piece
+        count, packets = net.switches["here"].call(sent)
+    assert count > 16 * len(piece)
+    assert count / packets <= wan.MTU_BYTES + ETHERNET_BYTES
 
 
 def test_what_goes_over_a_link_of_the_kernel_is_counted_as_ip_packets_in_each_direction(
@@ -334,7 +367,9 @@ def flap(cluster: LabCluster, directory: Path) -> None:
     assert found.outages >= 2
     assert found.read_back == found.acknowledged > 0
     assert (found.missing, found.duplicated) == (0, 0)
-    assert [each.records for each in trial.read_back if (each.acknowledged, each.read) == (1, 1)] == [found.acknowledged]
+    assert [each.records for each in trial.read_back if (each.acknowledged, each.read) == (1, 1)] == [
+        found.acknowledged
+    ]
     assert (found.still_s or 0) > 0.25, "records are acknowledged while the third replica cannot be reached"
 
 

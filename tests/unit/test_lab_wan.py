@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 from pyroute2.netlink.rtnl import TC_H_ROOT
+from pyroute2.netlink.rtnl.tcmsg import sched_netem
 
 from meshmark.backends.lab import backend as lab_backend
 from meshmark.backends.lab.backend import LabBackend
@@ -18,6 +19,8 @@ from meshmark.backends.lab.namespace import NetworkNamespace
 from meshmark.backends.lab.netem import NetemProbe, Passed, at_root, counted
 from meshmark.backends.lab.wan import (
     COUNTERS,
+    FASTEST_BYTES_S,
+    MTU_BYTES,
     QUEUE_BYTES_MIN,
     RelayProbe,
     WideLink,
@@ -75,10 +78,34 @@ def test_netem_is_asked_for_what_the_link_says_in_its_units() -> None:
         "delay": 12_000,
         "jitter": 1_000,
         "loss": pytest.approx(0.1),
-        "rate": "800000000bit",
-        "limit": 1_600,
+        "rate": 100_000_000,
+        "limit": 2_467,
     }
     assert netem_options(Way(delay_s=0, jitter_s=0, loss=0, bandwidth_bytes_s=None)) == {"delay": 0, "limit": 10_000}
+
+
+def test_netem_has_room_for_what_is_under_way_and_keeps_packets_in_order() -> None:
+    far = netem_options(Way(delay_s=0.05, jitter_s=0, loss=0, bandwidth_bytes_s=None))
+    assert far["limit"] * MTU_BYTES >= 0.05 * FASTEST_BYTES_S
+    assert "rate" not in far
+    narrow = Way(delay_s=0.05, jitter_s=0.01, loss=0, bandwidth_bytes_s=1e7)
+    assert netem_options(narrow)["limit"] * MTU_BYTES >= 0.06 * 1e7 + queue_bytes(narrow)
+    unsteady = netem_options(Way(delay_s=0.05, jitter_s=0.01, loss=0, bandwidth_bytes_s=None))
+    assert unsteady["rate"] == FASTEST_BYTES_S, "without a rate netem lets packets overtake each other"
+
+
+def test_netem_s_options_are_what_netlink_can_say() -> None:
+    """In the kernel's 32-bit fields: delays in ticks, loss as a share of 2**32, the rate in bytes a second."""
+    way = Way(delay_s=0.012, jitter_s=0.001, loss=0.25, bandwidth_bytes_s=FASTEST_BYTES_S)
+    said = sched_netem.get_parameters(netem_options(way))
+    message = sched_netem.options()
+    message.setvalue(said)
+    message.encode()
+    again = sched_netem.options(bytes(message.data))
+    again.decode()
+    assert again["loss"] == pytest.approx(2**30, abs=2)
+    assert again["limit"] == netem_options(way)["limit"]
+    assert again.get_attr("TCA_NETEM_RATE")["rate"] == FASTEST_BYTES_S
 
 
 def told(**link: Any) -> dict[str, float]:

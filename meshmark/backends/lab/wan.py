@@ -52,7 +52,10 @@ ETHERNET = "02:00:00:00:00:01"
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 TUN_OFFLOADS = 0x01 | 0x02 | 0x08  # checksum, TSO for IPv4, TSO with ECN
 QUEUE_PACKETS = 10_000
-"""Of a device, which must hold what comes while a relay waits for a CPU; and of netem, what is under way."""
+"""Of a device, which must hold what comes while a relay waits for a CPU; and of netem, over distances more."""
+MTU_BYTES = 1_500
+FASTEST_BYTES_S = 2**32 - 1
+"""More than any link carries here: the most that netem is told in 32 bits, and that a plan may ask for."""
 QUEUE_BYTES_MIN = 262_144
 QUEUE_S_MIN = 0.02
 """A limited link queues what comes within its RTT, one bandwidth-delay product, and within 20 ms at least."""
@@ -175,25 +178,36 @@ def queue_bytes(way: Way) -> int:
 
 
 def netem_options(way: Way) -> dict[str, Any]:
-    """As pyroute2 takes them: microseconds, percent, bytes a second."""
-    options: dict[str, Any] = {"delay": round(way.delay_s * 1e6), "limit": QUEUE_PACKETS}
+    """As pyroute2 takes them: microseconds, percent, bytes a second; by sch_netem.c of Linux.
+
+    netem's limit is of all packets that it holds, those that are under way too. What it draws with jitter it sorts by
+    time, so packets overtake each other, but where there is a rate: then none leaves before the one ahead of it."""
+    limited, longest_s = way.bandwidth_bytes_s, way.delay_s + way.jitter_s
+    held = FASTEST_BYTES_S * longest_s if limited is None else limited * longest_s + queue_bytes(way)
+    options: dict[str, Any] = {
+        "delay": round(way.delay_s * 1e6),
+        "limit": max(100 if limited else QUEUE_PACKETS, math.ceil(held / MTU_BYTES)),
+    }
     if way.jitter_s:
-        options["jitter"] = round(way.jitter_s * 1e6)
+        options |= {"jitter": round(way.jitter_s * 1e6), "rate": FASTEST_BYTES_S}
     if way.loss:
         options["loss"] = way.loss * 100
-    if way.bandwidth_bytes_s is not None:
-        options["rate"] = f"{round(way.bandwidth_bytes_s * 8)}bit"
-        options["limit"] = max(100, math.ceil(queue_bytes(way) / 1_500))
+    if limited is not None:
+        options["rate"] = round(limited)
     return options
 
 
 def _shaped(net: Network, number: int, link: Link) -> WideLink:
-    """With netem, whose loss and rate are those of whole packets: where they matter there are no super-packets."""
+    """With netem, which loses, counts and queues a super-packet as one. Devices cut it up after their scheduler, so
+    where that matters hosts send none: TCP asks the device that it sends on (sk_setup_caps)."""
     interface = f"wan{number}"
     first, second = (net.switches[end] for end in link.ends)
     first.call(partial(_veth, interface, second))
     for switch, way in zip((first, second), link.ways(), strict=True):
         switch.call(partial(_shape, interface, way))
+    if any(way.loss or way.bandwidth_bytes_s is not None for way in link.ways()):
+        for host in net.places:
+            host.call(_single_packets)
     return WideLink(link=link, kind="netem", ends=dict.fromkeys(link.ends, interface))
 
 
@@ -330,9 +344,13 @@ def _shape(interface: str, way: Way) -> None:
     with IPRoute() as netlink:
         index = netlink.link_lookup(ifname=interface)[0]
         netlink.link("set", index=index, arp=False, state="up")
-        if way.loss or way.bandwidth_bytes_s is not None:
-            netlink.link("set", index=index, gso_max_segs=1)
     _netem(index, netem_options(way))
+
+
+def _single_packets() -> None:
+    """Of connections that are made from now on."""
+    with IPRoute() as netlink:
+        netlink.link("set", index=netlink.link_lookup(ifname=HOST_INTERFACE)[0], gso_max_segs=1)
 
 
 def _netem(index: int, options: dict[str, Any]) -> None:

@@ -5,8 +5,9 @@
 The document of 2019 saw one broker go from 20 kB/s to 287 MB/s and back. The mean of a window hides that, so of each
 scenario it is told whether a broker did so, with the least and the most that the worst one's log grew by.
 
-Limits: what goes up and down within a step is not seen, and nothing is said of a window with fewer than three steps. A
-trial with a link that goes down is meant to be uneven, and so is a load of few records that come at random.
+Limits: what goes up and down within a step is not seen, nor all of what takes longer than the longest window, whose
+length is told; nothing is said of a window with fewer than three steps. A trial with a link that goes down is meant to
+be uneven, and so is a load of few records that come at random.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def _state(name: str, windows: Sequence[tuple[Trial, tuple[Swing, ...]]]) -> Ste
         windows=len(windows),
         judged=len(judged),
         uneven=uneven,
+        longest_s=max((trial.seconds for trial, _ in judged), default=None),
         verdict="unstable" if uneven else "stable" if judged else "unknown",
         host=worst.host if worst else None,
         repeat=trial.repeat if trial else None,

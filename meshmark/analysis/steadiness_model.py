@@ -17,6 +17,9 @@ class SteadyState(Value):
     windows: int = Field(description="those in which a link went down left out")
     judged: int = Field(description="of them: the load came evenly, and they have three steps of a second at least")
     uneven: int = Field(description="of these: a broker swung")
+    longest_s: float | None = Field(
+        None, description="the longest judged window: of a swing with a longer period only a part was seen"
+    )
     verdict: Literal["stable", "unstable", "unknown"] = Field(description="unknown: no window could be judged")
     host: str | None = Field(description="the worst; null: none could be judged")
     repeat: int | None

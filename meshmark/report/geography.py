@@ -114,6 +114,7 @@ def steadiness(summary: Summary) -> Grid | None:
             Column(
                 head="uneven", cells=tuple(str(row.uneven) if row.judged else UNKNOWN for row in rows), group="windows"
             ),
+            number_column("longest, s", (row.longest_s for row in rows), "windows"),
             text_column("broker", (row.host or UNKNOWN for row in rows), worst),
             number_column("least", (_mb(row.least_bytes_s) for row in rows), worst),
             number_column("most", (_mb(row.most_bytes_s) for row in rows), worst),
@@ -132,7 +133,8 @@ def _steady(rows: Sequence[SteadyState]) -> str:
     left = f"Not known of {of}: windows are too short, or the load itself was uneven." if unknown else ""
     about = (
         "Variation: standard deviation of the growth of its log over steps of a second, as a share of the mean; "
-        f"above {percent(VARIATION)} the broker swung. A window needs {LEAST_STEPS} such steps."
+        f"above {percent(VARIATION)} the broker swung. A window needs {LEAST_STEPS} such steps. Swings that come back "
+        "within two seconds, or take longer than the longest window, may not show."
     )
     return " ".join(filter(None, (said, left, about)))
 

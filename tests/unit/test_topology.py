@@ -331,6 +331,10 @@ def test_other_examples_are_what_their_names_say() -> None:
     assert leaders.reads_nearby
     assert follower.reads_nearby
     assert (leaders.workload.consumer_config, follower.workload.consumer_config) == ({"client.rack": ""}, {})
+    slow = planfile.load(EXAMPLES / "steady-state.yaml")
+    for scenario in slow.scenarios:
+        assert scenario.method.window_seconds >= 60
+        assert slow.baseline_of(scenario) == scenario.name, "equal loads are shares of its own ceiling"
     for scenario in planfile.load(EXAMPLES / "flapping-link.yaml").scenarios:
         assert scenario.cluster.topology.flapping()
         assert scenario.workload.subscriptions_per_topic

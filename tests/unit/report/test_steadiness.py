@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from meshmark.report.html import html
 from meshmark.report.markdown import markdown
 from meshmark.report.table import table
 from meshmark.store import Run
+from meshmark.units import UNKNOWN
 from tests.unit.report.conftest import PLAN, Tell, Told
 from tests.unit.report.test_terms import scenario, topology
 
@@ -99,6 +101,15 @@ def test_the_least_and_the_most_of_a_swing_are_told(some: Trial) -> None:
     assert swing.most_bytes_s == pytest.approx(287 * MB)
 
 
+def test_a_slow_swing_shows_in_a_window_of_its_length_and_not_in_short_ones(some: Trial) -> None:
+    """Of 40 s, in which a log grows from a fifth of the mean to nearly twice and back."""
+    slow = [10 - 8 * math.cos(2 * math.pi * second / 40) for second in range(60)]
+    trial, samples = told(some, [10] * 60, slow)
+    assert swings(trial, samples, ("broker-1",))
+    short = [told(some, [10] * 3, slow[first : first + 3]) for first in range(5, 57, 3)]
+    assert not [found for trial, samples in short if (found := swings(trial, samples, ("broker-1",)))]
+
+
 def with_window(whole: Told, directory: Path, offered: Sequence[float], *logs: Sequence[float]) -> tuple[Run, Trial]:
     """The run with one window made up: that of the first scenario's repeat, where it stands for it."""
     data, *others = whole.run.rounds
@@ -146,11 +157,12 @@ def test_a_steady_state_is_told_as_well_as_an_unsteady_one(
     tmp_path: Path,
 ) -> None:
     """The other windows of that run, of two seconds, are too short."""
-    run, _ = with_window(whole, tmp_path, offered, *logs)
+    run, trial = with_window(whole, tmp_path, offered, *logs)
     rows = whole.summary.scenarios
     (found,) = (each for each in states(run, rows) if each.scenario == run.rounds[0].started.scenario)
     assert (found.verdict, found.host, found.judged) == (verdict, host, judged)
     assert found.windows > judged
+    assert found.longest_s == (trial.seconds if judged else None)
 
 
 def state(verdict: str, scenario: str) -> SteadyState:
@@ -162,6 +174,7 @@ def state(verdict: str, scenario: str) -> SteadyState:
             "judged": 3 * known,
             "uneven": int(verdict == "unstable"),
             "verdict": verdict,
+            "longest_s": 59.5 if known else None,
             "host": "broker-2" if known else None,
             "repeat": 1 if known else None,
             "trial": 4 if known else None,
@@ -187,6 +200,14 @@ def test_of_clusters_that_are_apart_each_report_says_whether_a_broker_swung(
         assert "whether brokers took evenly what came evenly" in words.lower()
         assert said in words
         assert verdict in words
+
+
+def test_how_long_the_longest_window_was_is_told(tell: Tell) -> None:
+    told_of = tell(PLAN.model_copy(update={"scenarios": (scenario(name="far", where=topology(24)),), "repeats": 1}))
+    shown = grid(told_of.summary.model_copy(update={"steadiness": (state("stable", "far"), state("unknown", "far"))}))
+    assert shown is not None
+    place = [column.head for column in shown.columns].index("longest, s")
+    assert [row[place] for row in shown.rows] == ["59.5", UNKNOWN]
 
 
 def test_where_all_brokers_are_in_one_place_there_is_no_such_table(whole: Told) -> None:

@@ -20,8 +20,8 @@ TOLERANCE = 0.05
 class Bound(Model):
     """What one resource of this machine allows a profile to be scaled to."""
 
-    resource: Literal["cpu", "disk", "network"]
-    needed: float = Field(description="by all hosts at scale 1: CPUs, or bytes a second")
+    resource: Literal["cpu", "disk", "operations", "network"]
+    needed: float = Field(description="at scale 1, by all hosts at once: CPUs, bytes or operations a second")
     available: float = Field(description="here, as far as it may be given out")
 
     @property

@@ -16,6 +16,8 @@ from meshmark.plan import Model
 
 SMALL_WRITE_BYTES = 4_096
 """A page: what operations of a disk are counted in."""
+SMALL_WRITERS = 8
+"""At once, where these are probed: each waits for its own write, which a throttle lets through in bursts."""
 
 
 class Figure(Model):

@@ -114,10 +114,10 @@ class Finished(Model):
 
 
 class DiskProbe(Model):
-    """Sequential writes of `write_bytes` to the brokers' file system."""
+    """Writes of `write_bytes` to the brokers' file system; direct: over what is there, past the page cache."""
 
     tool: str
-    mode: Literal["buffered", "synced"]
+    mode: Literal["buffered", "synced", "direct"]
     write_bytes: int
     rate_bytes_s: float
     seconds: float

@@ -14,6 +14,8 @@ that was recorded before its first round.
 
 Limits: a law of two constants. Where the CPU is the limit at short distances and the pipe only at long ones, a line is
 between both, which the errors show. RTT is that of the farthest two clusters that have brokers, as found before load.
+Which two these are, and how many distances a plan has, is by what was asked for, and so is what is predicted of a link
+that was not there yet.
 """
 
 from __future__ import annotations
@@ -125,7 +127,7 @@ def _groups(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[tuple[Se
     for group in groups.values():
         ordered = sorted(group, key=lambda each: each.rtt_s)
         known = [each for each in ordered if each.lives and not asked[each.row.name].held_out]
-        if len({each.rtt_s for each in known}) >= DISTANCES_MIN:
+        if len({_asked_rtt_s(asked[each.row.name].cluster.topology) for each in known}) >= DISTANCES_MIN:
             yield known, [each for each in ordered if asked[each.row.name].held_out]
 
 

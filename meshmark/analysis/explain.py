@@ -44,17 +44,20 @@ class Ceilings:
     cpus: int
     link_bytes_s: float | None
     disk_bytes_s: float | None
+    disk_operations_s: float | None = None
 
 
 def probed(cpus: int, probes: Sequence[DiskProbe | NetworkProbe]) -> Ceilings:
-    """Of the environment: several TCP flows past all sidecars, and buffered writes with their flush."""
+    """Of the environment: several TCP flows past all sidecars, buffered writes with their flush, and single pages."""
     links = [each for each in probes if isinstance(each, NetworkProbe) and each.path == "direct"]
     flows = max((each.flows for each in links), default=0)
-    disks = [each.rate_bytes_s for each in probes if isinstance(each, DiskProbe) and each.mode == "buffered"]
+    disks = [each for each in probes if isinstance(each, DiskProbe)]
+    pages = [each.rate_bytes_s / each.write_bytes for each in disks if each.mode == "direct"]
     return Ceilings(
         cpus=cpus,
         link_bytes_s=stats.mean([each.rate_bytes_s for each in links if each.flows == flows]),
-        disk_bytes_s=stats.mean(disks),
+        disk_bytes_s=stats.mean([each.rate_bytes_s for each in disks if each.mode == "buffered"]),
+        disk_operations_s=stats.mean(pages),
     )
 
 

@@ -1,7 +1,7 @@
 """A profile -> limits of this lab's hosts, scaled by one factor; and the factor that a machine can carry. Pure.
 
-    scale = 0.8 x min(CPUs here / CPUs of all containers, disk here / all brokers' disks,
-                      network here / all brokers' links), and at most 1
+    scale = 0.8 x min(CPUs here / CPUs of all containers, disk here / all brokers' disks, in bytes and in operations,
+                      network here / the larger of all brokers' links and a client's), and at most 1
 
 All limits are multiplied by the same factor, so that ratios between CPU, disk and network stay those of the profile.
 Disk and network here are what the environment benchmark found. Of each resource a fifth is left free, so that it is
@@ -43,14 +43,14 @@ def limits(profile: Profile, scale: float, scenario: Scenario) -> tuple[Limit, .
     """Of every host, in a fixed order; of clients' CPU where load workers are. Logs in RAM have no disk to limit; what
     a scenario says of its disks itself is not scaled."""
     found: list[Limit] = []
-    for hosts, kind in ((broker_hosts(scenario), profile.broker), (client_hosts(scenario), profile.client)):
+    for hosts, broker in ((broker_hosts(scenario), True), (client_hosts(scenario), False)):
         for host in hosts:
-            found += _of_host(host, kind, scale, scenario, broker=kind is profile.broker)
+            found += _of_host(host, profile, scale, scenario, broker=broker)
     return tuple(found)
 
 
-def _of_host(host: str, kind: HostKind, scale: float, scenario: Scenario, *, broker: bool) -> list[Limit]:
-    found = []
+def _of_host(host: str, profile: Profile, scale: float, scenario: Scenario, *, broker: bool) -> list[Limit]:
+    kind, found = profile.broker if broker else profile.client, []
     if kind.container_cpus and (broker or host in _loading(scenario)):
         component = "kafka" if broker else "client"
         amount = kind.container_cpus.value * scale
@@ -62,9 +62,19 @@ def _of_host(host: str, kind: HostKind, scale: float, scenario: Scenario, *, bro
         found.append(Limit(host=host, resource="disk", amount=disk_bytes_s))
     if broker and (operations_s := _operations(kind, scale, scenario)):
         found.append(Limit(host=host, resource="operations", amount=operations_s))
-    if kind.network and kind.network.bytes_s:
-        found.append(Limit(host=host, resource="network", amount=kind.network.bytes_s.value * scale))
+    if link_bytes_s := _link(profile.broker) if broker else _client_link(profile, scenario.cluster.brokers):
+        found.append(Limit(host=host, resource="network", amount=link_bytes_s * scale))
     return found
+
+
+def _link(kind: HostKind) -> float:
+    return _value(kind.network.bytes_s if kind.network else None)
+
+
+def _client_link(profile: Profile, brokers: int) -> float:
+    """0 where it is never full: a client speaks to brokers alone, and its link is as wide as all of theirs."""
+    own, theirs = _link(profile.client), brokers * _link(profile.broker)
+    return 0.0 if theirs and own >= theirs else own
 
 
 def _loading(scenario: Scenario) -> tuple[str, ...]:
@@ -116,7 +126,11 @@ def bounds(
     disk = brokers * _value(broker.disk.write_bytes_s if broker.disk and disks else None)
     if disk and there_is.disk_bytes_s:
         found.append(Bound(resource="disk", needed=disk, available=HEADROOM * there_is.disk_bytes_s))
-    network = brokers * _value(broker.network.bytes_s if broker.network else None)
+    operations = brokers * _value(broker.disk.operations_s if broker.disk and disks else None)
+    if operations and there_is.disk_operations_s:
+        available = HEADROOM * there_is.disk_operations_s
+        found.append(Bound(resource="operations", needed=operations, available=available))
+    network = max(brokers * _link(broker), _client_link(profile, brokers))
     if network and there_is.link_bytes_s:
         found.append(Bound(resource="network", needed=network, available=HEADROOM * there_is.link_bytes_s))
     return tuple(found)

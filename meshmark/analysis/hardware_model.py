@@ -12,8 +12,8 @@ from meshmark.analysis.value import Value
 class BoundSummary(Value):
     """What one resource of this machine allowed the profile to be scaled to."""
 
-    resource: Literal["cpu", "disk", "network"]
-    needed: float = Field(description="by all hosts at scale 1: CPUs, or bytes a second")
+    resource: Literal["cpu", "disk", "operations", "network"]
+    needed: float = Field(description="at scale 1, by all hosts at once: CPUs, bytes or operations a second")
     available: float = Field(description="here; of disk and network, four fifths of what the environment gave")
     scale: float
 

@@ -387,7 +387,7 @@ class DistanceLaw(Value):
 class DiskCeiling(Value):
     """What the file system of the brokers' logs took."""
 
-    mode: Literal["buffered", "synced"]
+    mode: Literal["buffered", "synced", "direct"]
     tool: str
     write_bytes: int
     rate_bytes_s: float = Field(description="mean of the repeats")

@@ -81,11 +81,13 @@ def conduct(
 
 
 def resume(run: Run, backend: Backend, *, command: Sequence[str], progress: Progress, clock: Clock) -> Finished:
-    """Goes on with a run that was cut, after its last whole round, and returns its last record. Raises UsageError or
-    RecordError where it cannot, before anything is changed, and else as `conduct` does."""
+    """Goes on with a run that was cut, after its last whole round, and returns its last record. Raises UsageError,
+    RecordError or, for links that carry less now, MissingRequirement where it cannot, before anything is changed, and
+    else as `conduct` does."""
     kept = whole_rounds(run)
     backend.prepare(run.plan)
     require_same(run, backend, clock)
+    require_bandwidth(run.plan, backend, progress)
     remains = f"remains/{len(run.resumptions) + 1}"
     resumed = Resumed(
         resumed_at=clock.wall(),

@@ -9,19 +9,35 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from meshmark.analysis.environment import NetworkPath, probed_in
 from meshmark.cluster import Backend, Process, Testbed
 from meshmark.errors import ComponentFailed
 from meshmark.experiment.progress import Progress
 from meshmark.plan import EnvironmentSpec, Plan
+from meshmark.planfile.hardware import limits_operations
+from meshmark.profile import SMALL_WRITE_BYTES, SMALL_WRITERS
 from meshmark.record import DiskProbe, NetworkProbe
 from meshmark.store import RunWriter
 
 WRITE_BYTES = 65_536
 """Kafka appends a batch with one write; under this load a batch is some tens of KB (a trial's batch fill tells)."""
 DISK_BYTES_MAX = 2_000_000_000
+
+
+class Writes(NamedTuple):
+    """How the disk is written to."""
+
+    mode: Literal["buffered", "synced", "direct"]
+    write_bytes: int = WRITE_BYTES
+    writers: int | None = None
+    """None: one for each broker."""
+
+
+LOGS = (Writes("buffered"), Writes("synced"))
+PAGES = Writes("direct", SMALL_WRITE_BYTES, SMALL_WRITERS)
+"""Only where a profile limits operations, which are of such writes."""
 PORT = 5201
 ANSWER_TIMEOUT_S = 60.0
 
@@ -37,13 +53,14 @@ def measure(
         found.append(probe)
 
     spec = plan.environment
+    kinds = (*LOGS, PAGES) if limits_operations(plan) else LOGS
     for repeat in range(1, spec.repeats + 1):
         for path, scenario in probed_in(plan).items():
             with backend.testbed(scenario) as testbed:
                 if path == "direct" and spec.disk_seconds:
                     progress.phase(f"environment {repeat}/{spec.repeats}: disk")
-                    for probe in _disk(testbed, spec, repeat):
-                        keep(probe)
+                    for writes in kinds:
+                        keep(_disk(testbed, spec, writes, repeat))
                 if spec.network_seconds:
                     progress.phase(f"environment {repeat}/{spec.repeats}: network, {path}")
                     for flows in (1, spec.flows):
@@ -51,26 +68,21 @@ def measure(
     return tuple(found)
 
 
-def _disk(testbed: Testbed, spec: EnvironmentSpec, repeat: int) -> list[DiskProbe]:
-    probes = []
-    modes: tuple[Literal["buffered", "synced"], ...] = ("buffered", "synced")
-    for mode in modes:
-        command = ["python", "-m", "meshmark.load.probe_disk", "--directory", str(testbed.log_dir), "--mode", mode]
-        command += ["--writers", str(len(testbed.broker_hosts)), "--write-bytes", str(WRITE_BYTES)]
-        command += ["--seconds", str(spec.disk_seconds), "--bytes-max", str(DISK_BYTES_MAX)]
-        with testbed.spawn(testbed.broker_hosts[0], command, name=f"disk-{mode}-{repeat}") as process:
-            result = _answer(process)
-        probes.append(
-            DiskProbe(
-                tool="meshmark",
-                mode=mode,
-                write_bytes=WRITE_BYTES,
-                rate_bytes_s=result["bytes"] / result["seconds"],
-                seconds=result["seconds"],
-                repeat=repeat,
-            )
-        )
-    return probes
+def _disk(testbed: Testbed, spec: EnvironmentSpec, writes: Writes, repeat: int) -> DiskProbe:
+    writers = writes.writers or len(testbed.broker_hosts)
+    command = ["python", "-m", "meshmark.load.probe_disk", "--directory", str(testbed.log_dir), "--mode", writes.mode]
+    command += ["--writers", str(writers), "--write-bytes", str(writes.write_bytes)]
+    command += ["--seconds", str(spec.disk_seconds), "--bytes-max", str(DISK_BYTES_MAX)]
+    with testbed.spawn(testbed.broker_hosts[0], command, name=f"disk-{writes.mode}-{repeat}") as process:
+        result = _answer(process)
+    return DiskProbe(
+        tool="meshmark",
+        mode=writes.mode,
+        write_bytes=writes.write_bytes,
+        rate_bytes_s=result["bytes"] / result["seconds"],
+        seconds=result["seconds"],
+        repeat=repeat,
+    )
 
 
 def _network(testbed: Testbed, spec: EnvironmentSpec, path: NetworkPath, flows: int, repeat: int) -> NetworkProbe:

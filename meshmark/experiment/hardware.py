@@ -26,7 +26,7 @@ from meshmark.hardware import TOLERANCE, Bound, Hardware, LimitProbe
 from meshmark.plan import Plan
 from meshmark.planfile import find_profile
 from meshmark.planfile.hardware import require_volumes
-from meshmark.profile import SMALL_WRITE_BYTES
+from meshmark.profile import SMALL_WRITE_BYTES, SMALL_WRITERS
 from meshmark.record import DiskProbe, Limit, NetworkProbe
 from meshmark.units import mb, number, percent
 
@@ -34,8 +34,6 @@ TRIES = 3
 CPU_SECONDS, CPU_SETTLE_S = 3.0, 0.3
 """A quota is refilled ten times a second: at the edges of so many seconds that is an error of 3 % at most."""
 DISK_SECONDS, DISK_WRITERS, WRITE_BYTES = 3.0, 2, 65_536
-SMALL_WRITERS = 8
-"""Of single pages: each waits for its own, which a throttle lets through in bursts."""
 NETWORK_SECONDS, FLOWS = 1.5, 2
 FRAME, FRAME_PAYLOAD = 1_514, 1_448
 """Of a full TCP segment with timestamps (RFC 7323) at MTU 1500: links are limited in frames."""
@@ -43,11 +41,13 @@ ANSWER_TIMEOUT_S = 60.0
 FIGURES = {
     "cpu": "containerCpus and sidecarCpus of all hosts",
     "disk": "disk.writeBytesS of all brokers",
-    "network": "network.bytesS of all brokers",
+    "operations": "disk.operationsS of all brokers",
+    "network": "network.bytesS of all brokers, or of a client if that is more",
 }
 FOUND = {
     "cpu": "its CPUs",
     "disk": "what the environment's probe of buffered writes found",
+    "operations": "what the environment's probe of single pages found",
     "network": "what the environment's probe of several TCP flows found",
 }
 
@@ -81,7 +81,11 @@ def settle_hardware(plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkP
 
 
 def _amount(bound: Bound, value: float) -> str:
-    return f"{number(value)} CPUs" if bound.resource == "cpu" else f"{mb(value)} MB/s of {bound.resource}"
+    if bound.resource == "cpu":
+        return f"{number(value)} CPUs"
+    if bound.resource == "operations":
+        return f"{number(value)} writes a second to disks"
+    return f"{mb(value)} MB/s of {bound.resource}"
 
 
 def told(hardware: Hardware) -> str:

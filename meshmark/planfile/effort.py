@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from meshmark.errors import UsageError
 from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Slo
-from meshmark.planfile.hardware import brokers_have_quota, kinds_limited
+from meshmark.planfile.hardware import brokers_have_quota, kinds_limited, limits_operations
 from meshmark.planfile.schema import did_you_mean
 
 Effort = Literal["quick", "default", "full"]
@@ -159,7 +159,8 @@ def _environment_seconds(plan: Plan) -> float:
     environment = plan.environment
     kinds = {scenario.data_plane.mtls for scenario in plan.scenarios if scenario.data_plane.sidecars}
     network = (1 + len(kinds)) * (_FLOW_KINDS * environment.network_seconds + _TESTBED_SECONDS)
-    return environment.repeats * (_DISK_MODES * environment.disk_seconds + network)
+    modes = _DISK_MODES + limits_operations(plan)
+    return environment.repeats * (modes * environment.disk_seconds + network)
 
 
 def _round_seconds(plan: Plan, scenario: Scenario) -> float:

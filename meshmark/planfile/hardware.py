@@ -118,9 +118,22 @@ def kinds_limited(plan: Plan, scenario: Scenario) -> int:
         bool(broker.container_cpus or (scenario.data_plane.sidecars and any(kind.sidecar_cpus for kind in kinds)))
         + bool(profile.client.container_cpus)
         + bool(on_disk and (own or (broker.disk and broker.disk.write_bytes_s)))
-        + bool(on_disk and not own and broker.disk and broker.disk.operations_s)
+        + _limits_operations(scenario, profile)
         + any(kind.network and kind.network.bytes_s for kind in kinds)
     )
+
+
+def limits_operations(plan: Plan) -> bool:
+    """Whether any scenario's disks are limited in operations a second."""
+    return bool(plan.profile) and any(
+        _limits_operations(scenario, find_profile(plan.profile)) for scenario in plan.scenarios
+    )
+
+
+def _limits_operations(scenario: Scenario, profile: Profile) -> bool:
+    """A scenario that says itself what its disks take says bytes alone."""
+    cluster, disk = scenario.cluster, profile.broker.disk
+    return bool(cluster.storage != "ram" and cluster.disk_write_bytes_s is None and disk and disk.operations_s)
 
 
 def furnished(plan: Plan) -> Plan:

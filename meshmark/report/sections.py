@@ -111,7 +111,7 @@ def environment(summary: Summary) -> list[Figure]:
                 title="Disk under the brokers' logs",
                 picture=charts.bars([row.mode for row in disk], values),
                 caption="Buffered: plain writes, then one flush inside the measured time. Synced: every write waits "
-                "for the device.",
+                "for the device. Direct: single pages past the page cache, eight at a time.",
                 grid=view.disk(summary),
             )
         )

@@ -369,6 +369,11 @@ def disk(summary: Summary) -> Grid:
         columns=(
             text_column("writes", (row.mode for row in rows)),
             number_column("MB/s", (row.rate_bytes_s / MB for row in rows)),
+            *(
+                [number_column("writes/s", (row.rate_bytes_s / row.write_bytes for row in rows))]
+                if any(row.mode == "direct" for row in rows)
+                else []
+            ),
             Column(head="spread", cells=tuple(percent(row.spread) for row in rows)),
             Column(head="repeats", cells=tuple(str(row.repeats) for row in rows)),
             Column(head="bytes a write", cells=tuple(f"{row.write_bytes:,}" for row in rows)),

@@ -61,10 +61,13 @@ def plan_of(*scenarios: Scenario, **changes: Any) -> Plan:
     return Plan(name="test", scenarios=scenarios or (PLAIN, ISTIO), repeats=2, profile=EKS, **changes)
 
 
-def probes(disk_mb_s: float, link_mb_s: float) -> list[DiskProbe | NetworkProbe]:
+def probes(disk_mb_s: float, link_mb_s: float, operations_s: float = 1e9) -> list[DiskProbe | NetworkProbe]:
     disk = DiskProbe(tool="t", mode="buffered", write_bytes=1, rate_bytes_s=disk_mb_s * 1e6, seconds=1, repeat=1)
+    pages = disk.model_copy(
+        update={"mode": "direct", "write_bytes": 4_096, "rate_bytes_s": operations_s * 4_096, "repeat": 1}
+    )
     link = NetworkProbe(tool="t", path="direct", flows=4, rate_bytes_s=link_mb_s * 1e6, seconds=1, repeat=1)
-    return [disk, link]
+    return [disk, pages, link]
 
 
 def run(directory: Path, plan: Plan, truth: Truth | None = None) -> Run:
@@ -112,23 +115,6 @@ def test_a_client_s_quota_is_probed_at_the_start_and_held_in_every_trial(tmp_pat
 
 def test_without_sidecars_there_is_nothing_of_them_to_limit() -> None:
     assert not any(each.component == "sidecar" for each in hardware.limits(PROFILE, 0.1, PLAIN))
-
-
-@pytest.mark.parametrize(
-    ("cpus", "disk_mb_s", "link_mb_s", "expected"),
-    [
-        pytest.param(2, 9_000, 90_000, 0.0571, id="CPU: four fifths of 2 for 3 x (4 + 2) + 8 + 2"),
-        pytest.param(64, 150, 90_000, 0.1, id="disk: four fifths of 150 for 3 x 400"),
-        pytest.param(64, 9_000, 750, 0.2, id="network: four fifths of 750 for 3 x 1,000"),
-        pytest.param(64, 9_000, 90_000, 1.0, id="all of it"),
-    ],
-)
-def test_the_scale_is_the_largest_that_no_resource_forbids(
-    cpus: int, disk_mb_s: float, link_mb_s: float, expected: float
-) -> None:
-    found = hardware.bounds(PROFILE, plan_of(), cpus, probes(disk_mb_s, link_mb_s))
-    assert hardware.largest_scale(found) == expected
-    assert hardware.beyond(found, expected) is None
 
 
 def test_sidecars_count_only_where_a_scenario_has_them() -> None:
@@ -427,7 +413,8 @@ def test_what_is_probed_takes_time_in_every_round_and_quotas_in_every_trial(
     bare = planfile.estimate_seconds(plan.model_copy(update={"profile": ""}))
     gauges = 8 * sum(kind > 0 for kind in kinds)
     trials = METHOD.trials * len(kinds) * longer
-    assert planfile.estimate_seconds(plan) == bare + plan.repeats * (5 * sum(kinds) + trials) + gauges
+    pages = plan.environment.repeats * plan.environment.disk_seconds * (5 in kinds)
+    assert planfile.estimate_seconds(plan) == bare + plan.repeats * (5 * sum(kinds) + trials) + gauges + pages
 
 
 def test_one_broker_has_no_peer_to_probe_its_link_with() -> None:

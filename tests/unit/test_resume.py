@@ -14,12 +14,13 @@ from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify import verify
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cli.app import main
-from meshmark.errors import Busy, ComponentFailed, MeshmarkError, RecordError, UsageError
+from meshmark.errors import Busy, ComponentFailed, MeshmarkError, MissingRequirement, RecordError, UsageError
 from meshmark.experiment.conductor import resume
 from meshmark.experiment.progress import Silent
-from meshmark.plan import DataPlane, Plan
+from meshmark.plan import ClusterSpec, DataPlane, Plan
 from meshmark.record import Finished
 from meshmark.store import Run, RunWriter, load
+from meshmark.topology import Link, MeshCluster, Topology
 from tests.unit.test_conductor import METHOD, plan_of, run
 
 PLAN = plan_of(
@@ -275,6 +276,26 @@ def test_it_does_not_go_on_as_another_run(
     with pytest.raises(kind, match=said):
         gone_on(directory, clock)
     assert sorted(directory.rglob("*")) == before, "a refusal changes nothing"
+
+
+def test_it_does_not_go_on_over_links_that_carry_less_now(tmp_path: Path) -> None:
+    narrow = Link(ends=("near", "far"), rtt_ms=0, bandwidth_bytes_s=1e8)
+    clusters = (MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1))
+    spec = ClusterSpec(topology=Topology(clusters=clusters, links=(narrow,)))
+    stretched = tuple(each.model_copy(update={"cluster": spec}) for each in PLAN.scenarios)
+    directory, clock = tmp_path / "run", SimulatedClock()
+    with pytest.raises(KeyboardInterrupt):
+        begun(directory, clock, Cut(4), PLAN.model_copy(update={"scenarios": stretched}))
+    before = sorted(directory.rglob("*"))
+
+    def again(link_bytes_s: float) -> Finished:
+        backend = SimulatedBackend(clock, Truth(noise=0, link_bytes_s=link_bytes_s))
+        return resume(load(directory), backend, command=(), progress=Silent(), clock=clock)
+
+    with pytest.raises(MissingRequirement, match="carries 50 of 100 MB/s"):
+        again(5e7)
+    assert sorted(directory.rglob("*")) == before, "a refusal changes nothing"
+    assert again(2e8).outcome == "complete"
 
 
 def test_it_does_not_go_on_after_the_machine_was_started_anew(cut: tuple[Path, SimulatedClock]) -> None:

@@ -145,8 +145,11 @@ def _probes(run: Run) -> Iterator[Finding]:
     spec = run.plan.environment
     planes = [scenario.data_plane for scenario in run.plan.scenarios if scenario.data_plane.sidecars]
     paths = {"direct", *("sidecars-mtls" if plane.mtls else "sidecars" for plane in planes)}
-    disk = {(mode, repeat) for mode in ("buffered", "synced") for repeat in range(1, spec.repeats + 1)}
-    network = {(path, flows, repeat) for path in paths for flows in (1, spec.flows) for _, repeat in disk}
+    repeats = range(1, spec.repeats + 1)
+    # A run from before operations took part in the scale has no such bound, and was not to probe them.
+    pages = run.hardware is not None and any(each.resource == "operations" for each in run.hardware.bounds)
+    disk = {(mode, repeat) for mode in ("buffered", "synced", *["direct"] * pages) for repeat in repeats}
+    network = {(path, flows, repeat) for path in paths for flows in (1, spec.flows) for repeat in repeats}
     for what, seconds, expected, found in (
         ("disk", spec.disk_seconds, disk, [(p.mode, p.repeat) for p in run.disk_probes]),
         ("network", spec.network_seconds, network, [(p.path, p.flows, p.repeat) for p in run.network_probes]),

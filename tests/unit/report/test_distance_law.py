@@ -154,6 +154,20 @@ def test_two_distances_beside_what_is_held_out_are_too_few_for_a_prediction(tell
     assert tell(held_out(10, 25, 50)).run.predictions == ()
 
 
+def test_a_distance_that_was_asked_for_twice_is_one_although_two_were_found(tell: Tell) -> None:
+    asked = plan(10, 25)
+    longer = asked.scenarios[0].method.model_copy(update={"trials": 3})
+    again = asked.scenarios[0].model_copy(update={"name": "again", "method": longer})
+    told = tell(asked.model_copy(update={"scenarios": (*asked.scenarios, again)}))
+    rounds = tuple(
+        replace(data, links=tuple(link.model_copy(update={"rtt_s": 0.0102}) for link in data.links))
+        if data.started.scenario == "again"
+        else data
+        for data in told.run.rounds
+    )
+    assert laws(replace(told.run, rounds=rounds), told.summary.scenarios) == ()
+
+
 def test_two_distances_are_too_few_for_a_law(tell: Tell, whole: Told) -> None:
     assert tell(plan(10, 25)).summary.distance_laws == ()
     assert whole.summary.distance_laws == ()

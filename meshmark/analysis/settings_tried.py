@@ -2,12 +2,13 @@
 
 Pure. A scenario that differs from its baseline in settings of brokers, of producers or in the number of connections,
 and in nothing else, tries a setting. The prediction is made of the bounds of both (`terms.py`), not of the scenario's
-rate: the rate goes up or down with the bound that binds the baseline, goes down where another bound is now below the
-baseline's rate, and stays otherwise. What was seen is the quotient of the two ceilings: up or down where its 95 %
-interval excludes 1.
+rate. Where a bound other than CPU binds the baseline, what each term takes of a record's way adds up, as in the law of
+distance: 1 / rate = sum of 1 / bound, and the rate goes as that sum does. Where CPU binds, terms pass beside it: the
+rate stays, or goes down where a bound is now below the baseline's rate. What was seen is the quotient of the two
+ceilings: up or down where its 95 % interval excludes 1.
 
-Limits: a bound that rises uncovers the next one, so only the direction is predicted, never by how much. That a rate
-stays can be contradicted, and never shown. What a setting costs in CPU is not predicted.
+Limits: a bound that rises uncovers CPU, so only the direction is predicted, never by how much. That a rate stays can
+be contradicted, and never shown. What a setting costs in CPU is not predicted.
 """
 
 from __future__ import annotations
@@ -72,19 +73,33 @@ def _others(scenario: Scenario) -> tuple[Any, ...]:
 
 def predicted(base: Binding, own: Sequence[Bound]) -> Predicted:
     """From what binds the baseline, and the bounds of both."""
-    lower = [bound.term for bound in own if _below(bound, base)]
-    if lower:
-        return Predicted("down", f"{lower[0]} is now below the baseline's rate")
-    if not base.binds:
-        return Predicted(None, "what binds the baseline is unknown")
-    first = base.binds[0]
-    before, after = _bound(base.bounds, first), _bound(own, first)
-    if first == "CPU" or (before is not None and after is not None and abs(after / before - 1) <= MOVES):
-        return Predicted("same", f"{first} binds, and is as before")
-    if before is None or after is None:
+    first = base.binds[0] if base.binds else None
+    if first is None or first == "CPU":
+        lower = [bound.term for bound in own if _below(bound, base)]
+        if lower:
+            return Predicted("down", f"{lower[0]} is now below the baseline's rate")
+        if first is None:
+            return Predicted(None, "what binds the baseline is unknown")
+        return Predicted("same", "CPU binds, and is as before")
+    terms = [bound.term for bound in base.bounds if bound.term == first or _counts(bound, base)]
+    before = {term: _bound(base.bounds, term) for term in terms}
+    after = {term: _bound(own, term) for term in terms}
+    if before[first] is None or after[first] is None:
         return Predicted(None, f"{first} binds, and what it allows now is not known")
-    direction: Direction = "up" if after > before else "down"
-    return Predicted(direction, f"{first} binds, and allows {number(after / before)} times as much")
+    known = [(one, other) for term in terms if (one := before[term]) and (other := after[term])]
+    times = sum(1 / one for one, _ in known) / sum(1 / other for _, other in known)
+    if abs(times - 1) <= MOVES:
+        return Predicted("same", f"{first} binds, and all terms together are as before")
+    return Predicted(
+        "up" if times > 1 else "down", f"{first} binds, and all terms together allow {number(times)} times as much"
+    )
+
+
+def _counts(bound: Bound, base: Binding) -> bool:
+    """Whether a term takes its part of a record's way; one that the baseline exceeded is not what it was taken for."""
+    if bound.term == "CPU" or bound.bound_msg_s is None:
+        return False
+    return base.rate_msg_s is None or bound.bound_msg_s >= base.rate_msg_s
 
 
 def _below(bound: Bound, base: Binding) -> bool:

@@ -93,7 +93,7 @@ def _wrapped(cell: str, column: Column, width: int) -> list[str]:
 def _jointed(word: str, width: int) -> str:
     """The word with blanks after some of its joints, so that no piece is longer than `width` if that can be."""
     pieces = [""]
-    for part in re.findall(r"[^-.=,]+[-.=,]*|[-.=,]+", word):
+    for part in re.findall(r".+?(?:[.,=](?![\d-])|-(?=[a-z])|$)", word):
         if len(pieces[-1]) + len(part) <= width:
             pieces[-1] += part
         else:

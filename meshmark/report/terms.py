@@ -150,7 +150,7 @@ def settings(summary: Summary) -> Grid | None:
             text_column("as predicted", (_agrees(row) for row in rows)),
         ),
         note=f"{_moved(rows)} Rate: the ceiling, as a multiple of the baseline's. What binds the baseline, and what "
-        "terms allow with the setting, predict whether the rate goes up, down, or stays.",
+        "all terms together allow with the setting, predict whether the rate goes up, down, or stays.",
     )
 
 

@@ -352,6 +352,8 @@ def base(*bounds: Bound, binds: tuple[Term, ...], rate: float = 80.0) -> Binding
         (("TCP buffers",), [bound("TCP buffers", 85)], "down"),
         (("TCP buffers",), [bound("TCP buffers", 100), bound("fetch size", 9_000)], "same"),
         (("TCP buffers",), [bound("TCP buffers", 100), bound("fetch size", 50)], "down"),
+        (("TCP buffers",), [bound("TCP buffers", 100), bound("fetch size", 300)], "down"),
+        (("CPU", "TCP buffers"), [bound("TCP buffers", 100), bound("fetch size", 300)], "same"),
         (("TCP buffers",), [bound("TCP buffers", None)], None),
         (("CPU", "TCP buffers"), [bound("TCP buffers", 300)], "same"),
         ((), [bound("TCP buffers", 300)], None),
@@ -363,6 +365,15 @@ def test_a_setting_moves_the_rate_as_it_moves_what_binds(
 ) -> None:
     before = base(bound("TCP buffers", 100), bound("fetch size", 1_000), binds=binds)
     assert predicted(before, own).direction == direction
+
+
+def test_the_settings_of_a_run_move_its_rate_as_its_terms_add_up() -> None:
+    """Bounds of the run 66690688 at 50 ms, of `plain` and of fetches of 64 KiB, of 8 MiB and batches of 16 KiB."""
+    terms: tuple[Term, ...] = ("batches in flight", "fetch size", "TCP buffers")
+    before = base(*map(bound, terms, (900_000, 710_000, 7_483)), binds=("TCP buffers",), rate=7_109)
+    assert predicted(before, list(map(bound, terms, (900_000, 22_800, 7_483)))).direction == "down"
+    assert predicted(before, list(map(bound, terms, (900_000, 5_700_000, 7_483)))).direction == "same"
+    assert predicted(before, list(map(bound, terms, (38_500, 710_000, 7_483)))).direction == "down"
 
 
 def test_a_bound_that_was_exceeded_before_says_nothing_of_a_setting() -> None:

@@ -309,6 +309,19 @@ def test_latency_counts_from_the_intended_time_to_the_report() -> None:
     assert latency.quantile_s(0.5) == pytest.approx(0.550, rel=1e-3)
 
 
+def test_acknowledged_records_are_known_by_their_intended_times_and_others_are_not_among_them() -> None:
+    clock = Clock()
+    with producer(clock, mock=True, connections=2, capacity=7) as made:
+        made.recorder.itemize()
+        at(clock, made, 49)
+        until_acknowledged(made, 50)
+        assert sorted(made.recorder.items().tolist()) == [5 * S + number * MS for number in range(50)]
+    with producer(clock, capacity=10) as made:
+        made.recorder.itemize()
+        at(clock, made, 50)
+        assert (made.totals().outstanding, len(made.recorder.items())) == (51, 0)
+
+
 def test_what_was_held_back_is_sent_when_there_is_room_and_its_latency_goes_on() -> None:
     clock = Clock()
     with producer(clock, mock=True, capacity=7) as made:

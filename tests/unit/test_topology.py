@@ -284,7 +284,7 @@ def test_the_distance_plan_has_four_distances_of_each_data_plane_and_holds_out_t
 def test_one_data_plane_of_the_distance_plan_is_run_without_the_others(plane: DataPlane) -> None:
     chosen = planfile.select(planfile.builtin("distance"), [f"*-{plane}"])
     assert {scenario.data_plane for scenario in chosen.scenarios} == {plane}
-    assert {chosen.baseline_of(scenario) for scenario in chosen.scenarios[1:]} == {f"0ms-{plane}"}
+    assert {chosen.baseline_of(scenario) for scenario in chosen.scenarios} == {f"0ms-{plane}"}
 
 
 SETTINGS = (

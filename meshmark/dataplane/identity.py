@@ -1,8 +1,8 @@
 """Who a host is: certificates of one lab's life, as a mesh or a Kafka administrator would issue them.
 
 A mesh identity is a SPIFFE URI (`spiffe://cluster.local/ns/kafka/sa/broker`) in an RSA-2048 certificate of 24 hours,
-as istiod issues; Kafka's own TLS gets certificates with the host's name and address. Private keys are files with mode
-0600 and never leave the instance's directory.
+as istiod issues; Kafka's own TLS gets certificates with the host's name and address. An Issuer holds keys in memory
+alone; an Authority writes them as files with mode 0600, which never leave the instance's directory.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,60 +41,83 @@ class Identity:
     authority: Path
 
 
-class Authority:
-    """A certificate authority that lives in a directory. Making one takes an RSA key: some 50 ms."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leaf:
+    """PEM: the private key (PKCS#8), and the certificate followed by its issuer's."""
 
-    def __init__(self, directory: Path, name: str) -> None:
-        self._directory = directory
-        directory.mkdir(parents=True, mode=0o700, exist_ok=True)
+    key: bytes
+    chain: bytes
+
+
+class Issuer:
+    """A certificate authority in memory: its key is gone with it. Making one takes an RSA key: some 50 ms."""
+
+    def __init__(self, name: str, life: datetime.timedelta = LIFE) -> None:
+        """`life` is that of its own certificate and of those that it issues."""
         self._key = _new_key()
+        self._life = life
         self._name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
-        self._certificate = (
-            _builder(self._name, self._name, self._key)
+        certificate = (
+            _builder(self._name, self._name, self._key, life)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(ca=True), critical=True)
             .sign(self._key, hashes.SHA256())
         )
-        self.path = directory / "ca.pem"
-        self.path.write_bytes(_pem(self._certificate))
+        self.certificate = _pem(certificate)
 
-    def mesh_identity(self, host: str, account: str) -> Identity:
-        """For a sidecar: the account's SPIFFE URI alone, as istiod issues."""
-        return self._issue(host, "mesh", [x509.UniformResourceIdentifier(spiffe_id(account))], x509.Name([]))
-
-    def server_identity(self, host: str, address: str) -> Identity:
-        """For a Kafka listener: name and address of the host, which its clients verify."""
-        names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address(address))]
-        return self._issue(host, "server", names, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]))
-
-    def _issue(self, host: str, use: str, names: list[x509.GeneralName], subject: x509.Name) -> Identity:
+    def issue(self, names: Sequence[x509.GeneralName], common_name: str = "") -> Leaf:
+        """For client and server; the subject is empty without a common name, as in a SPIFFE certificate."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else [])
         key = _new_key()
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         issuer_key = self._key.public_key()
         certificate = (
-            _builder(subject, self._name, key)
+            _builder(subject, self._name, key, self._life)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(ca=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            # RFC 5280: critical when the subject is empty, as it is in a SPIFFE certificate.
-            .add_extension(x509.SubjectAlternativeName(names), critical=not list(subject))
+            # RFC 5280: critical when the subject is empty.
+            .add_extension(x509.SubjectAlternativeName(names), critical=not common_name)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        chain = _pem(certificate) + _pem(self._certificate)
-        base = self._directory / f"{host}-{use}"
+        return Leaf(key=secret, chain=_pem(certificate) + self.certificate)
+
+
+class Authority:
+    """An Issuer that lives in a directory."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, mode=0o700, exist_ok=True)
+        self._issuer = Issuer(name)
+        self.path = directory / "ca.pem"
+        self.path.write_bytes(self._issuer.certificate)
+
+    def mesh_identity(self, host: str, account: str) -> Identity:
+        """For a sidecar: the account's SPIFFE URI alone, as istiod issues."""
+        leaf = self._issuer.issue([x509.UniformResourceIdentifier(spiffe_id(account))])
+        return self._written(leaf, f"{host}-mesh")
+
+    def server_identity(self, host: str, address: str) -> Identity:
+        """For a Kafka listener: name and address of the host, which its clients verify."""
+        names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address(address))]
+        return self._written(self._issuer.issue(names, common_name=host), f"{host}-server")
+
+    def _written(self, leaf: Leaf, stem: str) -> Identity:
+        base = self._directory / stem
         identity = Identity(
             key=base.with_suffix(".key"),
             chain=base.with_suffix(".pem"),
             keystore=base.with_suffix(".keystore.pem"),
             authority=self.path,
         )
-        _write_secret(identity.key, secret)
-        _write_secret(identity.keystore, secret + chain)
-        identity.chain.write_bytes(chain)
+        _write_secret(identity.key, leaf.key)
+        _write_secret(identity.keystore, leaf.key + leaf.chain)
+        identity.chain.write_bytes(leaf.chain)
         return identity
 
 
@@ -101,7 +125,9 @@ def _new_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: rsa.RSAPrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: rsa.RSAPrivateKey, life: datetime.timedelta
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -110,7 +136,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: rsa.RSAPrivateKey) -> x
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - SLACK)
-        .not_valid_after(now + LIFE)
+        .not_valid_after(now + life)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 

@@ -66,7 +66,7 @@ class Busy(MeshmarkError):
 
 
 class ComponentFailed(MeshmarkError):
-    """A broker, a sidecar or a load worker refused its configuration or died."""
+    """A broker, a sidecar or a load worker refused its configuration or died, or was not ready in time."""
 
     exit_code = 6
 
@@ -108,3 +108,27 @@ class InstrumentFault(MeshmarkError):
     """The load generator's own figures contradict each other, or what a stop of known length must do to them."""
 
     exit_code = 11
+
+
+class ClusterUnreachable(MeshmarkError):
+    """The Kubernetes API server cannot be reached, went away, or gave an answer that is none."""
+
+    exit_code = 12
+
+
+class NoRights(MeshmarkError):
+    """The Kubernetes API server does not know this user, or forbids what is needed; all that is missing is listed."""
+
+    exit_code = 13
+
+
+class NotOurs(MeshmarkError):
+    """A namespace, an object or a field in a Kubernetes cluster belongs to somebody else, and was left alone."""
+
+    exit_code = 14
+
+
+class ObjectRefused(MeshmarkError):
+    """The Kubernetes API server refused an object: it is not valid there, a quota is used up, or a webhook says no."""
+
+    exit_code = 15

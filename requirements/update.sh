@@ -11,7 +11,7 @@ lock() {
         --custom-compile-command requirements/update.sh --quiet --upgrade --output-file "requirements/$out"
 }
 
-lock run.txt --extra lab --extra report --extra metrics --extra live
+lock run.txt --extra lab --extra k8s --extra report --extra metrics --extra live
 # One environment can hold both: whatever both name has one version.
-lock dev.txt --extra lab --extra report --extra metrics --extra live --extra parquet --extra dev \
+lock dev.txt --extra lab --extra k8s --extra report --extra metrics --extra live --extra parquet --extra dev \
     --constraint requirements/run.txt

@@ -43,6 +43,7 @@ EXTRAS = {
         "pyroute2",
         "requests",
     ),
+    "k8s": ("cryptography", "httpx2", "lightkube", "msgspec"),
     "report": ("jinja2", "vl_convert"),
     "metrics": ("prometheus_client",),
     "parquet": ("pyarrow",),
@@ -75,6 +76,7 @@ app.command("up", epilog=lab.UP_EXAMPLES)(lab.up)
 app.command("status")(lab.status)
 app.command("exec", epilog=lab.EXEC_EXAMPLES, context_settings={"ignore_unknown_options": True})(lab.execute)
 app.command("down")(lab.down)
+app.command("diff", epilog=lab.DIFF_EXAMPLES)(lab.diff)
 app.command("clean")(lab.clean)
 app.command("export", epilog=export.EXAMPLES)(export.export)
 

@@ -1,13 +1,33 @@
-"""Verbs of the lab: a cluster that stays up for a person, the parts it is made of, and cleaning up."""
+"""Verbs of clusters that stay up for a person, in the lab or in Kubernetes; the lab's parts, and cleaning up."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meshmark.cli.options import KAFKA, Kafka, LabOnly, Offline
+from meshmark.cli import kubernetes
+from meshmark.cli.kubernetes import Asked
+from meshmark.cli.options import (
+    KAFKA,
+    Context,
+    Cpus,
+    Heap,
+    Image,
+    Kafka,
+    Keeper,
+    LabOnly,
+    Memory,
+    Namespace,
+    Offline,
+    Only,
+    PlanFile,
+    StorageClass,
+    Timeout,
+    VolumeSize,
+)
 from meshmark.cli.output import emit, note
 from meshmark.cli.plans import DEFAULT_PLAN, find
 
@@ -17,48 +37,91 @@ if TYPE_CHECKING:
 
 UP_EXAMPLES = (
     "\b\nExamples:\n  meshmark up --data-plane istio-mtls\n  meshmark exec client-1 -- bash\n"
-    "  meshmark up -f my.yaml --only big\n  meshmark down"
+    "  meshmark up -f my.yaml --only big\n  meshmark down\n"
+    "  meshmark up --backend kubernetes --context CTX --only istio-mtls --dry-run server"
 )
-EXEC_EXAMPLES = "\b\nExamples:\n  meshmark exec client-1 -- ss -tn\n  meshmark exec broker-2 -- bash"
+EXEC_EXAMPLES = (
+    "\b\nExamples:\n  meshmark exec client-1 -- ss -tn\n  meshmark exec broker-2 -- bash\n"
+    "  meshmark exec --backend kubernetes --context CTX --only plain broker-1 -- ls /tmp"
+)
+DIFF_EXAMPLES = "\b\nExample:\n  meshmark diff --context CTX -f my.yaml --only big"
 
 
 def up(
     data_plane: Annotated[
         str | None,
-        typer.Option("--data-plane", metavar="NAME", help="plain (default), kafka-tls, istio or istio-mtls."),
+        typer.Option("--data-plane", metavar="NAME", help="Lab: plain (default), kafka-tls, istio or istio-mtls."),
     ] = None,
-    file: Annotated[
-        str, typer.Option("-f", "--file", metavar="PLAN", help="Take cluster settings from it.")
-    ] = DEFAULT_PLAN,
-    only: Annotated[
-        str | None, typer.Option("--only", metavar="SCENARIO", help="The scenario of the plan to bring up.")
-    ] = None,
+    file: PlanFile = None,
+    only: Only = None,
     kafka: Kafka = KAFKA,
     offline: Offline = False,
-    backend: LabOnly = "lab",
+    backend: Keeper = "lab",
+    context: Context = None,
+    namespace: Namespace = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
+    heap: Heap = None,
+    volume_size: VolumeSize = None,
+    storage_class: StorageClass = None,
+    image: Image = None,
+    timeout: Timeout = None,
+    dry_run: Annotated[
+        str | None,
+        typer.Option(
+            "--dry-run",
+            metavar="none|client|server",
+            help="Kubernetes: change nothing; print the objects, or ask the server what it would make of them.",
+        ),
+    ] = None,
+    force_conflicts: Annotated[
+        bool, typer.Option("--force-conflicts", help="Kubernetes: take over fields that others manage.")
+    ] = False,
 ) -> None:
     """Bring a cluster up and keep it until `meshmark down`."""
-    _only_lab(backend)
+    asked = Asked(
+        file=file,
+        only=only,
+        namespace=namespace,
+        cpus=cpus,
+        memory=memory,
+        heap=heap,
+        volume_size=volume_size,
+        storage_class=storage_class,
+        image=image,
+        kafka=kafka,
+    )
+    if _in_kubernetes(backend):
+        _refuse(backend, {"--data-plane": data_plane, "--offline": offline})
+        kubernetes.up(asked, context=context, dry_run=dry_run or "none", timeout_s=timeout, force=force_conflicts)
+        return
+    others = {"--context": context, "--timeout": timeout, "--dry-run": dry_run, "--force-conflicts": force_conflicts}
+    _refuse(backend, {**others, **dict.fromkeys(asked.given(), True)})
     from meshmark.cli.backend import keep_up
 
-    plan = find(file)
-    scenario = _scenario(plan, data_plane, only)
-    one = plan.model_copy(update={"scenarios": (scenario,)})
-    session = keep_up(one, kafka=kafka, offline=offline)
-    emit(describe(session))
+    plan = find(file or DEFAULT_PLAN)
+    one = plan.model_copy(update={"scenarios": (_scenario(plan, data_plane, only),)})
+    emit(describe(keep_up(one, kafka=kafka, offline=offline)))
 
 
 def status(
     output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="The form.")] = "table",
-    backend: LabOnly = "lab",
+    backend: Keeper = "lab",
+    file: PlanFile = None,
+    only: Only = None,
+    namespace: Namespace = None,
+    context: Context = None,
 ) -> None:
     """Show the cluster that is up; exit code 1 if there is none, or it is broken."""
-    _only_lab(backend)
-    from meshmark.backends.lab import session as sessions
     from meshmark.errors import UsageError
 
     if output not in ("table", "json"):
         raise UsageError(f"there is no form {output}", hint="-o takes table or json")
+    if _elsewhere(backend, file, only, namespace, context):
+        kubernetes.status(Asked(file=file, only=only, namespace=namespace), context=context, output=output)
+        return
+    from meshmark.backends.lab import session as sessions
+
     session = sessions.status()
     if output == "json":
         emit(session.model_dump_json(indent=1) if session else '{"state": "down"}')
@@ -71,21 +134,66 @@ def status(
 def execute(
     host: Annotated[str, typer.Argument(metavar="HOST", help="broker-1, client-1, ... (`meshmark status`).")],
     command: Annotated[list[str], typer.Argument(metavar="CMD...", help="The command, after --.")],
-    backend: LabOnly = "lab",
+    backend: Keeper = "lab",
+    file: PlanFile = None,
+    only: Only = None,
+    namespace: Namespace = None,
+    context: Context = None,
 ) -> None:
     """Run a command on a host of the cluster that is up; its exit code is the command's."""
-    _only_lab(backend)
+    if _elsewhere(backend, file, only, namespace, context):
+        asked = Asked(file=file, only=only, namespace=namespace)
+        kubernetes.execute(asked, context=context, host=host, command=command)
     from meshmark.backends.lab import session as sessions
 
     sessions.exec_in(host, command)
 
 
-def down(backend: LabOnly = "lab") -> None:
+def down(
+    backend: Keeper = "lab",
+    file: PlanFile = None,
+    only: Only = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    timeout: Timeout = None,
+) -> None:
     """End the cluster that is up."""
-    _only_lab(backend)
+    if _elsewhere(backend, file, only, namespace, context):
+        kubernetes.down(Asked(file=file, only=only, namespace=namespace), context=context, timeout_s=timeout)
+        return
+    _refuse(backend, {"--timeout": timeout})
     from meshmark.backends.lab import session as sessions
 
     emit("the cluster is down" if sessions.down() else "no cluster was up")
+
+
+def diff(
+    file: PlanFile = None,
+    only: Only = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
+    heap: Heap = None,
+    volume_size: VolumeSize = None,
+    storage_class: StorageClass = None,
+    image: Image = None,
+    kafka: Kafka = KAFKA,
+) -> None:
+    """Show what `up --backend kubernetes` would change, by the server's word; exit code 1 if anything."""
+    asked = Asked(
+        file=file,
+        only=only,
+        namespace=namespace,
+        cpus=cpus,
+        memory=memory,
+        heap=heap,
+        volume_size=volume_size,
+        storage_class=storage_class,
+        image=image,
+        kafka=kafka,
+    )
+    kubernetes.diff(asked, context=context)
 
 
 def clean(backend: LabOnly = "lab") -> None:
@@ -153,8 +261,35 @@ def _scenario(plan: Plan, data_plane: str | None, only: str | None) -> Scenario:
     return scenario.model_copy(update={"name": data_plane, "data_plane": DataPlane(data_plane)})
 
 
+def _in_kubernetes(backend: str) -> bool:
+    from meshmark.errors import UsageError
+
+    if backend not in ("lab", "kubernetes"):
+        raise UsageError(f"the backend {backend} keeps no clusters", hint="--backend takes lab or kubernetes")
+    return backend == "kubernetes"
+
+
+def _elsewhere(backend: str, file: str | None, only: str | None, namespace: str | None, context: str | None) -> bool:
+    """In Kubernetes? The lab keeps one cluster at most, so there is no need to say which."""
+    if _in_kubernetes(backend):
+        return True
+    _refuse(backend, {"--file": file, "--only": only, "--namespace": namespace, "--context": context})
+    return False
+
+
+def _refuse(backend: str, options: Mapping[str, object]) -> None:
+    """Raises UsageError with those that were given, though they say nothing to this backend."""
+    from meshmark.errors import UsageError
+
+    if given := [name for name, value in options.items() if value]:
+        raise UsageError(
+            f"{', '.join(given)} {'says' if len(given) == 1 else 'say'} nothing to the backend {backend}",
+            hint="leave it out, or give --backend " + ("lab" if backend == "kubernetes" else "kubernetes"),
+        )
+
+
 def _only_lab(backend: str) -> None:
     from meshmark.errors import UsageError
 
     if backend != "lab":
-        raise UsageError(f"the backend {backend} keeps no clusters", hint="leave --backend out, or say lab")
+        raise UsageError(f"the backend {backend} has nothing of that", hint="leave --backend out, or say lab")

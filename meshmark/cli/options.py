@@ -14,6 +14,47 @@ Kafka = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Download nothing; fail if something is missing.")]
 LabOnly = Annotated[str, typer.Option("--backend", help="Where clusters are kept; only lab so far.")]
+Keeper = Annotated[str, typer.Option("--backend", help="Where clusters are kept: lab, or kubernetes.")]
+
+PlanFile = Annotated[
+    str | None,
+    typer.Option("-f", "--file", metavar="PLAN", help="Take the scenario from it; default: banzai-2019."),
+]
+Only = Annotated[
+    str | None, typer.Option("--only", metavar="SCENARIO", help="The scenario; needed if the plan has several.")
+]
+Namespace = Annotated[
+    str | None, typer.Option("-n", "--namespace", metavar="NAME", help="Kubernetes; default: meshmark-SCENARIO.")
+]
+Context = Annotated[
+    str | None,
+    typer.Option("--context", metavar="CTX", help="Kubernetes: of the kubeconfig; asked for where it is not given."),
+]
+Timeout = Annotated[
+    int | None,
+    typer.Option("--timeout", metavar="SECONDS", min=1, help="Kubernetes: how long to wait; default: 600."),
+]
+
+Cpus = Annotated[
+    int | None,
+    typer.Option("--cpus", metavar="N", min=1, help="Of each broker, the sidecar's apart; default: 4."),
+]
+Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="Of each broker; default: 12Gi.")]
+Heap = Annotated[
+    str | None,
+    typer.Option("--heap", metavar="SIZE", help="Of each broker; default: the plan's if it says one, else 10Gi."),
+]
+VolumeSize = Annotated[
+    str | None,
+    typer.Option("--volume-size", metavar="SIZE", help="Of each broker; default: room for the plan's logs."),
+]
+StorageClass = Annotated[
+    str | None,
+    typer.Option("--storage-class", metavar="NAME", help="Of the volumes; default: the cluster's default."),
+]
+Image = Annotated[
+    str | None, typer.Option("--image", metavar="IMAGE", help="Default: Apache's own, of the lock's version.")
+]
 
 Quick = Annotated[bool, typer.Option("--quick", help="Within 5 minutes; overrides the plan's durations and repeats.")]
 Full = Annotated[bool, typer.Option("--full", help="10 long repeats; overrides the plan's durations and repeats.")]

@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 from typer.testing import CliRunner
 
 from meshmark import hardware, record, resumption
+from meshmark.backends.kubernetes import rights, yaml_text
 from meshmark.cli.app import app
 from meshmark.planfile.schema import schema, schema_text
 from meshmark.report import reference
@@ -25,6 +26,7 @@ from meshmark.values import Model
 ROOT = Path(__file__).parents[2]
 DIRECTORY = ROOT / "docs" / "reference"
 PLAN_SCHEMA = ROOT / "meshmark" / "resources" / "schemas" / "plan.schema.json"
+RIGHTS = ROOT / "meshmark" / "resources" / "kubernetes" / "rights.yaml"
 WIDTH = 100
 
 RECORD: dict[str, tuple[type[Model], ...]] = {
@@ -105,6 +107,11 @@ def run_directory() -> str:
     return page(introduction, whole, {model.__name__: whole["$defs"][model.__name__] for model in models})
 
 
+def cluster_roles() -> str:
+    head = "# Generated: all that `meshmark --backend kubernetes` does needs these two (docs/how-to/kubernetes.md).\n"
+    return head + "---\n".join(yaml_text(role) for role in rights.cluster_roles())
+
+
 def _linked(model: type[Model]) -> str:
     return f"[{model.__name__}](#{model.__name__.lower()})"
 
@@ -117,6 +124,7 @@ PAGES: dict[str, Callable[[], str]] = {
 FILES: dict[Path, Callable[[], str]] = {
     **{DIRECTORY / name: made for name, made in PAGES.items()},
     PLAN_SCHEMA: schema_text,
+    RIGHTS: cluster_roles,
     report_schema.SCHEMA_FILE: report_schema.schema_text,
     report_schema.PAGE_FILE: report_schema.page,
     reference.METRICS_FILE: reference.metrics_page,

@@ -41,7 +41,7 @@ HOSTS = {
 }
 # Distributions that another one pins and re-exports.
 PART_OF = {"pydantic-core": "pydantic", "markupsafe": "jinja2"}
-RUN = ("", "lab", "report", "metrics", "live")
+RUN = ("", "lab", "k8s", "report", "metrics", "live")
 PACKAGE = (*RUN, "parquet")
 DEV = (*PACKAGE, "dev")
 

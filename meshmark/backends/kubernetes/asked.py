@@ -61,7 +61,7 @@ def target(
 ) -> Target:
     """With a default for all that is None. Raises UsageError with everything that cannot be meant."""
     asked = Target(
-        namespace=f"meshmark-{scenario.name}" if namespace is None else namespace,
+        namespace=default_namespace(scenario) if namespace is None else namespace,
         image=f"{REPOSITORY}:{kafka_version}" if image is None else image,
         kafka_version=kafka_version,
         cpus=CPUS if cpus is None else cpus,
@@ -73,6 +73,16 @@ def target(
     if wrong := [*_wrong(asked), *_too_small(asked, plan, scenario)]:
         raise UsageError("; ".join(wrong), hint="`meshmark export --help` shows what it takes")
     return asked
+
+
+def default_namespace(scenario: Scenario) -> str:
+    return f"meshmark-{scenario.name}"
+
+
+def refuse_namespace(name: str) -> None:
+    """Raises UsageError where it is no name of a namespace, or can never be ours."""
+    if wrong := list(_wrong_namespace(name)):
+        raise UsageError("; ".join(wrong), hint="-n takes the name of a namespace of its own")
 
 
 def _heap_bytes(spec: ClusterSpec) -> int:
@@ -90,11 +100,15 @@ def _logs_bytes(plan: Plan, scenario: Scenario) -> float:
     return plan.log_budget_bytes / scenario.cluster.brokers / LOGS_SHARE
 
 
+def _wrong_namespace(name: str) -> Iterator[str]:
+    if not re.fullmatch(DNS_LABEL, name):
+        yield f"{name!r} is no name of a namespace"
+    if re.fullmatch(SHARED_NAMESPACES, name):
+        yield f"the namespace {name} is not ours alone; the objects need one of their own"
+
+
 def _wrong(asked: Target) -> Iterator[str]:
-    if not re.fullmatch(DNS_LABEL, asked.namespace):
-        yield f"{asked.namespace!r} is no name of a namespace"
-    if re.fullmatch(SHARED_NAMESPACES, asked.namespace):
-        yield f"the namespace {asked.namespace} is not ours alone; the objects need one of their own"
+    yield from _wrong_namespace(asked.namespace)
     if not re.fullmatch(r"[\w.:/@-]+", asked.image):
         yield f"{asked.image!r} is no name of an image"
     if not re.fullmatch(r"[0-9A-Za-z]([\w.-]{0,61}[0-9A-Za-z])?", asked.kafka_version):
@@ -125,8 +139,8 @@ def refuse_inexpressible(plan: Plan, scenario: Scenario) -> None:
     """Raises UsageError with everything in the plan that the lab can do and these objects cannot."""
     if wrong := list(_inexpressible(plan, scenario)):
         raise UsageError(
-            f"the scenario {scenario.name} cannot be exported: {'; '.join(wrong)}",
-            hint="Export a scenario without, or leave these settings out of the plan (docs/how-to/kubernetes.md).",
+            f"the scenario {scenario.name} cannot be put into Kubernetes: {'; '.join(wrong)}",
+            hint="Take a scenario without, or leave these settings out of the plan (docs/how-to/kubernetes.md).",
         )
 
 

@@ -40,7 +40,7 @@ def texts(manifests: Sequence[Manifest]) -> dict[str, str]:
     }
     bodies = {KUSTOMIZATION: kustomization, **{manifest.file: manifest.body for manifest in manifests}}
     head = f"{MARK}; the next one overwrites it. Changes belong into an overlay.\n"
-    return {name: head + _yaml(body) for name, body in bodies.items()}
+    return {name: head + yaml_text(body) for name, body in bodies.items()}
 
 
 def write(directory: Path, files: Mapping[str, str]) -> None:
@@ -82,7 +82,8 @@ def _ours(path: Path) -> bool:
     return path.is_file() and not path.is_symlink() and path.read_bytes().startswith(MARK.encode())
 
 
-def _yaml(body: Mapping[str, Any]) -> str:
+def yaml_text(body: Mapping[str, Any]) -> str:
+    """An object as one YAML document, which readers of YAML 1.1 and 1.2 take for the same."""
     yaml = YAML(typ="rt", pure=True)
     yaml.default_flow_style = False
     yaml.width = WIDTH

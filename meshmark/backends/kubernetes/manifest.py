@@ -22,6 +22,11 @@ TLS_SECRET = "broker-tls"
 TLS_KEYSTORE = "tls-combined.pem"
 TLS_AUTHORITY = "ca.crt"
 
+MANAGED = "app.kubernetes.io/managed-by"
+OWNER = "meshmark"
+PLAN = "meshmark/plan"
+SCENARIO = "meshmark/scenario"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
@@ -56,8 +61,8 @@ def labels(plan: Plan, scenario: Scenario, version: str) -> dict[str, str]:
         **selector(scenario),
         "app.kubernetes.io/version": version,
         "app.kubernetes.io/part-of": "meshmark",
-        "app.kubernetes.io/managed-by": "meshmark",
-        "meshmark/plan": plan.name,
-        "meshmark/scenario": scenario.name,
+        MANAGED: OWNER,
+        PLAN: plan.name,
+        SCENARIO: scenario.name,
         "meshmark/data-plane": str(scenario.data_plane),
     }

@@ -175,7 +175,7 @@ def _claim(scenario: Scenario, target: Target) -> Body:
     """Labels that never change alone: a StatefulSet's claims cannot."""
     named = {"storageClassName": target.storage_class} if target.storage_class else {}
     return {
-        "metadata": {"name": "data", "labels": manifest.selector(scenario)},
+        "metadata": {"name": "data", "labels": {**manifest.selector(scenario), manifest.MANAGED: manifest.OWNER}},
         "spec": {
             "accessModes": ["ReadWriteOnce"],
             **named,

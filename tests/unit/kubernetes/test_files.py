@@ -180,8 +180,11 @@ def test_the_verb_writes_and_says_what_is_needed(tmp_path: Path, capsys: Capture
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "one scenario is exported at a time\n  give one with --only: plain, kafka-tls"),
-        (["--only", "istio*"], "one scenario is exported at a time\n  give one with --only: istio, istio-mtls"),
+        ([], "in Kubernetes it is one scenario at a time\n  give one with --only: plain, kafka-tls"),
+        (
+            ["--only", "istio*"],
+            "in Kubernetes it is one scenario at a time\n  give one with --only: istio, istio-mtls",
+        ),
         (["--only", "x*"], "no scenario x*"),
         (["--only", "istoi"], "no scenario istoi (did you mean istio?)"),
         (["--only", "plain", "--memory", "12"], "--memory 12 is not allowed"),
@@ -190,7 +193,7 @@ def test_the_verb_writes_and_says_what_is_needed(tmp_path: Path, capsys: Capture
         (["--only", "plain", "--volume-size", "11Gi"], "a volume of 11Gi is too small"),
         (["--only", "plain", "-n", "default"], "the namespace default is not ours alone"),
         (["--only", "plain", "--kafka", "kafka-0.1"], "no lock 'kafka-0.1'"),
-        (["-f", "geography", "--only", "7ms-plain"], "cannot be exported: a topology"),
+        (["-f", "geography", "--only", "7ms-plain"], "cannot be put into Kubernetes: a topology"),
     ],
 )
 def test_what_cannot_be_meant_writes_nothing(options: list[str], said: str, tmp_path: Path, capsys: Capture) -> None:

@@ -89,7 +89,7 @@ def test_built_in_plans_of_one_place_on_disks_can_be_exported(name: str) -> None
         spec = scenario.cluster
         asked = target(of, scenario, kafka_version="4.4.0")
         if spec.topology or spec.storage != "disk" or spec.disk_write_bytes_s:
-            with pytest.raises(UsageError, match="cannot be exported"):
+            with pytest.raises(UsageError, match="cannot be put into Kubernetes"):
                 manifests(of, scenario, asked)
         else:
             assert manifests(of, scenario, asked)

@@ -1,0 +1,225 @@
+"""One API server, as the user of one context sees it: objects in, objects out, every failure an error of meshmark's.
+
+Objects are mappings as the API has them, so nothing that a newer server says is lost. What is written is written by
+server-side apply, under the field manager `meshmark` and never by force unless asked: the server then tells whose a
+field is. Limits: no watch (states are read again and again), no terminal and no standard input in `execute`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from http.client import responses
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+import httpx2
+from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError
+from lightkube import Client
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
+from lightkube.types import PatchType
+from msgspec import MsgspecError
+
+from meshmark.backends.kubernetes.kinds import Kind, kind_of, name_of
+from meshmark.backends.kubernetes.manifest import Body
+from meshmark.errors import ClusterUnreachable, MeshmarkError, NoRights, NotOurs, ObjectRefused, UsageError
+
+FIELD_MANAGER = "meshmark"
+TIMEOUT_S = 10.0
+"""Of one request."""
+PAGE = 200
+"""Objects that are asked for at once."""
+MANAGER_CONFLICT = "FieldManagerConflict"
+REVIEW = Kind(
+    group="authorization.k8s.io",
+    name="SelfSubjectAccessReview",
+    plural="selfsubjectaccessreviews",
+    namespaced=False,
+)
+
+
+class Api:
+    """Made by `contexts.connect`. Any method raises ClusterUnreachable, and NoRights where this user may not."""
+
+    def __init__(self, config: SingleConfig) -> None:
+        """Raises UsageError where certificates or keys that the kubeconfig names cannot be read."""
+        self.context = config.context_name
+        self.server = config.cluster.server
+        self._by_command = bool(config.user and config.user.exec)
+        try:
+            self._client = Client(config, field_manager=FIELD_MANAGER, timeout=httpx2.Timeout(TIMEOUT_S))
+        except (ConfigError, OSError, ValueError, ssl.SSLError) as error:
+            raise UsageError(
+                f"the context {self.context} cannot be used: {error}",
+                hint="Its user or cluster in the kubeconfig names certificates or keys that cannot be read.",
+            ) from None
+
+    def get(self, kind: Kind, name: str, namespace: str = "") -> Body | None:
+        """None where there is none."""
+        try:
+            with self._told(f"reading {kind.name.lower()}/{name}"):
+                return dict(self._client.get(_resource(kind), name, **_within(kind, namespace)))
+        except _Missing:
+            return None
+
+    def find(self, kind: Kind, namespace: str, labels: Mapping[str, str] = MappingProxyType({})) -> list[Body]:
+        """Those with these labels; none where the cluster does not know the kind."""
+        try:
+            with self._told(f"listing {kind.plural}"):
+                found = self._client.list(_resource(kind), namespace=namespace, labels={**labels}, chunk_size=PAGE)
+                return [dict(each) for each in found]
+        except _Missing:
+            return []
+
+    def apply(self, body: Body, *, dry_run: bool = False, force: bool = False) -> Body:
+        """Server-side; the object as it is, or would be, afterwards. Raises NotOurs with every field that another
+        manager has, and ObjectRefused."""
+        kind, metadata = kind_of(body), body["metadata"]
+        with self._told(f"applying {name_of(body)}"):
+            return dict(
+                self._client.patch(
+                    _resource(kind),
+                    metadata["name"],
+                    dict(body),
+                    patch_type=PatchType.APPLY,
+                    force=force,
+                    dry_run=dry_run,
+                    **_within(kind, metadata.get("namespace", "")),
+                )
+            )
+
+    def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
+        """Begins it; fine where there is none."""
+        with suppress(_Missing), self._told(f"removing {kind.name.lower()}/{name}"):
+            self._client.delete(_resource(kind), name, **_within(kind, namespace))
+
+    def may(self, attributes: Mapping[str, str]) -> bool:
+        """May this user do that? By a SelfSubjectAccessReview, whose `resourceAttributes` these are."""
+        review = {
+            "apiVersion": REVIEW.api_version,
+            "kind": REVIEW.name,
+            "spec": {"resourceAttributes": dict(attributes)},
+        }
+        with self._told("asking for this user's rights"):
+            return bool(self._client.create(_resource(REVIEW)(review))["status"]["allowed"])
+
+    def execute(
+        self, pod: str, namespace: str, container: str, command: Sequence[str], stdout: BinaryIO, stderr: BinaryIO
+    ) -> int:
+        """Runs it to its end; its exit code. Its standard input is empty."""
+        with self._told(f"running a command in pod/{pod}"):
+            done = self._client.exec(
+                pod, namespace=namespace, container=container, command=list(command), stdout=stdout, stderr=stderr
+            )
+            return int(done.exit_code)
+
+    @contextmanager
+    def _told(self, doing: str) -> Iterator[None]:
+        """What goes wrong inside, as an error of meshmark's."""
+        try:
+            yield
+        except httpx2.HTTPStatusError as error:
+            raise _refusal(doing, self.context, _status(error)) from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise ClusterUnreachable(
+                f"{doing}: the API server {self.server} of the context {self.context} cannot be reached: "
+                f"{str(error) or type(error).__name__}",
+                hint="Is the cluster up, and is this the right context? What was applied stays; the same command goes "
+                "on from there.",
+            ) from None
+        except WebSocketUpgradeError as error:  # its text is gone with the connection
+            code = error.response.status_code
+            status = {"code": code, "message": responses.get(code, ""), "causes": []}
+            raise _refusal(doing, self.context, status) from None
+        except HTTPXWSException as error:
+            raise ClusterUnreachable(
+                f"{doing}: the connection broke before the command ended: {str(error) or type(error).__name__}",
+                hint="Whether it goes on there, nobody knows; `meshmark status` tells whether the broker does.",
+            ) from None
+        except (ConfigError, OSError) as error:
+            raise self._no_credentials(doing, error) from None
+        except (KeyError, TypeError, ValueError, MsgspecError) as error:
+            if self._by_command:  # whose output lightkube reads in the same call
+                raise self._no_credentials(doing, error) from None
+            raise ClusterUnreachable(
+                f"{doing}: what answers at {self.server} is no API server: {error!r}",
+                hint="A proxy, or another service at that address? The kubeconfig has it.",
+            ) from None
+
+    def _no_credentials(self, doing: str, error: Exception) -> NoRights:
+        return NoRights(
+            f"{doing}: the credentials of the context {self.context} cannot be had: {error}",
+            hint="The kubeconfig names a command, or a file, that gives them; does it work by itself?",
+        )
+
+
+class _Missing(ObjectRefused):
+    """The object, its namespace or its whole kind is not there."""
+
+
+@cache
+def _resource(kind: Kind) -> Any:
+    """lightkube's class for objects of a kind, as plain mappings. Not registered there: its own typed ones of the
+    core's kinds would be in the way, and they drop what they do not know."""
+    base = GenericNamespacedResource if kind.namespaced else GenericGlobalResource
+    return type(kind.name, (base,), {"_api_info": create_api_info(kind.group, kind.version, kind.name, kind.plural)})
+
+
+def _within(kind: Kind, namespace: str) -> dict[str, Any]:
+    return {"namespace": namespace} if kind.namespaced else {}
+
+
+def _status(error: httpx2.HTTPStatusError) -> dict[str, Any]:
+    """Of a refusal: code, message, and causes as the API's Status has them; of a proxy's answer, what there is."""
+    if isinstance(error, ApiError):
+        status = error.status
+        causes = (status.details.causes if status.details else None) or []
+        return {
+            "code": status.code or 500,
+            "message": status.message or "",
+            "causes": [(cause.reason or "", cause.field or "", cause.message or "") for cause in causes],
+        }
+    return {"code": error.response.status_code, "message": error.response.text[:200].strip(), "causes": []}
+
+
+def _refusal(doing: str, context: str, status: Mapping[str, Any]) -> MeshmarkError:
+    code, message = status["code"], status["message"]
+    conflicts = [(field, text) for reason, field, text in status["causes"] if reason == MANAGER_CONFLICT]
+    if conflicts:
+        return NotOurs(
+            f"{doing}: fields of it are managed by others: "
+            + "; ".join(f"{field.lstrip('.')} ({text})" for field, text in conflicts),
+            hint="Undo that change there (`kubectl get -o yaml --show-managed-fields` shows it), or take the fields "
+            "over with --force-conflicts.",
+        )
+    if code == 401:
+        return NoRights(
+            f"{doing}: the API server does not know the user of the context {context} (401)",
+            hint="Sign in again: its token or certificate has expired, or is another cluster's.",
+        )
+    if code == 403 and " cannot " in message:
+        return NoRights(f"{doing}: {message}", hint="docs/how-to/kubernetes.md lists the rights that are needed.")
+    if code == 404:
+        return _Missing(
+            f"{doing}: it is not there: {message}",
+            hint="Istio's kinds are there once Istio is installed (`kubectl api-resources`).",
+        )
+    if code == 429 or (code >= 500 and "webhook" not in message):
+        return ClusterUnreachable(
+            f"{doing}: the API server answered {code}: {message or 'nothing'}", hint="Try again when it is well."
+        )
+    return ObjectRefused(f"{doing}: the API server refused it ({code}): {message}", hint=_advice(message))
+
+
+def _advice(message: str) -> str:
+    if "quota" in message:
+        return "`kubectl describe quota` shows it; --cpus, --memory and --volume-size take less."
+    if "updates to statefulset spec" in message:
+        return "Volumes and the scenario's name cannot change while it is up: `meshmark down` first."
+    if "webhook" in message:
+        return "The webhook is the cluster's own; is what serves it well?"
+    return "What was applied before it stays; `meshmark diff` shows what is still to come."

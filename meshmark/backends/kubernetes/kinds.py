@@ -1,0 +1,52 @@
+"""The kinds of objects that meshmark applies, or looks at, in a cluster: where the API has them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshmark.backends.kubernetes.manifest import Body
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """`plural` is the kind's name in paths and in rights. An empty group is the core's."""
+
+    group: str = ""
+    version: str = "v1"
+    name: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+NAMESPACE = Kind(name="Namespace", plural="namespaces", namespaced=False)
+SECRET = Kind(name="Secret", plural="secrets")
+STATEFUL_SET = Kind(group="apps", name="StatefulSet", plural="statefulsets")
+POD = Kind(name="Pod", plural="pods")
+CLAIM = Kind(name="PersistentVolumeClaim", plural="persistentvolumeclaims")
+EVENT = Kind(name="Event", plural="events")
+
+LISTED = (
+    Kind(name="ServiceAccount", plural="serviceaccounts"),
+    Kind(group="security.istio.io", name="PeerAuthentication", plural="peerauthentications"),
+    Kind(group="networking.istio.io", name="DestinationRule", plural="destinationrules"),
+    Kind(name="ConfigMap", plural="configmaps"),
+    Kind(name="Service", plural="services"),
+    Kind(group="policy", name="PodDisruptionBudget", plural="poddisruptionbudgets"),
+    STATEFUL_SET,
+)
+"""In the namespace, what a scenario may consist of, the Secret apart: whoever may list those may read them all."""
+APPLIED = (NAMESPACE, *LISTED, SECRET)
+
+
+def kind_of(body: Body) -> Kind:
+    """Of an object that meshmark applies."""
+    return next(kind for kind in APPLIED if (kind.api_version, kind.name) == (body["apiVersion"], body["kind"]))
+
+
+def name_of(body: Body) -> str:
+    """As kubectl writes it: `statefulset/broker`."""
+    return f"{body['kind'].lower()}/{body['metadata']['name']}"

@@ -1,0 +1,157 @@
+"""A scenario in a cluster from `up` to `down`: waits on conditions, with a bound and the last state in the message.
+
+An API server that goes away for a moment is waited for; one that stays away ends the wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, TypeVar
+
+from meshmark.backends.kubernetes import change, ownership, rights, state
+from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.change import Tell, Wanted
+from meshmark.backends.kubernetes.kinds import CLAIM, NAMESPACE, POD, STATEFUL_SET, kind_of, name_of
+from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, WORKLOAD
+from meshmark.backends.kubernetes.state import CONTAINER, State
+from meshmark.clock import Clock
+from meshmark.errors import ClusterUnreachable, ComponentFailed, NoRights, NotOurs, UsageError
+
+POLL_S = 1.0
+PATIENCE_S = 30.0
+"""How long an API server that answered before may be away."""
+
+Found = TypeVar("Found")
+
+
+def up(api: Api, wanted: Wanted, *, tell: Tell, clock: Clock, timeout_s: float, force: bool = False) -> State:
+    """Applies the scenario and returns when all brokers are ready. Raises what `change.apply` does, and
+    ComponentFailed with each broker's state and the cluster's own warnings when they are not ready in time. All that
+    was applied stays then, to be looked at."""
+    change.apply(api, wanted, tell=tell, force=force)
+    heard: list[str] = []
+
+    def look() -> State | None:
+        found = ownership.namespace(api, wanted.namespace)
+        if found is None:
+            raise NotOurs(f"the namespace {wanted.namespace} was removed by somebody else while its brokers started")
+        now = state.read(api, found)
+        for line in now.lines():
+            if line not in heard:
+                tell(line)
+        heard[:] = now.lines()
+        return now if now.ready else None
+
+    try:
+        ready = _wait(look, clock, timeout_s)
+    except ClusterUnreachable as error:
+        seen = "; ".join(heard) or "nothing yet"
+        raise ClusterUnreachable(f"{error.message}; last seen of the brokers: {seen}", hint=error.hint) from None
+    if ready is not None:
+        return ready
+    raise ComponentFailed(
+        f"the brokers in the namespace {wanted.namespace} are not ready after {timeout_s:g} s",
+        component=WORKLOAD,
+        log_tail=(*heard, *state.warnings(api, wanted.namespace)),
+        hint="All of it stays as it is: `meshmark status` shows it, the same `meshmark up` goes on waiting, and "
+        "`meshmark down` removes it.",
+    )
+
+
+def status(api: Api, namespace: str) -> State | None:
+    """None where the namespace is not there. Raises NotOurs."""
+    rights.require(api, "status", namespace)
+    found = ownership.namespace(api, namespace)
+    return None if found is None else state.read(api, found)
+
+
+def down(api: Api, namespace: str, *, tell: Tell, clock: Clock, timeout_s: float) -> bool:
+    """Removes what is ours and returns when it is gone; False where there was nothing.
+
+    The namespace goes with all that is in it, unless somebody else's objects are: then ours alone go, and NotOurs says
+    whose stay. Raises ComponentFailed when something is still there in the end."""
+    rights.require(api, "down", namespace)
+    found = ownership.namespace(api, namespace)
+    if found is None:
+        return False
+    ending = ownership.is_ending(found)
+    if not ending and (others := ownership.of_others(api, namespace)):
+        _remove_ours(api, namespace, tell=tell, clock=clock, timeout_s=timeout_s)
+        raise NotOurs(
+            f"what is ours in the namespace {namespace} is removed; the namespace stays, with objects that are not: "
+            + ", ".join(others),
+            hint="Once they may go too: `kubectl delete namespace`, or remove them and `meshmark down` again.",
+        )
+    if not ending:  # a second request for it would be refused
+        api.delete(NAMESPACE, namespace)
+    tell(f"namespace/{namespace} is being removed, with all that is in it")
+    last = [found]
+
+    def gone() -> bool | None:
+        try:
+            now = api.get(NAMESPACE, namespace)
+        except NoRights:
+            tell("this user's rights went with it, so that its end cannot be seen")
+            return True
+        if now is None or now["metadata"]["uid"] != found["metadata"]["uid"]:
+            return True
+        last[:] = [now]
+        return None
+
+    if _wait(gone, clock, timeout_s) is None:
+        raise ComponentFailed(
+            f"the namespace {namespace} is still there after {timeout_s:g} s: {ownership.what_keeps(last[0])}",
+            component="namespace",
+            hint="The cluster goes on removing it; `meshmark down` waits on.",
+        )
+    return True
+
+
+def execute(api: Api, namespace: str, broker: str, command: Sequence[str], stdout: BinaryIO, stderr: BinaryIO) -> int:
+    """Runs a command beside the broker, in its container; its exit code. Raises UsageError where there is none."""
+    rights.require(api, "exec", namespace)
+    if ownership.namespace(api, namespace) is None:
+        raise UsageError(f"no cluster is up in the namespace {namespace}", hint="`meshmark up` starts one.")
+    pods = [pod["metadata"]["name"] for pod in api.find(POD, namespace, {MANAGED: OWNER})]
+    if broker not in pods:
+        raise UsageError(f"there is no host {broker}", hint=f"Hosts are: {', '.join(sorted(pods)) or 'none yet'}.")
+    return api.execute(broker, namespace, CONTAINER, command, stdout, stderr)
+
+
+def _remove_ours(api: Api, namespace: str, *, tell: Tell, clock: Clock, timeout_s: float) -> None:
+    """The StatefulSet first, or it would make its pods anew; its volumes go with it."""
+    objects = sorted(ownership.ours(api, namespace), key=lambda body: kind_of(body) != STATEFUL_SET)
+    for body in objects:
+        api.delete(kind_of(body), body["metadata"]["name"], namespace)
+        tell(f"{name_of(body)} is removed")
+    left: list[str] = []
+
+    def gone() -> bool | None:
+        found = [(kind, body) for kind in (POD, CLAIM) for body in api.find(kind, namespace, {MANAGED: OWNER})]
+        left[:] = [f"{kind.name.lower()}/{body['metadata']['name']}" for kind, body in found]
+        return None if left else True
+
+    if _wait(gone, clock, timeout_s) is None:
+        raise ComponentFailed(
+            f"in the namespace {namespace} these are still there after {timeout_s:g} s: {', '.join(left)}",
+            component=WORKLOAD,
+            hint="The cluster goes on removing them; `meshmark down` waits on.",
+        )
+
+
+def _wait(look: Callable[[], Found | None], clock: Clock, timeout_s: float) -> Found | None:
+    """What `look` gives as soon as it gives anything; None when the time is over."""
+    answered = start = clock.now()
+    while True:
+        try:
+            found = look()
+            answered = clock.now()
+        except ClusterUnreachable:
+            if clock.now() - answered > PATIENCE_S:
+                raise
+            found = None
+        if found is not None:
+            return found
+        if clock.now() - start >= timeout_s:
+            return None
+        clock.sleep(POLL_S)

@@ -1,0 +1,118 @@
+"""What is ours in a cluster: a namespace that meshmark made, or was given, and in it what has our labels.
+
+The label `app.kubernetes.io/managed-by: meshmark` tells. Someone who prepares a namespace for meshmark, so that it
+needs no right to make one, gives it that label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.kinds import CLAIM, LISTED, NAMESPACE, POD, SECRET, Kind, kind_of, name_of
+from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, PLAN, SCENARIO, TLS_SECRET, Body, Manifest
+from meshmark.errors import NotOurs, ObjectRefused
+
+AUTOMATIC = {
+    ("ServiceAccount", "default"),
+    ("ServiceAccount", "builder"),
+    ("ServiceAccount", "deployer"),
+    ("ConfigMap", "kube-root-ca.crt"),
+    ("ConfigMap", "openshift-service-ca.crt"),
+    ("ConfigMap", "istio-ca-root-cert"),
+    ("ConfigMap", "istio-ca-crl"),
+}
+"""What clusters and Istio put into every namespace: nobody's."""
+
+
+def labels_of(body: Body) -> dict[str, str]:
+    return dict(body["metadata"].get("labels") or {})
+
+
+def is_ours(body: Body) -> bool:
+    return labels_of(body).get(MANAGED) == OWNER
+
+
+def namespace(api: Api, name: str) -> Body | None:
+    """The namespace where it is ours, and None where there is none. Raises NotOurs."""
+    found = api.get(NAMESPACE, name)
+    if found is not None and not is_ours(found):
+        raise NotOurs(
+            f"the namespace {name} is there and not ours: it has no label {MANAGED}={OWNER}",
+            hint="Give another one with -n. If it was made for meshmark alone, label it: "
+            f"`kubectl label namespace {name} {MANAGED}={OWNER}`.",
+        )
+    return found
+
+
+def is_ending(body: Body) -> bool:
+    return bool(body["metadata"].get("deletionTimestamp"))
+
+
+def refuse_others(api: Api, made: Iterable[Manifest], found: Body | None) -> dict[str, Body]:
+    """Of a scenario's objects those that are there, by name; `found` is the namespace.
+
+    Raises NotOurs where any of them is somebody else's or the namespace holds another scenario, ObjectRefused where
+    it is being removed."""
+    bodies = [manifest.body for manifest in made]
+    [wanted] = [body for body in bodies if kind_of(body) == NAMESPACE]
+    if found is None:
+        return {}
+    _same_scenario(wanted, found)
+    there = {name_of(wanted): found}
+    for body in bodies:
+        if body is not wanted:
+            live = api.get(kind_of(body), body["metadata"]["name"], body["metadata"]["namespace"])
+            if live is not None:
+                there[name_of(body)] = live
+    if others := [name for name, body in there.items() if not is_ours(body)]:
+        raise NotOurs(
+            f"in the namespace {wanted['metadata']['name']} there are objects of the same names that are not ours: "
+            + ", ".join(others),
+            hint="Nothing was changed. Remove them, or give another namespace with -n.",
+        )
+    return there
+
+
+def ours(api: Api, namespace: str) -> list[Body]:
+    """All objects that meshmark applied there, the namespace itself apart."""
+    found = [body for kind in LISTED for body in api.find(kind, namespace, {MANAGED: OWNER})]
+    secret = api.get(SECRET, TLS_SECRET, namespace)
+    return [*found, secret] if secret is not None and is_ours(secret) else found
+
+
+def of_others(api: Api, namespace: str) -> list[str]:
+    """Names of objects there that are neither ours nor automatic, of the kinds that meshmark may list."""
+    kinds: tuple[Kind, ...] = (*LISTED, POD, CLAIM)
+    return [f"{kind.name.lower()}/{name}" for kind in kinds for name in _of_others(api, kind, namespace)]
+
+
+def _of_others(api: Api, kind: Kind, namespace: str) -> Iterator[str]:
+    for body in api.find(kind, namespace):
+        name = body["metadata"]["name"]
+        if not is_ours(body) and (kind.name, name) not in AUTOMATIC:
+            yield name
+
+
+def _same_scenario(wanted: Body, found: Body) -> None:
+    name = wanted["metadata"]["name"]
+    if is_ending(found):
+        raise ObjectRefused(
+            f"the namespace {name} is still being removed: {what_keeps(found)}",
+            hint="`meshmark down` waits for its end.",
+        )
+    asked, held = labels_of(wanted), labels_of(found)
+    for label in (PLAN, SCENARIO):
+        if label in held and held[label] != asked[label]:
+            raise NotOurs(
+                f"the namespace {name} holds the scenario {held.get(SCENARIO)} of the plan {held.get(PLAN)}",
+                hint="End that one first (`meshmark down`), or give another namespace with -n.",
+            )
+
+
+def what_keeps(found: Body) -> str:
+    """Why a namespace that is being removed is still there, by its own conditions."""
+    status: dict[str, Any] = found.get("status") or {}
+    said = [each["message"] for each in status.get("conditions") or [] if each.get("status") == "True"]
+    return "; ".join(said) or "it does not say why"

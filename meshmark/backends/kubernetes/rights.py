@@ -1,0 +1,134 @@
+"""What a user has to be allowed for each verb, asked of the server before anything is changed, and as ClusterRoles.
+
+Secrets are read, changed and removed by name alone: the right to list them would be one to read them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.kinds import CLAIM, EVENT, LISTED, NAMESPACE, POD, SECRET, Kind
+from meshmark.backends.kubernetes.manifest import TLS_SECRET, Body
+from meshmark.errors import NoRights
+
+Verb = Literal["up", "diff", "status", "exec", "down"]
+VERBS: tuple[Verb, ...] = ("up", "diff", "status", "exec", "down")
+OF_NAMESPACES = "meshmark-namespaces"
+OF_OBJECTS = "meshmark-objects"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Right:
+    """To do `verb` to objects of a resource (`pods/exec` is one), or to the named one alone."""
+
+    group: str = ""
+    resource: str
+    name: str = ""
+    verb: str
+    namespaced: bool = True
+
+    def __str__(self) -> str:
+        resource = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.verb} {resource}{'/' + self.name if self.name else ''}"
+
+    def attributes(self, namespace: str) -> dict[str, str]:
+        """As a SelfSubjectAccessReview has them, for that namespace."""
+        resource, _, subresource = self.resource.partition("/")
+        found = {"group": self.group, "resource": resource, "subresource": subresource, "verb": self.verb}
+        if self.namespaced:
+            return {**found, "namespace": namespace, "name": self.name}
+        # What is done to a namespace that is there is asked for within it, so that a Role there can grant it.
+        return {**found, "name": namespace, "namespace": "" if self.verb == "create" else namespace}
+
+
+READ_NAMESPACE, MAKE_NAMESPACE = (
+    Right(resource=NAMESPACE.plural, verb=verb, namespaced=False) for verb in ("get", "create")
+)
+
+
+def needed(verb: Verb) -> tuple[Right, ...]:
+    """For one verb."""
+    return tuple(sorted(set(_needed(verb))))
+
+
+def require(api: Api, verb: Verb, namespace: str) -> None:
+    """Raises NoRights with all that this user lacks for the verb in that namespace. To make the namespace is not
+    needed where it is there."""
+    lacking = [right for right in needed(verb) if not api.may(right.attributes(namespace))]
+    if MAKE_NAMESPACE in lacking and READ_NAMESPACE not in lacking and api.get(NAMESPACE, namespace) is not None:
+        lacking.remove(MAKE_NAMESPACE)
+    if lacking:
+        raise NoRights(
+            f"the user of the context {api.context} lacks {len(lacking)} "
+            f"{'right' if len(lacking) == 1 else 'rights'} that {verb} needs in the namespace {namespace}: "
+            + ", ".join(map(str, lacking)),
+            hint="Nothing was changed. Whoever runs the cluster can grant them: docs/how-to/kubernetes.md has the "
+            "ClusterRoles.",
+        )
+
+
+def cluster_roles() -> tuple[Body, ...]:
+    """All that the verbs need: of namespaces, and of what is in them."""
+    every = sorted({right for verb in VERBS for right in needed(verb)})
+    return (
+        _role(OF_NAMESPACES, [right for right in every if not right.namespaced]),
+        _role(OF_OBJECTS, [right for right in every if right.namespaced]),
+    )
+
+
+def _needed(verb: Verb) -> Iterator[Right]:
+    yield from _of(NAMESPACE, "get")
+    if verb in ("up", "diff"):
+        yield from _of(NAMESPACE, "create", "patch")
+        for kind in LISTED:
+            yield from _of(kind, "get", "create", "patch")
+    if verb != "exec":
+        for kind in LISTED:
+            yield from _of(kind, "list")
+        yield from _of(SECRET, "get", name=TLS_SECRET)
+    if verb in ("up", "down"):
+        for kind in LISTED:
+            yield from _of(kind, "delete")
+        yield from _of(SECRET, "delete", name=TLS_SECRET)
+    if verb == "up":
+        yield from _of(SECRET, "create")
+        yield from _of(SECRET, "patch", name=TLS_SECRET)
+    if verb in ("up", "status"):
+        yield from _of(EVENT, "list")
+    if verb != "diff":
+        yield from _of(POD, "list")
+    if verb == "exec":
+        yield Right(resource="pods/exec", verb="create")
+        yield Right(resource="pods/exec", verb="get")
+    if verb == "down":
+        yield from _of(NAMESPACE, "delete")
+        yield from _of(CLAIM, "list")
+
+
+def _of(kind: Kind, *verbs: str, name: str = "") -> Iterator[Right]:
+    for verb in verbs:
+        yield Right(group=kind.group, resource=kind.plural, name=name, verb=verb, namespaced=kind.namespaced)
+
+
+def _role(name: str, rights: list[Right]) -> Body:
+    """Resources with the same verbs share a rule."""
+    verbs: dict[tuple[str, str, str], list[str]] = {}
+    for right in rights:
+        verbs.setdefault((right.group, right.name, right.resource), []).append(right.verb)
+    rules: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (group, only, resource), allowed in verbs.items():
+        rules.setdefault((group, only, tuple(allowed)), []).append(resource)
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name},
+        "rules": [_rule(group, only, resources, allowed) for (group, only, allowed), resources in rules.items()],
+    }
+
+
+def _rule(group: str, only: str, resources: list[str], verbs: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {"apiGroups": [group], "resources": resources, "verbs": list(verbs)}
+    return {**found, "resourceNames": [only]} if only else found

@@ -1,0 +1,179 @@
+"""What there is of a scenario in a cluster, and how each broker is. Read once; what it means is computed from that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from meshmark.backends.kubernetes import ownership
+from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.kinds import EVENT, POD, STATEFUL_SET, kind_of, name_of
+from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, PLAN, SCENARIO, WORKLOAD, Body, host
+from meshmark.backends.kubernetes.pods import ZONE
+from meshmark.kafka.properties import BROKER_PORT
+
+CONTAINER = "kafka"
+EVENTS_EACH = 2
+"""Of one object, the latest that are told."""
+DATA_PLANE = "meshmark/data-plane"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Broker:
+    """One pod. `problem` is empty where there is none; node and zone are where it is not placed, or has no zone."""
+
+    name: str
+    phase: str
+    ready: bool
+    restarts: int
+    node: str
+    zone: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """`brokers` has those that are wanted and not there as well, in the phase Missing."""
+
+    namespace: str
+    plan: str
+    scenario: str
+    data_plane: str
+    wanted: int
+    settled: bool
+    """Has the StatefulSet's controller seen what was applied last, and are all its pods of that?"""
+    objects: tuple[str, ...]
+    brokers: tuple[Broker, ...]
+
+    @property
+    def ready(self) -> bool:
+        return 0 < self.wanted == sum(broker.ready for broker in self.brokers) and self.settled
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """From inside the cluster."""
+        return f"{host(self.namespace)}:{BROKER_PORT}"
+
+    def lines(self) -> tuple[str, ...]:
+        """One a broker, with its problem."""
+        return tuple(
+            f"{broker.name}: {'ready' if broker.ready else broker.problem or broker.phase}" for broker in self.brokers
+        )
+
+
+def read(api: Api, namespace: Body) -> State:
+    """Of a namespace that is ours."""
+    name = namespace["metadata"]["name"]
+    labels = ownership.labels_of(namespace)
+    objects = ownership.ours(api, name)
+    workload = next((body for body in objects if kind_of(body) == STATEFUL_SET), None)
+    pods = api.find(POD, name, {MANAGED: OWNER})
+    return State(
+        namespace=name,
+        plan=labels.get(PLAN, ""),
+        scenario=labels.get(SCENARIO, ""),
+        data_plane=labels.get(DATA_PLANE, ""),
+        wanted=workload["spec"]["replicas"] if workload else 0,
+        settled=workload is not None and _settled(workload),
+        objects=tuple(name_of(body) for body in objects),
+        brokers=tuple(_brokers(workload, pods)),
+    )
+
+
+def warnings(api: Api, namespace: str) -> tuple[str, ...]:
+    """What the cluster says of the StatefulSet, its pods and their volumes: the latest of each, oldest first."""
+    about = re.compile(rf"{WORKLOAD}|{WORKLOAD}-\d+|data-{WORKLOAD}-\d+")
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    events = [event for event in api.find(EVENT, namespace) if event.get("type") == "Warning"]
+    for event in sorted(events, key=_time):
+        of = event.get("involvedObject") or {}
+        if about.fullmatch(of.get("name", "")):
+            key = (str(of.get("kind", "")).lower(), of["name"])
+            said = found.setdefault(key, {})
+            reason = event.get("reason", "")
+            said.pop(reason, None)
+            said[reason] = " ".join(str(event.get("message", "")).split())
+    return tuple(
+        f"{kind}/{name}: {reason}: {message}"
+        for (kind, name), said in found.items()
+        for reason, message in list(said.items())[-EVENTS_EACH:]
+    )
+
+
+def _brokers(workload: Body | None, pods: Iterable[Body]) -> Iterator[Broker]:
+    there = {pod["metadata"]["name"]: _broker(pod) for pod in pods}
+    first, count = 1, 0
+    if workload is not None:
+        first, count = workload["spec"].get("ordinals", {}).get("start", 0), workload["spec"]["replicas"]
+    names = [f"{WORKLOAD}-{number}" for number in range(first, first + count)]
+    for name in [*names, *sorted(there.keys() - set(names))]:
+        yield there.get(name) or Broker(
+            name=name, phase="Missing", ready=False, restarts=0, node="", zone="", problem=""
+        )
+
+
+def _broker(pod: Body) -> Broker:
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    containers = _containers(status)
+    conditions = {each["type"]: each for each in status.get("conditions") or []}
+    ready = conditions.get("Ready", {}).get("status") == "True" and not metadata.get("deletionTimestamp")
+    return Broker(
+        name=metadata["name"],
+        phase=status.get("phase", "Unknown"),
+        ready=ready,
+        restarts=sum(each.get("restartCount", 0) for each in containers),
+        node=pod["spec"].get("nodeName", ""),
+        zone=ownership.labels_of(pod).get(ZONE, ""),
+        problem="" if ready else "; ".join(_problems(metadata, status, conditions, containers)),
+    )
+
+
+def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _problems(
+    metadata: Mapping[str, Any],
+    status: Mapping[str, Any],
+    conditions: Mapping[str, Mapping[str, Any]],
+    containers: Iterable[Mapping[str, Any]],
+) -> Iterator[str]:
+    if metadata.get("deletionTimestamp"):
+        yield "is being removed"
+    if status.get("reason"):  # as Evicted
+        yield f"{status['reason']}: {status.get('message', '')}"
+    placed = conditions.get("PodScheduled", {})
+    if placed.get("status") == "False":
+        yield f"not placed on a node: {placed.get('reason', '')}: {placed.get('message', '')}"
+    for container in containers:
+        state, before = container.get("state") or {}, container.get("lastState") or {}
+        if waiting := state.get("waiting"):
+            yield f"{container['name']} waits: {waiting.get('reason', '')}: {waiting.get('message', '')}".rstrip(": ")
+        elif "running" in state and not container.get("ready"):
+            yield f"{container['name']} runs, and is not ready"
+        ended = state.get("terminated") or before.get("terminated") or {}
+        if ended.get("exitCode"):
+            yield f"{container['name']} ended with {ended['exitCode']} ({ended.get('reason', 'no reason')})"
+
+
+def _settled(workload: Body) -> bool:
+    status = workload.get("status") or {}
+    return bool(
+        status.get("observedGeneration", 0) >= workload["metadata"].get("generation", 1)
+        and status.get("readyReplicas", 0) == workload["spec"]["replicas"]
+        and status.get("updatedReplicas", 0) == workload["spec"]["replicas"]
+    )
+
+
+def _time(event: Body) -> str:
+    """Of all texts that an event may have its time in; RFC 3339 sorts as text, to the second."""
+    series = event.get("series") or {}
+    return str(
+        series.get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp")
+        or ""
+    )

@@ -1,0 +1,260 @@
+"""What `up`, `status`, `exec`, `down` and `diff` do in Kubernetes, and how a scenario is asked for there."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import typer
+
+from meshmark.cli.options import KAFKA
+from meshmark.cli.output import emit, note
+from meshmark.cli.plans import DEFAULT_PLAN, find
+
+if TYPE_CHECKING:
+    from meshmark.backends.kubernetes import Manifest, Target
+    from meshmark.backends.kubernetes.api import Api
+    from meshmark.backends.kubernetes.contexts import Contexts
+    from meshmark.backends.kubernetes.state import State
+    from meshmark.plan import Plan, Scenario
+
+DryRun = Literal["none", "client", "server"]
+TIMEOUT_S = 600
+SIZE = re.compile(r"(?P<number>[1-9]\d{0,8})(?P<unit>Mi|Gi)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """Options that tell which scenario, where, and how large. None: as by default."""
+
+    file: str | None = None
+    only: str | None = None
+    namespace: str | None = None
+    cpus: int | None = None
+    memory: str | None = None
+    heap: str | None = None
+    volume_size: str | None = None
+    storage_class: str | None = None
+    image: str | None = None
+    kafka: str = KAFKA
+
+    def given(self) -> list[str]:
+        """Options of Kubernetes alone that were."""
+        return [
+            f"--{field.name.replace('_', '-')}"
+            for field in dataclasses.fields(self)
+            if field.name not in ("file", "only", "kafka") and getattr(self, field.name) is not None
+        ]
+
+
+def resolved(asked: Asked) -> tuple[Scenario, Target, tuple[Manifest, ...]]:
+    """The scenario, its place and size, and its objects. Raises UsageError with all that cannot be meant."""
+    from meshmark.backends import kubernetes
+    from meshmark.kafka import distribution
+
+    plan = find(asked.file or DEFAULT_PLAN)
+    scenario = _scenario(plan, asked.only)
+    kubernetes.refuse_inexpressible(plan, scenario)
+    target = kubernetes.target(
+        plan,
+        scenario,
+        kafka_version=distribution.kafka_version(asked.kafka),
+        namespace=asked.namespace,
+        image=asked.image,
+        cpus=asked.cpus,
+        memory_bytes=_bytes("--memory", asked.memory),
+        heap_bytes=_bytes("--heap", asked.heap),
+        volume_bytes=_bytes("--volume-size", asked.volume_size),
+        storage_class=asked.storage_class or "",
+    )
+    return scenario, target, kubernetes.manifests(plan, scenario, target)
+
+
+def up(asked: Asked, *, context: str | None, dry_run: str, timeout_s: int | None, force: bool) -> None:
+    """Applies and waits, or tells what it would apply."""
+    from meshmark.errors import UsageError
+
+    if dry_run not in get_args(DryRun):
+        raise UsageError(f"--dry-run {dry_run} is not allowed", hint=f"it takes {', '.join(get_args(DryRun))}")
+    scenario, target, made = resolved(asked)
+    if dry_run == "client":
+        _print(scenario, made)
+        return
+    from meshmark.backends.kubernetes import change, lifecycle
+    from meshmark.clock import SystemClock
+
+    wanted = change.Wanted(scenario=scenario, manifests=made)
+    api = connected(context)
+    if dry_run == "server":
+        change.apply(api, wanted, tell=emit, dry_run=True, force=force)
+        return
+    note(f"starting {scenario.name} in the namespace {target.namespace} of {api.context}")
+    state = lifecycle.up(api, wanted, tell=note, clock=SystemClock(), timeout_s=timeout_s or TIMEOUT_S, force=force)
+    emit(describe(state, api.context))
+
+
+def diff(asked: Asked, *, context: str | None) -> None:
+    """Ends with 1 where anything differs."""
+    from meshmark.backends.kubernetes import change
+
+    scenario, _, made = resolved(asked)
+    text = change.difference(connected(context), change.Wanted(scenario=scenario, manifests=made))
+    if text:
+        emit(text)
+        raise typer.Exit(1)
+    note("nothing differs")
+
+
+def status(asked: Asked, *, context: str | None, output: str) -> None:
+    """Ends with 1 where nothing is up, or not all brokers are ready."""
+    from meshmark.backends.kubernetes import lifecycle
+    from meshmark.backends.kubernetes.state import warnings
+
+    namespace = place(asked)
+    api = connected(context)
+    state = lifecycle.status(api, namespace)
+    told = () if state is None or state.ready else warnings(api, namespace)
+    if output == "json":
+        found = {"state": "down"} if state is None else {"state": state_of(state), **dataclasses.asdict(state)}
+        emit(json.dumps({**found, "warnings": told}, indent=1))
+    else:
+        emit(describe(state, api.context) if state else f"no cluster is up in the namespace {namespace}")
+        for text in told:
+            note(f"warning: {text}")
+    if state is None or not state.ready:
+        raise typer.Exit(1)
+
+
+def execute(asked: Asked, *, context: str | None, host: str, command: list[str]) -> None:
+    """Ends with the command's exit code."""
+    from meshmark.backends.kubernetes import lifecycle
+
+    namespace = place(asked)
+    code = lifecycle.execute(connected(context), namespace, host, command, sys.stdout.buffer, sys.stderr.buffer)
+    raise typer.Exit(code)
+
+
+def down(asked: Asked, *, context: str | None, timeout_s: int | None) -> None:
+    """Returns when all of it is gone."""
+    from meshmark.backends.kubernetes import lifecycle
+    from meshmark.clock import SystemClock
+
+    namespace = place(asked)
+    was_up = lifecycle.down(
+        connected(context), namespace, tell=note, clock=SystemClock(), timeout_s=timeout_s or TIMEOUT_S
+    )
+    emit("the cluster is down" if was_up else f"no cluster was up in the namespace {namespace}")
+
+
+def place(asked: Asked) -> str:
+    """The namespace that is named, or the scenario's."""
+    from meshmark.backends.kubernetes.asked import default_namespace, refuse_namespace
+
+    namespace = asked.namespace
+    if namespace is None:
+        namespace = default_namespace(_scenario(find(asked.file or DEFAULT_PLAN), asked.only))
+    refuse_namespace(namespace)
+    return namespace
+
+
+def connected(context: str | None) -> Api:
+    """To the cluster of a context that is named, or confirmed by a person."""
+    from meshmark.backends.kubernetes.contexts import connect, contexts
+
+    found = contexts()
+    return connect(found, context or _confirmed(found))
+
+
+def _confirmed(found: Contexts) -> str:
+    from meshmark.errors import UsageError
+
+    names = ", ".join(found.names) or "none"
+    if not found.current or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "no context is named, and no cluster is touched unasked", hint=f"--context CTX; there are: {names}"
+        )
+    if not typer.confirm(f"Use the context {found.current} ({found.server(found.current)})?", err=True):
+        raise UsageError("no context is chosen", hint=f"--context CTX; there are: {names}")
+    return found.current
+
+
+def describe(state: State, context: str) -> str:
+    """What is there, and how to use it."""
+    facts = {
+        "state": state_of(state),
+        "context": context,
+        "namespace": state.namespace,
+        "scenario": state.scenario,
+        "data plane": state.data_plane,
+        "bootstrap": f"{state.bootstrap_servers}  (from inside the cluster)",
+    }
+    width = max(map(len, facts)) + 1
+    lines = [f"{name + ':':{width}} {value}" for name, value in facts.items()]
+    rows = [("hosts:", "phase", "ready", "restarts", "node", "zone")]
+    rows += [
+        (
+            f"  {each.name}",
+            each.phase,
+            "yes" if each.ready else "no",
+            str(each.restarts),
+            each.node or "-",
+            each.zone or "-",
+        )
+        for each in state.brokers
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines += [" ".join(f"{cell:{size}}" for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += [f"problem:    {each.name}: {each.problem}" for each in state.brokers if each.problem]
+    lines += [f"objects:    {', '.join(state.objects) or 'none'}"]
+    options = f"--backend kubernetes --context {context} -n {state.namespace}"
+    if state.ready:
+        lines.append(f"enter one:  meshmark exec {options} {state.brokers[0].name} -- ls /tmp")
+    lines.append(f"end it:     meshmark down {options}")
+    return "\n".join(lines)
+
+
+def state_of(state: State) -> str:
+    return "up" if state.ready else "not ready"
+
+
+def _print(scenario: Scenario, made: tuple[Manifest, ...]) -> None:
+    """As one stream of YAML, as `kubectl apply -f -` takes it."""
+    from meshmark.backends.kubernetes import yaml_text
+    from meshmark.plan import DataPlane
+
+    emit("---\n".join(yaml_text(manifest.body) for manifest in made))
+    note("no cluster was asked, and nothing was changed")
+    if scenario.data_plane is DataPlane.KAFKA_TLS:
+        note("`up` makes a Secret with keys and certificates as well, which is not shown")
+
+
+def _scenario(plan: Plan, only: str | None) -> Scenario:
+    from meshmark.errors import UsageError
+    from meshmark.planfile import select
+
+    names = [scenario.name for scenario in plan.scenarios]
+    if only is not None:
+        select(plan, [only])  # refuses one that there is not, and says what there is
+        names = fnmatch.filter(names, only)  # without the baselines that go along there
+    if len(names) > 1:
+        raise UsageError(
+            "in Kubernetes it is one scenario at a time", hint=f"give one with --only: {', '.join(names)}"
+        )
+    return plan.scenario(names[0])
+
+
+def _bytes(option: str, text: str | None) -> int | None:
+    from meshmark.backends.kubernetes.asked import GIB, MIB
+    from meshmark.errors import UsageError
+
+    if text is None:
+        return None
+    match = SIZE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{option} {text} is not allowed", hint="it takes a size like 512Mi or 12Gi")
+    return int(match["number"]) * (GIB if match["unit"] == "Gi" else MIB)

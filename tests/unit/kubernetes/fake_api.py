@@ -1,0 +1,414 @@
+"""A fake of a Kubernetes API server: strict where meshmark could be wrong, and nothing beyond.
+
+What passes here is not thereby proven on a cluster. It has server-side apply with owners of fields, dry runs, rights,
+namespaces that take a while to go, and brokers that start, wait or fail as a test says. It refuses what a real one
+refuses (no field manager, an unknown kind, a namespace that is not there), and any request that it does not know.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from meshmark.backends.kubernetes.kinds import APPLIED, CLAIM, EVENT, LISTED, POD, Kind
+
+Body = dict[str, Any]
+Path = tuple[str, ...]
+TOKEN = "good"
+KINDS = {(kind.api_version, kind.plural): kind for kind in (*APPLIED, POD, CLAIM, EVENT)}
+ISTIO = {kind for kind in LISTED if kind.group.endswith("istio.io")}
+WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+
+
+class Refused(Exception):
+    """An answer that is no success; without a reason it is not JSON, as a proxy's."""
+
+    def __init__(self, code: int, message: str, *, reason: str = "Refused", causes: list[Body] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "message": message,
+            "reason": reason,
+            "code": code,
+            "details": {"causes": causes or []},
+        }
+
+
+@dataclass
+class Object:
+    body: Body
+    owners: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    """Path of a leaf -> manager -> the value that it applied."""
+
+
+@dataclass
+class FakeApi:
+    """`used` collects (verb, resource, name) of all requests but those for rights; `denied` of them are forbidden.
+    `away` counts requests that get no answer. `brokers` says what becomes of them: ready, unplaced, quota."""
+
+    brokers: str = "ready"
+    istio: bool = True
+    away: int = 0
+    lasts: int = 1
+    """So many reads of a namespace that is being removed still find it; negative: all."""
+    breaks: bool = False
+    """Do commands end with their connection and nothing else?"""
+    denied: set[tuple[str, str]] = field(default_factory=set)
+    refusals: dict[str, Refused] = field(default_factory=dict)
+    """Kind, in small letters, and name -> what becomes of applying it."""
+    objects: dict[tuple[Kind, str, str], Object] = field(default_factory=dict)
+    used: set[tuple[str, str, str]] = field(default_factory=set)
+    writes: list[str] = field(default_factory=list)
+    """Of objects that were changed, in order."""
+    commands: list[list[str]] = field(default_factory=list)
+    count: int = 0
+
+    # What a test puts there or looks at.
+
+    def put(self, kind: Kind, name: str, namespace: str = "", **more: Any) -> Body:
+        labels = more.pop("labels", {})
+        metadata: Body = {"name": name, "labels": labels, **({"namespace": namespace} if kind.namespaced else {})}
+        body = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, **more}
+        self.objects[kind, namespace if kind.namespaced else "", name] = Object(self._stamped(body))
+        return body
+
+    def edit(self, name: str, path: Path, value: Any, manager: str) -> None:
+        """As somebody else does with another tool, by force."""
+        [found] = [each for (kind, _, own), each in self.objects.items() if f"{kind.name.lower()}/{own}" == name]
+        _set(found.body, path, value)
+        found.owners[path] = {manager: value}
+        found.body["metadata"]["resourceVersion"] = self._number()
+
+    def names(self) -> list[str]:
+        return sorted(f"{kind.name.lower()}/{name}" for kind, _, name in self.objects)
+
+    def body(self, name: str) -> Body:
+        [found] = [each.body for (kind, _, own), each in self.objects.items() if f"{kind.name.lower()}/{own}" == name]
+        return found
+
+    # What the server does.
+
+    def answer(self, method: str, url: str, headers: Message, text: bytes) -> Body:
+        if headers.get("Authorization") != f"Bearer {TOKEN}":
+            raise Refused(401, "Unauthorized", reason="Unauthorized")
+        parts, query = urlsplit(url), parse_qs(urlsplit(url).query)
+        words = parts.path.strip("/").split("/")
+        if words[-1] == "selfsubjectaccessreviews" and method == "POST":
+            return self._review(json.loads(text))
+        kind, namespace, name = _place(words)
+        if kind in ISTIO and not self.istio:
+            raise Refused(404, "404 page not found", reason="")
+        if method == "GET" and not name:
+            self._allow("list", kind, namespace)
+            return self._list(kind, namespace, query)
+        if method == "GET":
+            self._allow("get", kind, namespace, name)
+            return self._get(kind, namespace, name)
+        if method == "PATCH":
+            return self._apply(kind, namespace, name, query, headers, json.loads(text))
+        if method == "DELETE":
+            self._allow("delete", kind, namespace, name)
+            return self._delete(kind, namespace, name)
+        raise AssertionError(f"the fake does not know {method} {url}")
+
+    def allow_exec(self, namespace: str, pod: str) -> None:
+        for verb in ("create", "get"):  # of a web socket the server asks for both
+            self._allowed(verb, "pods/exec", namespace, pod)
+        self._get(POD, namespace, pod)
+        if refused := self.refusals.get(f"pod/{pod}"):
+            raise refused
+
+    def _allow(self, verb: str, kind: Kind, namespace: str, name: str = "") -> None:
+        self._allowed(verb, kind.plural, namespace, name)
+
+    def _allowed(self, verb: str, resource: str, namespace: str, name: str = "") -> None:
+        self.used.add((verb, resource, name))
+        if (verb, resource) in self.denied:
+            raise Refused(
+                403,
+                f'{resource} "{name}" is forbidden: User "u" cannot {verb} resource "{resource}" in the namespace '
+                f'"{namespace}"',
+                reason="Forbidden",
+            )
+
+    def _review(self, review: Body) -> Body:
+        asked = review["spec"]["resourceAttributes"]
+        resource = "/".join(word for word in (asked["resource"], asked["subresource"]) if word)
+        return {**review, "status": {"allowed": (asked["verb"], resource) not in self.denied}}
+
+    def _get(self, kind: Kind, namespace: str, name: str) -> Body:
+        found = self.objects.get((kind, namespace, name))
+        if found is None:
+            raise Refused(404, f'{kind.plural} "{name}" not found', reason="NotFound")
+        if not kind.namespaced and "deletionTimestamp" in found.body["metadata"]:
+            if self.lasts == 0:
+                for key in [key for key in self.objects if name in (key[1], key[2])]:
+                    del self.objects[key]
+            self.lasts -= 1
+        return found.body
+
+    def _list(self, kind: Kind, namespace: str, query: Mapping[str, list[str]]) -> Body:
+        if set(query) - {"labelSelector", "limit", "continue"}:
+            raise AssertionError(f"the fake does not know {query}")
+        if kind == POD:
+            self._start(namespace)
+        wanted = dict(pair.split("=") for text in query.get("labelSelector", []) for pair in text.split(","))
+        found = [each.body for (of, where, _), each in self.objects.items() if (of, where) == (kind, namespace)]
+        chosen = [body for body in found if wanted.items() <= (body["metadata"].get("labels") or {}).items()]
+        start = int(query.get("continue", ["0"])[0])
+        end = start + min(2, int(query["limit"][0]))  # small pages, so that there are several
+        more = {"continue": str(end)} if end < len(chosen) else {}
+        return {"kind": f"{kind.name}List", "metadata": {"resourceVersion": "1", **more}, "items": chosen[start:end]}
+
+    def _apply(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        query: Mapping[str, list[str]],
+        headers: Message,
+        body: Body,
+    ) -> Body:
+        assert headers["Content-Type"] == "application/apply-patch+yaml"
+        [manager] = query["fieldManager"]
+        assert (body["apiVersion"], body["kind"], body["metadata"]["name"]) == (kind.api_version, kind.name, name)
+        self._allow("patch", kind, namespace, name)
+        there = self.objects.get((kind, namespace, name))
+        if there is None:
+            self._allow("create", kind, namespace, name)
+            self._room(kind, namespace)
+        if refused := self.refusals.get(f"{kind.name.lower()}/{name}"):
+            raise refused
+        made = (
+            Object(json.loads(json.dumps(there.body)), {path: dict(by) for path, by in there.owners.items()})
+            if (there)
+            else Object({"apiVersion": kind.api_version, "kind": kind.name, "metadata": {"name": name}})
+        )
+        _merge(made, body, manager, force=query.get("force", ["false"])[0] == "true")
+        if there is None or made.body != there.body or made.owners != there.owners:
+            made.body = self._stamped(made.body)
+            if there and there.body.get("spec", {}).get("volumeClaimTemplates") != made.body.get("spec", {}).get(
+                "volumeClaimTemplates"
+            ):
+                raise Refused(422, "updates to statefulset spec for fields other than 'replicas' are forbidden")
+            if query.get("dryRun") != ["All"]:
+                self.writes.append(f"{kind.name.lower()}/{name}")
+                self.objects[kind, namespace, name] = made
+        return made.body
+
+    def _room(self, kind: Kind, namespace: str) -> None:
+        if not kind.namespaced:
+            return
+        around = next((each.body for (of, _, name), each in self.objects.items() if name == namespace), None)
+        if around is None:
+            raise Refused(404, f'namespaces "{namespace}" not found', reason="NotFound")
+        if "deletionTimestamp" in around["metadata"]:
+            raise Refused(403, f"unable to create new content in namespace {namespace} because it is being terminated")
+
+    def _delete(self, kind: Kind, namespace: str, name: str) -> Body:
+        found = self.objects.get((kind, namespace, name))
+        if found is None:
+            raise Refused(404, f'{kind.plural} "{name}" not found', reason="NotFound")
+        if "deletionTimestamp" in found.body["metadata"]:
+            raise Refused(409, "the system is ensuring all content is removed from this namespace", reason="Conflict")
+        self.writes.append(f"removed {kind.name.lower()}/{name}")
+        if not kind.namespaced:
+            found.body["metadata"]["deletionTimestamp"] = "2026-11-26T00:00:00Z"
+            found.body["status"] = {"conditions": [{"status": "True", "message": "a pod is still there"}]}
+        else:
+            gone = {(kind, name)} | ({(POD, ""), (CLAIM, "")} if kind.name == "StatefulSet" else set())
+            for key in list(self.objects):
+                if key[1] == namespace and ((key[0], key[2]) in gone or (key[0], "") in gone):
+                    del self.objects[key]
+        return {"kind": "Status", "status": "Success"}
+
+    def _start(self, namespace: str) -> None:
+        """The controller, the scheduler and the kubelet, once the pods are asked for."""
+        workload = next(
+            (e.body for (k, ns, _), e in self.objects.items() if k.name == "StatefulSet" and ns == namespace), None
+        )
+        if workload is None:
+            return
+        if self.brokers == "quota":
+            self._event(namespace, "StatefulSet", "broker", "FailedCreate", "exceeded quota: small")
+            return
+        spec = workload["spec"]
+        for number in range(spec["ordinals"]["start"], spec["ordinals"]["start"] + spec["replicas"]):
+            name = f"broker-{number}"
+            labels = spec["template"]["metadata"]["labels"]
+            if self.brokers == "ready":
+                zone = {"topology.kubernetes.io/zone": "a"}
+                status: Body = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+                self.put(POD, name, namespace, labels={**labels, **zone}, spec={"nodeName": "n1"}, status=status)
+            else:
+                message = "0/1 nodes are available: 1 Insufficient memory."
+                scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+                status = {"phase": "Pending", "conditions": [scheduled]}
+                self.put(POD, name, namespace, labels=labels, spec={}, status=status)
+                self._event(namespace, "Pod", name, "FailedScheduling", message)
+            claim = spec["volumeClaimTemplates"][0]["metadata"]
+            self.put(CLAIM, f"data-{name}", namespace, labels=claim["labels"])
+        ready = spec["replicas"] if self.brokers == "ready" else 0
+        workload["status"] = {
+            "observedGeneration": workload["metadata"]["generation"],
+            "readyReplicas": ready,
+            "updatedReplicas": spec["replicas"],
+        }
+
+    def _event(self, namespace: str, kind: str, name: str, reason: str, message: str) -> None:
+        of = {"kind": kind, "name": name}
+        more = {"involvedObject": of, "type": "Warning", "reason": reason, "message": message}
+        self.put(EVENT, f"{name}.{reason}", namespace, **more)
+
+    def _stamped(self, body: Body) -> Body:
+        number = self._number()
+        metadata = {"uid": f"u{number}", "creationTimestamp": "2026-11-26T00:00:00Z", **body["metadata"]}
+        metadata["generation"] = metadata.get("generation", 0) + 1
+        return {**body, "metadata": {**metadata, "resourceVersion": number, "managedFields": []}}
+
+    def _number(self) -> str:
+        self.count += 1
+        return str(self.count)
+
+
+def _place(words: list[str]) -> tuple[Kind, str, str]:
+    """Of a path; refuses kinds that are not there as the real one does."""
+    version = words[1] if words[0] == "api" else "/".join(words[1:3])
+    rest = words[2:] if words[0] == "api" else words[3:]
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2:
+        namespace, rest = rest[1], rest[2:]
+    kind = KINDS.get((version, rest[0]))
+    if kind is None or kind.namespaced != bool(namespace) or len(rest) > 2:
+        raise Refused(404, "404 page not found", reason="")
+    return kind, namespace, rest[1] if len(rest) == 2 else ""
+
+
+def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Lists are whole, as if all were atomic."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    else:
+        yield path, value
+
+
+def _merge(made: Object, body: Body, manager: str, *, force: bool) -> None:
+    identity = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
+    applied = {path: value for path, value in _leaves(body) if path not in identity}
+    if conflicts := [
+        {"reason": "FieldManagerConflict", "field": "." + ".".join(path), "message": f'conflict with "{other}"'}
+        for path, value in applied.items()
+        for other, has in made.owners.get(path, {}).items()
+        if other != manager and has != value and not force
+    ]:
+        raise Refused(409, f"Apply failed with {len(conflicts)} conflicts", reason="Conflict", causes=conflicts)
+    for path, by in list(made.owners.items()):
+        if path not in applied and by.pop(manager, None) is not None and not by:
+            _drop(made.body, path)
+            del made.owners[path]
+    if "namespace" in body["metadata"]:
+        made.body["metadata"]["namespace"] = body["metadata"]["namespace"]
+    for path, value in applied.items():
+        _set(made.body, path, value)
+        others = {} if force else made.owners.get(path, {})
+        made.owners[path] = {**others, manager: value}
+
+
+def _set(body: Body, path: Path, value: Any) -> None:
+    for word in path[:-1]:
+        body = body.setdefault(word, {})
+    body[path[-1]] = value
+
+
+def _drop(body: Body, path: Path) -> None:
+    for word in path[:-1]:
+        body = body.get(word, {})
+    body.pop(path[-1], None)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    api: FakeApi
+
+    def _serve(self) -> None:
+        text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.api.away:
+            self.api.away -= 1
+            self.close_connection = True
+            return
+        try:
+            if self.path.partition("?")[0].endswith("/exec"):
+                self._exec()
+                return
+            self._send(200, self.api.answer(self.command, self.path, self.headers, text))
+        except Refused as error:
+            self._send(error.code, error.status if error.status["reason"] else str(error))
+
+    do_GET = do_PATCH = do_POST = do_DELETE = _serve  # noqa: N815 - the names that http.server looks for
+
+    def _send(self, code: int, body: Any) -> None:
+        is_json = not isinstance(body, str)
+        text = (json.dumps(body) if is_json else body).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json" if is_json else "text/plain")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def _exec(self) -> None:
+        """Answers with the command itself on standard output and 3 as exit code."""
+        words = urlsplit(self.path).path.strip("/").split("/")
+        self.api.allow_exec(words[3], words[5])
+        self.api.commands.append(parse_qs(urlsplit(self.path).query)["command"])
+        accept = base64.b64encode(hashlib.sha1(self.headers["Sec-WebSocket-Key"].encode() + WEBSOCKET).digest())
+        self.send_response(101)
+        for name, value in (
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Accept", accept.decode()),
+            ("Sec-WebSocket-Protocol", "v5.channel.k8s.io"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.api.breaks:
+            self.close_connection = True
+            return
+        causes = [{"reason": "ExitCode", "message": "3"}]
+        status = {"status": "Failure", "reason": "NonZeroExitCode", "message": "ended", "details": {"causes": causes}}
+        for channel, text in ((1, " ".join(self.api.commands[-1])), (3, json.dumps(status))):
+            message = bytes([channel]) + text.encode()
+            size = bytes([len(message)]) if len(message) < 126 else b"\x7e" + len(message).to_bytes(2, "big")
+            self.wfile.write(b"\x82" + size + message)
+        self.close_connection = True
+
+    def log_message(self, *arguments: Any) -> None:
+        """Nothing on the screen."""
+
+
+@contextmanager
+def served(api: FakeApi) -> Iterator[str]:
+    """Its address, as long as the context lives."""
+    handler = type("Handler", (_Handler,), {"api": api})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -83,7 +83,7 @@ def outages(summary: Summary) -> Grid | None:
             text_column("link", (row.link for row in rows)),
             Column(head="times", cells=tuple(str(row.outages) for row in rows), group=down),
             number_column("longest, s", (row.longest_s for row in rows), down),
-            number_column("nothing acknowledged for, s", (row.still_s for row in rows)),
+            number_column("still, s", (row.still_s for row in rows)),
             Column(head="acknowledged", cells=tuple(f"{row.acknowledged:,}" for row in rows), group=records),
             Column(head="read back", cells=tuple(_count(row.read_back) for row in rows), group=records),
             Column(head="missing", cells=tuple(_told(row.missing) for row in rows), group=records),
@@ -92,9 +92,10 @@ def outages(summary: Summary) -> Grid | None:
             Column(head="unknown", cells=tuple(f"{row.unknown:,}" for row in rows), group=records),
             number_column("out of sync", (row.isr_shrinks for row in rows)),
         ),
-        note="Read back: by consumers, to the end of every partition, after the load. Missing: acknowledged, and not "
-        "read, by the records' own intended send times, so one that is there twice stands for no other; a trial with "
-        "one of either is invalid. Out of sync: replicas that fell out of sync in the window.",
+        note="Still: the longest time in which nothing was acknowledged. Read back: by consumers, to the end of every "
+        "partition, after the load. Missing: acknowledged, and not read, by the records' own intended send times, so "
+        "one that is there twice stands for no other; a trial with one of either is invalid. Out of sync: replicas "
+        "that fell out of sync in the window.",
     )
 
 

@@ -31,6 +31,11 @@ def spiffe_id(account: str) -> str:
     return f"spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/{account}"
 
 
+def named(common_name: str) -> x509.Name:
+    """A subject that is a common name and nothing else."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
     """PEM files of one leaf: key, its chain, and the CA to trust. `keystore` holds key and chain together."""
@@ -65,9 +70,8 @@ class Issuer:
         )
         self.certificate = _pem(certificate)
 
-    def issue(self, names: Sequence[x509.GeneralName], common_name: str = "") -> Leaf:
-        """For client and server; the subject is empty without a common name, as in a SPIFFE certificate."""
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else [])
+    def issue(self, names: Sequence[x509.GeneralName], subject: x509.Name) -> Leaf:
+        """For server and client alike."""
         key = _new_key()
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         issuer_key = self._key.public_key()
@@ -76,8 +80,8 @@ class Issuer:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(ca=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            # RFC 5280: critical when the subject is empty.
-            .add_extension(x509.SubjectAlternativeName(names), critical=not common_name)
+            # RFC 5280: critical when the subject is empty, as it is in a SPIFFE certificate.
+            .add_extension(x509.SubjectAlternativeName(names), critical=not list(subject))
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -99,16 +103,17 @@ class Authority:
 
     def mesh_identity(self, host: str, account: str) -> Identity:
         """For a sidecar: the account's SPIFFE URI alone, as istiod issues."""
-        leaf = self._issuer.issue([x509.UniformResourceIdentifier(spiffe_id(account))])
-        return self._written(leaf, f"{host}-mesh")
+        return self.issue(host, "mesh", [x509.UniformResourceIdentifier(spiffe_id(account))], x509.Name([]))
 
     def server_identity(self, host: str, address: str) -> Identity:
         """For a Kafka listener: name and address of the host, which its clients verify."""
         names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address(address))]
-        return self._written(self._issuer.issue(names, common_name=host), f"{host}-server")
+        return self.issue(host, "server", names, named(host))
 
-    def _written(self, leaf: Leaf, stem: str) -> Identity:
-        base = self._directory / stem
+    def issue(self, host: str, use: str, names: Sequence[x509.GeneralName], subject: x509.Name) -> Identity:
+        """`host` and `use` name its files."""
+        leaf = self._issuer.issue(names, subject)
+        base = self._directory / f"{host}-{use}"
         identity = Identity(
             key=base.with_suffix(".key"),
             chain=base.with_suffix(".pem"),

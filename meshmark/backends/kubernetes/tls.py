@@ -17,7 +17,7 @@ from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.kinds import SECRET
 from meshmark.backends.kubernetes.manifest import Body
 from meshmark.backends.kubernetes.ownership import is_ours
-from meshmark.dataplane.identity import Issuer
+from meshmark.dataplane.identity import Issuer, named
 from meshmark.errors import NotOurs, ObjectRefused
 
 LIFE = datetime.timedelta(days=30)
@@ -48,7 +48,7 @@ def secret(namespace: str, labels: Mapping[str, str]) -> Body:
     """With new keys, for the service's name and each broker's."""
     host = manifest.host(namespace)
     issuer = Issuer("meshmark", LIFE)
-    leaf = issuer.issue([x509.DNSName(host), x509.DNSName(f"*.{host}")], common_name=manifest.SERVICE)
+    leaf = issuer.issue([x509.DNSName(host), x509.DNSName(f"*.{host}")], named(manifest.SERVICE))
     texts = {manifest.TLS_KEYSTORE: leaf.key + leaf.chain, manifest.TLS_AUTHORITY: issuer.certificate}
     return {
         "apiVersion": SECRET.api_version,

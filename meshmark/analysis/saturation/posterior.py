@@ -169,50 +169,55 @@ def locate(evidence: Sequence[Evidence], low: float, high: float, *, lives: bool
     return float(likely[0] - margin), float(likely[-1] + margin)
 
 
-def believe(
-    evidence: Sequence[Evidence], low: float, high: float, *, slo: bool, lives: bool, rough: bool = False
-) -> Belief:
-    """The posterior of a ceiling, where the one for any latency lies between two logarithms, as `locate` gives them.
+class Posterior:
+    """What trials say of a ceiling, where the one for any latency lies between two logarithms, as `locate` gives them.
     `rough`, for steering, leaves drift, thrashing and blur out."""
-    grid = (_ROUGH_SLO if slo else _ROUGH) if rough else (_FULL_SLO if slo else _FULL)
-    centres = _centres(low, high, grid)
-    weights, between_weights = _join(_likelihoods(evidence, centres, grid, slo=slo), centres, grid, lives=lives)
-    noise, gap = grid.noise.values[:, None, None, None, None], grid.gap.values[:, None]
-    values: FloatArray = np.broadcast_to(centres[:, None, None, None, None, None], weights.shape)
-    if slo:
-        lapse, extra = grid.blur.values[:, 0], grid.blur.values[:, 1]
-        half = np.array([NormalDist().inv_cdf(0.5 / (1 - share)) if share < 0.5 else 0.0 for share in lapse])
-        # The difference between lives would widen this a little; it is left out, to keep its axis out of the sorting.
-        values = values - gap - np.hypot(noise, _GAP_NOISE[0] + _GAP_NOISE[1] * gap + extra) * half
-        values = np.where(lapse < 0.5, values, _NOWHERE)
-    flat, flat_weights = values.ravel(), weights.ravel()
-    order = np.argsort(flat, kind="stable")
-    # Each weight lies to both sides of its value.
-    below = np.cumsum(flat_weights[order], dtype=np.float64) - flat_weights[order] / 2
-    return Belief(
-        values=flat[order],
-        below=below,
-        noises=grid.noise.values,
-        noise_weights=weights.sum(axis=(0, 2, 3, 4, 5)),
-        between=_between(lives).values,
-        between_weights=between_weights,
-    )
 
+    def __init__(
+        self, evidence: Sequence[Evidence], low: float, high: float, *, slo: bool, lives: bool, rough: bool = False
+    ) -> None:
+        self._slo, self._lives = slo, lives
+        self._grid = (_ROUGH_SLO if slo else _ROUGH) if rough else (_FULL_SLO if slo else _FULL)
+        self._centres = _centres(low, high, self._grid)
+        self._likelihoods = _likelihoods(evidence, self._centres, self._grid, slo=slo)
+        self._weights, self._between_weights = _join(self._likelihoods, self._centres, self._grid, lives=lives)
 
-def of_lives(evidence: Sequence[Evidence], low: float, high: float, *, lives: bool) -> dict[int, tuple[float, float]]:
-    """For each life the median of its own ceiling for any latency, as a logarithm, and its standard error. Noise and
-    drift are taken from all lives, the ceiling from this one's trials alone, so that lives stay independent."""
-    centres = _centres(low, high, _FULL)
-    likelihoods = _likelihoods(evidence, centres, _FULL, slo=False)
-    shared = _join(likelihoods, centres, _FULL, lives=lives)[0].sum(axis=0)
-    found = {}
-    for life, likelihood in likelihoods.items():
-        own = likelihood / np.maximum(likelihood.sum(axis=0), _LEAST) * shared
-        weights = own.sum(axis=(1, 2, 3, 4, 5))
-        below = (np.cumsum(weights) - weights / 2) / weights.sum()
-        minus, middle, plus = (float(np.interp(share, below, centres)) for share in (0.1587, 0.5, 0.8413))
-        found[life] = middle, (plus - minus) / 2
-    return found
+    def belief(self) -> Belief:
+        grid, weights = self._grid, self._weights
+        noise, gap = grid.noise.values[:, None, None, None, None], grid.gap.values[:, None]
+        values: FloatArray = np.broadcast_to(self._centres[:, None, None, None, None, None], weights.shape)
+        if self._slo:
+            lapse, extra = grid.blur.values[:, 0], grid.blur.values[:, 1]
+            half = np.array([NormalDist().inv_cdf(0.5 / (1 - share)) if share < 0.5 else 0.0 for share in lapse])
+            # The difference between lives would widen this a little; it is left out, to keep its axis out of the
+            # sorting.
+            values = values - gap - np.hypot(noise, _GAP_NOISE[0] + _GAP_NOISE[1] * gap + extra) * half
+            values = np.where(lapse < 0.5, values, _NOWHERE)
+        flat, flat_weights = values.ravel(), weights.ravel()
+        order = np.argsort(flat, kind="stable")
+        # Each weight lies to both sides of its value.
+        below = np.cumsum(flat_weights[order], dtype=np.float64) - flat_weights[order] / 2
+        return Belief(
+            values=flat[order],
+            below=below,
+            noises=grid.noise.values,
+            noise_weights=weights.sum(axis=(0, 2, 3, 4, 5)),
+            between=_between(self._lives).values,
+            between_weights=self._between_weights,
+        )
+
+    def of_lives(self) -> dict[int, tuple[float, float]]:
+        """For each life the median of its own ceiling, as a logarithm, and its standard error. Noise and drift are
+        taken from all lives, the ceiling from this one's trials alone, so that lives stay independent."""
+        shared = self._weights.sum(axis=0)
+        found = {}
+        for life, likelihood in self._likelihoods.items():
+            own = likelihood / np.maximum(likelihood.sum(axis=0), _LEAST) * shared
+            weights = own.sum(axis=(1, 2, 3, 4, 5))
+            below = (np.cumsum(weights) - weights / 2) / weights.sum()
+            minus, middle, plus = (float(np.interp(share, below, self._centres)) for share in (0.1587, 0.5, 0.8413))
+            found[life] = middle, (plus - minus) / 2
+        return found
 
 
 def _centres(low: float, high: float, grid: _Grid) -> FloatArray:

@@ -37,7 +37,7 @@ from meshmark.analysis.saturation.model import (
     SearchConfig,
     TrialOutcome,
 )
-from meshmark.analysis.saturation.posterior import Belief, Evidence, believe, locate, of_lives
+from meshmark.analysis.saturation.posterior import Belief, Evidence, Posterior, locate
 from meshmark.analysis.saturation.reading import Reading, read
 from meshmark.units import duration, percent, rate_msg_s
 
@@ -113,8 +113,10 @@ class Search:
 
     def next(self, life: int = 1) -> Offer | None:
         """The next trial in this life, or None when the life has its share of trials, or the search is over."""
-        targets = self._targets(rough=True)
-        if self._why_over(targets, life):
+        if self._used_up(life):
+            return None
+        targets = self._targets(self._posteriors(rough=True))
+        if self._known(targets):
             return None
         log_rate, phase, target = self._choose(targets, life) if targets else (self._first(), "bracket", 0)
         return Offer(
@@ -134,15 +136,16 @@ class Search:
 
     def result(self) -> Saturation:
         """The answer from what has been seen, whether or not the search is over."""
-        targets = self._targets(rough=False)
+        posteriors = self._posteriors(rough=False)
+        targets = self._targets(posteriors)
         ceilings = tuple(self._ceiling(target, targets[0]) for target in targets)
         last = self.outcomes[-1].life if self.outcomes else 1
         return Saturation(
             ceilings=ceilings or tuple(self._nothing(name) for name in self._names),
-            lives=self._lives(),
+            lives=self._lives(posteriors),
             trials=tuple(reading.view() for reading in self._readings),
             seconds=self._spent_s,
-            ended=self._why_over(self._targets(rough=True), last) or "not over",
+            ended=self._used_up(last) or self._known(self._targets(self._posteriors(rough=True))) or "not over",
         )
 
     def plan_text(self) -> str:
@@ -187,16 +190,24 @@ class Search:
         late = (reading.log_rate for reading in self._readings if reading.verdict == "client")
         return min((log_rate for log_rate in late if log_rate > held), default=math.inf)
 
-    def _why_over(self, targets: Sequence[_Target], life: int) -> str:
+    def _used_up(self, life: int) -> str:
+        """Why there is no further trial in this life, whatever is known; empty if there may be one."""
         config = self.config
         if len(self.outcomes) >= config.trials:
             return f"all {config.trials} trials are done"
         longest = max((outcome.ended_s - outcome.started_s for outcome in self.outcomes), default=0.0)
         if self._spent_s + max(config.trial_cost_s, longest) > config.budget_s:
             return f"no further trial fits into {duration(config.budget_s)}"
+        of_life = sum(outcome.life == life for outcome in self.outcomes)
+        if config.lives > 1 and of_life >= config.trials_of_life:
+            return f"all {of_life} trials of life {life} are done"
+        return ""
+
+    def _known(self, targets: Sequence[_Target]) -> str:
+        """Why what is known needs no further trial; empty if it does, as it always does of several lives."""
+        config = self.config
         if config.lives > 1:
-            of_life = sum(outcome.life == life for outcome in self.outcomes)
-            return f"all {of_life} trials of life {life} are done" if of_life >= config.trials_of_life else ""
+            return ""
         if targets and all(target.reason for target in targets):
             return "every ceiling is out of reach"
         if len(self._counting) < _SETTLED:
@@ -210,21 +221,28 @@ class Search:
     def _sharp(self, target: _Target) -> bool:
         return target.bracketed and target.width(self.config.confidence) <= math.log1p(self.config.width)
 
-    def _targets(self, *, rough: bool) -> tuple[_Target, ...]:
-        counting = self._counting
-        if not counting:
+    def _posteriors(self, *, rough: bool) -> tuple[Posterior, ...]:
+        """Of every ceiling; none before a trial has counted."""
+        if not self._counting:
             return ()
-        lives, (low, high) = self.config.lives > 1, self._span()
+        lives = self.config.lives > 1
+        evidence = [self._evidence(number) for number in range(len(self._names))]
+        low, high = locate(evidence[0], *self._span(), lives=lives)
+        return tuple(
+            Posterior(each, low, high, slo=number > 0, lives=lives, rough=rough)
+            for number, each in enumerate(evidence)
+        )
+
+    def _targets(self, posteriors: Sequence[Posterior]) -> tuple[_Target, ...]:
+        counting = self._counting
         targets: list[_Target] = []
-        for number, name in enumerate(self._names):
-            evidence = self._evidence(number)
+        for number, posterior in enumerate(posteriors):
             met = tuple(reading.log_rate for reading in counting if reading.met(number))
             missed = tuple(reading.log_rate for reading in counting if not reading.met(number))
-            if number == 0:
-                low, high = locate(evidence, low, high, lives=lives)
-            belief = believe(evidence, low, high, slo=number > 0, lives=lives, rough=rough)
+            belief = posterior.belief()
             ceiling = targets[0].belief.quantile(0.5) if targets else 0.0
             reason = self._out_of_reach(number, met, missed, ceiling, belief)
+            name = self._names[number]
             targets.append(_Target(number=number, name=name, belief=belief, met=met, missed=missed, reason=reason))
         return tuple(targets)
 
@@ -251,16 +269,13 @@ class Search:
     def _evidence(self, number: int) -> list[Evidence]:
         return [reading.evidence(number, at) for reading, at in zip(self._counting, self._places(), strict=True)]
 
-    def _lives(self) -> tuple[Life, ...]:
-        counting, several = self._counting, self.config.lives > 1
-        found: dict[int, tuple[float, float]] = {}
-        if counting:
-            evidence = self._evidence(0)
-            found = of_lives(evidence, *locate(evidence, *self._span(), lives=several), lives=several)
+    def _lives(self, posteriors: Sequence[Posterior]) -> tuple[Life, ...]:
+        """By the posterior of the ceiling for any latency, the first of them."""
+        found = posteriors[0].of_lives() if posteriors else {}
         lives = []
         for life in sorted({outcome.life for outcome in self.outcomes}):
             # A trial that was carried says no more than that the ceiling is above.
-            measured = any(not reading.met(0) for reading in counting if reading.outcome.life == life)
+            measured = any(not reading.met(0) for reading in self._counting if reading.outcome.life == life)
             middle, error = found[life] if measured else (None, None)
             lives.append(Life(life=life, middle_msg_s=None if middle is None else math.exp(middle), error=error))
         return tuple(lives)

@@ -45,26 +45,28 @@ _BUCKETS: int = HdrHistogram(1, HIGHEST_US, DIGITS).counts_len
 
 
 class Histogram:
-    """Counts of durations in microseconds."""
+    """Counts of durations in microseconds.
+
+    Kept up to the longest one alone: a second takes two fifths of the buckets that a day does. Nobody writes into an
+    array of counts once it is made, so several may share it."""
 
     def __init__(self, counts: Int64Array | None = None, text: str | None = None) -> None:
-        self._counts: Int64Array = np.zeros(_BUCKETS, dtype=np.int64) if counts is None else counts
+        self._counts: Int64Array = np.zeros(1, dtype=np.int64) if counts is None else counts
         self._text = text
         self._sums: Int64Array | None = None
 
     def record(self, values_us: Int64Array, times: int = 1) -> None:
         """None of them below zero; each counts so many times."""
-        if not self._counts.flags.writeable:
-            self._counts = self._counts.copy()
+        found = np.bincount(_index(np.minimum(values_us, HIGHEST_US)), minlength=1)
+        self._counts = _added(self._counts, times * found)
         self._text = self._sums = None
-        self._counts += times * np.bincount(_index(np.minimum(values_us, HIGHEST_US)), minlength=_BUCKETS)
 
     def __add__(self, other: Histogram) -> Histogram:
-        return Histogram(self._counts + other._counts)
+        return Histogram(_added(self._counts, other._counts))
 
     def __sub__(self, earlier: Histogram) -> Histogram:
         """What was recorded since then. Raises ValueError if that was not a part of this."""
-        counts = self._counts - earlier._counts
+        counts = _added(self._counts, -earlier._counts)
         if counts.min() < 0:
             raise ValueError("the histogram to subtract holds values that this one does not")
         return Histogram(counts)
@@ -107,7 +109,8 @@ class Histogram:
 
     def at_most(self, bounds_s: Sequence[float]) -> Int64Array:
         """How many are no longer than each bound, by their buckets."""
-        found: Int64Array = self._up_to()[_index(np.rint(np.array(bounds_s) * 1e6).astype(np.int64))]
+        sums, places = self._up_to(), _index(np.rint(np.array(bounds_s) * 1e6).astype(np.int64))
+        found: Int64Array = sums[np.minimum(places, len(sums) - 1)]
         return found
 
     def encode(self) -> str:
@@ -120,8 +123,9 @@ class Histogram:
         filled = np.flatnonzero(self._counts)
         if not len(filled):
             return ""
-        target = _target()
-        ctypes.memmove(target.counts, self._counts.ctypes.data, self._counts.nbytes)
+        target, size = _target(), self._counts.nbytes
+        ctypes.memmove(target.counts, self._counts.ctypes.data, size)
+        ctypes.memset(ctypes.addressof(target.counts) + size, 0, ctypes.sizeof(target.counts) - size)
         target.set_internal_tacking_values(int(filled[0]), int(filled[-1]), self.count)
         return str(target.encode(), "ascii")
 
@@ -133,16 +137,23 @@ class Histogram:
 
 @lru_cache(maxsize=16)
 def _decoded(text: str) -> Int64Array:
-    """Read-only. Load workers' reports are cumulative: each is decoded as the later one, then as the earlier one."""
+    """Load workers' reports are cumulative: each is decoded as the later one, then as the earlier one."""
     try:
         source = HdrHistogram.decode(text)
     except _NO_HISTOGRAM as error:
         raise ValueError(f"not a histogram: {error}") from error
     if source.counts_len != _BUCKETS:
         raise ValueError("a histogram with other buckets")
-    counts = np.frombuffer(source.counts, dtype=np.int64).copy()
-    counts.flags.writeable = False
-    return counts
+    used = source.get_counts_array_index(source.max_value) + 1
+    return np.frombuffer(source.counts, dtype=np.int64)[:used].copy()
+
+
+def _added(one: Int64Array, other: Int64Array) -> Int64Array:
+    """The sum of counts, as long as the longer ones."""
+    short, long = sorted((one, other), key=len)
+    found: Int64Array = long.copy()
+    found[: len(short)] += short
+    return found
 
 
 class _Targets(threading.local):

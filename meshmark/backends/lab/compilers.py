@@ -12,9 +12,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-from meshmark.backends.lab.probes import PAGE_BYTES, TICKS_PER_S
+from meshmark.backends.lab.probes import PAGE_BYTES, TICKS_PER_S, text_of
 from meshmark.probes import procfs
 from meshmark.record import Counters
 
@@ -49,7 +48,7 @@ class CompilersProbe:
         self._threads = threads
         for thread in self._compilers:
             with suppress(OSError, ValueError):  # it ended meanwhile
-                text = Path(f"/proc/{self._pid}/task/{thread}/stat").read_text(encoding="utf-8")
+                text = text_of(f"/proc/{self._pid}/task/{thread}/stat")
                 stat = procfs.process_stat(text, TICKS_PER_S, PAGE_BYTES)
                 self._used[thread, stat.start_ticks] = stat.user_s, stat.system_s
         if not self._used:
@@ -77,7 +76,7 @@ def compiler_threads(pid: int) -> tuple[int, ...]:
 
 def _threads(pid: int) -> list[int]:
     try:
-        return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+        return [int(entry.name) for entry in os.scandir(f"/proc/{pid}/task")]
     except OSError:
         return []
 
@@ -85,7 +84,7 @@ def _threads(pid: int) -> list[int]:
 def _compilers(pid: int, threads: Iterable[int]) -> Iterator[int]:
     for thread in threads:
         with suppress(OSError):
-            if Path(f"/proc/{pid}/task/{thread}/comm").read_text(encoding="utf-8").startswith(_NAMES):
+            if text_of(f"/proc/{pid}/task/{thread}/comm").startswith(_NAMES):
                 yield thread
 
 

@@ -405,6 +405,15 @@ def _values(descriptor: int | None, parse: Callable[[str], procfs.Values]) -> pr
         return {}
 
 
+def text_of(path: str) -> str:
+    """Of a file of /proc that is read once. Raises OSError: what it was of may have ended."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _text(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _text(descriptor: int) -> str:
     """A kept file of /proc from its start: reading at 0 makes the kernel print it anew."""
     parts: list[bytes] = []

@@ -10,12 +10,12 @@ machine/others:NAME of each name that used something.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-from meshmark.backends.lab.probes import MACHINE, PAGE_BYTES, TICKS_PER_S
+from meshmark.backends.lab.probes import MACHINE, PAGE_BYTES, TICKS_PER_S, text_of
 from meshmark.probes import procfs
 from meshmark.probes.procfs import ProcessStat
 from meshmark.record import Counters
@@ -114,11 +114,10 @@ def _waited(stat: ProcessStat) -> Used:
 
 
 def _all_tasks() -> Iterable[ProcessStat]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+    for name in (entry.name for entry in os.scandir("/proc")):
+        if name.isdigit():
             try:
-                text = (entry / "stat").read_text(encoding="utf-8", errors="replace")
-                yield procfs.process_stat(text, TICKS_PER_S, PAGE_BYTES)
+                yield procfs.process_stat(text_of(f"/proc/{name}/stat"), TICKS_PER_S, PAGE_BYTES)
             except (OSError, ValueError):
                 continue  # it ended meanwhile
 

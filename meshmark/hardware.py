@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from meshmark.plan import Model
 from meshmark.profile import Profile
 from meshmark.record import Limit
+from meshmark.values import Model
 
 TOLERANCE = 0.05
 """A limit holds if its probe found what it should be, within this."""

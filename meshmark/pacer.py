@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from meshmark.plan import Model
+from meshmark.values import Model
 
 FloatArray = NDArray[np.float64]
 Rate = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False, description="messages per second")]

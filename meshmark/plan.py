@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from meshmark.topology import MeshCluster, Topology, contradictions
-from meshmark.values import Model as Model
+from meshmark.values import Model
 
 RACK_SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 """Of Kafka (KIP-392): a consumer reads from a replica in its own rack, where there is one."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from meshmark.plan import Model
+from meshmark.values import Model
 
 SMALL_WRITE_BYTES = 4_096
 """A page: what operations of a disk are counted in."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from meshmark.plan import Model
+from meshmark.values import Model
 
 
 class ReadBack(Model):

@@ -13,9 +13,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from meshmark.plan import DataPlane, Model, Plan
+from meshmark.plan import DataPlane, Plan
 from meshmark.read_back import ReadBack
 from meshmark.units import percent
+from meshmark.values import Model
 
 SCHEMA_VERSION = 2
 
@@ -40,8 +41,7 @@ class Limit(Model):
     resource: Literal["cpu", "disk", "operations", "network"]
     amount: float = Field(
         gt=0,
-        description="cpu: CPUs; disk: bytes a second written; operations: writes a second to the disk; network: each "
-        "direction's bytes a second",
+        description="cpu: CPUs; disk: bytes/s written; operations: writes/s; network: bytes/s in each direction",
     )
     component: Literal["kafka", "sidecar", "client"] = Field("kafka", description="of cpu: whose processes")
 

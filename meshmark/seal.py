@@ -26,7 +26,7 @@ from typing import BinaryIO
 
 from pydantic import Field, ValidationError
 
-from meshmark.plan import Model
+from meshmark.values import Model
 
 NAME = "digests.jsonl"
 SIGNATURE = "digest.sig"

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from meshmark.errors import NoSpace, RecordError, UsageError
 from meshmark.hardware import Hardware, LimitProbe
-from meshmark.plan import Model, Plan
+from meshmark.plan import Plan
 from meshmark.record import (
     SCHEMA_VERSION,
     CpuProfile,
@@ -48,9 +48,10 @@ from meshmark.record import (
     Started,
     Trial,
 )
-from meshmark.resumption import Resumed
+from meshmark.resumed import Resumed
 from meshmark.seal import NAME as CHAIN
 from meshmark.seal import SIGNATURE, Chain
+from meshmark.values import Model
 
 LOG_BYTES_KEPT = 2_000_000
 """Of each component's log the last part is kept in the record."""

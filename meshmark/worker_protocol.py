@@ -20,8 +20,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from meshmark.pacer import PacerSpec
-from meshmark.plan import ClientKind, ConfigValue, KeyDistributor, Model
+from meshmark.plan import ClientKind, ConfigValue, KeyDistributor
 from meshmark.record import LoadTotals
+from meshmark.values import Model
 
 
 class Schedule(Model):

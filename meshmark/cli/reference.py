@@ -14,7 +14,7 @@ import typer
 from pydantic.json_schema import models_json_schema
 from typer.testing import CliRunner
 
-from meshmark import hardware, record, resumption
+from meshmark import hardware, record, resumed
 from meshmark.backends.kubernetes import rights, yaml_text
 from meshmark.cli.app import app
 from meshmark.planfile.schema import schema, schema_text
@@ -35,7 +35,7 @@ RECORD: dict[str, tuple[type[Model], ...]] = {
     "hardware.json": (hardware.Hardware,),
     "predictions.jsonl": (record.Prediction,),
     "events.jsonl": (record.Event,),
-    "resumed.jsonl": (resumption.Resumed,),
+    "resumed.jsonl": (resumed.Resumed,),
     "finished.json": (record.Finished,),
     "rounds/*/started.json": (record.RoundStarted,),
     "rounds/*/proofs.jsonl": (record.Proof,),

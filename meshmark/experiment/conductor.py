@@ -41,7 +41,7 @@ from meshmark.measure.sampler import sampling
 from meshmark.plan import Plan, Scenario, Slot
 from meshmark.planfile.effort import explain_seconds, samples_seconds, trial_seconds
 from meshmark.record import Event, Finished, Limit, Proof, RoundFinished, RoundStarted, Started, Trial
-from meshmark.resumption import Resumed
+from meshmark.resumed import Resumed
 from meshmark.store import RoundData, RoundWriter, Run, RunWriter, load
 from meshmark.units import percent, rate_msg_s
 

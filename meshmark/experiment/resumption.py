@@ -16,9 +16,9 @@ from meshmark.analysis.verify.times import CLOCK_SET_S
 from meshmark.clock import Clock
 from meshmark.cluster import Backend
 from meshmark.errors import RecordError, UsageError
-from meshmark.plan import Model
 from meshmark.record import RoundFinished, Started
 from meshmark.store import RoundData, Run
+from meshmark.values import Model
 
 ANEW = "measure anew, in another directory"
 

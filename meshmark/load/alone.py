@@ -19,8 +19,9 @@ from pydantic import Field, field_validator, model_validator
 from meshmark.clock import Clock
 from meshmark.load.generator import LEAD_S, Load, Mark, Spawner, load
 from meshmark.pacer import Arrivals, Constant, PacerSpec, Rate, Shape
-from meshmark.plan import ClientKind, ConfigValue, KeyDistributor, Model, Seconds, Workload
+from meshmark.plan import ClientKind, ConfigValue, KeyDistributor, Seconds, Workload
 from meshmark.record import LoadInterval
+from meshmark.values import Model
 from meshmark.worker_protocol import Payload, Schedule, WorkerSpec
 
 TICK_S = 0.1

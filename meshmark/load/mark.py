@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from meshmark.errors import InstrumentFault
 from meshmark.histogram import Histogram, combined, latency, lateness, total
 from meshmark.load.clients.statistics import sum_batches
-from meshmark.plan import Model
 from meshmark.record import Latency, Lateness, LoadTotals
 from meshmark.units import number
+from meshmark.values import Model
 from meshmark.worker_protocol import Batches, WorkerReport, WorkerSpec
 
 

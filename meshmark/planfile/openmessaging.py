@@ -14,10 +14,11 @@ from typing import Annotated
 from pydantic import Field
 
 from meshmark.errors import PlanError
-from meshmark.plan import PAYLOAD_BYTES_MAX, DataPlane, KeyDistributor, Model, Plan, Scenario
+from meshmark.plan import PAYLOAD_BYTES_MAX, DataPlane, KeyDistributor, Plan, Scenario
 from meshmark.plan import Workload as PlanWorkload
 from meshmark.planfile.reading import check, read_text
 from meshmark.planfile.tree import START, Node, Problem, parse
+from meshmark.values import Model
 
 CONNECTIONS_MAX = 10_000
 GB = 1024**3

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from meshmark.errors import PlanError, UsageError
-from meshmark.plan import ClusterSpec, DataPlane, Method, Model, Plan, Thresholds, Workload
+from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Thresholds, Workload
 from meshmark.planfile import limits
 from meshmark.planfile.schema import describe, did_you_mean, resolve, sections_with
 from meshmark.planfile.tree import START, Node, Problem, default, merge, parse
+from meshmark.values import Model
 
 FILE_BYTES_MAX = 1_000_000
 SECTIONS: dict[str, type[Model]] = {

@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from meshmark.plan import THRESHOLD_LIMIT, ClusterSpec, EnvironmentSpec, Method, Model, Plan, Workload
+from meshmark.plan import THRESHOLD_LIMIT, ClusterSpec, EnvironmentSpec, Method, Plan, Workload
+from meshmark.values import Model
 
 _NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,47}$"
 

@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from meshmark.plan import Model, Seconds, Slo
+from meshmark.plan import Seconds, Slo
+from meshmark.values import Model
 
 Phase = Literal["bracket", "refine", "confirm"]
 

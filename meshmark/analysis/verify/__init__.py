@@ -26,7 +26,7 @@ from meshmark.analysis.verify.times import time_findings
 from meshmark.analysis.verify.told import JUDGED, other_schema, told_findings
 from meshmark.analysis.verify.trials import trial_findings
 from meshmark.errors import RecordError
-from meshmark.resumption import Resumed
+from meshmark.resumed import Resumed
 from meshmark.seal import Integrity
 from meshmark.signature import Signature
 from meshmark.store import Run, load, require_run

@@ -29,7 +29,7 @@ from meshmark.backends.lab.link import Network
 from meshmark.backends.lab.namespace import CLONE_NEWNET, CLONE_NEWUSER, set_namespace
 from meshmark.backends.lab.process import INSTANCE_VARIABLE, LabProcess, tail
 from meshmark.errors import Busy, ComponentFailed, LabError, MeshmarkError, UsageError
-from meshmark.plan import Model
+from meshmark.values import Model
 
 SESSION_FILE = "session.json"
 LOG_FILE = "keeper.log"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from meshmark.plan import Model
+from meshmark.values import Model
 
 
 class Resumed(Model):

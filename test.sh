@@ -35,6 +35,6 @@ step ruff check .
 step ruff format --check .
 step mypy
 step lint-imports
-step pytest tests/unit
-step pytest tests/lab
-step pytest tests/docs
+# Tests share the CPUs, neighbours with their fixtures in one process; those of the lab have the machine for themselves.
+step pytest tests/unit tests/docs --numprocesses logical --maxprocesses 8 --dist worksteal --durations 15
+step pytest tests/lab --durations 15

@@ -72,9 +72,14 @@ def allowed(path: Path, places: set[str]) -> bool:
     return any(str(path.relative_to(ROOT)).startswith(start) for start in places)
 
 
+@cache
+def parts(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree(path)))
+
+
 def nodes(*folders: str) -> Iterator[tuple[Path, ast.AST]]:
     for path in python_files(*folders):
-        for node in ast.walk(tree(path)):
+        for node in parts(path):
             yield path, node
 
 

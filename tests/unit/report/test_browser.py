@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from meshmark import planfile
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
+from meshmark.report import panels, rounds
+from meshmark.report.forms import FORMS
 from meshmark.report.html import html
 from meshmark.topology import Link, MeshCluster, Topology
 
@@ -28,6 +30,17 @@ pytestmark = [
 
 OPEN_ALL = "document.querySelectorAll('details').forEach(each => each.open = true)"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
+CHECKED: dict[str, dict[str, list[str]]] = {"light": {}, "dark": {"runOnly": ["color-contrast", "link-in-text-block"]}}
+"""By axe: all in light; in dark what has to do with colour, since nothing else is different there."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fewer_of_a_kind() -> Iterator[None]:
+    """A round's pictures and the rows of the tables under them are alike, and axe takes milliseconds for each word."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(panels, "FORMS", FORMS[::9])
+        patch.setattr(rounds, "TABLE_ROWS_MAX", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +109,27 @@ def special(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return file.as_uri()
 
 
-def complaints(browser: Any, address: str, scheme: Literal["light", "dark"]) -> list[tuple[str, str]]:
-    page = browser.new_page(viewport=WIDE, color_scheme=scheme)
+def complaints(page: Any, context: str | None = None) -> list[tuple[str, str, str]]:
+    found = []
+    for scheme, options in CHECKED.items():
+        page.emulate_media(color_scheme=scheme)
+        told = axe.Axe().run(page, context, {"resultTypes": ["violations"], **options}).response
+        assert "color-contrast" in {each["id"] for each in told["passes"]}
+        found += [(scheme, each["id"], each["nodes"][0]["html"]) for each in told["violations"]]
+    return found
+
+
+def complaints_of_all(browser: Any, address: str) -> list[tuple[str, str, str]]:
+    page = browser.new_page(viewport=WIDE)
     page.goto(address)
     page.evaluate(OPEN_ALL)
-    found = axe.Axe().run(page)
+    found = complaints(page)
     page.close()
-    return [(each["id"], each["nodes"][0]["html"]) for each in found.response["violations"]]
+    return found
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Any, address: str, scheme: Literal["light", "dark"]) -> None:
-    assert complaints(browser, address, scheme) == []
+def test_axe_finds_nothing(browser: Any, address: str) -> None:
+    assert complaints_of_all(browser, address) == []
 
 
 def test_dark_is_dark_and_light_is_light(browser: Any, address: str) -> None:
@@ -191,8 +213,7 @@ def test_the_keyboard_reaches_the_answer_first(browser: Any, address: str) -> No
 def test_a_page_with_parts_of_its_own_holds_as_well(browser: Any, special: str) -> None:
     """One page after the other, since each is a run: nothing for axe, nothing asked for, nothing cut or hanging out,
     and the keyboard gets through to every table that scrolls."""
-    assert complaints(browser, special, "light") == []
-    assert complaints(browser, special, "dark") == []
+    assert complaints_of_all(browser, special) == []
     assert asked_and_said(browser, special) == ([special], [])
     assert words_cut(browser, special) == []
     for viewport in (WIDE, NARROW):
@@ -239,6 +260,15 @@ def times(page: Any, place: int) -> list[list[str]]:
     return found
 
 
+def shows(page: Any, place: int, axes: list[list[str]]) -> bool:
+    """In the end: a page hears of another medium a moment after it has it."""
+    for _ in range(100):
+        if times(page, place) == axes:
+            return True
+        page.wait_for_timeout(50)
+    return False
+
+
 def drag(page: Any, picture: Any, start: float, end: float) -> None:
     """From one share of a plot's width to another."""
     picture.scroll_into_view_if_needed()
@@ -268,9 +298,9 @@ def test_a_drag_over_one_picture_shows_that_time_in_all_of_its_round(browser: An
     assert page.evaluate("String(getSelection())") == ""
     assert times(page, 1) == other
     page.emulate_media(media="print")
-    assert times(page, 0) == whole
+    assert shows(page, 0, whole)
     page.emulate_media(media="screen")
-    assert times(page, 0) == [axis]
+    assert shows(page, 0, [axis])
     first.get_by_role("button", name="Whole round").click()
     assert times(page, 0) == whole
     page.close()
@@ -321,13 +351,9 @@ def test_the_keyboard_zooms(browser: Any, address: str) -> None:
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_a_round_that_is_zoomed(
-    browser: Any, address: str, scheme: Literal["light", "dark"]
-) -> None:
-    page = browser.new_page(viewport=WIDE, color_scheme=scheme)
+def test_axe_finds_nothing_in_a_round_that_is_zoomed(browser: Any, address: str) -> None:
+    page = browser.new_page(viewport=WIDE)
     page.goto(address)
     page.locator("details.round").first.get_by_role("button", name="Closer").click()
-    found = axe.Axe().run(page, context="details.round")
+    assert complaints(page, "details.round") == []
     page.close()
-    assert [(each["id"], each["nodes"][0]["html"]) for each in found.response["violations"]] == []

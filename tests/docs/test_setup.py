@@ -3,56 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import meshmark
+from tests.docs.checkouts import ROOT, checkout, program, run
+from tests.docs.conftest import Fresh
 
-ROOT = Path(__file__).parents[2]
 NOBODY = 65534
 
 
-def start(script: Path, *arguments: str, user: int | None = None, **settings: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [script, *arguments], env={**os.environ, **settings}, user=user, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def run(script: Path, *arguments: str, user: int | None = None, **settings: str) -> tuple[int, str, str]:
-    process = start(script, *arguments, user=user, **settings)
-    output, errors = process.communicate(timeout=300)
-    return process.returncode, output, errors
-
-
-def checkout(directory: Path) -> Path:
-    """What set-up reads, at a place of its own."""
-    directory.mkdir()
-    shutil.copy(ROOT / "meshmark.sh", directory)
-    shutil.copy(ROOT / "pyproject.toml", directory)
-    shutil.copy(ROOT / "README.md", directory)
-    shutil.copy(ROOT / "LICENSE", directory)
-    shutil.copytree(ROOT / "requirements", directory / "requirements")
-    shutil.copytree(ROOT / "meshmark", directory / "meshmark", ignore=shutil.ignore_patterns("__pycache__"))
-    return directory
-
-
-def program(path: Path, text: str) -> str:
-    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
-    path.chmod(0o755)
-    return str(path)
-
-
-def test_sets_up_once_and_again_only_when_the_lock_changed(tmp_path: Path) -> None:
-    script = checkout(tmp_path / "a checkout") / "meshmark.sh"
-    both = [start(script, "version") for _ in range(2)]
-    outcomes = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outcomes
-    assert all(meshmark.__version__ in output for output, _ in outcomes)
-    assert sorted("setting up" in errors for _, errors in outcomes) == [False, True], "one waits for the other"
+def test_sets_up_once_and_again_only_when_the_lock_changed(fresh: Fresh) -> None:
+    script = fresh.directory / "meshmark.sh"
+    assert [code for code, _, _ in fresh.outcomes] == [0, 0], fresh.outcomes
+    assert all(meshmark.__version__ in output for _, output, _ in fresh.outcomes)
+    assert sorted("setting up" in errors for _, _, errors in fresh.outcomes) == [False, True], "one waits"
     assert run(script, "version")[2] == ""
 
     lock = script.parent / "requirements" / "run.txt"

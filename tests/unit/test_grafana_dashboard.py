@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from meshmark.metrics import METRICS
 from meshmark.record import Latency, LoadInterval, LoadTotals
@@ -36,6 +39,14 @@ def queries(dashboard: Any) -> Iterator[str]:
 
 def test_it_is_what_its_script_makes() -> None:
     assert grafana_dashboard.FILE.read_text(encoding="utf-8") == grafana_dashboard.text(), AGAIN
+
+
+def test_grafana_s_schema_knows_every_key(dashboard: Any) -> None:
+    """Its models leave out what they do not know: read and written again, nothing is missing."""
+    register_default_plugins()
+    assert json.loads(json.dumps(Dashboard.from_json(dashboard), cls=JSONEncoder)) == dashboard
+    strange = {**dashboard, "panels": [*dashboard["panels"][:-1], {**dashboard["panels"][-1], "noSuchKey": 1}]}
+    assert json.loads(json.dumps(Dashboard.from_json(strange), cls=JSONEncoder)) == dashboard
 
 
 def test_every_query_parses_and_asks_for_metrics_that_are_there(dashboard: Any) -> None:

@@ -71,7 +71,8 @@ class Api:
         try:
             with self._told(f"listing {kind.plural}"):
                 found = self._client.list(_resource(kind), namespace=namespace, labels={**labels}, chunk_size=PAGE)
-                return [dict(each) for each in found]
+                # A list says its objects' kind once, for all of them.
+                return [{"apiVersion": kind.api_version, "kind": kind.name, **each} for each in found]
         except _Missing:
             return []
 

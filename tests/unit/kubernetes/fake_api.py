@@ -170,7 +170,9 @@ class FakeApi:
         start = int(query.get("continue", ["0"])[0])
         end = start + min(2, int(query["limit"][0]))  # small pages, so that there are several
         more = {"continue": str(end)} if end < len(chosen) else {}
-        return {"kind": f"{kind.name}List", "metadata": {"resourceVersion": "1", **more}, "items": chosen[start:end]}
+        said = set() if kind in ISTIO else {"apiVersion", "kind"}  # said by the list alone, but for custom resources
+        items = [{key: value for key, value in body.items() if key not in said} for body in chosen[start:end]]
+        return {"kind": f"{kind.name}List", "metadata": {"resourceVersion": "1", **more}, "items": items}
 
     def _apply(
         self,

@@ -114,7 +114,13 @@ class Api:
         """Runs it to its end; its exit code. Its standard input is empty."""
         with self._told(f"running a command in pod/{pod}"):
             done = self._client.exec(
-                pod, namespace=namespace, container=container, command=list(command), stdout=stdout, stderr=stderr
+                pod,
+                namespace=namespace,
+                container=container,
+                command=list(command),
+                stdin=b"",  # without it lightkube asks for an input and never ends it
+                stdout=stdout,
+                stderr=stderr,
             )
             return int(done.exit_code)
 

@@ -26,6 +26,8 @@ Path = tuple[str, ...]
 TOKEN = "good"
 KINDS = {(kind.api_version, kind.plural): kind for kind in (*APPLIED, POD, CLAIM, EVENT)}
 ISTIO = {kind for kind in LISTED if kind.group.endswith("istio.io")}
+STDIN_ENDS = bytes((255, 0))
+INPUT_TIMEOUT_S = 5.0
 WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 
@@ -386,16 +388,25 @@ class _Handler(BaseHTTPRequestHandler):
         ):
             self.send_header(name, value)
         self.end_headers()
+        self.close_connection = True
         if self.api.breaks:
-            self.close_connection = True
             return
+        if parse_qs(urlsplit(self.path).query).get("stdin") == ["true"]:
+            self.connection.settimeout(INPUT_TIMEOUT_S)
+            while self._input() != STDIN_ENDS:  # a command that reads its input ends no sooner
+                pass
         causes = [{"reason": "ExitCode", "message": "3"}]
         status = {"status": "Failure", "reason": "NonZeroExitCode", "message": "ended", "details": {"causes": causes}}
         for channel, text in ((1, " ".join(self.api.commands[-1])), (3, json.dumps(status))):
             message = bytes([channel]) + text.encode()
             size = bytes([len(message)]) if len(message) < 126 else b"\x7e" + len(message).to_bytes(2, "big")
             self.wfile.write(b"\x82" + size + message)
-        self.close_connection = True
+
+    def _input(self) -> bytes:
+        """One short message of the client's, unmasked."""
+        _, size = self.rfile.read(2)
+        mask = self.rfile.read(4)
+        return bytes(byte ^ mask[number % 4] for number, byte in enumerate(self.rfile.read(size & 0x7F)))
 
     def log_message(self, *arguments: Any) -> None:
         """Nothing on the screen."""

@@ -39,7 +39,8 @@ from meshmark.units import mb, percent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Life:
-    """One repeat at its ceiling, bytes a second; `paths` by `HOST to HOST`, the others None if not read."""
+    """The trial that stands for a repeat, as measured, bytes a second; `paths` by `HOST to HOST`, the others None if
+    not read."""
 
     rate_msg_s: float
     device_bytes_s: float | None
@@ -119,18 +120,15 @@ def _shares(trial: Trial, scenario: Scenario, metric: str) -> dict[str, float]:
 
 
 def _life(run: Run, scenario: Scenario, repeat: RepeatSummary) -> Life:
-    """Per message at its ceiling, as the summary's other figures: its trial's own rate lay beside it."""
     number = next(each.number for each in repeat.trials if each.stands)
     trials = next(data.trials for data in run.rounds if data.started.index == repeat.round_index)
     trial = next(each for each in trials if each.number == number)
-    rate = trial.rate_msg_s if repeat.rate_msg_s is None else repeat.rate_msg_s
-    scale = rate / trial.rate_msg_s if trial.rate_msg_s else 1.0
     device, logs = repeat.device_bytes_s_per_broker, repeat.disk_bytes_s_per_broker
     return Life(
-        rate_msg_s=rate,
+        rate_msg_s=trial.rate_msg_s,
         device_bytes_s=None if device is None else device * scenario.cluster.brokers,
         log_bytes_s=None if logs is None else logs * scenario.cluster.brokers,
-        paths={where: value * scale for where, value in paths(trial, scenario).items()},
+        paths=paths(trial, scenario),
     )
 
 

@@ -16,7 +16,6 @@ from meshmark.record import Trial
 from meshmark.units import MB
 
 PER_SECOND = (
-    "rate_msg_s",
     "payload_bytes_s",
     "consumed_msg_s",
     "disk_bytes_s_per_broker",
@@ -37,7 +36,7 @@ def figures(trial: Trial, scenario: Scenario, cpus: int) -> Figures:
     sent_bytes_s = _rate(trial, (f"{host}/net/tx_bytes" for host in hosts))
     consuming = scenario.workload.subscriptions_per_topic > 0
     return Figures(
-        rate_msg_s=trial.rate_msg_s,
+        measured_msg_s=trial.rate_msg_s,
         payload_bytes_s=payload_bytes_s,
         consumed_msg_s=trial.window.consumed / trial.seconds if consuming else None,
         disk_bytes_s_per_broker=_divide(_rate(trial, (f"{host}/kafka/log_bytes" for host in brokers)), len(brokers)),
@@ -60,10 +59,11 @@ def figures(trial: Trial, scenario: Scenario, cpus: int) -> Figures:
 
 
 def at_ceiling(found: Figures, ceiling_msg_s: float | None) -> Figures:
-    """The same per message, at the ceiling's rate: the trial's own rate lay beside it."""
-    if ceiling_msg_s is None or not found.rate_msg_s:
+    """With as much for each message at the ceiling's rate, which lies beside the trial's own: arithmetic. As measured
+    where there is no ceiling."""
+    if ceiling_msg_s is None or not found.measured_msg_s:
         return found
-    scale = ceiling_msg_s / found.rate_msg_s
+    scale = ceiling_msg_s / found.measured_msg_s
     rates = {name: getattr(found, name) for name in PER_SECOND}
     return found.model_copy(update={name: value and value * scale for name, value in rates.items()})
 

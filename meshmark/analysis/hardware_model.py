@@ -38,8 +38,11 @@ class Extrapolation(Value):
     was what limited it, and its disks have no cap of their own."""
 
     scenario: str
-    rate_msg_s: float | None = Field(description="measured, under the scaled limits")
-    disk_bytes_s_per_broker: float | None = Field(description="measured: growth of the brokers' logs")
+    rate_msg_s: float | None = Field(description="the ceiling under the scaled limits")
+    disk_bytes_s_per_broker: float | None = Field(
+        description="growth of the brokers' logs at that rate: in trials near to it, for each message; as measured in "
+        "them without a ceiling"
+    )
     extrapolated_rate_msg_s: float | None = Field(description="null: no limit of the profile limited it")
     extrapolated_disk_bytes_s_per_broker: float | None = Field(description="null: the same")
     limited_by: tuple[str, ...]

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from meshmark.analysis.environment_model import AgainstEnvironment
 from meshmark.analysis.hardware_model import HardwareSummary
+from meshmark.analysis.selftest_model import SelfTestSummary
 from meshmark.analysis.settings_model import SettingApart
 from meshmark.analysis.stats import Estimate
 from meshmark.analysis.steadiness_model import SteadyState
@@ -21,7 +22,7 @@ from meshmark.analysis.wan_model import Binding, LinkSummary, MtlsCost, OutageSu
 from meshmark.plan import DataPlane, Plan
 from meshmark.record import CpuProfile, Finished, HopTime, PathCheck, Proof, Purpose, Started, WorkKind
 
-SUMMARY_VERSION = 3
+SUMMARY_VERSION = 4
 
 Verdict = Literal["baseline", "slower", "faster", "cannot tell", "no ceiling", "no data"]
 
@@ -145,9 +146,13 @@ class Explanation(Value):
 
 class Figures(Value):
     """What the trial showed that stands for a repeat (that whose rate is nearest to the repeat's ceiling), or the mean
-    over the valid repeats. Rates per second are scaled from that trial's rate to the ceiling."""
+    over the valid repeats. A repeat's rates per second are as measured in that trial, at `measured_msg_s`. A scenario's
+    are at `rate_msg_s`: each repeat's, times `rate_msg_s` / `measured_msg_s`; as measured where there is no ceiling."""
 
     rate_msg_s: float | None = Field(None, description="the ceiling: records acknowledged a second")
+    measured_msg_s: float | None = Field(
+        None, description="records acknowledged a second in the trial that stands for the repeat; their mean"
+    )
     payload_bytes_s: float | None = Field(None, description="record values acknowledged a second")
     consumed_msg_s: float | None = Field(None, description="records read by all consumers a second; null: none")
     disk_bytes_s_per_broker: float | None = Field(None, description="growth of the brokers' logs, replicas included")
@@ -324,7 +329,9 @@ class SensitivityPoint(Value):
     loss_interval: Interval | None
     rate_msg_s: float | None = Field(None, description="the ceiling")
     baseline_rate_msg_s: float | None = None
-    disk_bytes_s_per_broker: float | None = Field(None, description="growth of a broker's logs at the ceiling")
+    disk_bytes_s_per_broker: float | None = Field(
+        None, description="growth of a broker's logs at the ceiling; in trials where it is not known"
+    )
     baseline_disk_bytes_s_per_broker: float | None = None
     limited_by: tuple[str, ...] = Field((), description="at the ceiling, as far as utilisation tells")
     baseline_limited_by: tuple[str, ...] = ()
@@ -415,33 +422,6 @@ class Environment(Value):
     disk: tuple[DiskCeiling, ...]
     network: tuple[NetworkCeiling, ...]
     links: tuple[LinkSummary, ...] = ()
-
-
-class StopSummary(Value):
-    """A stop of known length: how many records must have a latency above half of it, and how many had."""
-
-    target: Literal["load worker", "broker"]
-    host: str
-    value: Literal["latency", "end-to-end latency"]
-    seconds: float = Field(description="that it surely stood still")
-    above_s: float
-    low: int = Field(description="so many records must have a longer one")
-    high: int = Field(description="so many can")
-    counted: int
-    holds: bool
-    caught_up: bool = Field(description="the backlog of the stop was gone when this was counted")
-
-
-class SelfTestSummary(Value):
-    """What the load generator made of stops that it was not told about."""
-
-    round_index: int
-    scenario: str
-    rate_msg_s: float
-    holds: bool = Field(description="a run whose self-test does not hold is refused")
-    conclusive: bool
-    stops: tuple[StopSummary, ...]
-    contradictions: tuple[str, ...] = Field(description="of its accounts at the end")
 
 
 ThresholdVerdict = Literal["held", "broken", "cannot tell"]

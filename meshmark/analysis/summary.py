@@ -1,9 +1,9 @@
 """A run directory's records -> Summary: what `-o json` prints, what tables and HTML show.
 
 The ceiling of a scenario is what its search says of the trials of all rounds, and its loss compares that with the
-ceiling of its baseline. Every repeat has a ceiling of its own, that of one cluster's life; CPU, packets and path are
-those of the trial that came nearest to it. Invalid trials are listed and count nowhere. An unfinished run gives what
-it has.
+ceiling of its baseline. Every repeat has a ceiling of its own, that of one cluster's life; CPU, packets, bytes and path
+are as measured in the trial that came nearest to it. A scenario's rates per second are those of its repeats' trials for
+each message, times its ceiling. Invalid trials are listed and count nowhere. An unfinished run gives what it has.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from meshmark.analysis.model import (
     Interval,
     RepeatSummary,
     ScenarioSummary,
-    SelfTestSummary,
-    StopSummary,
     Summary,
     TrialSummary,
     Verdict,
 )
 from meshmark.analysis.outages import outages
 from meshmark.analysis.saturation import Ceiling, Saturation, TrialView
+from meshmark.analysis.selftest_model import SelfTestSummary, StopSummary
 from meshmark.analysis.sensitivity import sensitivities
 from meshmark.analysis.settings_apart import settings_apart
 from meshmark.analysis.settings_tried import tried
@@ -141,7 +140,7 @@ def _repeat(
 ) -> RepeatSummary:
     standing = _standing(data, ceiling_msg_s)
     evidence = limits.evidence(standing, scenario, cpus) if standing else ()
-    measured = at_ceiling(figures(standing, scenario, cpus), ceiling_msg_s).model_dump() if standing else {}
+    measured = figures(standing, scenario, cpus).model_dump() if standing else {}
     if standing:
         measured["rate_msg_s"] = ceiling_msg_s
     return RepeatSummary(
@@ -225,7 +224,7 @@ def _scenario(
         verdict, text = "no ceiling", f"{ceiling.reason}: {ceiling.explained}"
     finished = next((data.finished for data in _of(run, scenario) if data.finished), None)
     limited_by = limits.mostly([repeat.limited_by for repeat in valid])
-    mean = mean_figures(valid)
+    mean = mean_figures([at_ceiling(repeat, ceiling.rate_msg_s) for repeat in valid])
     measured = mean.model_dump() | {"rate_msg_s": ceiling.rate_msg_s}
     own = tuple(repeat.rate_msg_s for repeat in valid if repeat.rate_msg_s is not None)
     return ScenarioSummary(

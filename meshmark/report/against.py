@@ -27,7 +27,8 @@ def grid(summary: Summary) -> Grid | None:
             Column(head="ceiling", cells=tuple(rate_msg_s(row.ceiling_msg_s) for row in rows), group="messages/s"),
             text_column("result", (_result(row) for row in rows)),
         ),
-        note="Used: bytes to the device of all brokers; bytes of batches on the busiest path between two hosts. "
+        note="Used: bytes to the device of all brokers; bytes of batches on the busiest path between two hosts, as "
+        "measured in the trial of each repeat that came nearest to its ceiling, which carried so much. "
         "Ceiling: messages/s at which all that was given would be used, of the disk by every byte of the logs; in "
         "memory: above that, though not on the device yet. ABOVE: a result above what the environment gave without "
         "Kafka, by more than its spread; one of the two is wrong.",

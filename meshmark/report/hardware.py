@@ -43,18 +43,18 @@ def scale_text(hardware: HardwareSummary) -> str:
 
 
 def extrapolation(summary: Summary) -> Grid | None:
-    """Measured, and divided by the scale; None where nothing was scaled."""
+    """What was found here, and the same divided by the scale; None where nothing was scaled."""
     hardware = summary.hardware
     if hardware is None or not hardware.extrapolated or hardware.scale == 1:
         return None
     rows = hardware.extrapolated
-    measured, made = "measured here", "extrapolated"
+    here, made = "here", "extrapolated"
     return Grid(
-        title=f"Extrapolation to {hardware.profile}: measured / {hardware.scale:g}, not measured",
+        title=f"Extrapolation to {hardware.profile}: figures here / {hardware.scale:g}, not measured",
         columns=(
             text_column("scenario", (row.scenario for row in rows)),
-            Column(head="messages/s", cells=tuple(rate_msg_s(row.rate_msg_s) for row in rows), group=measured),
-            number_column("MB/s per broker", (_mb(row.disk_bytes_s_per_broker) for row in rows), measured),
+            Column(head="messages/s", cells=tuple(rate_msg_s(row.rate_msg_s) for row in rows), group=here),
+            number_column("MB/s per broker", (_mb(row.disk_bytes_s_per_broker) for row in rows), here),
             Column(
                 head="messages/s", cells=tuple(rate_msg_s(row.extrapolated_rate_msg_s) for row in rows), group=made
             ),

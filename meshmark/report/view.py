@@ -13,14 +13,7 @@ from datetime import UTC, datetime
 
 from meshmark.analysis.brief import brief
 from meshmark.analysis.likeness import between, flat
-from meshmark.analysis.model import (
-    Change,
-    Interval,
-    NetworkCeiling,
-    ScenarioSummary,
-    Summary,
-    Verdict,
-)
+from meshmark.analysis.model import Change, Interval, NetworkCeiling, ScenarioSummary, Summary, Verdict
 from meshmark.plan import Scenario
 from meshmark.units import MB, UNKNOWN, column, duration, number, percent, rate_msg_s
 
@@ -228,7 +221,16 @@ def carried(summary: Summary) -> Grid:
             text_column("verdict", (row.verdict for row in rows), against),
         ),
         note="Messages/s: the highest rate that most trials carry without a growing backlog. The loss is 1 - the "
-        f"quotient of two rows, and its interval follows from theirs. {_client_cpus(summary)}",
+        f"quotient of two rows, and its interval follows from theirs. {_client_cpus(summary)} "
+        f"{at_ceiling(per_broker)}",
+    )
+
+
+def at_ceiling(what: str) -> str:
+    """Of figures that are a scenario's rates per second: how they come to be at the rate that stands beside them."""
+    return (
+        f"{what}: for each message as measured in the trials nearest to the repeats' ceilings, times messages/s; as "
+        "measured where these are not known."
     )
 
 

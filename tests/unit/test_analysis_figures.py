@@ -77,7 +77,7 @@ def without(*parts: str) -> Counters:
 
 def test_rates_are_per_second_and_per_broker() -> None:
     found = figures(trial(growth()), scenario(), CPUS)
-    assert found.rate_msg_s == 400_000
+    assert found.measured_msg_s == 400_000
     assert found.payload_bytes_s == 200_000_000
     assert found.disk_bytes_s_per_broker == pytest.approx(210_000_000)
     assert found.device_bytes_s_per_broker == pytest.approx(100_000_000)
@@ -209,7 +209,7 @@ def test_lines_are_averaged_over_the_repeats_that_have_them() -> None:
 def test_a_window_that_acknowledged_nothing_has_no_cost_per_gb() -> None:
     empty = trial(growth()).model_copy(update={"window": LoadTotals()})
     found = figures(empty, scenario(), CPUS)
-    assert (found.rate_msg_s, found.packets_per_mb, found.cpu_s_per_gb.brokers) == (0, None, None)
+    assert (found.measured_msg_s, found.packets_per_mb, found.cpu_s_per_gb.brokers) == (0, None, None)
 
 
 def test_a_mean_is_over_the_repeats_that_know() -> None:

@@ -6,9 +6,11 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
+from meshmark.analysis.figures import PER_SECOND, figures
 from meshmark.analysis.model import ScenarioSummary, Summary
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
@@ -73,6 +75,38 @@ def test_the_headline_is_the_ceiling_that_the_truth_has(whole: Path) -> None:
         assert (scenario.repeats_valid, scenario.repeats_planned, scenario.trials_counted) == (3, 3, 9)
     assert (summary.outcome, summary.rounds_done, summary.rounds_planned) == ("complete", 9, 9)
     assert summary.warnings == ()
+
+
+def test_a_repeat_s_rates_are_as_measured_and_a_row_s_are_each_message_s_at_its_ceiling(whole: Path) -> None:
+    run = load(whole)
+    for row in summarize(run).scenarios:
+        for repeat in row.repeats:
+            stands = next(each.number for each in repeat.trials if each.stands)
+            trials = next(data.trials for data in run.rounds if data.started.index == repeat.round_index)
+            trial = next(each for each in trials if each.number == stands)
+            measured = figures(trial, run.plan.scenario(row.name), run.started.host.cpus)
+            assert repeat.measured_msg_s == trial.rate_msg_s
+            for name in PER_SECOND:
+                assert getattr(repeat, name) == getattr(measured, name), name
+        assert row.rate_msg_s is not None
+        for name in set(PER_SECOND) - {"consumed_msg_s"}:
+            each_message = [getattr(repeat, name) / (repeat.measured_msg_s or 0) for repeat in row.repeats]
+            assert getattr(row, name) / row.rate_msg_s == pytest.approx(fmean(each_message)), name
+
+
+def test_without_a_ceiling_a_row_s_rates_are_as_measured(copy: Path) -> None:
+    first, *others = rounds(copy, "plain")
+    for directory in others:
+        rewrite(directory / "trials.jsonl", rain)
+    rewrite(first / "trials.jsonl", rain_on_the_first)
+    row = of(summarize(load(copy)), "plain")
+    assert (row.rate_msg_s, row.ceilings[0].reason, row.repeats_valid) == (None, "not enough trials", 1)
+    (repeat,) = (each for each in row.repeats if each.valid)
+    (trial,) = (each for each in repeat.trials if each.stands)
+    assert repeat.rate_msg_s not in (None, trial.rate_msg_s), "its life has a ceiling, and that lies beside the trial"
+    assert row.measured_msg_s == repeat.measured_msg_s == trial.rate_msg_s
+    for name in PER_SECOND:
+        assert getattr(row, name) == getattr(repeat, name), name
 
 
 def test_results_stay_below_what_the_environment_gave(whole: Path) -> None:
@@ -190,6 +224,11 @@ def test_without_the_baseline_there_are_rates_and_no_losses(tmp_path: Path) -> N
 
 def rain(trial: dict[str, object]) -> None:
     trial.update(faults=["it rained"])
+
+
+def rain_on_the_first(trial: dict[str, object]) -> None:
+    if trial["number"] == 1:
+        rain(trial)
 
 
 def test_an_invalid_trial_is_listed_and_never_in_a_headline(copy: Path) -> None:

@@ -202,7 +202,7 @@ def test_limits_are_probed_in_every_round_and_the_report_tells_them(tmp_path: Pa
     assert small.of_profile == pytest.approx(18_750)
     assert small.measured == pytest.approx(18_750 * 0.114)
     text = table(summary)
-    assert "EXTRAPOLATION TO EKS-R5.4XLARGE-IO1: MEASURED / 0.114, NOT MEASURED" in text
+    assert "EXTRAPOLATION TO EKS-R5.4XLARGE-IO1: FIGURES HERE / 0.114, NOT MEASURED" in text
     assert "Not scaled: fixed costs of the JVM" in " ".join(text.split())
 
 

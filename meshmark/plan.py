@@ -295,6 +295,16 @@ class Scenario(Model):
         return selector == RACK_SELECTOR and bool(self.workload.consumers_in)
 
     @property
+    def load_hosts(self) -> tuple[str, ...]:
+        """Of each load worker, the producers' first and then one for each consumer group: client hosts in turn, or
+        those of the cluster that the workload names."""
+        work = self.workload
+        named = (work.producers_in, *(work.consumers_in for _ in range(work.subscriptions_per_topic)))
+        everywhere = range(1, self.cluster.clients + 1)
+        possible = [self.cluster.topology.clients(name) or everywhere for name in named]
+        return tuple(f"client-{hosts[place % len(hosts)]}" for place, hosts in enumerate(possible))
+
+    @property
     def gateways(self) -> tuple[MeshCluster, ...]:
         """Clusters whose brokers others reach through a gateway."""
         return self.cluster.topology.gateways() if self.data_plane.mtls else ()

@@ -51,7 +51,7 @@ def limits(profile: Profile, scale: float, scenario: Scenario) -> tuple[Limit, .
 
 def _of_host(host: str, profile: Profile, scale: float, scenario: Scenario, *, broker: bool) -> list[Limit]:
     kind, found = profile.broker if broker else profile.client, []
-    if kind.container_cpus and (broker or host in _loading(scenario)):
+    if kind.container_cpus and (broker or host in scenario.load_hosts):
         component = "kafka" if broker else "client"
         amount = kind.container_cpus.value * scale
         found.append(Limit.model_validate({"host": host, "resource": "cpu", "component": component, "amount": amount}))
@@ -75,11 +75,6 @@ def _client_link(profile: Profile, brokers: int) -> float:
     """0 where it is never full: a client speaks to brokers alone, and its link is as wide as all of theirs."""
     own, theirs = _link(profile.client), brokers * _link(profile.broker)
     return 0.0 if theirs and own >= theirs else own
-
-
-def _loading(scenario: Scenario) -> tuple[str, ...]:
-    """Hosts with load workers: one for the producers and one for each consumer group, one host after the other."""
-    return client_hosts(scenario)[: 1 + scenario.workload.subscriptions_per_topic]
 
 
 def of_load(held: Sequence[Limit]) -> tuple[Limit, ...]:

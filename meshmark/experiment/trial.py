@@ -244,7 +244,10 @@ def _load(bench: Bench, layout: TopicLayout, *, rate_msg_s: float | None = None)
         arrivals=bench.scenario.method.arrivals,
     )
     readers = consumer_specs(workload, bench.cluster, layout, seed=seed, end_to_end=rate_msg_s is not None)
-    specs = [_placed(spec, bench.scenario) for spec in (producer, *readers)]
+    hosts = bench.scenario.load_hosts
+    specs = [
+        _placed(spec, host, bench.scenario) for spec, host in zip((producer, *readers), hosts, strict=True)
+    ]
     with load(bench.cluster, specs, bench.clock) as running:
         bench.writer.configurations({f"{name}.properties": _lines(told) for name, told in running.settings.items()})
         yield running
@@ -254,15 +257,13 @@ def _lines(settings: Mapping[str, str]) -> str:
     return "".join(f"{key}={value}\n" for key, value in sorted(settings.items()))
 
 
-def _placed(spec: WorkerSpec, scenario: Scenario) -> WorkerSpec:
+def _placed(spec: WorkerSpec, host: str, scenario: Scenario) -> WorkerSpec:
     """Where the plan wants it. A consumer says in which rack it is, for brokers that send it to a replica there."""
-    topology, workload = scenario.cluster.topology, scenario.workload
-    name = workload.producers_in if spec.role == "producer" else workload.consumers_in
-    config = dict(spec.config)
+    name, config = scenario.workload.consumers_in, dict(spec.config)
     if name and spec.role == "consumer":
-        config.setdefault("client.rack", next(each.region for each in topology.clusters if each.name == name))
-    hosts = tuple(f"client-{number}" for number in topology.clients(name))
-    return spec.model_copy(update={"interval_s": INTERVAL_S, "hosts": hosts, "config": config})
+        clusters = scenario.cluster.topology.clusters
+        config.setdefault("client.rack", next(each.region for each in clusters if each.name == name))
+    return spec.model_copy(update={"interval_s": INTERVAL_S, "hosts": (host,), "config": config})
 
 
 def _watch(bench: Bench, running: Load, seconds: float) -> list[LoadInterval]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from meshmark.analysis import hardware
 from meshmark.analysis.path import check_path
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.wan import crossed
@@ -16,6 +17,7 @@ from meshmark.errors import PlanError
 from meshmark.experiment.trial import _placed
 from meshmark.plan import RACK_SELECTOR, ClusterSpec, DataPlane, Plan, Scenario, Workload
 from meshmark.planfile import loads
+from meshmark.profile import Figure, HostKind, Profile
 from meshmark.record import BatchFill
 from meshmark.relay.direction import Direction, DirectionSpec
 from meshmark.report.geography import crossed as grid
@@ -59,13 +61,37 @@ def spec(role: Any, **config: Any) -> WorkerSpec:
 
 def test_workers_run_where_the_plan_wants_them_and_consumers_say_where_they_are() -> None:
     told_where = scenario(producers_in="near", consumers_in="far")
-    assert _placed(spec("producer"), told_where).hosts == ("client-1", "client-2")
-    assert _placed(spec("producer"), told_where).config == {}
-    assert _placed(spec("consumer"), told_where).hosts == ("client-3",)
-    assert _placed(spec("consumer"), told_where).config == {"client.rack": "north"}
-    assert _placed(spec("consumer", **{"client.rack": ""}), told_where).config == {"client.rack": ""}
-    anywhere = _placed(spec("consumer"), scenario())
-    assert (anywhere.hosts, anywhere.config) == ((), {})
+    producer, consumer = told_where.load_hosts
+    placed = _placed(spec("producer"), producer, told_where)
+    assert (placed.hosts, placed.config) == (("client-1",), {})
+    placed = _placed(spec("consumer"), consumer, told_where)
+    assert (placed.hosts, placed.config) == (("client-3",), {"client.rack": "north"})
+    assert _placed(spec("consumer", **{"client.rack": ""}), consumer, told_where).config == {"client.rack": ""}
+    assert _placed(spec("consumer"), "client-2", scenario()).config == {}
+
+
+@pytest.mark.parametrize(
+    ("groups", "where", "expected"),
+    [
+        pytest.param(3, {}, (1, 2, 3, 1), id="in turn"),
+        pytest.param(2, {"consumers_in": "near"}, (1, 2, 1), id="consumers on two hosts"),
+        pytest.param(2, {"producers_in": "far", "consumers_in": "near"}, (3, 2, 1), id="each its own"),
+        pytest.param(0, {"producers_in": "far"}, (3,), id="no consumers"),
+    ],
+)
+def test_a_quota_of_load_workers_is_where_they_run(
+    groups: int, where: dict[str, Any], expected: tuple[int, ...]
+) -> None:
+    asked = scenario(**where)
+    workload = asked.workload.model_copy(update={"subscriptions_per_topic": groups})
+    asked = asked.model_copy(update={"workload": workload})
+    assert asked.load_hosts == tuple(f"client-{number}" for number in expected)
+    cpus = Figure(value=8, source="s")
+    profile = Profile(
+        name="p", sources={"s": "t"}, broker=HostKind(machine="m"), client=HostKind(machine="m", container_cpus=cpus)
+    )
+    held = hardware.of_load(hardware.limits(profile, 0.1, asked))
+    assert [each.host for each in held] == sorted(set(asked.load_hosts))
 
 
 PLAN = """name: x

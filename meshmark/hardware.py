@@ -15,6 +15,8 @@ from meshmark.values import Model
 
 TOLERANCE = 0.05
 """A limit holds if its probe found what it should be, within this."""
+CPUS_MIN = 0.01
+"""The least that a quota can be: 1 ms (min_cfs_quota_period of kernel/sched/core.c in Linux 6.12) in each 0.1 s."""
 
 
 class Bound(Model):

@@ -21,7 +21,7 @@ from meshmark.analysis.hardware_model import BoundSummary, Extrapolation, Hardwa
 from meshmark.analysis.ledger import broker_hosts, client_hosts
 from meshmark.analysis.limits import of_limit
 from meshmark.analysis.model import NetworkCeiling, ScenarioSummary
-from meshmark.hardware import Bound, Hardware, LimitProbe
+from meshmark.hardware import CPUS_MIN, Bound, Hardware, LimitProbe
 from meshmark.plan import Plan, Scenario
 from meshmark.profile import Figure, HostKind, Profile
 from meshmark.record import DiskProbe, Limit, NetworkProbe
@@ -150,6 +150,21 @@ def largest_scale(found: Sequence[Bound]) -> float:
     least = min([1.0, *(each.scale for each in found)])
     digits = SCALE_DIGITS - 1 - math.floor(math.log10(least))
     return round(math.floor(least * 10.0**digits + 1e-9) / 10.0**digits, digits)
+
+
+def least_scale(profile: Profile, plan: Plan) -> float:
+    """At which every quota of CPU is one that the kernel has; 0 where there is none. Rounded up."""
+    quotas = [
+        each.amount
+        for scenario in plan.scenarios
+        for each in limits(profile, 1.0, scenario)
+        if each.resource == "cpu"
+    ]
+    if not quotas:
+        return 0.0
+    least = CPUS_MIN / min(quotas)
+    digits = SCALE_DIGITS - 1 - math.floor(math.log10(least))
+    return round(math.ceil(least * 10.0**digits - 1e-9) / 10.0**digits, digits)
 
 
 def beyond(found: Sequence[Bound], scale: float) -> Bound | None:

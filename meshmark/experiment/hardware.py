@@ -17,16 +17,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from meshmark.analysis.hardware import beyond, bounds, largest_scale, most_capped, of_load
+from meshmark.analysis.hardware import beyond, bounds, largest_scale, least_scale, most_capped, of_load
 from meshmark.clock import Clock
 from meshmark.cluster import Limitable, Process, Testbed, limitable
 from meshmark.errors import ComponentFailed, LabError, MissingRequirement
 from meshmark.experiment.trial import Bench
-from meshmark.hardware import TOLERANCE, Bound, Hardware, LimitProbe
+from meshmark.hardware import CPUS_MIN, TOLERANCE, Bound, Hardware, LimitProbe
 from meshmark.plan import Plan
 from meshmark.planfile import find_profile
 from meshmark.planfile.hardware import require_volumes
-from meshmark.profile import SMALL_WRITE_BYTES, SMALL_WRITERS
+from meshmark.profile import SMALL_WRITE_BYTES, SMALL_WRITERS, Profile
 from meshmark.record import DiskProbe, Limit, NetworkProbe
 from meshmark.units import mb, number, percent
 
@@ -69,6 +69,7 @@ def settle_hardware(plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkP
             f"{FOUND[short.resource]}",
             hint=f"Use --scale auto, or at most {largest_scale(found):g}.",
         )
+    _require_quotas(plan, profile, scale)
     require_volumes(plan, profile, scale)
     caps = most_capped(plan, cpus, probes)
     if caps is not None and beyond([caps], 1.0):
@@ -78,6 +79,18 @@ def settle_hardware(plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkP
             hint="Leave that scenario out (--only), or lower its cap, so that all brokers' together are less.",
         )
     return Hardware(profile=profile, asked=plan.scale, scale=scale, bounds=found)
+
+
+def _require_quotas(plan: Plan, profile: Profile, scale: float) -> None:
+    least = least_scale(profile, plan)
+    if scale >= least:
+        return
+    raise MissingRequirement(
+        f"profile {profile.name} at scale {scale:g} gives a container less than {CPUS_MIN:g} CPUs, and no quota is less",
+        hint=f"Use --scale {least:g} or more."
+        if plan.scale != "auto"
+        else f"This machine has too little for it: it takes a scale of {least:g} or more.",
+    )
 
 
 def _amount(bound: Bound, value: float) -> str:

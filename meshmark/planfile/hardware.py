@@ -175,7 +175,15 @@ def furnished(plan: Plan) -> Plan:
             "scale auto needs the environment's probes of disk and network, which the plan leaves out",
             hint="set environment.diskSeconds and networkSeconds above 0, or give a scale",
         )
-    limits_all = profile.broker.disk is not None and profile.broker.disk.write_bytes_s is not None
+    disk = profile.broker.disk
+    limits_all = disk is not None and disk.write_bytes_s is not None
+    on_disk = [each for each in plan.scenarios if each not in capped and each.cluster.storage != "ram"]
+    if on_disk and disk is not None and disk.operations_s and not limits_all:
+        raise UsageError(
+            f"the profile {profile.name} limits the operations of disks (disk.operationsS) and not their bytes, from "
+            f"which follows how much of the logs of {on_disk[0].name} may wait in memory",
+            hint="give broker.disk.writeBytesS too, leave out operationsS, or have logs in RAM (--disk ram)",
+        )
     changed = plan.model_copy(
         update={"scenarios": tuple(_with_disk(scenario, limits_all=limits_all) for scenario in plan.scenarios)}
     )

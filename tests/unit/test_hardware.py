@@ -149,6 +149,34 @@ def test_a_scale_that_the_machine_cannot_carry_is_told_with_one_that_it_can() ->
         settle_hardware(plan_of(scale=0.5), 64, probes(100, 90_000))
 
 
+def test_a_scale_that_gives_less_than_the_kernel_s_least_quota_is_told_with_one_that_does_not() -> None:
+    """4 CPUs of brokers, 2 of sidecars where a scenario has some: the least quota is 0.01 CPUs."""
+    for plan, least in ((plan_of(PLAIN), 0.0025), (plan_of(), 0.005)):
+        with pytest.raises(MissingRequirement, match=r"gives a container less than 0\.01 CPUs") as refused:
+            settle_hardware(plan.model_copy(update={"scale": 0.99 * least}), 2)
+        assert refused.value.hint == f"Use --scale {least:g} or more."
+        assert settle_hardware(plan.model_copy(update={"scale": least}), 2) is not None
+    with pytest.raises(MissingRequirement) as small:
+        settle_hardware(plan_of(), 64, probes(1, 90_000))
+    assert small.value.hint == "This machine has too little for it: it takes a scale of 0.005 or more."
+
+
+def test_a_disk_with_operations_alone_is_refused_before_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "small-writes.yaml"
+    file.write_text(
+        "name: small-writes\nsources: {me: me}\nclient: {machine: box}\n"
+        "broker: {machine: box, disk: {kind: disk, operationsS: {value: 100, source: me}}}\n",
+        encoding="utf-8",
+    )
+    plan = plan_of(PLAIN, scale=0.5).model_copy(update={"profile": str(file)})
+    with pytest.raises(UsageError, match="the operations of disks .* and not their bytes") as refused:
+        planfile.furnished(plan)
+    assert "broker.disk.writeBytesS" in refused.value.hint
+    own = PLAIN.model_copy(update={"cluster": ClusterSpec(disk_write_bytes_s=1e6)})
+    assert planfile.furnished(plan.model_copy(update={"scenarios": (own,)})).scenarios[0].cluster.storage == "image"
+    assert planfile.furnished(planfile.unmasked(plan, "ram"))
+
+
 def test_a_scale_that_disks_do_not_carry_ends_the_run_after_their_probe_and_before_a_broker_starts(
     tmp_path: Path,
 ) -> None:

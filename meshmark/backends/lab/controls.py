@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from meshmark.hardware import CPUS_MIN
+
 Writes = Literal["bytes", "operations"]
 Controller = Literal["cpu", "io", "cpuset"]
 
 PERIOD_US = 100_000
 """Of a quota, as Kubernetes sets it for a container's limit."""
-QUOTA_MIN_US = 1_000
-"""The kernel's own least."""
+QUOTA_MIN_US = round(CPUS_MIN * PERIOD_US)
 WITNESSES: Mapping[Controller, str] = {"cpu": "cpu.max", "io": "io.max", "cpuset": "cpuset.cpus"}
 """Of a controller in v2: a file that groups have if they have it."""
 

@@ -79,13 +79,14 @@ def _make_ready(plan: Plan, *, kafka: str, offline: bool) -> None:
     from meshmark.kafka import distribution
     from meshmark.kafka.companion import companion
     from meshmark.live.progress import counter
-    from meshmark.planfile import limits_hosts
+    from meshmark.planfile import limits_needed
 
     distribution.read_lock(kafka)
-    if plan.explain_blocks or limits_hosts(plan):
-        from meshmark.backends.lab.limits import require_limits
+    if needed := limits_needed(plan):
+        from meshmark.backends.lab.limits import REQUIRE
 
-        require_limits()
+        for limited in needed:
+            REQUIRE[limited]()
     require(plan, offline=offline and kafka == distribution.KAFKA)
     with counter(sys.stderr, "jars of Kafka") as told:
         distribution.fetch(kafka, offline=offline, progress=told)

@@ -20,6 +20,7 @@ from meshmark.cli.plans import DEFAULT_PLAN, find
 if TYPE_CHECKING:
     from meshmark.cli.machine import Machine, Part
     from meshmark.plan import Plan
+    from meshmark.planfile.hardware import Limited
 
 SCHEMA_VERSION = 1
 EXAMPLES = "\b\nExamples:\n  meshmark doctor\n  meshmark doctor my.yaml -o json"
@@ -56,10 +57,12 @@ class Needs:
     memory_log_bytes: int
     perf: bool = False
     offline: bool = False
+    links: bool = False
+    limits: tuple[Limited, ...] = ()
 
 
 def needs(plan: Plan, *, offline: bool = False) -> Needs:
-    from meshmark.planfile.hardware import log_bytes
+    from meshmark.planfile.hardware import limits_needed, log_bytes
 
     memory = max(
         scenario.cluster.brokers * (scenario.cluster.heap_bytes + JVM_BESIDE_HEAP_BYTES) for scenario in plan.scenarios
@@ -71,6 +74,8 @@ def needs(plan: Plan, *, offline: bool = False) -> Needs:
         memory_log_bytes=plan.log_budget_bytes if "ram" in stores else 0,
         perf=plan.cpu_samples_hz > 0,
         offline=offline,
+        links=any(scenario.cluster.topology.links for scenario in plan.scenarios),
+        limits=limits_needed(plan),
     )
 
 
@@ -90,7 +95,7 @@ def require(plan: Plan, *, offline: bool = False) -> None:
     from meshmark.errors import MissingRequirement
 
     wanted = needs(plan, offline=offline)
-    lacking = missing(checks(look(perf=wanted.perf), wanted))
+    lacking = missing(checks(look(perf=wanted.perf, limits=False), wanted))
     if lacking:
         lines = [f"{check.name}: {check.found}" + (f"\n  {check.hint}" if check.hint else "") for check in lacking]
         raise MissingRequirement(
@@ -100,16 +105,19 @@ def require(plan: Plan, *, offline: bool = False) -> None:
 
 
 def doctor(
-    plan: Annotated[str, typer.Argument(metavar="PLAN", help="Check for this plan's memory and disk.")] = DEFAULT_PLAN,
+    plan: Annotated[
+        str, typer.Argument(metavar="PLAN", help="Check for what this plan needs: memory, disk, limits, links.")
+    ] = DEFAULT_PLAN,
     output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="The form.")] = "table",
 ) -> None:
     """Check whether this machine can run the lab; exit code 1 if something needed is missing."""
     from meshmark.cli.machine import look
     from meshmark.errors import UsageError
+    from meshmark.planfile import furnished
 
     if output not in ("table", "json"):
         raise UsageError(f"there is no form {output}", hint="-o takes table or json")
-    results = checks(look(), needs(find(plan)))
+    results = checks(look(), needs(furnished(find(plan))))
     emit(as_json(results) if output == "json" else as_table(results))
     if missing(results):
         raise typer.Exit(1)
@@ -188,6 +196,37 @@ def _reason(machine: Machine, feature: str) -> str:
         return "could not be tried without privileges"
     reason = machine.kernel[feature]
     return f"refused: {reason}" if reason else ""
+
+
+def _tun(machine: Machine, wanted: Needs) -> Check:
+    """Links are made by one of two."""
+    reason = _reason(machine, "tun")
+    needed = wanted.links and bool(_reason(machine, "netem"))
+    return Check(
+        group="kernel and privileges",
+        name="/dev/net/tun",
+        needed=needed,
+        status="ok" if not reason else "missing" if needed else "warning",
+        found=reason or "works",
+        hint="Only links with delay need it, where netem is absent. Run as root, or on a kernel with CONFIG_TUN.",
+    )
+
+
+def _limit(name: str, limited: Limited) -> Callable[[Machine, Needs], Check]:
+    def check(machine: Machine, wanted: Needs) -> Check:
+        found = machine.limits.get(limited)
+        needed = limited in wanted.limits
+        problem = found.problem if found else ""
+        return Check(
+            group="kernel and privileges",
+            name=name,
+            needed=needed,
+            status="missing" if needed and problem else "warning" if problem or (needed and not found) else "ok",
+            found=problem or (found.version if found else "not tried"),
+            hint=found.hint if found else "",
+        )
+
+    return check
 
 
 def _cgroup(machine: Machine, _: Needs) -> Check:
@@ -346,10 +385,10 @@ CHECKS: tuple[Callable[[Machine, Needs], Check], ...] = (
         "Only links with delay or loss need it; without, a relay in user space makes them.",
         needed=False,
     ),
-    _kernel_feature(
-        "/dev/net/tun", "tun", "works", "Only links with delay need it, where netem is absent.", needed=False
-    ),
+    _tun,
     _cgroup,
+    _limit("limits of CPU", "cpu"),
+    _limit("limits of disks", "disk"),
     _pressure,
     _perf,
     _cores,

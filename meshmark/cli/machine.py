@@ -12,13 +12,15 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
 
 from meshmark.errors import MeshmarkError
+from meshmark.planfile.hardware import Limited
 
 PROBE_TIMEOUT_S = 60.0
 PACKAGES = ("confluent-kafka", "cryptography", "pyroute2")
@@ -37,7 +39,7 @@ class Part:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
     """`kernel`: feature -> "" if it works, else the reason; a feature that could not be tried is absent. `perf`: the
-    same of sampling all CPUs; None: not tried."""
+    same of sampling all CPUs; None: not tried. `limits`: of what a host could have less, empty: not tried."""
 
     system: str
     architecture: str
@@ -46,6 +48,7 @@ class Machine:
     kernel: dict[str, str]
     perf: str | None
     cgroup: str
+    limits: Mapping[Limited, Part]
     pressure: bool
     cores: int
     memory_bytes: int | None
@@ -61,7 +64,7 @@ class Machine:
     jars_wanted: int
 
 
-def look(*, perf: bool = True) -> Machine:
+def look(*, perf: bool = True, limits: bool = True) -> Machine:
     """This machine, now. Takes about a second, and another to try perf."""
     directory, free_bytes = _space()
     jars_there, jars_wanted = _jars()
@@ -74,6 +77,7 @@ def look(*, perf: bool = True) -> Machine:
         kernel=_kernel(),
         perf=_perf() if perf else None,
         cgroup=cgroup_version(_text("/proc/self/mounts")),
+        limits=_limits() if limits else {},
         pressure=Path("/proc/pressure/cpu").is_file(),
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=memory.get("MemTotal"),
@@ -135,6 +139,27 @@ def _perf() -> str:
     from meshmark.backends.lab.perf import trouble
 
     return trouble()
+
+
+def _limits() -> dict[Limited, Part]:
+    """Where the first cannot be had, the second is not tried."""
+    from meshmark.backends.lab.cgroups import leave_leaf
+    from meshmark.backends.lab.limits import REQUIRE
+
+    found: dict[Limited, Part] = {}
+    try:
+        for limited, required in REQUIRE.items():
+            found[limited] = _part(partial(_works, required))
+            if found[limited].problem:
+                break
+    finally:
+        leave_leaf()
+    return found
+
+
+def _works(required: Callable[[], None]) -> str:
+    required()
+    return "can be set"
 
 
 def _jars() -> tuple[int, int]:

@@ -12,7 +12,7 @@ from meshmark.planfile.effort import (
     samples_seconds,
     select,
 )
-from meshmark.planfile.hardware import equipped, furnished, kinds_limited, limits_hosts, unmasked
+from meshmark.planfile.hardware import equipped, furnished, kinds_limited, limits_hosts, limits_needed, unmasked
 from meshmark.planfile.profiles import dump_profile, find_profile, profile_names, profile_schema_text
 from meshmark.planfile.reading import builtin, builtin_names, load, loads
 from meshmark.planfile.schema import schema, schema_text
@@ -36,6 +36,7 @@ __all__ = [
     "furnished",
     "kinds_limited",
     "limits_hosts",
+    "limits_needed",
     "load",
     "loads",
     "profile_names",

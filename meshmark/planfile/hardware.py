@@ -7,11 +7,15 @@ What cannot be limited, or not be probed, is refused here, before anything is st
 
 from __future__ import annotations
 
+from typing import Literal
+
 from meshmark.errors import NoSpace, UsageError
 from meshmark.plan import LOG_BUDGET_BYTES_MIN, Plan, Scenario
 from meshmark.planfile.profiles import find_profile
 from meshmark.profile import Profile
 from meshmark.units import GB, number
+
+Limited = Literal["cpu", "disk"]
 
 AUTO = "auto"
 DISKS = ("capped", "ram", "both")
@@ -98,6 +102,14 @@ def _capped(plan: Plan) -> list[Scenario]:
 def limits_hosts(plan: Plan) -> bool:
     """Whether its profile, if it has one, or a scenario limits anything."""
     return bool(plan.profile and (_capped(plan) or find_profile(plan.profile).figures()))
+
+
+def limits_needed(plan: Plan) -> tuple[Limited, ...]:
+    """What a furnished plan takes the power for to limit: CPU, and disks where brokers have some of their own."""
+    if not (plan.explain_blocks or limits_hosts(plan)):
+        return ()
+    own = any(scenario.cluster.storage == "image" for scenario in plan.scenarios)
+    return ("cpu", "disk") if own else ("cpu",)
 
 
 def brokers_have_quota(plan: Plan) -> bool:

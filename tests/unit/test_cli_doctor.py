@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ FINE = Machine(
     kernel={"namespaces": "", "hosts": "", "interception": "", "netem": "", "tun": ""},
     perf="",
     cgroup="v2",
+    limits={"cpu": Part(version="can be set"), "disk": Part(version="can be set")},
     pressure=True,
     cores=2,
     memory_bytes=16 * GB,
@@ -93,6 +95,8 @@ def test_what_is_needed_and_missing_stops_a_run(look: Machine, name: str, hint: 
         (differing(kernel=without("netem")), "netem"),
         (differing(kernel=without("tun")), "/dev/net/tun"),
         (differing(cgroup="none"), "cgroups"),
+        (differing(limits={**FINE.limits, "cpu": Part(problem="no", hint="Run as root.")}), "limits of CPU"),
+        (differing(limits={**FINE.limits, "disk": Part(problem="no", hint="Run as root.")}), "limits of disks"),
         (differing(pressure=False), "pressure (PSI)"),
         (differing(perf="perf is not installed"), "perf"),
         (differing(cores=1), "cores"),
@@ -117,6 +121,55 @@ def test_a_plan_that_samples_the_cpu_needs_perf() -> None:
     assert "linux-perf" in bad.hint
     assert not doctor.needs(planfile.builtin("banzai-2019")).perf
     assert doctor.needs(planfile.sampled(planfile.builtin("banzai-2019"))).perf
+
+
+FAR = """name: far
+cluster:
+  topology:
+    clusters: [{name: a, brokers: 2, clients: 1}, {name: b, brokers: 1}]
+    links: [{ends: [a, b], rttMs: 7}]
+scenarios: [plain]
+"""
+
+
+def test_a_plan_with_links_needs_a_relay_where_there_is_no_netem() -> None:
+    wanted = doctor.needs(planfile.loads(FAR, "f"))
+    neither = {**FINE.kernel, "netem": "No such file", "tun": "Operation not permitted"}
+    (bad,) = doctor.missing(doctor.checks(differing(kernel=neither), wanted))
+    assert (bad.name, bad.found) == ("/dev/net/tun", "refused: Operation not permitted")
+    assert "Run as root" in bad.hint
+    assert doctor.missing(doctor.checks(differing(kernel=neither), NEEDS)) == []
+    for one in ("netem", "tun"):
+        assert doctor.missing(doctor.checks(differing(kernel=without(one)), wanted)) == [], one
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ("", []),
+        ("profile: unlimited\n", []),
+        ("profile: eks-r5.4xlarge-io1\n", ["limits of CPU", "limits of disks"]),
+        ("profile: unlimited\ncluster: {diskWriteBytesS: 1e6}\n", ["limits of CPU", "limits of disks"]),
+        ("explainBlocks: 3\n", ["limits of CPU"]),
+    ],
+)
+def test_a_plan_that_limits_hosts_needs_the_power_to(changes: str, needed: list[str]) -> None:
+    plan = planfile.furnished(planfile.loads(f"name: x\nscenarios: [plain]\n{changes}", "f"))
+    refused = Part(problem="the controller cannot be had", hint="Run as root.")
+    without_power = differing(limits=dict.fromkeys(FINE.limits, refused))
+    assert [check.name for check in doctor.missing(doctor.checks(without_power, doctor.needs(plan)))] == needed
+    assert {check.needed for check in doctor.checks(FINE, doctor.needs(plan)) if check.name in needed} <= {True}
+
+
+def test_a_plan_file_s_limits_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "limited.yaml"
+    file.write_text("name: x\nscenarios: [plain]\nprofile: eks-r5.4xlarge-io1\n", encoding="utf-8")
+    look = differing(limits={**FINE.limits, "disk": Part(problem="no controller", hint="Run as root.")})
+    monkeypatch.setattr(machine, "look", lambda **_: look)
+    assert app.main(["doctor", str(file)]) == 1
+    assert "missing: limits of disks" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("cgroup", "unproven"), [("v1", False), ("v2", True), ("hybrid", False)])

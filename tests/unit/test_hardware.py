@@ -20,6 +20,7 @@ from meshmark.experiment.conductor import conduct
 from meshmark.experiment.hardware import settle_hardware
 from meshmark.experiment.progress import Silent
 from meshmark.experiment.trial import GAUGE_SECONDS
+from meshmark.kafka import distribution
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.planfile.profiles import profile_loads
 from meshmark.record import DiskProbe, NetworkProbe
@@ -479,6 +480,18 @@ def test_without_root_a_profile_is_refused_before_anything_is_started(
     monkeypatch.setattr(lab_limits, "outside_uid", lambda: 1000)
     assert app.main(["run", "--profile", EKS, "--out", str(tmp_path / "run")]) == 1
     assert "needs root" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_controller_for_disks_a_profile_is_refused_before_anything_is_fetched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab_limits, "outside_uid", lambda: 0)
+    monkeypatch.setattr(lab_limits, "quotas_possible", lambda: True)
+    monkeypatch.setattr(lab_limits, "writes_possible", lambda: False)
+    monkeypatch.setattr(distribution, "fetch", lambda *_, **__: pytest.fail("fetched"))
+    assert app.main(["run", "--profile", EKS, "--out", str(tmp_path / "run")]) == 1
+    assert "limiting disks needs the cgroup controller" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

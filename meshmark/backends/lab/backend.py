@@ -25,7 +25,7 @@ from meshmark.backends.lab.cluster import LabCluster, LabTestbed
 from meshmark.backends.lab.disk import require_images
 from meshmark.backends.lab.ground import Parts
 from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
-from meshmark.backends.lab.limits import require_limits, require_write_limits
+from meshmark.backends.lab.limits import REQUIRE
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
 from meshmark.backends.lab.perf import require_perf
 from meshmark.backends.lab.probes import storage_under
@@ -38,7 +38,7 @@ from meshmark.kafka.companion import companion
 from meshmark.kafka.launch import Runtime
 from meshmark.kafka.properties import Node, broker_properties, reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
-from meshmark.planfile import limits_hosts
+from meshmark.planfile import limits_needed
 from meshmark.planfile.hardware import log_bytes
 from meshmark.record import HostFacts, Versions
 from meshmark.topology import Topology
@@ -129,10 +129,8 @@ class LabBackend:
         for scenario in plan.scenarios:
             _check_open_files(scenario)
             _check_cpus(scenario)
-        if plan.explain_blocks or limits_hosts(plan):
-            require_limits()
-            if any(scenario.cluster.storage == "image" for scenario in plan.scenarios):
-                require_write_limits()
+        for limited in limits_needed(plan):
+            REQUIRE[limited]()
         if any(scenario.cluster.client_cpus for scenario in plan.scenarios):
             self._cpusets = outside_uid() == 0 and cpusets_possible()
         if plan.cpu_samples_hz:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from meshmark.backends.lab.namespace import outside_uid
 from meshmark.backends.lab.process import LabProcess
 from meshmark.cluster import Probe
 from meshmark.errors import LabError, MissingRequirement
+from meshmark.planfile.hardware import Limited
 from meshmark.probes import procfs
 from meshmark.record import Counters, Limit
 
@@ -127,6 +128,10 @@ def require_write_limits() -> None:
             hint=f"Use cgroup v1, or v2 {DELEGATED}; or leave out the profile.",
         )
     require_dirty_bounds()
+
+
+REQUIRE: Mapping[Limited, Callable[[], None]] = {"cpu": require_limits, "disk": require_write_limits}
+"""In this order: what the first says of root holds for the second."""
 
 
 @contextmanager

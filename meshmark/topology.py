@@ -261,6 +261,8 @@ def contradictions(topology: Topology, brokers: int, clients: int) -> Iterator[s
         yield "clusters must have different names"
     if any(cluster.trust_domain != TRUST_DOMAIN for cluster in topology.clusters):
         yield f"all clusters of a mesh must have one root of trust, {TRUST_DOMAIN}"
+    if any(cluster.gateway and not cluster.brokers for cluster in topology.clusters):
+        yield "a gateway leads to brokers: a cluster without brokers has none"
     for link in topology.links:
         if not set(link.ends) <= set(names) or len(set(link.ends)) < 2:
             yield f"the link {link.name} must join two of the clusters"

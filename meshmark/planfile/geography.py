@@ -110,6 +110,7 @@ def _mesh(cluster: Node, data_plane: object, bad: set[str]) -> list[Problem]:
     """What only one mesh with mTLS can be."""
     found = []
     gateway, trust = (cluster.items().get(key) for key in ("gateway", "trustDomain"))
+    name, brokers = (_value(cluster, key, bad) for key in ("name", "brokers"))
     if gateway is not None and gateway.value is True and data_plane in set(DataPlane) - {DataPlane.ISTIO_MTLS}:
         found.append(
             _at(
@@ -118,6 +119,8 @@ def _mesh(cluster: Node, data_plane: object, bad: set[str]) -> list[Problem]:
                 f"out, or take {DataPlane.ISTIO_MTLS}",
             )
         )
+    if gateway is not None and gateway.value is True and f"{cluster.key}.brokers" not in bad and not brokers:
+        found.append(_at(gateway, f"{name} has no brokers, and a gateway leads to brokers alone; leave it out"))
     if trust is not None and trust.key not in bad and trust.value != TRUST_DOMAIN:
         found.append(
             _at(

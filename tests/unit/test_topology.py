@@ -145,6 +145,11 @@ def test_a_plan_with_a_topology_reads_back_from_what_is_shown_of_it() -> None:
         ),
         (
             "far, brokers: 1}",
+            "far, brokers: 1}\n      - {name: off, gateway: true}",
+            "f:8:30: cluster.topology.clusters[2].gateway: off has no brokers, and a gateway leads to brokers alone",
+        ),
+        (
+            "far, brokers: 1}",
             "far, brokers: 1, trustDomain: other.example}",
             "f:7:46: cluster.topology.clusters[1].trustDomain: other.example is another trust domain; sidecars of",
         ),
@@ -205,6 +210,10 @@ def test_all_that_is_wrong_with_a_topology_is_told_at_once() -> None:
         (
             Topology(clusters=(MeshCluster(name="all", brokers=3, clients=1), OFF), links=(LINK_OFF,)),
             "two clusters at least must have hosts",
+        ),
+        (
+            Topology(clusters=(NEAR, FAR, OFF.model_copy(update={"gateway": True})), links=(ACROSS,)),
+            "a cluster without brokers has none",
         ),
         (
             Topology(

@@ -23,6 +23,7 @@ def of_run(run: Run, scenarios: Sequence[ScenarioSummary], steadiness: Sequence[
     return (
         *_ending(run, scenarios),
         *_thin(scenarios),
+        *_never_down(run),
         *(
             text
             for scenario in scenarios
@@ -85,6 +86,19 @@ def _thin(scenarios: Sequence[ScenarioSummary]) -> Iterator[str]:
     ]
     if few:
         yield f"too few trials to show whether a ceiling is stable: {', '.join(few)}"
+
+
+def _never_down(run: Run) -> Iterator[str]:
+    """Links that were to go down while load was offered."""
+    for scenario in run.plan.scenarios:
+        rounds = [data for data in run.rounds if data.started.scenario == scenario.name and data.trials]
+        down = {outage.link for data in rounds for outage in data.outages}
+        for link in scenario.cluster.topology.flapping():
+            if rounds and link.name not in down:
+                yield (
+                    f"{scenario.name}: the link {link.name} was to flap and never went down: it stays up for "
+                    f"{link.flap.up_seconds:g} s, which is longer than a trial's load"
+                )
 
 
 def _of_scenario(scenario: ScenarioSummary) -> Iterator[str]:

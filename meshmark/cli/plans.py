@@ -10,7 +10,7 @@ import typer
 from meshmark.cli.output import emit, note
 
 if TYPE_CHECKING:
-    from meshmark.plan import Plan
+    from meshmark.plan import Plan, Scenario
 
 DEFAULT_PLAN = "banzai-2019"
 
@@ -104,6 +104,7 @@ def remarks(plan: Plan) -> list[str]:
         for scenario, threshold in plan.thresholds()
         if threshold.share is not None and not any(map(threshold.is_at, scenario.method.equal_load))
     ]
+    found += [text for scenario in plan.scenarios for text in _of_flaps(scenario)]
     if plan.repeats == 1:
         found.append("one repeat shows no spread, so no difference can be told from noise")
     needed = estimate_seconds(plan)
@@ -111,5 +112,23 @@ def remarks(plan: Plan) -> list[str]:
         found.append(
             f"about {duration(needed)} are needed and budgetSeconds is {plan.budget_seconds:.0f} "
             f"({duration(plan.budget_seconds)}): the last rounds will not run"
+        )
+    return found
+
+
+def _of_flaps(scenario: Scenario) -> list[str]:
+    """Of links that go down for nothing, or not at all."""
+    links, method = scenario.cluster.topology.flapping(), scenario.method
+    load_s = method.settle_seconds + method.window_seconds
+    found = [
+        f"{scenario.name}: the link {link.name} stays up for {link.flap.up_seconds:g} s (flap.upSeconds), and a trial's "
+        f"load takes {load_s:g} s (settleSeconds and windowSeconds): it never goes down"
+        for link in links
+        if link.flap.up_seconds >= load_s
+    ]
+    if links and not scenario.workload.subscriptions_per_topic:
+        found.append(
+            f"{scenario.name}: links go down and nothing is read back (subscriptionsPerTopic is 0): whether acknowledged "
+            "records are lost stays unknown"
         )
     return found

@@ -13,16 +13,19 @@ import pytest
 
 from meshmark.analysis.outages import outages, still_s
 from meshmark.analysis.summary import summarize
+from meshmark.cli.plans import remarks
 from meshmark.errors import MissingRequirement, PlanError
 from meshmark.experiment.outages import _flap, flapping
 from meshmark.itemized import compared
+from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
 from meshmark.planfile import loads
 from meshmark.record import Outage, Point
 from meshmark.report.geography import outages as grid
 from meshmark.topology import Flap, Link, MeshCluster, Topology
-from tests.unit.report.conftest import PLAN, told
+from tests.unit.report.conftest import METHOD, PLAN, told
 
 LINK = Link(ends=("near", "far"), rtt_ms=24, flap=Flap(up_seconds=2, down_seconds=1))
+STEADY = (LINK.model_copy(update={"flap": Flap()}),)
 TOPOLOGY = Topology(clusters=(MeshCluster(name="near", brokers=3, clients=1), MeshCluster(name="far")), links=(LINK,))
 
 
@@ -68,7 +71,7 @@ def test_a_link_that_is_down_when_the_load_ends_comes_back_then() -> None:
 
 
 def test_links_that_stay_up_ask_for_no_power() -> None:
-    steady = TOPOLOGY.model_copy(update={"links": (LINK.model_copy(update={"flap": Flap()}),)})
+    steady = TOPOLOGY.model_copy(update={"links": STEADY})
     nothing = cast(Any, None)
     with flapping(nothing, steady, 1, nothing, nothing):
         pass
@@ -105,6 +108,53 @@ def test_standing_still_is_the_longest_time_without_an_acknowledgement(
         for number, count in enumerate(counts)
     ]
     assert still_s(points) == expected
+
+
+def flapping_scenario(up_seconds: float, groups: int) -> Scenario:
+    """Load of 2.5 s."""
+    link = LINK.model_copy(update={"flap": Flap(up_seconds=up_seconds, down_seconds=1)})
+    clusters = (MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1))
+    return Scenario(
+        name="it",
+        data_plane=DataPlane.PLAIN,
+        cluster=ClusterSpec(topology=Topology(clusters=clusters, links=(link,))),
+        workload=Workload(subscriptions_per_topic=groups),
+        method=METHOD,
+    )
+
+
+@pytest.mark.parametrize(
+    ("up_seconds", "groups", "expected"),
+    [
+        (2.4, 1, []),
+        (2.5, 1, ["the link near-far stays up for 2.5 s (flap.upSeconds), and a trial's load takes 2.5 s"]),
+        (2.4, 0, ["links go down and nothing is read back"]),
+        (5, 0, ["never goes down", "nothing is read back"]),
+    ],
+)
+def test_flaps_that_show_nothing_are_told_before_a_run(up_seconds: float, groups: int, expected: list[str]) -> None:
+    assert METHOD.settle_seconds + METHOD.window_seconds == 2.5
+    plan = PLAN.model_copy(update={"scenarios": (flapping_scenario(up_seconds, groups),), "baseline": "it"})
+    told_of = [text for text in remarks(plan) if text.startswith("it: ")]
+    assert len(told_of) == len(expected)
+    assert [part for part, text in zip(expected, told_of, strict=True) if part not in text] == []
+
+
+def test_a_link_that_was_to_flap_and_never_went_down_is_a_warning(tmp_path: Path) -> None:
+    asked = flapping_scenario(5, 1)
+    cluster = asked.cluster.model_copy(update={"topology": asked.cluster.topology.model_copy(update={"links": STEADY})})
+    steady = PLAN.model_copy(
+        update={"scenarios": (asked.model_copy(update={"cluster": cluster}),), "baseline": "it", "repeats": 1}
+    )
+    done = told(tmp_path / "run", steady).run  # no simulated link goes down
+    run = replace(done, plan=steady.model_copy(update={"scenarios": (asked,)}))
+    (only,) = run.rounds
+    assert only.outages == ()
+    warning = "it: the link near-far was to flap and never went down"
+    assert any(text.startswith(warning) for text in summarize(run).warnings)
+    down = Outage(trial=1, link="near-far", began_s=5, ended_s=6)
+    changed = replace(run, rounds=(replace(only, outages=(down,)),))
+    assert not any(text.startswith(warning) for text in summarize(changed).warnings)
 
 
 def test_a_trial_in_which_a_link_was_down_has_a_line(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ QUOTA_LIMIT = 0.50
 LINK_LIMIT = 0.85
 """Of a link's bandwidth. It is used up by frames; counted are super-packets, which lack their headers: 0.95 is all."""
 FLAT_SHARE = 0.10
-"""Of what a limited disk may take in the window. By more, the log grew in memory, or the device caught up with it:
+"""Of what a limited disk may take in the window, or did where its operations are limited. By more, the log grew in memory, or the device caught up with it:
 what the disk took is then not what the log did."""
 WAITING = 0.50
 """Of the time a thread of a broker waited for a CPU, or for I/O: its busy threads then say nothing of themselves."""
@@ -223,18 +223,19 @@ def _given(trial: Trial, host: str, elapsed_s: float) -> list[Evidence | None]:
         found.append(_share(f"{host} disk", share, DISK_LIMIT, text, host=host))
     writes = trial.counters_end.get(f"{host}/volume/limit_ops_s", 0.0)
     share = _part(trial, f"{host}/volume/write_ops", elapsed_s * writes)
+    limit = DISK_LIMIT if _dirty_flat(trial, host, trial.delta(f"{host}/volume/write_bytes") or 0.0) else None
     text = "of the writes that its disk may take"
-    found.append(_share(f"{host} operations of the disk", share, DISK_LIMIT, text, host=host))
+    found.append(_share(f"{host} operations of the disk", share, limit, text, host=host))
     return found
 
 
 def _dirty_flat(trial: Trial, host: str, most_bytes: float) -> bool:
-    """Whether the host's dirty bytes stood still: what its log takes and its device does not waits in memory. What the
-    device takes on top is the file system's own (its journal, pages that are written twice), unless the machine's
-    dirty bytes fell by it. Where the log is not read, nothing is known against it."""
+    """Whether the host's dirty bytes stood still, within a share of what its device took at most: what its log takes
+    and its device does not waits in memory. What the device takes on top is the file system's own (its journal, pages
+    that are written twice), unless the machine's dirty bytes fell by it. Not where either was not read."""
     logged, written = trial.delta(f"{host}/kafka/log_bytes"), trial.delta(f"{host}/volume/write_bytes")
     if logged is None or written is None:
-        return True
+        return False
     room = FLAT_SHARE * most_bytes
     return logged - written <= room and (written - logged <= room or _given_back(trial) <= room)
 

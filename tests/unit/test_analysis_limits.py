@@ -16,7 +16,9 @@ BROKERS = ("broker-1", "broker-2", "broker-3")
 TOTALS = LoadTotals(offered=400_000, acknowledged=400_000, acknowledged_bytes=200_000_000)
 LINK_BYTES_S, DISK_BYTES_S = 100e6, 50e6
 GAUGES = {f"{host}/net/link_bytes_s": LINK_BYTES_S for host in BROKERS} | {
-    f"{host}/volume/limit_bytes_s": DISK_BYTES_S for host in BROKERS
+    f"{host}/volume/{limit}": most
+    for host in BROKERS
+    for limit, most in (("limit_bytes_s", DISK_BYTES_S), ("limit_ops_s", 1_000.0))
 }
 QUEUES = {f"{host}/kafka/request_queue_size": 50.0 for host in BROKERS}
 
@@ -32,6 +34,7 @@ def growth() -> Counters:
         grown |= {f"{host}/kafka/cpu_periods": 40.0, f"{host}/kafka/cpu_throttled_periods": 4.0}
         grown |= {f"{host}/kafka/cpu_stalled_s": 1.0, f"{host}/kafka/io_stalled_s": 0.1}
         grown |= {f"{host}/net/rx_bytes": 200e6, f"{host}/net/tx_bytes": 100e6, f"{host}/volume/write_bytes": 100e6}
+        grown |= {f"{host}/kafka/log_bytes": 100e6, f"{host}/volume/write_ops": 2_000.0}
     return grown
 
 
@@ -54,7 +57,12 @@ def trial(changes: Counters) -> Trial:
         pytest.param({"broker-2/kafka/cpu_throttled_periods": 39.0}, ("broker-2/kafka CPU quota",), id="a quota"),
         pytest.param({"broker-3/net/rx_bytes": 380e6}, ("broker-3 network",), id="a link, inwards"),
         pytest.param({"broker-1/net/tx_bytes": 380e6}, ("broker-1 network",), id="a link, outwards"),
-        pytest.param({"broker-2/volume/write_bytes": 196e6}, ("broker-2 disk",), id="a disk"),
+        pytest.param(
+            {"broker-2/volume/write_bytes": 196e6, "broker-2/kafka/log_bytes": 192e6}, ("broker-2 disk",), id="a disk"
+        ),
+        pytest.param(
+            {"broker-2/volume/write_ops": 3_900.0}, ("broker-2 operations of the disk",), id="a disk, by its operations"
+        ),
         pytest.param(
             {"broker-1/kafka/request_handler_idle_s": 0.1}, ("broker-1 request handlers",), id="request handlers"
         ),
@@ -62,7 +70,11 @@ def trial(changes: Counters) -> Trial:
             {"broker-1/kafka/network_thread_idle_s": 0.3}, ("broker-1 network threads",), id="network threads"
         ),
         pytest.param(
-            {"broker-1/kafka/request_handler_idle_s": 0.1, "broker-1/volume/write_bytes": 199e6},
+            {
+                "broker-1/kafka/request_handler_idle_s": 0.1,
+                "broker-1/volume/write_bytes": 199e6,
+                "broker-1/kafka/log_bytes": 199e6,
+            },
             ("broker-1 disk",),
             id="handlers that wait for their disk",
         ),
@@ -133,6 +145,24 @@ def test_what_was_not_read_is_no_evidence() -> None:
 def test_a_limited_disk_counts_only_while_dirty_bytes_stand_still(logged: float, named: tuple[str, ...]) -> None:
     changes = {"broker-2/volume/write_bytes": 196e6, "broker-2/kafka/log_bytes": logged}
     assert limiting(evidence(trial(changes), SCENARIO, CPUS)) == named
+
+
+@pytest.mark.parametrize(
+    ("logged", "named"),
+    [(105e6, ("broker-2 operations of the disk",)), (115e6, (UNKNOWN,)), (85e6, (UNKNOWN,))],
+    ids=["flat", "memory fills", "the device catches up"],
+)
+def test_operations_count_only_while_dirty_bytes_stand_still(logged: float, named: tuple[str, ...]) -> None:
+    """Half of the bytes that the disk may take: what waits in memory is a part of what was written."""
+    changes = {"broker-2/volume/write_ops": 3_900.0, "broker-2/kafka/log_bytes": logged}
+    assert limiting(evidence(trial(changes), SCENARIO, CPUS)) == named
+
+
+@pytest.mark.parametrize("metric", ["write_bytes", "write_ops"])
+def test_a_disk_whose_log_was_not_read_is_not_named(metric: str) -> None:
+    full = trial({f"broker-2/volume/{metric}": {"write_bytes": 196e6, "write_ops": 3_900.0}[metric]})
+    unread = {key: value for key, value in full.counters_end.items() if key != "broker-2/kafka/log_bytes"}
+    assert limiting(evidence(full.model_copy(update={"counters_end": unread}), SCENARIO, CPUS)) == (UNKNOWN,)
 
 
 @pytest.mark.parametrize(

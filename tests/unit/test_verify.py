@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from meshmark import seal
+from meshmark import planfile, seal
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify import WITH_DIGEST, WITHOUT_DIGEST, Verification, verify
 from meshmark.backends.simulated import Truth
@@ -190,6 +191,47 @@ def test_links_are_those_of_the_plan(tmp_path: Path) -> None:
     (round_of(tmp_path / "run", "plain", repeat=1) / "links.jsonl").unlink()
     forge(tmp_path / "run")
     assert "no probe of a link" in files(verify(tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run under a profile."""
+    directory = tmp_path_factory.mktemp("limited") / "run"
+    plan = plan_of(DataPlane.PLAIN, repeats=1, profile="eks-r5.4xlarge-io1", scale=0.05)
+    run(directory, planfile.furnished(plan))
+    return directory
+
+
+def of_limits(edit: Callable[[list[Json]], object]) -> Tamper:
+    return lambda directory: change_lines(round_of(directory, "plain", repeat=1) / "limits.jsonl", edit)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [
+        (of_limits(lambda probes: probes.pop()), "limits.jsonl: no probe of client-1 network: the profile limits it"),
+        (of_limits(list.clear), "limits.jsonl: no probe of broker-1/kafka CPU quota, "),
+        (
+            of_limits(lambda probes: put(probes[0], "limit.amount", 0.21)),
+            "limits.jsonl:1: broker-1/kafka CPU quota: 0.21: the profile times its scale is 0.2",
+        ),
+        (of_limits(lambda probes: put(probes[1], "limit.host", "broker-9")), "limits.jsonl:2: broker-9/kafka CPU"),
+        (
+            of_limits(lambda probes: put(probes[0], "measured", lambda value: value * 1.1)),
+            "a limit that is off by more than 5 % ends the run",
+        ),
+        (in_file("hardware.json", "scale", 0.1), "hardware.json: scale 0.1: what was allowed gives 0.05"),
+        (in_file("hardware.json", "asked", "auto"), "hardware.json: scale auto was asked for: the plan says 0.05"),
+        (lambda run: (run / "hardware.json").unlink(), "hardware.json: no hardware: the plan has the profile eks"),
+    ],
+    ids=["one less", "none", "another amount", "of another host", "off", "scale", "asked", "no hardware"],
+)
+def test_limits_are_those_of_the_profile_and_held(limited: Path, tmp_path: Path, tamper: Tamper, found: str) -> None:
+    assert (verify(limited).verdict, files(verify(limited))) == ("sound", "")
+    changed = shutil.copytree(limited, tmp_path / "run")
+    tamper(changed)
+    forge(changed)
+    assert found in files(verify(changed))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from meshmark.analysis.model import Interval, Summary
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify.asked import asked_findings, round_findings, untested
 from meshmark.analysis.verify.configuration import configuration_findings
+from meshmark.analysis.verify.limits import limit_findings, scale_findings
 from meshmark.analysis.verify.links import link_findings
 from meshmark.analysis.verify.model import Checked, Finding, Headline, Verdict, Verification
 from meshmark.analysis.verify.predictions import prediction_findings
@@ -119,7 +120,7 @@ def verify(directory: Path, expected_digest: str | None = None, signature: Signa
 
 def truth(run: Run) -> Truth:
     """Every file of the record against the others. Raises RecordError where a series cannot be read."""
-    findings = [*asked_findings(run), *time_findings(run)]
+    findings = [*asked_findings(run), *scale_findings(run), *time_findings(run)]
     known = {scenario.name: scenario for scenario in run.plan.scenarios}
     starts_s = [data.started.time_s for data in run.rounds]
     trials = intervals = samples = 0
@@ -134,6 +135,7 @@ def truth(run: Run) -> Truth:
         findings += round_findings(run, round_, scenario)
         findings += configuration_findings(run, round_, scenario)
         findings += link_findings(round_, scenario)
+        findings += limit_findings(run, round_, scenario)
         trials += len(data.trials)
         intervals += len(round_.intervals)
         samples += len(round_.samples)

@@ -16,15 +16,22 @@ FILE = "predictions.jsonl"
 
 
 def prediction_findings(run: Run) -> Iterator[Finding]:
-    """Nothing to recompute where nothing was predicted."""
-    if not run.predictions:
-        return
+    """Nothing to recompute where nothing was predicted, and nothing measured that was to be."""
     held_out = {scenario.name for scenario in run.plan.scenarios if scenario.held_out}
+    measured = any(data.started.scenario in held_out for data in run.rounds)
+    if not run.predictions and not measured:
+        return
     before = replace(run, rounds=tuple(data for data in run.rounds if data.started.scenario not in held_out))
     follows = {each.scenario: each for each in predictions(before, summarize(before).scenarios, 0.0)}
+    if measured and (lacking := sorted(follows.keys() - {told.scenario for told in run.predictions})):
+        yield Finding(
+            file=FILE,
+            recorded=f"no prediction of {', '.join(lacking)}",
+            follows="the rounds before have a law of it, and it is predicted before it is measured",
+        )
     for line, told in enumerate(run.predictions, start=1):
         file, found = f"{FILE}:{line}", follows.get(told.scenario)
-        if found is None or not math.isclose(told.rate_msg_s, found.rate_msg_s, rel_tol=1e-6):
+        if found is None or not _same(told, found):
             yield Finding(
                 file=file,
                 recorded=f"{told.scenario}: {_words(told)}",
@@ -39,5 +46,19 @@ def prediction_findings(run: Run) -> Iterator[Finding]:
                 )
 
 
+def _same(told: Prediction, found: Prediction) -> bool:
+    numbers = [
+        (each.rate_msg_s, each.low_msg_s, each.high_msg_s or math.inf, each.rtt_s, each.lives)
+        for each in (told, found)
+    ]
+    return set(told.law_of) == set(found.law_of) and all(
+        math.isclose(*pair, rel_tol=1e-6) for pair in zip(*numbers, strict=True)
+    )
+
+
 def _words(prediction: Prediction) -> str:
-    return f"{prediction.rate_msg_s:.1f} msg/s at an RTT of {prediction.rtt_s * 1e3:g} ms"
+    high = "open" if prediction.high_msg_s is None else f"{prediction.high_msg_s:.1f}"
+    return (
+        f"{prediction.rate_msg_s:.1f} ({prediction.low_msg_s:.1f} … {high}) msg/s at an RTT of "
+        f"{prediction.rtt_s * 1e3:g} ms, by {prediction.lives} lives of {', '.join(prediction.law_of)}"
+    )

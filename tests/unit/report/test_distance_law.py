@@ -145,9 +145,20 @@ def test_what_is_held_out_is_predicted_before_it_is_measured_and_is_in_no_fit(te
 def test_a_prediction_that_was_made_up_or_made_later_is_found(tell: Tell) -> None:
     run = tell(held_out(10, 25, 50, 100)).run
     [prediction] = run.predictions
-    for changes in ({"rate_msg_s": prediction.rate_msg_s * 1.01}, {"time_s": 1e9}, {"scenario": "50ms"}):
+    for changes in (
+        {"rate_msg_s": prediction.rate_msg_s * 1.01},
+        {"low_msg_s": prediction.low_msg_s * 0.9},
+        {"high_msg_s": (prediction.high_msg_s or 0.0) * 1.1},
+        {"high_msg_s": None},
+        {"lives": prediction.lives + 1},
+        {"law_of": prediction.law_of[1:]},
+        {"time_s": 1e9},
+        {"scenario": "50ms"},
+    ):
         tampered = replace(run, predictions=(prediction.model_copy(update=changes),))
-        assert list(prediction_findings(tampered))
+        assert list(prediction_findings(tampered)), changes
+    [lacking] = prediction_findings(replace(run, predictions=()))
+    assert lacking.recorded == "no prediction of 25ms"
 
 
 def test_two_distances_beside_what_is_held_out_are_too_few_for_a_prediction(tell: Tell) -> None:

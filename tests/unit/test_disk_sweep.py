@@ -123,6 +123,14 @@ def test_curves_part_where_a_loss_is_told_at_every_cap_from_there(
     assert parting(points) == expected
 
 
+def test_a_loss_that_is_not_known_is_not_hidden(summary: Summary) -> None:
+    one = only_sweep(summary).points[0].model_copy(update={"limited_by": ("broker-1 disk",)})
+    told = one.model_copy(update={"loss_interval": Interval(low=-0.1, high=0.2)})
+    unknown = one.model_copy(update={"loss_interval": None})
+    assert parting([told, unknown, told]) == (told.value, None)
+    assert parting([unknown, told]) == (None, None)
+
+
 def test_a_cap_takes_the_place_of_a_profile_s_disk_and_is_not_scaled() -> None:
     plan = swept_plan("10mb-plain", "nocap-plain", profile=EKS)
     capped, other = plan.scenarios

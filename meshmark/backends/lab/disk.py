@@ -172,7 +172,7 @@ def _empty(directory: Path) -> None:
 @contextmanager
 def write_limit(disk: Disk, host: Host, kind: Writes, per_second: float, instance: Path) -> Iterator[None]:
     """At most so many bytes, or operations, a second to the device. Of bytes, only a tenth of a second's worth may be
-    in memory."""
+    in memory, or DIRTY_BYTES_MIN where that is more."""
     mark = instance / f"{MARK}{disk.number}-{kind}"
     mark.touch()
     try:

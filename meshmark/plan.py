@@ -21,6 +21,7 @@ from meshmark.values import Model
 RACK_SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 """Of Kafka (KIP-392): a consumer reads from a replica in its own rack, where there is one."""
 LOG_BUDGET_BYTES_MIN = 100_000_000
+SCENARIO_NAME_LENGTH = 48
 
 ConfigValue = str | int | float | bool
 ClientKind = Literal["librdkafka", "raw"]
@@ -252,7 +253,7 @@ class EnvironmentSpec(Model):
 class Scenario(Model):
     """One column of the question: a cluster, a data plane, a workload and a method."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
+    name: str = Field(pattern=rf"^[a-z0-9][a-z0-9-]{{0,{SCENARIO_NAME_LENGTH - 1}}}$")
     data_plane: DataPlane
     baseline: str = Field("", description="the scenario that its losses are relative to; empty: the plan's baseline")
     held_out: bool = Field(

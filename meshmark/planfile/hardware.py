@@ -7,10 +7,11 @@ What cannot be limited, or not be probed, is refused here, before anything is st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from meshmark.errors import NoSpace, UsageError
-from meshmark.plan import LOG_BUDGET_BYTES_MIN, Plan, Scenario
+from meshmark.plan import LOG_BUDGET_BYTES_MIN, SCENARIO_NAME_LENGTH, Plan, Scenario
 from meshmark.planfile.profiles import find_profile
 from meshmark.profile import Profile
 from meshmark.units import GB, number
@@ -79,6 +80,7 @@ def unmasked(plan: Plan, disk: str | None) -> Plan:
         )
     in_ram = tuple(_in_ram(scenario, plan.baseline_of(scenario)) for scenario in plan.scenarios)
     kept = plan.scenarios if disk == "both" else ()
+    _require_names(disk, kept, in_ram)
     return plan.model_copy(
         update={
             "scenarios": (*kept, *in_ram),
@@ -86,6 +88,23 @@ def unmasked(plan: Plan, disk: str | None) -> Plan:
             "log_budget_bytes": min(plan.log_budget_bytes, RAM_LOG_BYTES),
         }
     )
+
+
+def _require_names(disk: str, kept: Sequence[Scenario], in_ram: Sequence[Scenario]) -> None:
+    """Of scenarios that the command line names."""
+    taken = {scenario.name for scenario in kept}
+    for name in (scenario.name for scenario in in_ram):
+        if len(name) > SCENARIO_NAME_LENGTH:
+            raise UsageError(
+                f"--disk {disk} names a scenario {name}, which is longer than {SCENARIO_NAME_LENGTH} characters",
+                hint=f"give {name.removesuffix(RAM_SUFFIX)} a shorter name in the plan",
+            )
+        if name in taken:
+            raise UsageError(
+                f"--disk {disk} names a scenario {name}, and the plan has one of that name",
+                hint="give that one another name, or leave it out (--only)",
+            )
+        taken.add(name)
 
 
 def _in_ram(scenario: Scenario, baseline: str) -> Scenario:

@@ -400,6 +400,21 @@ def test_with_both_each_scenario_has_its_logs_on_disk_and_in_ram_and_is_compared
     assert plan.log_budget_bytes == 6_000_000_000
 
 
+@pytest.mark.parametrize("disk", ["ram", "both"])
+def test_names_in_ram_are_a_plan_s_as_well(disk: str) -> None:
+    long = PLAIN.model_copy(update={"name": "x" * 45})
+    with pytest.raises(UsageError, match="longer than 48 characters") as refused:
+        planfile.unmasked(plan_of(long), disk)
+    assert f"give {long.name} a shorter name" in refused.value.hint
+    taken = PLAIN.model_copy(update={"name": "plain-ram"})
+    if disk == "both":
+        with pytest.raises(UsageError, match="names a scenario plain-ram, and the plan has one of that name"):
+            planfile.unmasked(plan_of(PLAIN, taken), disk)
+    else:
+        names = [scenario.name for scenario in planfile.unmasked(plan_of(PLAIN, taken), disk).scenarios]
+        assert names == ["plain-ram", "plain-ram-ram"]
+
+
 def test_logs_in_ram_have_every_limit_but_the_disks() -> None:
     (alone,) = planfile.unmasked(plan_of(PLAIN), "ram").scenarios
     assert {each.resource for each in hardware.limits(PROFILE, 0.1, alone)} == {"cpu", "network"}

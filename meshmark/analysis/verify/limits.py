@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 
 from meshmark.analysis.hardware import largest_scale, limits
+from meshmark.analysis.ledger import client_hosts
 from meshmark.analysis.limits import of_limit
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
-from meshmark.hardware import TOLERANCE
+from meshmark.hardware import TOLERANCE, Hardware
 from meshmark.plan import Scenario
 from meshmark.record import Limit
 from meshmark.store import Run
@@ -38,7 +39,8 @@ def limit_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Findin
     """Each limit of the profile was probed, is what it should be, and held; nothing else was limited."""
     hardware, data = run.hardware, round_.data
     asked = () if hardware is None else limits(hardware.profile, hardware.scale, scenario)
-    should = {_whose(limit): limit.amount for limit in asked}
+    links = () if hardware is None else _client_links(hardware, scenario)
+    should = {_whose(limit): limit.amount for limit in (*links, *asked)}
     probed = {_whose(probe.limit) for probe in data.limits}
     for line, probe in enumerate(data.limits, start=1):
         file, amount = round_.file("limits.jsonl", line), should.get(_whose(probe.limit))
@@ -61,6 +63,15 @@ def limit_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Findin
             recorded=f"no probe of {', '.join(map(of_limit, lacking))}",
             follows="the profile limits it, and there are trials",
         )
+
+
+def _client_links(hardware: Hardware, scenario: Scenario) -> tuple[Limit, ...]:
+    """What older records limit although brokers' links together are no wider."""
+    link = hardware.profile.client.network
+    if link is None or link.bytes_s is None:
+        return ()
+    amount = link.bytes_s.value * hardware.scale
+    return tuple(Limit(host=host, resource="network", amount=amount) for host in client_hosts(scenario))
 
 
 def _whose(limit: Limit) -> tuple[str, str, str]:

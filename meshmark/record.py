@@ -40,8 +40,7 @@ class Limit(Model):
     host: str = Field(description="`machine`, of cpu: brokers, sidecars and load workers together")
     resource: Literal["cpu", "disk", "operations", "network"]
     amount: float = Field(
-        gt=0,
-        description="cpu: CPUs; disk: bytes/s written; operations: writes/s; network: bytes/s in each direction",
+        gt=0, description="cpu: CPUs; disk: bytes/s written; operations: writes/s; network: bytes/s in each direction"
     )
     component: Literal["kafka", "sidecar", "client"] = Field("kafka", description="of cpu: whose processes")
 
@@ -179,6 +178,7 @@ class Prediction(Model):
     high_msg_s: float | None = Field(description="null: open")
     law_of: tuple[str, ...] = Field(description="scenarios")
     lives: int = Field(description="of clusters, of these scenarios")
+    errors: Literal["relative", "log"] = Field("relative", description="of rates, whose squares are least in the law")
 
 
 class Proof(Model):

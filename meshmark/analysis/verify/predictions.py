@@ -22,7 +22,8 @@ def prediction_findings(run: Run) -> Iterator[Finding]:
     if not run.predictions and not measured:
         return
     before = replace(run, rounds=tuple(data for data in run.rounds if data.started.scenario not in held_out))
-    follows = {each.scenario: each for each in predictions(before, summarize(before).scenarios, 0.0)}
+    errors = run.predictions[0].errors if run.predictions else "log"
+    follows = {each.scenario: each for each in predictions(before, summarize(before).scenarios, 0.0, errors)}
     if measured and (lacking := sorted(follows.keys() - {told.scenario for told in run.predictions})):
         yield Finding(
             file=FILE,
@@ -51,7 +52,7 @@ def _same(told: Prediction, found: Prediction) -> bool:
         (each.rate_msg_s, each.low_msg_s, each.high_msg_s or math.inf, each.rtt_s, each.lives)
         for each in (told, found)
     ]
-    return set(told.law_of) == set(found.law_of) and all(
+    return (told.errors, set(told.law_of)) == (found.errors, set(found.law_of)) and all(
         math.isclose(*pair, rel_tol=1e-6) for pair in zip(*numbers, strict=True)
     )
 

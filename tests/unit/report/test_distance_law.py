@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 
 import pytest
 
-from meshmark.analysis.distance_law import Seen, fit, laws
+from meshmark.analysis.distance_law import Errors, Seen, fit, laws
 from meshmark.analysis.model import RepeatSummary, ScenarioSummary
 from meshmark.analysis.verify.predictions import prediction_findings
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
@@ -30,26 +31,54 @@ def test_an_exact_law_is_found_exactly() -> None:
     assert line.rate_msg_s(0.2) == pytest.approx(rate(0.2))
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+def measured(rtt_s: float, noise: float, source: random.Random) -> float:
+    """As one life has it: too high as often as too low, by the same factor."""
+    return rate(rtt_s) * math.exp(source.gauss(0, noise))
+
+
+NOISES = (0.05, 0.25)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_intervals_hold_the_truth_about_as_often_as_they_say(noise: float) -> None:
     source, held = random.Random(1), 0
     for _ in range(300):
-        seen = [Seen(rtt_s, rate(rtt_s) * source.gauss(1, 0.05)) for rtt_s in RTTS_S for _ in range(3)]
+        seen = [Seen(rtt_s, measured(rtt_s, noise, source)) for rtt_s in RTTS_S for _ in range(3)]
         line = fit(seen)
         assert line.spread is not None
         held += abs(line.slope - SLOPE) < 2.16 * line.spread.slope_error  # Student's t of 13 degrees of freedom
     assert 0.90 < held / 300 < 0.99
 
 
-def test_a_prediction_s_error_covers_another_life_about_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_prediction_s_error_covers_another_life_about_as_often_as_it_says(noise: float) -> None:
     source, held = random.Random(2), 0
     for _ in range(300):
-        line = fit([Seen(rtt_s, rate(rtt_s) * source.gauss(1, 0.05)) for rtt_s in RTTS_S])
+        line = fit([Seen(rtt_s, measured(rtt_s, noise, source)) for rtt_s in RTTS_S])
         told, error = line.rate_msg_s(0.02), line.error(0.02)
         assert told is not None
         assert error is not None
-        held += abs(rate(0.02) * source.gauss(1, 0.05) / told - 1) < 3.18 * error  # 3 degrees of freedom
+        held += abs(math.log(measured(0.02, noise, source) / told)) < 3.18 * error  # 3 degrees of freedom
     assert 0.90 < held / 300 < 0.99
     assert fit([Seen(0.01, 5.0), Seen(0.02, 4.0)]).error(0.02) is None
+
+
+@pytest.mark.parametrize("rtt_s", RTTS_S)
+def test_a_fit_is_too_high_as_often_as_too_low_however_much_lives_differ(rtt_s: float) -> None:
+    source = random.Random(3)
+    above: dict[Errors, int] = {"log": 0, "relative": 0}
+    for _ in range(400):
+        seen = [Seen(each, measured(each, 0.25, source)) for each in RTTS_S for _ in range(3)]
+        for errors in above:
+            above[errors] += (fit(seen, errors).rate_msg_s(rtt_s) or 0.0) > rate(rtt_s)
+    assert 170 < above["log"] < 230
+    assert above["relative"] > 260
+
+
+def test_a_fit_is_found_where_its_first_line_has_no_rate_at_all_distances() -> None:
+    seen = [Seen(1.0, 100.0), Seen(1.1, 200.0), Seen(2.0, 0.1)]
+    assert fit(seen, "relative").rate_msg_s(2.0) is None
+    assert None not in [fit(seen).rate_msg_s(each.rtt_s) for each in seen]
 
 
 def test_one_distance_is_no_line() -> None:

@@ -70,7 +70,7 @@ class HostKind(Model):
     """One kind of host."""
 
     machine: str = Field(description="as the provider calls it")
-    cpus: Figure | None = Field(None, description="of the node")
+    cpus: Figure | None = Field(None, description="of the node: told, never a limit")
     container_cpus: Figure | None = Field(None, description="limit of the broker's or the client's own container")
     sidecar_cpus: Figure | None = Field(None, description="limit of the sidecar's container")
     memory_bytes: Figure | None = Field(None, description="of the node")

@@ -65,6 +65,7 @@ class HostFacts(Model):
     kernel: str
     cpu_model: str
     cpus: int
+    cpus_allowed: int | None = Field(None, description="that this process may run on; null: not recorded")
     memory_bytes: int
     cgroup: str
     file_system: str

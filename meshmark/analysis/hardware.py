@@ -34,7 +34,7 @@ NOT_SCALED = (
     "fixed costs of the JVM (garbage collection, compilers, timers)",
     "memory, heap and page cache, which stay as the plan has them",
     "latencies of disk and network, and round trips",
-    "the thread that paces the load, which no quota binds",
+    "the thread that paces the load, and gateways between clusters, which no quota binds",
 )
 """Named in every report: what a scaled run does not have in the profile's proportions."""
 

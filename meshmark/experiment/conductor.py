@@ -30,7 +30,7 @@ from meshmark.cluster import Backend, Cluster, cpu_profiles, probe_links
 from meshmark.errors import MeshmarkError
 from meshmark.experiment import environment
 from meshmark.experiment.explain import explain
-from meshmark.experiment.hardware import limited, settle_hardware, told
+from meshmark.experiment.hardware import cpus_to_give, limited, settle_hardware, told
 from meshmark.experiment.links import require_bandwidth, short
 from meshmark.experiment.progress import Progress
 from meshmark.experiment.resumption import finished, require_same, seconds, seconds_so_far, whole_rounds
@@ -63,7 +63,7 @@ def conduct(
     Raises what ended it early (MeshmarkError, KeyboardInterrupt) after recording it.
     """
     if plan.scale != "auto":
-        settle_hardware(plan, backend.facts().cpus)
+        settle_hardware(plan, cpus_to_give(backend.facts()))
     backend.prepare(plan)
     require_bandwidth(plan, backend, progress)
     started = Started(
@@ -154,7 +154,7 @@ class _Conductor:
         """What the machine gives, before anything is asked of Kafka."""
         probes = environment.measure(self._plan, self._backend, self._writer, self._progress)
         self._there_is = probed(self._there_is.cpus, probes)
-        self._hardware = settle_hardware(self._plan, self._there_is.cpus, probes)
+        self._hardware = settle_hardware(self._plan, cpus_to_give(self._backend.facts()), probes)
         if self._hardware:
             self._writer.hardware(self._hardware)
             self._tell("info", "hardware", told(self._hardware))

@@ -27,7 +27,7 @@ from meshmark.plan import Plan
 from meshmark.planfile import find_profile
 from meshmark.planfile.hardware import require_volumes
 from meshmark.profile import SMALL_WRITE_BYTES, SMALL_WRITERS, Profile
-from meshmark.record import DiskProbe, Limit, NetworkProbe
+from meshmark.record import DiskProbe, HostFacts, Limit, NetworkProbe
 from meshmark.units import mb, number, percent
 
 TRIES = 3
@@ -45,13 +45,18 @@ FIGURES = {
     "network": "network.bytesS of all brokers, or of a client if that is more",
 }
 FOUND = {
-    "cpu": "its CPUs",
+    "cpu": "the CPUs that meshmark may run on",
     "disk": "what the environment's probe of buffered writes found",
     "operations": "what the environment's probe of single pages found",
     "network": "what the environment's probe of several TCP flows found",
 }
 
 Measure = Callable[[Sequence[Limit]], Mapping[Limit, float]]
+
+
+def cpus_to_give(host: HostFacts) -> int:
+    """Those that hosts may run on: fewer than there are where meshmark itself was bound to some (taskset, a cpuset)."""
+    return host.cpus_allowed or host.cpus
 
 
 def settle_hardware(plan: Plan, cpus: int, probes: Sequence[DiskProbe | NetworkProbe] = ()) -> Hardware | None:

@@ -56,7 +56,7 @@ def finished(data: RoundData) -> RoundFinished:
 
 
 def require_same(run: Run, backend: Backend, clock: Clock) -> None:
-    """UsageError where it would be another run."""
+    """UsageError where it would be another run, as far as its record says what it was."""
     pairs: tuple[tuple[Model, Model], ...] = (
         (run.started.versions, backend.versions()),
         (run.started.host, backend.facts()),
@@ -65,7 +65,7 @@ def require_same(run: Run, backend: Backend, clock: Clock) -> None:
         f"{name} was {getattr(then, name)}, and is {getattr(now, name)}"
         for then, now in pairs
         for name in type(then).model_fields
-        if getattr(then, name) != getattr(now, name)
+        if getattr(then, name) not in (None, getattr(now, name))
     ]
     if others:
         raise UsageError(f"{run.directory} cannot go on here: {'; '.join(others)}", hint=ANEW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,7 +24,7 @@ from meshmark.experiment.trial import GAUGE_SECONDS
 from meshmark.kafka import distribution
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.planfile.profiles import profile_loads
-from meshmark.record import DiskProbe, NetworkProbe
+from meshmark.record import DiskProbe, HostFacts, NetworkProbe
 from meshmark.report.hardware import extrapolation, limits, single_flow
 from meshmark.report.markdown import _environment
 from meshmark.report.table import table
@@ -176,6 +177,30 @@ def test_a_disk_with_operations_alone_is_refused_before_a_run(tmp_path: Path) ->
     own = PLAIN.model_copy(update={"cluster": ClusterSpec(disk_write_bytes_s=1e6)})
     assert planfile.furnished(plan.model_copy(update={"scenarios": (own,)})).scenarios[0].cluster.storage == "image"
     assert planfile.furnished(planfile.unmasked(plan, "ram"))
+
+
+def test_cpus_that_meshmark_may_not_run_on_are_not_given_out(tmp_path: Path) -> None:
+    class Bound(SimulatedBackend):
+        def facts(self) -> HostFacts:
+            return super().facts().model_copy(update={"cpus": 64, "cpus_allowed": 2})
+
+    clock = SimulatedClock()
+    for asked, expected in ((0.5, "this machine has 1\\.6 CPUs to give"), ("auto", None)):
+        directory = tmp_path / str(asked)
+        plan = planfile.furnished(plan_of(PLAIN, scale=asked))
+        with pytest.raises(MissingRequirement, match=expected) if expected else nullcontext():
+            conduct(
+                plan,
+                Bound(clock, Truth(noise=0)),
+                directory,
+                command=("t",),
+                effort="default",
+                progress=Silent(),
+                clock=clock,
+            )
+    hardware_told = load(directory).hardware
+    assert hardware_told is not None
+    assert {each.resource: each.available for each in hardware_told.bounds}["cpu"] == pytest.approx(1.6)
 
 
 def test_a_scale_that_disks_do_not_carry_ends_the_run_after_their_probe_and_before_a_broker_starts(

@@ -102,6 +102,7 @@ class LabBackend:
             kernel=platform.release(),
             cpu_model=_first(r"model name\s*:\s*(.+)", "/proc/cpuinfo") or platform.machine(),
             cpus=os.cpu_count() or 1,  # as /proc/stat counts them, whatever this process may run on
+            cpus_allowed=len(os.sched_getaffinity(0)),
             memory_bytes=_memory_bytes("MemTotal"),
             cgroup="v2" if Path("/sys/fs/cgroup/cgroup.controllers").is_file() else "v1",
             file_system=storage_under(self.instance.path).text,

@@ -27,7 +27,6 @@ from pathlib import Path
 from time import monotonic
 
 from meshmark.relay.direction import Direction, DirectionSpec
-from meshmark.relay.segments import shape
 
 PACKET_BYTES = 66_000
 BATCH = 64
@@ -74,8 +73,7 @@ def take(source: int, direction: Direction) -> None:
 
 
 def deliver(target: int, direction: Direction) -> None:
-    """What has arrived. A packet that the kernel does not take (a device that is down) is gone, as on a real link, and
-    counted with those that found a queue full."""
+    """What has arrived. A packet that the kernel does not take (a device that is down) is gone, as on a real link."""
     under_way = direction.under_way
     now = monotonic()
     if under_way and under_way[0][0] <= now:
@@ -85,7 +83,7 @@ def deliver(target: int, direction: Direction) -> None:
         try:
             os.write(target, packet)
         except OSError:
-            direction.dropped += shape(packet)[0]
+            direction.refused(packet)
 
 
 def main() -> None:

@@ -76,6 +76,14 @@ class Direction:
         for piece in pieces:
             self.under_way.append((due, piece))
 
+    def refused(self, packet: bytes) -> None:
+        """It had passed and was not taken at the end: not carried after all, and counted with those that found a queue
+        full."""
+        segments, length = shape(packet)
+        self.carried -= segments
+        self.carried_bytes -= length
+        self.dropped += segments
+
     def noted(self, lateness_s: float) -> None:
         """So late was a packet handed on. Waking up takes that long, when a packet is due as when one comes, so twice
         what is usual is taken off the delay of those to come."""

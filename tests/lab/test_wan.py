@@ -48,6 +48,7 @@ STAR = Topology(
     ),
 )
 MARGIN = 1.1
+LATE_S = 0.010
 STEADY = Path(__file__).with_name("steady.py")
 STILL_S = 2.0
 
@@ -80,15 +81,16 @@ def test_links_are_as_far_as_lossy_and_as_narrow_as_they_were_asked_to_be_and_ca
     order = [found["here", "beside"], found["here", "near"], found["here", "far"]]
     times = [probe.rtt_s or -1 for probe in order]
     assert times == sorted(times)
-    assert all(time >= probe.asked_rtt_s / MARGIN for time, probe in zip(times, order, strict=True))
+    # Times and limits that are made are asserted here: as asked for, as far as a busy machine wakes up late.
+    for time, probe in zip(times, order, strict=True):
+        assert probe.asked_rtt_s / MARGIN <= time < probe.asked_rtt_s + LATE_S
     assert [probe.asked_rtt_s for probe in order] == pytest.approx([0, 0.010, 0.030])
     assert 100 < found["here", "near"].packets_lost < 300
     assert {probe.packets_lost for probe in found.values() if not probe.asked_loss} == {0}
-    # A limit is a rate, so it is asserted here: at most what was asked for, and more where that is more.
     there, back = found["here", "far"].bandwidth_bytes_s, found["far", "here"].bandwidth_bytes_s
     assert there is not None
     assert back is not None
-    assert 0 < there <= 5e6 * MARGIN < back <= 20e6 * MARGIN
+    assert 5e6 / 2 < there <= 5e6 * MARGIN < 20e6 / 2 < back <= 20e6 * MARGIN
 
     client, hosts = net.hosts["client-1"], [net.hosts["broker-2"], net.hosts["broker-3"]]
     with wan.cut(net, STAR, links, "here-near"):

@@ -81,6 +81,7 @@ CLIENT_DEFAULTS: Mapping[str, int] = {
 _ALIASES = {
     "max.in.flight.requests.per.connection": ("max.in.flight",),
     "acks": ("request.required.acks",),
+    "compression.type": ("compression.codec",),
 }
 IDEMPOTENT_IN_FLIGHT = 5
 KIB = 1_024
@@ -118,6 +119,12 @@ class Setup:
     def client_value(self, key: str, otherwise: ConfigValue) -> ConfigValue:
         config = self.scenario.workload.producer_config
         return next((config[name] for name in (key, *_ALIASES.get(key, ())) if name in config), otherwise)
+
+    @property
+    def batched_bytes(self) -> float:
+        """Of a record as `batch.size` counts it: before compression, which works on whole batches."""
+        compressed = self.client_value("compression.type", "none") != "none"
+        return float(self.scenario.workload.message_size) if compressed else self.record_bytes
 
 
 class Most(NamedTuple):
@@ -208,14 +215,14 @@ def batches(found: Setup) -> Most | None:
     if str(found.client_value("enable.idempotence", False)).lower() == "true":
         flight = min(flight, IDEMPOTENT_IN_FLIGHT)
     room = min(found.client("batch.num.messages"), found.client("queue.buffering.max.messages"))
-    batch = min(found.client("batch.size"), room * found.record_bytes)
+    batch = min(found.client("batch.size"), room * found.batched_bytes)
     connections = found.scenario.workload.workers
     least: Most | None = None
     for way in found.produce:
         copy_s = 0.0 if acks == "1" else found.copy_s[way.target]
         each_s = max(copy_s, (way.rtt_s + copy_s) / flight)
         if each_s > 0:
-            rate = connections * batch / (each_s * way.share * found.record_bytes)
+            rate = connections * batch / (each_s * way.share * found.batched_bytes)
             how = f"{connections} connections x {_size(batch)} each {_ms(each_s)}, {_part(way)}"
             least = _lesser(least, Most(rate, how))
     return least

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -164,6 +165,17 @@ def test_buffers_of_kafka_meet_the_distance_only_without_sidecars(
 def test_a_connection_has_one_batch_in_hand_at_each_leader(producer: Config, expected: float | None) -> None:
     found = batches(at(producer=producer))
     assert (None if found is None else found.rate_msg_s) == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("key", ["compression.type", "compression.codec"])
+def test_a_batch_has_the_size_that_it_has_before_compression(key: str) -> None:
+    plain = batches(at(producer={"batch.size": 16_384}))
+    packed = replace(at(producer={"batch.size": 16_384, key: "lz4"}), record_bytes=SIZE / 4)
+    assert batches(packed) == plain
+    wider = fetches(packed), fetches(at())
+    assert wider[0] is not None
+    assert wider[1] is not None
+    assert (wider[0].rate_msg_s or 0) == pytest.approx(4 * (wider[1].rate_msg_s or 0))
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,7 @@ class Limit(Model):
 
     host: str = Field(description="`machine`, of cpu: brokers, sidecars and load workers together")
     resource: Literal["cpu", "disk", "operations", "network"]
-    amount: float = Field(
-        gt=0, description="cpu: CPUs; disk: bytes/s written; operations: writes/s; network: bytes/s in each direction"
-    )
+    amount: float = Field(gt=0, description="CPUs; disk: bytes/s written; operations: writes/s; network: bytes/s, each way")
     component: Literal["kafka", "sidecar", "client"] = Field("kafka", description="of cpu: whose processes")
 
 

@@ -6,11 +6,11 @@ time s at the spot and so many bytes W under way for each round trip,
 
     1 / rate = s + RTT x size / W
 
-so the inverse of the rate is a straight line over the RTT. Both constants are fitted by least squares of the logarithms
-of rate / line, over all lives of a cluster; intervals are Student's. W is what the pipe between brokers and clients holds, as
-their socket buffers. Every distance is also predicted by a fit that does not know it, so that the law can fail: its
-`error` is of that prediction. A scenario that the plan holds out is in no fit: what is told of it is the prediction
-that was recorded before its first round.
+so the inverse of the rate is a straight line over the RTT. Both constants are fitted by least squares of the
+logarithms of rate / line, over all lives of a cluster; intervals are Student's. W is what the pipe between brokers and
+clients holds, as their socket buffers. Every distance is also predicted by a fit that does not know it, so that the
+law can fail: its `error` is of that prediction. A scenario that the plan holds out is in no fit: what is told of it is
+the prediction that was recorded before its first round.
 
 Limits: a law of two constants. Where the CPU is the limit at short distances and the pipe only at long ones, a line is
 between both, which the errors show. RTT is that of the farthest two clusters that have brokers, as found before load.
@@ -56,7 +56,7 @@ class Measured(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Of the logarithms of lives' rates about a line, and of the line's two constants (standard errors, covariance)."""
+    """Of the logarithms of lives' rates about a line, and of its two constants (standard errors, covariance)."""
 
     variance: float
     base_error_s: float
@@ -231,8 +231,8 @@ def _point(
 
 
 def fit(seen: Sequence[Seen], errors: Errors = "log") -> Line:
-    """Least squares of log(rate x (base + slope x RTT)), the relative error of the rate, by Gauss and Newton's steps from
-    the line that has the least squares of rate x (base + slope x RTT) - 1, which is linear in both constants and was
+    """Least squares of log(rate x (base + slope x RTT)), the relative error of the rate, by Gauss and Newton's steps
+    from the line that has the least squares of rate x (base + slope x RTT) - 1, which is linear in both constants and
     what older records predict by (`relative`). There lives that carry more weigh more: with errors of a quarter its
     rates are 6 % too high. ValueError below two distances."""
     if len({each.rtt_s for each in seen}) < 2:

@@ -155,10 +155,7 @@ def largest_scale(found: Sequence[Bound]) -> float:
 def least_scale(profile: Profile, plan: Plan) -> float:
     """At which every quota of CPU is one that the kernel has; 0 where there is none. Rounded up."""
     quotas = [
-        each.amount
-        for scenario in plan.scenarios
-        for each in limits(profile, 1.0, scenario)
-        if each.resource == "cpu"
+        each.amount for scenario in plan.scenarios for each in limits(profile, 1.0, scenario) if each.resource == "cpu"
     ]
     if not quotas:
         return 0.0

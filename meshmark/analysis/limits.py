@@ -38,8 +38,8 @@ QUOTA_LIMIT = 0.50
 LINK_LIMIT = 0.85
 """Of a link's bandwidth. It is used up by frames; counted are super-packets, which lack their headers: 0.95 is all."""
 FLAT_SHARE = 0.10
-"""Of what a limited disk may take in the window, or did where its operations are limited. By more, the log grew in memory, or the device caught up with it:
-what the disk took is then not what the log did."""
+"""Of what a limited disk may take in the window, or did where its operations are limited. By more, the log grew in
+memory, or the device caught up with it: what the disk took is then not what the log did."""
 WAITING = 0.50
 """Of the time a thread of a broker waited for a CPU, or for I/O: its busy threads then say nothing of themselves."""
 

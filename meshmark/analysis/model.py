@@ -146,8 +146,9 @@ class Explanation(Value):
 
 class Figures(Value):
     """What the trial showed that stands for a repeat (that whose rate is nearest to the repeat's ceiling), or the mean
-    over the valid repeats. A repeat's rates per second are as measured in that trial, at `measured_msg_s`. A scenario's
-    are at `rate_msg_s`: each repeat's, times `rate_msg_s` / `measured_msg_s`; as measured where there is no ceiling."""
+    over the valid repeats. Rates per second of a repeat are as measured in that trial, at `measured_msg_s`. Those of a
+    scenario are at `rate_msg_s`: the repeats', each times `rate_msg_s` / `measured_msg_s`; as measured where there is
+    no ceiling."""
 
     rate_msg_s: float | None = Field(None, description="the ceiling: records acknowledged a second")
     measured_msg_s: float | None = Field(

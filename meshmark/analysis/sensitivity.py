@@ -203,8 +203,8 @@ def _sweep(run: Run, factor: Factor, pairs: Sequence[_Pair], rows: Mapping[str, 
 
 
 def parting(points: Sequence[SensitivityPoint]) -> tuple[str | None, str | None]:
-    """Of caps, the least first: the last one up to which the disks limit both and a loss is known to be none that can be
-    told, and the first one from which on a loss is told everywhere."""
+    """Of caps, the least first: the last one up to which the disks limit both and the loss is known, and none that can
+    be told; and the first one from which on a loss is told everywhere."""
     hidden = list(takewhile(lambda each: _disks(each) and each.loss_interval and not _lost(each), points))
     apart = list(takewhile(_lost, reversed(points)))
     return hidden[-1].value if hidden else None, apart[-1].value if apart else None

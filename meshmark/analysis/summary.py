@@ -1,9 +1,10 @@
 """A run directory's records -> Summary: what `-o json` prints, what tables and HTML show.
 
 The ceiling of a scenario is what its search says of the trials of all rounds, and its loss compares that with the
-ceiling of its baseline. Every repeat has a ceiling of its own, that of one cluster's life; CPU, packets, bytes and path
-are as measured in the trial that came nearest to it. A scenario's rates per second are those of its repeats' trials for
-each message, times its ceiling. Invalid trials are listed and count nowhere. An unfinished run gives what it has.
+ceiling of its baseline. Every repeat has a ceiling of its own, that of one cluster's life; CPU, packets, bytes and
+path are as measured in the trial that came nearest to it. A scenario's rates per second are those of its repeats'
+trials for each message, times its ceiling. Invalid trials are listed and count nowhere. An unfinished run gives what
+it has.
 """
 
 from __future__ import annotations

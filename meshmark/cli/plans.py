@@ -121,14 +121,14 @@ def _of_flaps(scenario: Scenario) -> list[str]:
     links, method = scenario.cluster.topology.flapping(), scenario.method
     load_s = method.settle_seconds + method.window_seconds
     found = [
-        f"{scenario.name}: the link {link.name} stays up for {link.flap.up_seconds:g} s (flap.upSeconds), and a trial's "
-        f"load takes {load_s:g} s (settleSeconds and windowSeconds): it never goes down"
+        f"{scenario.name}: the link {link.name} stays up for {link.flap.up_seconds:g} s (flap.upSeconds), and a "
+        f"trial's load takes {load_s:g} s (settleSeconds and windowSeconds): it never goes down"
         for link in links
         if link.flap.up_seconds >= load_s
     ]
     if links and not scenario.workload.subscriptions_per_topic:
         found.append(
-            f"{scenario.name}: links go down and nothing is read back (subscriptionsPerTopic is 0): whether acknowledged "
-            "records are lost stays unknown"
+            f"{scenario.name}: links go down and nothing is read back (subscriptionsPerTopic is 0): whether "
+            "acknowledged records are lost stays unknown"
         )
     return found

@@ -55,7 +55,7 @@ Measure = Callable[[Sequence[Limit]], Mapping[Limit, float]]
 
 
 def cpus_to_give(host: HostFacts) -> int:
-    """Those that hosts may run on: fewer than there are where meshmark itself was bound to some (taskset, a cpuset)."""
+    """Those that hosts may run on: fewer than there are where meshmark was bound to some (taskset, a cpuset)."""
     return host.cpus_allowed or host.cpus
 
 
@@ -91,7 +91,8 @@ def _require_quotas(plan: Plan, profile: Profile, scale: float) -> None:
     if scale >= least:
         return
     raise MissingRequirement(
-        f"profile {profile.name} at scale {scale:g} gives a container less than {CPUS_MIN:g} CPUs, and no quota is less",
+        f"profile {profile.name} at scale {scale:g} gives a container less than {CPUS_MIN:g} CPUs, the least "
+        "that a quota can be",
         hint=f"Use --scale {least:g} or more."
         if plan.scale != "auto"
         else f"This machine has too little for it: it takes a scale of {least:g} or more.",

@@ -245,9 +245,7 @@ def _load(bench: Bench, layout: TopicLayout, *, rate_msg_s: float | None = None)
     )
     readers = consumer_specs(workload, bench.cluster, layout, seed=seed, end_to_end=rate_msg_s is not None)
     hosts = bench.scenario.load_hosts
-    specs = [
-        _placed(spec, host, bench.scenario) for spec, host in zip((producer, *readers), hosts, strict=True)
-    ]
+    specs = [_placed(spec, host, bench.scenario) for spec, host in zip((producer, *readers), hosts, strict=True)]
     with load(bench.cluster, specs, bench.clock) as running:
         bench.writer.configurations({f"{name}.properties": _lines(told) for name, told in running.settings.items()})
         yield running

@@ -82,8 +82,8 @@ def test_links_are_as_far_as_lossy_and_as_narrow_as_they_were_asked_to_be_and_ca
     times = [probe.rtt_s or -1 for probe in order]
     assert times == sorted(times)
     # Times and limits that are made are asserted here: as asked for, as far as a busy machine wakes up late.
-    for time, probe in zip(times, order, strict=True):
-        assert probe.asked_rtt_s / MARGIN <= time < probe.asked_rtt_s + LATE_S
+    for rtt_s, probe in zip(times, order, strict=True):
+        assert probe.asked_rtt_s / MARGIN <= rtt_s < probe.asked_rtt_s + LATE_S
     assert [probe.asked_rtt_s for probe in order] == pytest.approx([0, 0.010, 0.030])
     assert 100 < found["here", "near"].packets_lost < 300
     assert {probe.packets_lost for probe in found.values() if not probe.asked_loss} == {0}

@@ -61,7 +61,9 @@ def trial(changes: Counters) -> Trial:
             {"broker-2/volume/write_bytes": 196e6, "broker-2/kafka/log_bytes": 192e6}, ("broker-2 disk",), id="a disk"
         ),
         pytest.param(
-            {"broker-2/volume/write_ops": 3_900.0}, ("broker-2 operations of the disk",), id="a disk, by its operations"
+            {"broker-2/volume/write_ops": 3_900.0},
+            ("broker-2 operations of the disk",),
+            id="a disk, by its operations",
         ),
         pytest.param(
             {"broker-1/kafka/request_handler_idle_s": 0.1}, ("broker-1 request handlers",), id="request handlers"

@@ -171,12 +171,13 @@ def test_a_disk_with_operations_alone_is_refused_before_a_run(tmp_path: Path) ->
         encoding="utf-8",
     )
     plan = plan_of(PLAIN, scale=0.5).model_copy(update={"profile": str(file)})
-    with pytest.raises(UsageError, match="the operations of disks .* and not their bytes") as refused:
+    with pytest.raises(UsageError, match=r"the operations of disks .* and not their bytes") as refused:
         planfile.furnished(plan)
     assert "broker.disk.writeBytesS" in refused.value.hint
     own = PLAIN.model_copy(update={"cluster": ClusterSpec(disk_write_bytes_s=1e6)})
     assert planfile.furnished(plan.model_copy(update={"scenarios": (own,)})).scenarios[0].cluster.storage == "image"
-    assert planfile.furnished(planfile.unmasked(plan, "ram"))
+    in_ram = planfile.furnished(planfile.unmasked(plan, "ram"))
+    assert [scenario.cluster.storage for scenario in in_ram.scenarios] == ["ram"]
 
 
 def test_cpus_that_meshmark_may_not_run_on_are_not_given_out(tmp_path: Path) -> None:

@@ -142,7 +142,9 @@ def test_flaps_that_show_nothing_are_told_before_a_run(up_seconds: float, groups
 
 def test_a_link_that_was_to_flap_and_never_went_down_is_a_warning(tmp_path: Path) -> None:
     asked = flapping_scenario(5, 1)
-    cluster = asked.cluster.model_copy(update={"topology": asked.cluster.topology.model_copy(update={"links": STEADY})})
+    cluster = asked.cluster.model_copy(
+        update={"topology": asked.cluster.topology.model_copy(update={"links": STEADY})}
+    )
     steady = PLAN.model_copy(
         update={"scenarios": (asked.model_copy(update={"cluster": cluster}),), "baseline": "it", "repeats": 1}
     )

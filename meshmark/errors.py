@@ -40,11 +40,13 @@ class UsageError(MeshmarkError):
 
 
 class PlanError(UsageError):
-    """A plan file has mistakes; all of them are in `problems`, each with file, line, key and what is allowed."""
+    """A plan, profile or workload has mistakes; all of them are in `problems`, each with file, line, key and what is
+    allowed."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], of: str = "plan") -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.of = of
 
 
 class Inconclusive(MeshmarkError):

@@ -88,7 +88,7 @@ def summarize(run: Run) -> Summary:
         steadiness=steady,
         settings_apart=settings_apart(run),
         sensitivity=sensitivities(run, scenarios),
-        warnings=(*above(against), *warnings.of_run(run, scenarios, steady)),
+        warnings=(*above(against), *warnings.of_run(run, scenarios, steady, ways)),
     )
 
 

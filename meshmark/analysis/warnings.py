@@ -8,22 +8,31 @@ from meshmark.analysis.ledger import UNUSABLE_SHARE
 from meshmark.analysis.model import RepeatSummary, ScenarioSummary
 from meshmark.analysis.steadiness_model import SteadyState
 from meshmark.analysis.traffic import amiss
+from meshmark.analysis.wan_model import LinkSummary
 from meshmark.analysis.warmup import warm
 from meshmark.store import Run
-from meshmark.units import mb, percent
+from meshmark.units import mb, number, percent
 
 FEW_TRIALS = 6
 """Of unstable systems a search knew 5 of 30 by 3 trials, and 12 of 30 by so many (`bench/saturation.py`)."""
+RTT_OFF_S, RTT_OFF_SHARE = 0.001, 0.05
+"""A round trip may be off by either, the jitter apart. The worst of 28 was by 0.7 ms (`bench.near --probe`)."""
 STEAL_SHARE = 0.05
 """From here on the machine's neighbours are part of what was measured."""
 
 
-def of_run(run: Run, scenarios: Sequence[ScenarioSummary], steadiness: Sequence[SteadyState]) -> tuple[str, ...]:
+def of_run(
+    run: Run,
+    scenarios: Sequence[ScenarioSummary],
+    steadiness: Sequence[SteadyState],
+    links: Sequence[LinkSummary],
+) -> tuple[str, ...]:
     states = {each.scenario: each for each in steadiness}
     return (
         *_ending(run, scenarios),
         *_thin(scenarios),
         *_never_down(run),
+        *_elsewhere(run, links),
         *(
             text
             for scenario in scenarios
@@ -99,6 +108,24 @@ def _never_down(run: Run) -> Iterator[str]:
                     f"{scenario.name}: the link {link.name} was to flap and never went down: it stays up for "
                     f"{link.flap.up_seconds:g} s, which is longer than a trial's load"
                 )
+
+
+def _elsewhere(run: Run, links: Sequence[LinkSummary]) -> Iterator[str]:
+    """Clusters that were found, before load, to be farther or nearer than was asked."""
+    told = set()
+    for link in links:
+        pair = (link.scenario, *sorted((link.source, link.target)))
+        if link.rtt_s is None or pair in told:
+            continue
+        topology = run.plan.scenario(link.scenario).cluster.topology
+        ways = topology.way(link.source, link.target), topology.way(link.target, link.source)
+        room_s = max(RTT_OFF_S, RTT_OFF_SHARE * link.asked_rtt_s) + sum(way.jitter_s for way in ways)
+        if abs(link.rtt_s - link.asked_rtt_s) > room_s:
+            told.add(pair)
+            yield (
+                f"{link.scenario}: {link.source} and {link.target} were {number(link.rtt_s * 1e3)} ms apart before "
+                f"load, and {number(link.asked_rtt_s * 1e3)} ms were asked for"
+            )
 
 
 def _of_scenario(scenario: ScenarioSummary) -> Iterator[str]:

@@ -195,7 +195,7 @@ def _usage(error: TyperException) -> int:
 def _failed(error: MeshmarkError) -> int:
     if isinstance(error, PlanError):
         count = len(error.problems)
-        note(f"meshmark: error: the plan has {'a mistake' if count == 1 else f'{count} mistakes'}\n{error}")
+        note(f"meshmark: error: the {error.of} has {'a mistake' if count == 1 else f'{count} mistakes'}\n{error}")
     else:
         complain(str(error))
     if _debug.on:

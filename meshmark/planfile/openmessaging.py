@@ -70,20 +70,20 @@ class File(Model):
 
 def load(path: Path) -> File:
     """PlanError with all problems, each `FILE:LINE:COL: key: what is wrong; what is allowed`."""
-    root, problems = parse(read_text(path))
+    root, problems = parse(read_text(path, "workload"))
     if root is None or not isinstance(root.value, dict):
         problems = problems or [Problem(START, "", "a workload is a mapping of keys (`topics: 1`, ...)")]
-        raise PlanError([f"{path}:{problem}" for problem in problems])
+        raise PlanError([f"{path}:{problem}" for problem in problems], "workload")
     problems += check(Workload, root, {problem.key for problem in problems})
     if problems:
-        raise PlanError([f"{path}:{problem}" for problem in sorted(set(problems))])
+        raise PlanError([f"{path}:{problem}" for problem in sorted(set(problems))], "workload")
     workload = Workload.model_validate(root.plain())
     problems = [*_payload(root, workload), *_together(root, workload)]
     content = b""
     if not problems and not workload.use_randomized_payloads:
         content, problems = _content(root, workload, path)
     if problems:
-        raise PlanError([f"{path}:{problem}" for problem in sorted(set(problems))])
+        raise PlanError([f"{path}:{problem}" for problem in sorted(set(problems))], "workload")
     return File(workload=workload, content=base64.b64encode(content).decode())
 
 
@@ -155,7 +155,7 @@ def as_plan(path: Path) -> tuple[Plan, tuple[str, ...]]:
     ]
     problems = [f"{path}: {key}: {text}" for key, present, text in refused if present]
     if problems:
-        raise PlanError(problems)
+        raise PlanError(problems, "workload")
     workload = PlanWorkload(
         topics=asked.topics,
         partitions_per_topic=asked.partitions_per_topic,

@@ -29,7 +29,7 @@ def find_profile(name: str) -> Profile:
     PlanError with all mistakes of a file."""
     path = Path(name)
     if "/" in name or path.suffix in (".yaml", ".yml"):
-        return profile_loads(read_text(path), str(path))
+        return profile_loads(read_text(path, "profile"), str(path))
     if name not in profile_names():
         raise UsageError(
             f"no profile is called {name}{did_you_mean(name, profile_names())}",
@@ -43,7 +43,7 @@ def profile_loads(text: str, source: str) -> Profile:
     root, problems = parse(text)
     if root is None or not isinstance(root.value, dict) or not root.value:
         problems = problems or [Problem(START, "", "no profile (`meshmark profile show` prints one)")]
-        raise PlanError([f"{source}:{problem}" for problem in problems])
+        raise PlanError([f"{source}:{problem}" for problem in problems], "profile")
     problems = [*problems, *check(Profile, root, {problem.key for problem in problems})]
     if not problems:
         try:
@@ -51,7 +51,7 @@ def profile_loads(text: str, source: str) -> Profile:
         except ValidationError as error:
             said = [str(item["msg"]).removeprefix("Value error, ") for item in error.errors()]
             problems = [Problem(root.at or START, "", text) for text in said]
-    raise PlanError([f"{source}:{problem}" for problem in sorted(set(problems))])
+    raise PlanError([f"{source}:{problem}" for problem in sorted(set(problems))], "profile")
 
 
 def dump_profile(profile: Profile) -> str:

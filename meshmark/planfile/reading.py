@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -25,6 +25,7 @@ from meshmark.planfile.tree import START, Node, Problem, default, merge, parse
 from meshmark.values import Model
 
 FILE_BYTES_MAX = 1_000_000
+FileOf = Literal["plan", "profile", "workload"]
 SECTIONS: dict[str, type[Model]] = {
     "cluster": ClusterSpec,
     "workload": Workload,
@@ -55,24 +56,26 @@ def load(path: Path) -> Plan:
     return loads(read_text(path), str(path))
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, of: FileOf = "plan") -> str:
     """PlanError for what is no readable text."""
     try:
         with path.open("rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
     except IsADirectoryError:
-        raise PlanError([f"{path}: a directory; give a plan file (`meshmark plan show` prints one)"]) from None
+        example = "" if of == "workload" else f" (`meshmark {of} show` prints one)"
+        raise PlanError([f"{path}: a directory; give a {of} file{example}"], of) from None
     except OSError as error:
-        raise PlanError([f"{path}: {error.strerror}; give a readable plan file"]) from error
+        raise PlanError([f"{path}: {error.strerror}; give a readable {of} file"], of) from error
     if len(content) > FILE_BYTES_MAX:
-        raise PlanError([f"{path}: larger than {FILE_BYTES_MAX} bytes; this is no plan file"])
+        raise PlanError([f"{path}: larger than {FILE_BYTES_MAX} bytes; this is no {of} file"], of)
     if b"\0" in content:
-        raise PlanError([f"{path}: binary, or not UTF-8; a plan is UTF-8 text"])
+        raise PlanError([f"{path}: binary, or not UTF-8; a {of} is UTF-8 text"], of)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise PlanError([f"{path}:{line}:1: not UTF-8 (byte {error.start}); save the plan as UTF-8"]) from error
+        problem = f"{path}:{line}:1: not UTF-8 (byte {error.start}); save the {of} as UTF-8"
+        raise PlanError([problem], of) from error
 
 
 def loads(text: str, source: str) -> Plan:

@@ -113,7 +113,7 @@ def parse(text: str) -> tuple[Node | None, list[Problem]]:
     except ReaderError as error:
         before = text[: error.position]
         at = Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        return None, [Problem(at, "", "a character that YAML does not allow; a plan is plain text")]
+        return None, [Problem(at, "", "a character that YAML does not allow; this must be plain text")]
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = Position(mark.line + 1, mark.column + 1) if mark else START
@@ -141,7 +141,7 @@ class _Builder:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self.problems.append(Problem(_at(event), "", "a second document; a plan file holds one plan"))
+                    self.problems.append(Problem(_at(event), "", "a second document; a file holds one"))
                     break
             elif isinstance(event, NodeEvent):
                 root = self._node(event, events, key="", key_at=_at(event), depth=0)

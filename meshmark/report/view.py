@@ -227,11 +227,9 @@ def carried(summary: Summary) -> Grid:
 
 
 def at_ceiling(what: str) -> str:
-    """Of figures that are a scenario's rates per second: how they come to be at the rate that stands beside them."""
-    return (
-        f"{what}: for each message as measured in the trials nearest to the repeats' ceilings, times messages/s; as "
-        "measured where these are not known."
-    )
+    """How a scenario's rates per second come to be at the rate that stands beside them."""
+    near = "for each message as measured in the trials nearest to the repeats' ceilings"
+    return f"{what}: {near}, times messages/s; as measured where these are not known."
 
 
 def _client_cpus(summary: Summary) -> str:

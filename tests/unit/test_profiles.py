@@ -79,6 +79,25 @@ def test_mistakes_are_told_with_their_place(old: str, new: str, expected: str) -
     assert any(expected in text for text in found), found
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (SMALL.replace("value: 1e8", "value: -1"), "error: the profile has a mistake\n"),
+        ("name: [", "error: the profile has a mistake\n"),
+        (None, "No such file or directory; give a readable profile file"),
+    ],
+    ids=["value", "YAML", "no file"],
+)
+def test_a_profile_s_mistakes_are_told_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, told: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    assert app.main(["run", "--backend", "simulated", "--profile", str(file), "--out", str(tmp_path / "run")]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_operations_that_the_bandwidth_does_not_allow_are_refused() -> None:
     text = SMALL.replace("source: me}}}", "source: me}, operationsS: {value: 3e4, source: me}}}")
     (told,) = problems(text)

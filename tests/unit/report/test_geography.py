@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from meshmark.analysis.links import carried, summaries
+from meshmark.analysis.summary import summarize
 from meshmark.plan import ClusterSpec, Plan
 from meshmark.record import LinkProbe, Trial
 from meshmark.report.geography import links
@@ -57,6 +60,35 @@ def test_a_table_says_what_was_asked_for_and_what_was_found(tell: Tell) -> None:
     assert back["bandwidth, MB/s found"].strip() == "5.00"
     assert "LINKS BETWEEN CLUSTERS" in table(told.summary)
     assert "Links between clusters, as asked for and as found" in html(told.run, told.summary)
+
+
+@pytest.mark.parametrize(
+    ("jitter_ms", "found_ms", "expected"),
+    [
+        (0, 24, []),
+        (0, 25.1, []),
+        (0, 25.3, ["plain: near and far were 25.3 ms apart before load, and 24 ms were asked for"]),
+        (0, 22, ["plain: near and far were 22 ms apart before load, and 24 ms were asked for"]),
+        (0, None, []),
+        (2, 27, []),
+    ],
+)
+def test_a_distance_that_is_not_the_one_asked_for_is_a_warning(
+    tell: Tell, jitter_ms: float, found_ms: float | None, expected: list[str]
+) -> None:
+    run = tell(plan(Link(ends=("near", "far"), rtt_ms=24, jitter_ms=jitter_ms))).run
+    found_s = None if found_ms is None else found_ms / 1e3
+    rounds = tuple(
+        replace(
+            data,
+            links=tuple(
+                probe.model_copy(update={"rtt_s": found_s}) if probe.trial is None else probe for probe in data.links
+            ),
+        )
+        for data in run.rounds
+    )
+    warnings = summarize(replace(run, rounds=rounds)).warnings
+    assert [text for text in warnings if "apart before load" in text] == expected
 
 
 def test_without_a_topology_nothing_is_said_of_links(whole: Told) -> None:

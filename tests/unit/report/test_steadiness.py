@@ -131,7 +131,7 @@ def test_a_report_warns_of_it_once_for_a_scenario_with_the_worst_window(whole: T
     run, trial = with_window(whole, tmp_path, EVEN, EVEN, SWINGING)
     assert not [text for text in whole.summary.warnings if "evenly" in text]
     rows = whole.summary.scenarios
-    (warning,) = (text for text in of_run(run, rows, states(run, rows)) if "evenly" in text)
+    (warning,) = (text for text in of_run(run, rows, states(run, rows), ()) if "evenly" in text)
     name = run.rounds[0].started.scenario
     assert warning.startswith(f"{name}: brokers did not take evenly what was offered evenly, in 1 of ")
     worst = "from second to second the log of broker-2 grew by 0.02 to 287 MB/s"

@@ -211,7 +211,9 @@ def _placement(scenario: _Scenario) -> list[Problem]:
         [each.items() for each in clusters.value] if clusters is not None and isinstance(clusters.value, list) else []
     )
     names = [
-        str(each["name"].value) for each in there if "name" in each and "clients" in each and each["clients"].value != 0
+        str(each["name"].value)
+        for each in there
+        if "name" in each and "clients" in each and each["clients"].value != 0
     ]
     found = []
     for key in ("producersIn", "consumersIn"):

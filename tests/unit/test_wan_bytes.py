@@ -111,7 +111,9 @@ def test_clients_cannot_be_where_no_client_host_is(name: str) -> None:
     with pytest.raises(PlanError, match=f"f:7:25: workload.consumersIn: no cluster {name} has client hosts"):
         loads(PLAN.replace("consumersIn: near", f"consumersIn: {name}"), "f")
     empty = PLAN.replace("brokers: 1}", "brokers: 1, clients: 0}").replace("consumersIn: near", "consumersIn: far")
-    with pytest.raises(PlanError, match="f:7:25: workload.consumersIn: no cluster far has client hosts; must be one of near"):
+    with pytest.raises(
+        PlanError, match=r"f:7:25: workload.consumersIn: no cluster far has client hosts; must be one of near"
+    ):
         loads(empty, "f")
     with pytest.raises(ValueError, match="no cluster far with client hosts"):
         Scenario(name="x", data_plane=DataPlane.PLAIN, workload=Workload(consumers_in="far"))

@@ -39,7 +39,7 @@ class Limit(Model):
 
     host: str = Field(description="`machine`, of cpu: brokers, sidecars and load workers together")
     resource: Literal["cpu", "disk", "operations", "network"]
-    amount: float = Field(gt=0, description="CPUs; disk: bytes/s written; operations: writes/s; network: bytes/s, each way")
+    amount: float = Field(gt=0, description="CPUs; disk: bytes/s; operations: writes/s; network: bytes/s each way")
     component: Literal["kafka", "sidecar", "client"] = Field("kafka", description="of cpu: whose processes")
 
 

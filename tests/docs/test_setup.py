@@ -59,8 +59,9 @@ def test_a_directory_that_is_no_environment_is_left_alone(tmp_path: Path) -> Non
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 def test_who_cannot_write_is_told_of_the_setting(tmp_path: Path) -> None:
     script = checkout(tmp_path / "checkout") / "meshmark.sh"
+    [root] = (path for path in tmp_path.parents if path.name.startswith("pytest-of-"))
     for path in (*tmp_path.parents, tmp_path):
-        if path.is_relative_to(tmp_path.parents[1]):
+        if path.is_relative_to(root):
             path.chmod(0o755)
     code, _, errors = run(script, "version", user=NOBODY)
     assert code == 1

@@ -108,10 +108,12 @@ def head(directory: Path) -> str | None:
 
 
 def check(directory: Path) -> Integrity:
-    """Holds every file against every link that it has. A last line that a crash cut counts as not written."""
+    """Holds every file against every link that it has, and names what no chain can cover: symbolic links, which lead
+    to something else tomorrow, and the like. A last line that a crash cut counts as not written."""
     links, breaks = _links(directory)
     present = _files(directory)
     sealed = _by_file(links)
+    breaks += _strangers(directory)
     for name, own in sealed.items():
         breaks += _held_against(directory, name, own, there=name in present)
     return Integrity(
@@ -204,13 +206,26 @@ def _unsealed(directory: Path, present: Sequence[str], sealed: dict[str, list[Li
 
 def _files(directory: Path) -> list[str]:
     """Every file of the record; what ends a run last."""
-    found = []
-    for folder, _, names in os.walk(directory):
-        for path in (Path(folder) / name for name in names):
-            name = path.relative_to(directory).as_posix()
-            if name not in (NAME, SIGNATURE) and not _is_report(name) and stat.S_ISREG(path.lstat().st_mode):
-                found.append(name)
+    found = [name for name, mode in _names(directory) if stat.S_ISREG(mode)]
     return sorted(found, key=lambda name: (name == LAST_FILE, name))
+
+
+def _strangers(directory: Path) -> Iterator[Break]:
+    """Whoever reads the record would follow them."""
+    for name, mode in sorted(_names(directory)):
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            is_link = stat.S_ISLNK(mode)
+            found = "it is a symbolic link" if is_link else "it is something else: a device, a pipe or a socket"
+            yield Break(file=name, recorded="files and directories of the run's own", found=found)
+
+
+def _names(directory: Path) -> Iterator[tuple[str, int]]:
+    """Of all that lies in the directory and is no report, with its mode; links are not followed."""
+    for folder, folders, files in os.walk(directory):
+        for path in (Path(folder) / each for each in (*folders, *files)):
+            name = path.relative_to(directory).as_posix()
+            if name not in (NAME, SIGNATURE) and not _is_report(name):
+                yield name, path.lstat().st_mode
 
 
 def _is_report(name: str) -> bool:

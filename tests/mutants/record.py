@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from meshmark import seal
 from meshmark.analysis.summary import summarize
+from meshmark.histogram import Histogram, latency
 from meshmark.seal import Chain
 from meshmark.store import load
 
@@ -131,6 +134,24 @@ def _acknowledged_everywhere(directory: Path) -> None:
         for key in ("acknowledged", "outstanding"):
             trial["series"][-1][key] += 1_000 if key == "acknowledged" else -1_000
         trial["latency"]["count"] += 1_000
+
+    first_trial(directory, edit)
+
+
+def begun_earlier(directory: Path, share: float = 0.1) -> None:
+    """So much more in a window: as many fewer before it, with latencies for them; all figures of the trial agree."""
+
+    def edit(trial: Json) -> None:
+        more = int(trial["window"]["acknowledged"] * share)
+        size = trial["window"]["acknowledgedBytes"] // trial["window"]["acknowledged"]
+        trial["window"]["acknowledged"] += more
+        trial["window"]["acknowledgedBytes"] += more * size
+        trial["window"]["outstanding"] -= more
+        trial["series"][0]["acknowledged"] -= more
+        trial["series"][0]["outstanding"] += more
+        histogram = Histogram.decode(trial["latency"]["histogram"])
+        histogram.record(np.full(more, round(trial["latency"]["p50S"] * 1e6)))
+        trial["latency"] = latency(histogram).model_dump(mode="json")
 
     first_trial(directory, edit)
 
@@ -285,6 +306,7 @@ def _ended_early(directory: Path) -> None:
 
 MOVED: list[Forgery] = [
     ("a figure in all places of its trial", _acknowledged_everywhere, "trials.jsonl:1"),
+    ("an edge of a window", begun_earlier, "trials.jsonl:1"),
     ("another trial's latencies", _latencies_of_another, "trials.jsonl:1"),
     ("a load that was to be equal", _equal_load, "trials.jsonl"),
     ("a proof that fails", _faults_forgotten, "trials.jsonl"),
@@ -375,6 +397,29 @@ def same_number(directory: Path) -> None:
 def added(directory: Path) -> None:
     (round_of(directory, "plain") / "logs").mkdir()
     (round_of(directory, "plain") / "logs" / "broker-1-broker.log").write_text("nothing happened\n")
+
+
+def linked_file(directory: Path) -> None:
+    """No file of the directory is new or changed."""
+    outside = directory.with_name("outside.jsonl")
+    outside.write_text("")
+    (round_of(directory, "plain") / "outages.jsonl").symlink_to(outside)
+
+
+def linked_folder(directory: Path) -> None:
+    """A broker's log."""
+    outside = directory.with_name("outside")
+    outside.mkdir()
+    (outside / "broker-1-broker.log").write_text("nothing happened\n")
+    (round_of(directory, "plain") / "logs").symlink_to(outside)
+
+
+def linked_round(directory: Path) -> None:
+    """A round as it was, from another place."""
+    folder, outside = round_of(directory, "plain"), directory.with_name("outside")
+    shutil.copytree(folder, outside)
+    shutil.rmtree(folder)
+    folder.symlink_to(outside)
 
 
 def consistent(directory: Path) -> None:

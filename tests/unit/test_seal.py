@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,11 +117,43 @@ def test_what_was_changed_is_named(tmp_path: Path, tamper: Callable[[Path], obje
     assert [each for each in found.breaks if each.file == file and says in each.found], found.breaks
 
 
-def test_a_file_that_is_now_a_link_to_another_place_is_gone(tmp_path: Path) -> None:
+def _link_away(path: Path) -> None:
+    """What was there lies elsewhere now, unchanged, and a link leads to it."""
+    outside = path.parent.with_name("outside")
+    outside.mkdir()
+    aside = outside / path.name
+    path.rename(aside)
+    path.symlink_to(aside)
+
+
+def _link_in(name: str) -> Callable[[Path], object]:
+    def tamper(directory: Path) -> None:
+        outside = directory.parent / "outside"
+        outside.mkdir()
+        (outside / "trials.jsonl").write_text("another\n")
+        (directory / name).symlink_to(outside if "." not in name else outside / "trials.jsonl")
+
+    return tamper
+
+
+@pytest.mark.parametrize(
+    ("tamper", "file", "says"),
+    [
+        (lambda run: _link_away(run / "started.json"), "started.json", "symbolic link"),
+        (lambda run: _link_away(run / "rounds"), "rounds", "symbolic link"),
+        (_link_in("hardware.json"), "hardware.json", "symbolic link"),
+        (_link_in("rounds/more.jsonl"), "rounds/more.jsonl", "symbolic link"),
+        (_link_in("rounds/002-plain"), "rounds/002-plain", "symbolic link"),
+        (lambda run: (run / "none.json").symlink_to("nowhere"), "none.json", "symbolic link"),
+        (lambda run: os.mkfifo(run / "pipe.jsonl"), "pipe.jsonl", "something else"),
+    ],
+)
+def test_a_link_and_whatever_is_no_file_is_named(
+    tmp_path: Path, tamper: Callable[[Path], object], file: str, says: str
+) -> None:
     directory = sealed(tmp_path / "run")
-    (directory / "started.json").rename(tmp_path / "elsewhere")
-    (directory / "started.json").symlink_to(tmp_path / "elsewhere")
-    assert [each.file for each in check(directory).breaks] == ["started.json"]
+    tamper(directory)
+    assert [each for each in check(directory).breaks if each.file == file and says in each.found]
 
 
 def test_what_came_after_is_told_and_reports_are_no_part_of_the_record(tmp_path: Path) -> None:

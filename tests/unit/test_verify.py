@@ -27,6 +27,7 @@ from tests.mutants.record import (
     Json,
     Tamper,
     added,
+    begun_earlier,
     change,
     change_lines,
     consistent,
@@ -37,6 +38,9 @@ from tests.mutants.record import (
     in_plan,
     leaves,
     lines,
+    linked_file,
+    linked_folder,
+    linked_round,
     put,
     remove,
     round_of,
@@ -114,6 +118,17 @@ def test_a_forgery_with_all_hashes_recomputed_is_caught(copy: Path, tamper: Tamp
     assert found.verdict == "not sound"
     assert file in files(found)
     assert not [each for each in found.findings if seal.NAME in each.file]
+
+
+def test_an_edge_of_a_window_is_held_to_the_reports_around_it_with_consumers_too(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    run(directory, plan_of(DataPlane.PLAIN, workload=Workload(subscriptions_per_topic=1)))
+    begun_earlier(directory, share=0.5)
+    forge(directory)
+    found = verify(directory)
+    assert [(each.file.rpartition("/")[2], each.recorded.rpartition(", ")[2]) for each in found.findings] == [
+        ("trials.jsonl:1", "at an edge of the window")
+    ]
 
 
 @pytest.mark.parametrize(("conclusive", "notes"), [(True, 0), (False, 1)])
@@ -258,6 +273,9 @@ def test_another_runs_file_is_caught(copy: Path, other: Path, file: str) -> None
         pytest.param(same_number, "series.jsonl", id="a digit that nothing else depends on"),
         pytest.param(added, "broker-1-broker.log", id="an added file"),
         pytest.param(lambda run: (run / "notes.txt").write_text("x"), "notes.txt", id="an added file at the top"),
+        pytest.param(linked_file, "outages.jsonl", id="an added link to a file"),
+        pytest.param(linked_folder, "/logs: ", id="an added link to a folder"),
+        pytest.param(linked_round, "rounds/", id="a round that is a link"),
         pytest.param(remove("config/broker-1.properties"), "broker-1.properties", id="a removed file"),
         pytest.param(cut("series.jsonl", 0.9), "series.jsonl", id="a truncated tail"),
         pytest.param(lambda run: (run / "plan.json").unlink(), "plan.json", id="no plan"),
@@ -266,9 +284,10 @@ def test_another_runs_file_is_caught(copy: Path, other: Path, file: str) -> None
     ],
 )
 def test_what_changes_after_the_run_breaks_the_chain(copy: Path, tamper: Tamper, file: str) -> None:
+    digest = seal.head(copy)
     tamper(copy)
-    found = verify(copy)
-    assert found.verdict == "not sound"
+    found = verify(copy, digest)
+    assert (found.verdict, found.digest) == ("not sound", digest)
     assert file in files(found)
 
 

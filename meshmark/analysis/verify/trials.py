@@ -125,11 +125,12 @@ def _points(round_: Raw, file: str, trial: Trial, workload: Workload) -> Iterato
     for before, after in pairwise(ordered):
         if before.time_s >= after.time_s or before.offered > after.offered or before.acknowledged > after.acknowledged:
             yield Finding(file=file, recorded=_told(after), follows=f"{_told(before)} comes before it in the series")
-    yield from _bounds(file, trial, found, exact=not workload.subscriptions_per_topic)
+    yield from _bounds(file, trial, found, wider=1 if workload.subscriptions_per_topic else 0)
 
 
-def _bounds(file: str, trial: Trial, found: list[tuple[int, LoadInterval]], *, exact: bool) -> Iterator[Finding]:
-    """Counts of the whole load are at least those of its last report, and marks lie between the reports around."""
+def _bounds(file: str, trial: Trial, found: list[tuple[int, LoadInterval]], *, wider: int) -> Iterator[Finding]:
+    """Counts of the whole load are at least those of its last report, and marks lie between the reports around, or so
+    many reports farther; a load begins with nothing and ends with its totals."""
     seen = [Point.of(each.time_s, each.totals) for _, each in found]
     if not seen:
         yield Finding(file=file, recorded="a trial", follows="load workers reported nothing between its start and end")
@@ -138,19 +139,18 @@ def _bounds(file: str, trial: Trial, found: list[tuple[int, LoadInterval]], *, e
         told, least = getattr(trial.total, name), max(getattr(seen[-1], name), getattr(trial.series[-1], name))
         if told < least:
             yield Finding(file=file, recorded=f"{told} {name} in all", follows=f"{least} before the load ended")
-    if not exact:
-        return
+    nothing = Point(time_s=trial.started_s, offered=0, acknowledged=0, outstanding=0)
     for edge in (trial.series[0], trial.series[-1]):
-        before = [point for point in seen if point.time_s <= edge.time_s]
-        after = [point for point in seen if point.time_s >= edge.time_s]
-        low, high = before[-1:] or [edge], after[:1] or [edge]
-        if not (low[0].acknowledged <= edge.acknowledged <= high[0].acknowledged) or not (
-            low[0].offered <= edge.offered <= high[0].offered
+        before = [nothing, *(point for point in seen if point.time_s <= edge.time_s)]
+        after = [*(point for point in seen if point.time_s >= edge.time_s), Point.of(trial.ended_s, trial.total)]
+        low, high = before[-1 - wider :][0], after[: 1 + wider][-1]
+        if not (low.acknowledged <= edge.acknowledged <= high.acknowledged) or not (
+            low.offered <= edge.offered <= high.offered
         ):
             yield Finding(
                 file=file,
                 recorded=f"{_told(edge)}, at an edge of the window",
-                follows=f"load workers reported {_told(low[0])} before and {_told(high[0])} after",
+                follows=f"load workers reported {_told(low)} before and {_told(high)} after",
             )
 
 

@@ -21,6 +21,10 @@ class Metric(NamedTuple):
     meaning: str
 
 
+AT_EDGES = "machine/others/cpu_user_s"
+"""A key that the lab's sampler reads at the edges of windows alone (`cluster.Probe.edges_only`): a reading that has it
+has every key."""
+
 METRICS: dict[str, Metric] = {
     # of a process component: kafka, sidecar, gateway (HOST: gateway-CLUSTER), client (all load workers of that host),
     # meshmark, relay (HOST: link-A-B); and of the machine's kernel (threads), others, others:NAME
@@ -150,7 +154,11 @@ METRICS: dict[str, Metric] = {
     "tx_drops": Metric("counter", "packets", "dropped before they were sent"),
     "tcp_sockets": Metric("gauge", "sockets", "TCP sockets of the host, listening ones and loopback included"),
     "tcp_time_wait_sockets": Metric("gauge", "sockets", "closed TCP connections that wait for late segments"),
+    "tcp_established": Metric("gauge", "connections", "TCP connections that are open, loopback included"),
     "tcp_retransmits": Metric("counter", "segments", "TCP segments retransmitted"),
+    "tcp_in_errors": Metric("counter", "segments", "TCP segments received with errors, such as a wrong checksum"),
+    "tcp_out_resets": Metric("counter", "segments", "TCP segments sent with RST"),
+    "tcp_reset_connections": Metric("counter", "connections", "TCP connections that ended by a reset"),
     "link_bytes_s": Metric("gauge", "bytes/s", "bandwidth of the host's link, each direction, where it has one"),
     "queued_packets": Metric("counter", "packets", "that had to wait for the link, both directions"),
     "dropped_packets": Metric("counter", "packets", "that found the link's queue full, both directions"),
@@ -181,7 +189,14 @@ METRICS: dict[str, Metric] = {
     "runnable_tasks": Metric("gauge", "tasks", "that run or wait for a CPU"),
     "blocked_tasks": Metric("gauge", "tasks", "that wait for I/O"),
     "load_1m": Metric("gauge", "tasks", "runnable and blocked ones, the kernel's average over a minute"),
+    "load_5m": Metric("gauge", "tasks", "the same over five minutes"),
+    "load_15m": Metric("gauge", "tasks", "the same over a quarter of an hour"),
+    # of machine/core:N, one CPU of the machine each; and softirq_s as above
+    "used_s": Metric("counter", "s", "time that the CPU was neither idle nor waiting for I/O nor given to others"),
     # of machine/memory
+    "total_bytes": Metric("gauge", "bytes", "memory that the kernel manages"),
+    "unused_bytes": Metric("gauge", "bytes", "memory that is used for nothing, not even for the page cache"),
+    "buffers_bytes": Metric("gauge", "bytes", "cached blocks of devices"),
     "available_bytes": Metric("gauge", "bytes", "memory available without swapping"),
     "cached_bytes": Metric("gauge", "bytes", "page cache"),
     "dirty_bytes": Metric("gauge", "bytes", "dirty page cache"),
@@ -205,6 +220,8 @@ METRICS: dict[str, Metric] = {
     "write_wait_s": Metric("counter", "s", "what writes took, summed"),
     "operations": Metric("gauge", "operations", "in flight at the device"),
     "free_bytes": Metric("gauge", "bytes", "free space of the logs' file system"),
+    "used_bytes": Metric("gauge", "bytes", "used space of it, by all files"),
+    "size_bytes": Metric("gauge", "bytes", "size of it"),
     # of machine/psi, where the kernel has it
     "cpu_some_s": Metric("counter", "s", "time some task waited for a CPU"),
     "io_some_s": Metric("counter", "s", "time some task waited for I/O"),

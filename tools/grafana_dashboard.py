@@ -34,6 +34,7 @@ UNITS = {
     "GB": "decbytes",
     "share": "percentunit",
     "share of time": "percentunit",
+    "ms": "s",
     "s": "s",
     "h": "s",
 }
@@ -139,15 +140,19 @@ def _quantiles(name: str) -> Iterator[Query]:
 
 def _of_source(source: Source) -> Iterator[Query]:
     """One line of all hosts, or one for each: as in the report."""
-    by = "scenario" if source.label else "scenario, host"
-    legend = source.label or f"{{{{host}}}}{source.suffix}"
-    parts = [_of_metric(metric, source.component, by) for metric in source.metrics]
-    yield " + ".join(parts), f"{{{{scenario}}}}: {legend}"
+    one = "component" if source.several else "host"
+    by = "scenario" if source.label else f"scenario, {one}"
+    legend = source.label or f"{{{{{one}}}}}{source.suffix}"
+    sum_, count = (
+        " + ".join(_of_metric(metric, source, by) for metric in metrics) for metrics in (source.metrics, source.per)
+    )
+    yield f"({sum_}) / ({count} > 0)" if count else sum_, f"{{{{scenario}}}}: {legend}"
 
 
-def _of_metric(metric: str, component: str, by: str) -> str:
+def _of_metric(metric: str, source: Source, by: str) -> str:
     family = HOSTS[metric]
-    chosen = f'{family.samples[0]}{{{CHOSEN}, component="{component}"}}'
+    component = f'=~"{source.component}.*"' if source.several else f'="{source.component}"'
+    chosen = f"{family.samples[0]}{{{CHOSEN}, component{component}}}"
     return f"sum by ({by}) ({f'rate({chosen}[{STEP}])' if family.kind == 'counter' else chosen})"
 
 

@@ -24,7 +24,8 @@ ROUND = ("run", "scenario", "repeat")
 HOST = ("host", "component")
 BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Upper ends of the buckets of latencies; the last one is without end."""
-_UNITS = {"_bytes_s": "_bytes_per_second", "_s": "_seconds"}
+_UNITS = {"_bytes_s": "_bytes_per_second", "_ops_s": "_ops_per_second", "_s": "_seconds"}
+"""Ends of metrics' names -> of families'; the first that fits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,6 +148,16 @@ def of_link(probe: LinkProbe) -> Iterator[Reading]:
         yield Reading(RTT, labels, probe.rtt_s)
 
 
+def begins(interval: LoadInterval, before: LoadTotals) -> bool:
+    """Is it the first report of a load, after another one's? Its counts may be higher at once; but then its latencies
+    are those of all that it acknowledged."""
+    now = interval.totals
+    if any(getattr(now, name) < getattr(before, name) for name in ("offered", "acknowledged", "failed", "unknown")):
+        return True
+    first = interval.latency is not None and interval.latency.count >= now.acknowledged - now.negative > 0
+    return first and before.acknowledged > 0
+
+
 class Load:
     """What the load workers of a round reported, all its loads added: each begins anew, which a counter must not."""
 
@@ -158,7 +169,7 @@ class Load:
         self._latencies: dict[str, Distribution] = {}
 
     def add(self, interval: LoadInterval) -> None:
-        if interval.totals.offered < self._now.offered:
+        if begins(interval, self._now):
             self._before += self._now
         self._now = interval.totals
         self._lag = interval.lag

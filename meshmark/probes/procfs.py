@@ -35,14 +35,22 @@ _NET_FIELDS = {
     10: "tx_errors",
     11: "tx_drops",
 }
+_LOAD_FIELDS = ("load_1m", "load_5m", "load_15m")
 _SOCKET_FIELDS = {"inuse": "tcp_sockets", "tw": "tcp_time_wait_sockets"}
 _TCP_FIELDS = {
     "InSegs": "tcp_in_segments",
     "OutSegs": "tcp_out_segments",
     "RetransSegs": "tcp_retransmits",
+    "InErrs": "tcp_in_errors",
+    "OutRsts": "tcp_out_resets",
+    "EstabResets": "tcp_reset_connections",
+    "CurrEstab": "tcp_established",
 }
 _MEMORY_FIELDS = {
+    "MemTotal": "total_bytes",
+    "MemFree": "unused_bytes",
     "MemAvailable": "available_bytes",
+    "Buffers": "buffers_bytes",
     "Cached": "cached_bytes",
     "Dirty": "dirty_bytes",
     "Writeback": "writeback_bytes",
@@ -94,12 +102,25 @@ def machine_cpu(text: str, ticks_per_s: int) -> Values:
     return values
 
 
+def cores(text: str, ticks_per_s: int) -> dict[str, Values]:
+    """/proc/stat -> number of each CPU -> used_s (all but idle, waiting for I/O and stolen), softirq_s."""
+    found: dict[str, Values] = {}
+    for name, *fields in _rows(text):
+        if name.startswith("cpu") and name != "cpu":
+            ticks = dict(zip(_CPU_FIELDS, _integers(fields, "/proc/stat"), strict=False))
+            used = sum(count for kind, count in ticks.items() if kind not in ("idle", "iowait", "steal"))
+            found[name.removeprefix("cpu")] = {
+                "used_s": used / ticks_per_s,
+                "softirq_s": ticks.get("softirq", 0) / ticks_per_s,
+            }
+    return found
+
+
 def load_average(text: str) -> Values:
-    """/proc/loadavg -> load_1m."""
-    fields = text.split()
+    """/proc/loadavg -> load_1m, load_5m, load_15m."""
     try:
-        return {"load_1m": float(fields[0])}
-    except (IndexError, ValueError) as error:
+        return dict(zip(_LOAD_FIELDS, map(float, text.split()[: len(_LOAD_FIELDS)]), strict=True))
+    except ValueError as error:
         raise ValueError("the text of /proc/loadavg is cut or is something else") from error
 
 
@@ -239,7 +260,7 @@ def interfaces(text: str) -> dict[str, Values]:
 
 
 def tcp(text: str) -> Values:
-    """/proc/net/snmp -> tcp_in_segments, tcp_out_segments, tcp_retransmits of the network namespace."""
+    """/proc/net/snmp -> what _TCP_FIELDS names, of the network namespace."""
     rows = [row[1:] for row in _rows(text) if row[0] == "Tcp:"]
     if len(rows) != 2 or len(rows[0]) != len(rows[1]):
         raise ValueError("no pair of lines 'Tcp:' in the text of /proc/net/snmp")

@@ -12,12 +12,18 @@ HOUR_S = 3_600.0
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """Lines made of the metrics of one component: one line of their sum for each host, or, with a label, one of all
-    hosts together."""
+    hosts together. `per`: divided by the sum of these. A component that ends in a colon stands for all whose names
+    begin so, each with a line of its own."""
 
     component: str
     metrics: tuple[str, ...]
     label: str = ""
     suffix: str = ""
+    per: tuple[str, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        return self.component.endswith(":")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,10 +45,55 @@ def _named(component: str, **labels: str) -> tuple[Source, ...]:
     return tuple(Source(component=component, metrics=(metric,), label=label) for metric, label in labels.items())
 
 
-def _components(*metrics: str) -> tuple[Source, ...]:
-    names = {"kafka": "brokers", "sidecar": "sidecars", "gateway": "gateways"}
-    names |= {"client": "clients", "meshmark": "meshmark", "relay": "links"}
-    return tuple(Source(component=name, metrics=metrics, label=label) for name, label in names.items())
+PROCESSES = {
+    "kafka": "brokers",
+    "sidecar": "sidecars",
+    "gateway": "gateways",
+    "client": "clients",
+    "meshmark": "meshmark",
+    "relay": "links",
+}
+ONE = {"kafka": "broker"}
+LINKS = {"relay": "", "netem": ", by the kernel"}
+
+
+def _components(*metrics: str, suffix: str = "") -> tuple[Source, ...]:
+    return tuple(
+        Source(component=name, metrics=metrics, label=f"{label}{suffix}") for name, label in PROCESSES.items()
+    )
+
+
+def _waiting(*components: str) -> tuple[Source, ...]:
+    return tuple(
+        Source(component=name, metrics=(f"{kind}_stalled_s",), suffix=f" {ONE.get(name, name)}, for {what}")
+        for name in components
+        for kind, what in (("cpu", "CPU"), ("io", "I/O"))
+    )
+
+
+def _quotas() -> tuple[Source, ...]:
+    """Of what a profile, or an explanation of limits, gives less CPU; `quota` is all of them together."""
+    told = {"throttled_s": "held back, s", "throttled_periods": "periods used up", "periods": "periods"}
+    return tuple(
+        Source(component=name, metrics=(f"cpu_{metric}",), suffix=f" {ONE.get(name, name)}, {what}")
+        for name in ("kafka", "sidecar", "gateway", "client", "quota")
+        for metric, what in told.items()
+    )
+
+
+def _between_clusters(**labels: str) -> tuple[Source, ...]:
+    return tuple(
+        Source(component=maker, metrics=(metric,), label=f"{label}{how}")
+        for maker, how in LINKS.items()
+        for metric, label in labels.items()
+    )
+
+
+def _mean_wait(component: str, suffix: str = "") -> tuple[Source, ...]:
+    return tuple(
+        Source(component=component, metrics=(f"{kind}_wait_s",), per=(f"{kind}_ops",), suffix=f"{suffix}, {kind}s")
+        for kind in ("read", "write")
+    )
 
 
 def _inside_brokers(title: str, request: str) -> Form:
@@ -90,6 +141,22 @@ FORMS: tuple[Form, ...] = (
         ),
     ),
     Form(
+        title="Each CPU of the machine",
+        unit="share of time",
+        scale=1,
+        sources=(*_each("core:", "used_s"), *_each("core:", "softirq_s", suffix=", in softirq")),
+    ),
+    Form(
+        title="CPU of the kernel's threads and of other processes",
+        unit="CPUs",
+        scale=1,
+        sources=(
+            Source(component="kernel", metrics=("cpu_user_s", "cpu_system_s"), label="kernel"),
+            Source(component="others", metrics=("cpu_user_s", "cpu_system_s"), label="others, all"),
+            *_each("others:", "cpu_user_s", "cpu_system_s"),
+        ),
+    ),
+    Form(
         title="Accepted to the logs",
         unit="MB/s",
         scale=MB,
@@ -102,17 +169,31 @@ FORMS: tuple[Form, ...] = (
         title="Disk bytes",
         unit="MB/s",
         scale=MB,
-        sources=(
-            *_named("disk", write_bytes="device writes", read_bytes="device reads"),
-            Source(component="kafka", metrics=("write_bytes",), label="brokers dirtied"),
-            Source(component="kafka", metrics=("read_bytes",), label="brokers read"),
-        ),
+        sources=_named("disk", write_bytes="device writes", read_bytes="device reads"),
     ),
     Form(
         title="Disk operations",
         unit="per second",
         scale=1,
         sources=_named("disk", write_ops="writes", read_ops="reads"),
+    ),
+    Form(
+        title="Storage bytes of processes",
+        unit="MB/s",
+        scale=MB,
+        sources=(*_components("write_bytes", suffix=" dirtied"), *_components("read_bytes", suffix=" read")),
+    ),
+    Form(
+        title="Disks busy",
+        unit="share of time",
+        scale=1,
+        sources=(*_named("disk", busy_s="under the logs"), *_each("volume", "busy_s")),
+    ),
+    Form(
+        title="Mean time of a disk's operation",
+        unit="ms",
+        scale=1e-3,
+        sources=(*_mean_wait("disk"), *_mean_wait("volume", suffix=", own disk")),
     ),
     Form(
         title="Requests answered by brokers",
@@ -225,48 +306,37 @@ FORMS: tuple[Form, ...] = (
         title="Waiting",
         unit="share of time",
         scale=1,
-        sources=(
-            *_named(
-                "psi",
-                cpu_some_s="some for CPU",
-                io_some_s="some for I/O",
-                io_full_s="all for I/O",
-                memory_some_s="some for memory",
-            ),
-            *_named("disk", busy_s="disk busy"),
+        sources=_named(
+            "psi",
+            cpu_some_s="some for CPU",
+            io_some_s="some for I/O",
+            io_full_s="all for I/O",
+            memory_some_s="some for memory",
         ),
     ),
+    Form(title="Waiting of brokers and sidecars", unit="share of time", scale=1, sources=_waiting("kafka", "sidecar")),
     Form(
-        title="Waiting of brokers and sidecars",
+        title="Waiting of clients, gateways, links and meshmark",
         unit="share of time",
         scale=1,
-        sources=(
-            *_each("kafka", "cpu_stalled_s", suffix=" broker, for CPU"),
-            *_each("kafka", "io_stalled_s", suffix=" broker, for I/O"),
-            *_each("sidecar", "cpu_stalled_s", suffix=" sidecar, for CPU"),
-            *_each("sidecar", "io_stalled_s", suffix=" sidecar, for I/O"),
-        ),
+        sources=_waiting("client", "gateway", "relay", "meshmark"),
     ),
+    Form(title="CPU quotas", unit="per second", scale=1, sources=_quotas()),
     Form(
-        title="CPU quotas",
-        unit="per second",
-        scale=1,
-        sources=(
-            *_each("kafka", "cpu_throttled_s", suffix=" broker held back, s"),
-            *_each("sidecar", "cpu_throttled_s", suffix=" sidecar held back, s"),
-            *_each("kafka", "cpu_throttled_periods", suffix=" broker, periods used up"),
-            *_each("kafka", "cpu_periods", suffix=" broker, periods"),
-        ),
+        title="Bytes of disks of brokers' own",
+        unit="MB/s",
+        scale=MB,
+        sources=(*_each("volume", "write_bytes", suffix=", written"), *_each("volume", "read_bytes", suffix=", read")),
     ),
-    Form(title="Written to disks of brokers' own", unit="MB/s", scale=MB, sources=_each("volume", "write_bytes")),
     Form(title="What limited disks may take", unit="MB/s", scale=MB, sources=_each("volume", "limit_bytes_s")),
     Form(
-        title="Writes to disks of brokers' own",
+        title="Operations of disks of brokers' own",
         unit="operations/s",
         scale=1,
         sources=(
-            *_each("volume", "write_ops", suffix=", done"),
-            *_each("volume", "limit_ops_s", suffix=", may take"),
+            *_each("volume", "write_ops", suffix=", writes"),
+            *_each("volume", "limit_ops_s", suffix=", writes it may take"),
+            *_each("volume", "read_ops", suffix=", reads"),
         ),
     ),
     Form(title="Bandwidth of limited links", unit="MB/s", scale=MB, sources=_each("net", "link_bytes_s")),
@@ -280,22 +350,21 @@ FORMS: tuple[Form, ...] = (
         title="Bytes between clusters",
         unit="MB/s",
         scale=MB,
-        sources=_named("relay", forward_bytes="forward", back_bytes="back"),
+        sources=_between_clusters(forward_bytes="forward", back_bytes="back"),
     ),
     Form(
         title="Packets between clusters",
         unit="per second",
         scale=1,
-        sources=_named(
-            "relay", carried_packets="carried", lost_packets="lost as asked", dropped_packets="dropped at the queue"
+        sources=_between_clusters(
+            carried_packets="carried", lost_packets="lost as asked", dropped_packets="dropped at the queue"
         ),
     ),
     Form(
         title="Packets between clusters, by direction",
         unit="per second",
         scale=1,
-        sources=_named(
-            "relay",
+        sources=_between_clusters(
             forward_carried_packets="carried forward",
             forward_lost_packets="lost forward",
             forward_dropped_packets="dropped forward",
@@ -312,20 +381,31 @@ FORMS: tuple[Form, ...] = (
     ),
     Form(title="Resident memory", unit="MB", scale=MB, sources=_components("memory_rss_bytes")),
     Form(
-        title="Memory and space of the machine",
+        title="Memory of the machine",
+        unit="GB",
+        scale=GB,
+        sources=_named(
+            "memory",
+            total_bytes="memory",
+            available_bytes="available",
+            unused_bytes="used for nothing",
+            cached_bytes="page cache",
+            buffers_bytes="buffers",
+            anonymous_bytes="of processes",
+            slab_bytes="of the kernel",
+            swap_total_bytes="swap",
+            swap_free_bytes="swap free",
+        ),
+    ),
+    Form(
+        title="Space of file systems",
         unit="GB",
         scale=GB,
         sources=(
-            *_named(
-                "memory",
-                available_bytes="memory free",
-                cached_bytes="page cache",
-                anonymous_bytes="of processes",
-                slab_bytes="of the kernel",
-                swap_total_bytes="swap",
-                swap_free_bytes="swap free",
-            ),
-            *_named("disk", free_bytes="disk free"),
+            *_named("disk", size_bytes="under the logs", used_bytes="used", free_bytes="free"),
+            *_each("volume", "size_bytes", suffix=", own disk"),
+            *_each("volume", "used_bytes", suffix=", used"),
+            *_each("volume", "free_bytes", suffix=", free"),
         ),
     ),
     Form(title="Threads", unit="number", scale=1, sources=_components("threads")),
@@ -339,7 +419,14 @@ FORMS: tuple[Form, ...] = (
         title="Tasks of the machine",
         unit="number",
         scale=1,
-        sources=_named("cpu", runnable_tasks="runnable", blocked_tasks="blocked", load_1m="average of 1 min"),
+        sources=_named(
+            "cpu",
+            runnable_tasks="runnable",
+            blocked_tasks="blocked",
+            load_1m="average of 1 min",
+            load_5m="of 5 min",
+            load_15m="of 15 min",
+        ),
     ),
     Form(
         title="Page faults and swapping",
@@ -382,7 +469,23 @@ FORMS: tuple[Form, ...] = (
         title="TCP sockets",
         unit="number",
         scale=1,
-        sources=(*_each("net", "tcp_sockets"), *_each("net", "tcp_time_wait_sockets", suffix=", closing")),
+        sources=(
+            *_each("net", "tcp_sockets"),
+            *_each("net", "tcp_established", suffix=", connections open"),
+            *_each("net", "tcp_time_wait_sockets", suffix=", closing"),
+        ),
+    ),
+    Form(
+        title="Errors of TCP",
+        unit="per second",
+        scale=1,
+        sources=_named(
+            "net",
+            tcp_retransmits="segments sent again",
+            tcp_in_errors="received with errors",
+            tcp_out_resets="resets sent",
+            tcp_reset_connections="connections reset",
+        ),
     ),
 )
-"""The order of a round's page. Every metric of the record is on some panel."""
+"""The order of a round's page. Every metric of every component of the record is on some panel."""

@@ -21,9 +21,11 @@ series`) a value has the key `HOST/COMPONENT/METRIC`. For Prometheus, in `-o ope
 [endpoint of a run](../how-to/watch.md), host and component are labels; others are `run`, `scenario` and `repeat`.
 A round is one life of a cluster, so counters begin at zero in each, as series of their own.
 
-Components are `kafka`, `sidecar`, `gateway`, `client` (all load workers of a host), `meshmark`, `relay`, and of the
-machine's CPU `kernel`, `others` and `others:NAME`; `net`, `disk`, `cpu`, `memory` and `psi` are the machine's or a
-host's own.
+Components are `kafka`, `sidecar`, `gateway`, `client` (all load workers of a host), `meshmark`, `relay` (of a link,
+HOST being `link-A-B`; `netem` where the kernel makes it), `paths` (small requests that are timed), `quota` (all that
+share one), and of the machine's CPU `kernel`, `others` and `others:NAME`. `net` is a host's network, `volume` a
+broker's own disk, and `cpu`, `core:N`, `memory`, `disk` and `psi` are the machine's. What takes long to read is read
+at the edges of trials' windows alone: `kernel`, `others`, `netem`, `tcp_wire_*`, and queues of limited links.
 
 ## Of hosts and their components
 """

@@ -60,7 +60,7 @@ def test_it_has_every_panel_of_the_report_and_every_metric_of_the_record(dashboa
     titles = [panel["title"] for panel in panels(dashboard)]
     assert [form.title for form in FORMS if form.title not in titles] == []
     asked = set().union(*(names(query) for query in queries(dashboard)))
-    shown = {metric for form in FORMS for source in form.sources for metric in source.metrics}
+    shown = {metric for form in FORMS for source in form.sources for metric in (*source.metrics, *source.per)}
     from meshmark.analysis.exposition import HOSTS
 
     assert {metric for metric in METRICS if not set(HOSTS[metric].samples) & asked} == METRICS.keys() - shown

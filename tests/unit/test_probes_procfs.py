@@ -35,6 +35,15 @@ def test_the_machines_line_is_the_sum_of_its_cpus() -> None:
         assert sum(cpu[part] for cpu in single) == pytest.approx(whole[part], abs=0.05)
 
 
+def test_each_cpu_has_what_it_used_and_how_much_of_that_was_softirq() -> None:
+    whole, each = procfs.machine_cpu(text("proc-stat"), 100), procfs.cores(text("proc-stat"), 100)
+    assert each["0"] == {"used_s": pytest.approx(1242.11), "softirq_s": 18.1}
+    assert list(each) == ["0", "1"]
+    parts = ("user_s", "system_s", "irq_s", "softirq_s")
+    assert sum(used["used_s"] for used in each.values()) == pytest.approx(sum(whole[part] for part in parts), abs=0.05)
+    assert procfs.cores("cpu 1 2 3 4\ncpu3 1 2 4 9\n", 100) == {"3": {"used_s": 0.07, "softirq_s": 0}}
+
+
 def test_what_an_old_kernel_does_not_print_is_absent() -> None:
     assert "steal_s" not in procfs.machine_cpu("cpu 1 2 3 4\n", 100)
     assert "context_switches" not in procfs.machine_cpu("cpu 1 2 3 4\n", 100)
@@ -76,6 +85,9 @@ def test_storage_bytes_of_a_process() -> None:
 
 def test_memory_is_given_in_bytes() -> None:
     assert procfs.memory(text("proc-meminfo")) == {
+        "total_bytes": 24684084 * 1024,
+        "unused_bytes": 20012356 * 1024,
+        "buffers_bytes": 32660 * 1024,
         "available_bytes": 23053236 * 1024,
         "cached_bytes": 3047848 * 1024,
         "dirty_bytes": 920 * 1024,
@@ -100,8 +112,9 @@ def test_paging_is_counted_in_faults_and_pages() -> None:
     }
 
 
-def test_the_load_average_is_that_of_a_minute() -> None:
-    assert procfs.load_average("0.94 1.50 2.11 3/712 9901\n") == {"load_1m": 0.94}
+def test_load_averages_are_those_of_1_5_and_15_minutes() -> None:
+    told = procfs.load_average("0.94 1.50 2.11 3/712 9901\n")
+    assert told == {"load_1m": 0.94, "load_5m": 1.5, "load_15m": 2.11}
 
 
 def test_tcp_sockets_are_found_by_their_names() -> None:
@@ -148,6 +161,10 @@ def test_tcp_segments_are_found_by_the_names_in_the_heading() -> None:
         "tcp_in_segments": 773803,
         "tcp_out_segments": 745617,
         "tcp_retransmits": 4922,
+        "tcp_in_errors": 0,
+        "tcp_out_resets": 2422,
+        "tcp_reset_connections": 9,
+        "tcp_established": 4,
     }
     assert procfs.tcp("Tcp: OutSegs MaxConn\nTcp: 5 -1\n") == {"tcp_out_segments": 5}
 
@@ -166,6 +183,7 @@ def test_mount_points_may_hold_blanks_and_optional_fields() -> None:
 Parser = Callable[[str], object]
 PARSERS: dict[str, Parser] = {
     "proc-stat": lambda raw: procfs.machine_cpu(raw, 100),
+    "proc-stat cores": lambda raw: procfs.cores(raw, 100),
     "proc-pid-stat": lambda raw: procfs.process_stat(raw, 100, 4096),
     "proc-diskstats": lambda raw: procfs.device(raw, 254, 0),
     "proc-net-snmp": procfs.tcp,
@@ -186,6 +204,7 @@ PARSERS: dict[str, Parser] = {
         ("proc-stat", ""),
         ("proc-stat", "intr 5 6\n"),
         ("proc-stat", "cpu 1 2 three 4\n"),
+        ("proc-stat cores", "cpu0 1 2 three 4\n"),
         ("proc-pid-stat", ""),
         ("proc-pid-stat", "12 (java"),
         ("proc-pid-stat", "12 (java) S 1 2 3"),
@@ -212,7 +231,7 @@ def test_what_no_kernel_prints_is_refused(name: str, raw: str) -> None:
 @pytest.mark.parametrize("name", PARSERS)
 def test_a_text_cut_anywhere_gives_values_or_is_refused(name: str) -> None:
     """No other exception: a file that changes while it is read must not end a run."""
-    whole = text(name)
+    whole = text(name.partition(" ")[0])
     for end in range(0, len(whole), 7):
         try:
             PARSERS[name](whole[:end])
@@ -231,5 +250,6 @@ def test_every_value_has_the_name_of_a_metric() -> None:
         *procfs.paging(text("proc-vmstat")),
         *procfs.load_average(text("proc-loadavg")),
         *procfs.tcp_sockets(text("proc-net-sockstat")),
+        *procfs.cores(text("proc-stat"), 100)["0"],
     }
     assert names <= METRICS.keys()

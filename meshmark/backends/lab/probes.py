@@ -6,7 +6,7 @@ namespace, to that namespace. It also keeps the namespace alive: close the probe
 expecting it to vanish. Reading never raises: what cannot be read now is absent.
 
 Keys: HOST/kafka, HOST/sidecar, HOST/gateway, HOST/client, HOST/meshmark (processes), HOST/net, HOST/volume,
-machine/{cpu,memory,disk,psi} and machine/meshmark, which is the process that reads.
+machine/{cpu,core:N,memory,disk,psi} and machine/meshmark, which is the process that reads.
 """
 
 from __future__ import annotations
@@ -168,8 +168,7 @@ class MachineProbe(LabProbe):
         self._diskstats = self._open("/proc/diskstats") if self.storage.device else None
 
     def read(self) -> Counters:
-        cpu = _values(self._stat, lambda text: procfs.machine_cpu(text, TICKS_PER_S))
-        counters = _keyed(f"{MACHINE}/cpu/", {**cpu, "elapsed_s": time.monotonic()} if cpu else {})
+        counters = self._cpu()
         counters.update(_keyed(f"{MACHINE}/cpu/", _values(self._loadavg, procfs.load_average)))
         counters.update(_keyed(f"{MACHINE}/memory/", _values(self._meminfo, procfs.memory)))
         counters.update(_keyed(f"{MACHINE}/memory/", _values(self._vmstat, procfs.paging)))
@@ -181,14 +180,23 @@ class MachineProbe(LabProbe):
             counters.update(_keyed(f"{MACHINE}/psi/", values))
         return {**counters, **self._itself.read()}
 
+    def _cpu(self) -> Counters:
+        """All CPUs together, and each; one read of one file."""
+        try:
+            text = _text(self._stat) if self._stat is not None else ""
+            cpu, elapsed_s = procfs.machine_cpu(text, TICKS_PER_S), time.monotonic()
+            cores = procfs.cores(text, TICKS_PER_S)
+        except (OSError, ValueError):
+            return {}
+        counters = _keyed(f"{MACHINE}/cpu/", {**cpu, "elapsed_s": elapsed_s})
+        for number, used in cores.items():
+            counters.update(_keyed(f"{MACHINE}/core:{number}/", used))
+        return counters
+
     def _disk(self) -> procfs.Values:
         device = self.storage.device
         values = _values(self._diskstats, lambda text: procfs.device(text, *device)) if device else {}
-        try:
-            room = os.statvfs(self._log_dir)
-        except OSError:
-            return values
-        return {**values, "free_bytes": float(room.f_bavail * room.f_frsize)}
+        return values | _room(self._log_dir)
 
 
 class DiskProbe(LabProbe):
@@ -198,13 +206,14 @@ class DiskProbe(LabProbe):
     def __init__(self, host: str, mount: Path) -> None:
         super().__init__()
         self._prefix = f"{host}/volume/"
+        self._mount = mount
         self._device = storage_under(mount).device
         self._diskstats = self._open("/proc/diskstats") if self._device else None
 
     def read(self) -> Counters:
         device = self._device
         values = _values(self._diskstats, lambda text: procfs.device(text, *device)) if device else {}
-        return _keyed(self._prefix, values)
+        return _keyed(self._prefix, values | _room(self._mount))
 
 
 class KafkaLogProbe(LabProbe):
@@ -389,6 +398,19 @@ def _source_device(mount: procfs.Mount | None) -> tuple[int, int] | None:
     except OSError:
         return None
     return os.major(number), os.minor(number)
+
+
+def _room(directory: Path) -> procfs.Values:
+    """Of the file system that it is on; free is what it gives to others than root."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return {}
+    return {
+        "size_bytes": float(found.f_blocks * found.f_frsize),
+        "used_bytes": float((found.f_blocks - found.f_bfree) * found.f_frsize),
+        "free_bytes": float(found.f_bavail * found.f_frsize),
+    }
 
 
 def _keyed(prefix: str, values: procfs.Values) -> Counters:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from meshmark.metrics import METRICS
+from meshmark.metrics import AT_EDGES, METRICS
 from meshmark.record import Latency, LoadInterval, LoadTotals, Sample
-from meshmark.report.forms import FORMS
 from meshmark.report.panels import POINTS_MAX, Panel, load_panels, panels
+from tests.series import pictured, recorded
 
-NOT_SHOWN = {"elapsed_s"}
+NOT_SHOWN = {("cpu", "elapsed_s")}
 """The clock that CPU shares are taken from is no series of its own."""
 
 
@@ -31,9 +31,13 @@ def values(samples: list[Sample]) -> tuple[float | None, ...]:
     return line.values
 
 
-def test_every_metric_of_the_record_is_on_some_panel() -> None:
-    shown = {metric for form in FORMS for source in form.sources for metric in source.metrics}
-    assert shown == set(METRICS) - NOT_SHOWN
+def test_every_metric_of_every_component_is_on_some_panel() -> None:
+    assert {metric for _, metric in recorded()} == set(METRICS)
+    assert recorded() - pictured() == NOT_SHOWN
+
+
+def test_no_panel_asks_for_what_no_component_has() -> None:
+    assert pictured() - recorded() == set()
 
 
 def test_a_counter_becomes_a_rate() -> None:
@@ -58,6 +62,83 @@ def test_what_is_not_known_is_a_gap(readings: tuple[float | None, ...], expected
 def test_a_hole_in_time_is_a_gap() -> None:
     samples = series("broker-1/net/tx_packets", 0, 10, 20, 90, 100, times=(0, 1, 2, 9, 10))
     assert values(samples) == (None, 10, 10, None, 10)
+
+
+def test_a_gauge_is_not_drawn_across_a_hole() -> None:
+    samples = series("broker-1/sidecar/connections", 10, 30, 20, 25, 30, times=(0, 1, 2, 9, 10))
+    assert values(samples) == (10, 30, 20, None, 30)
+
+
+def long_series(key: str, missing: range, fall_at: int = 0) -> tuple[float | None, ...]:
+    """3,000 s of a counter that grows by 10 in each, 0 again at one second; some readings are not there."""
+    seconds = [second for second in range(3_000) if second not in missing]
+    readings = [10.0 * (second - (fall_at if fall_at and second >= fall_at else 0)) for second in seconds]
+    return values(series(key, *readings, times=tuple(map(float, seconds))))
+
+
+@pytest.mark.parametrize("key", ["broker-1/net/tx_packets", "broker-1/sidecar/connections"])
+def test_a_hole_that_is_shorter_than_a_step_of_the_picture_is_a_gap(key: str) -> None:
+    assert None not in long_series(key, range(0))[1:]
+    assert long_series(key, range(1_501, 1_508))[1:].count(None) == 1
+
+
+def test_a_reset_within_a_step_of_the_picture_is_a_gap_though_the_counter_has_grown_past_it() -> None:
+    found = long_series("broker-1/net/tx_packets", range(0), fall_at=4)
+    assert (found[1], set(found[2:])) == (None, {10.0})
+
+
+EDGES = (0.0, 10.0, 20.0)
+
+
+def between(key: str, *readings: float) -> list[Sample]:
+    """A tick every second, and at EDGES a reading that has the key too."""
+    samples = [Sample(time_s=100.0 + second, values={"client-1/net/tx_bytes": 0.0}) for second in range(26)]
+    for time_s, value in zip(EDGES, readings, strict=True):
+        samples.append(Sample(time_s=100.5 + time_s, values={key: value, AT_EDGES: 0.0}))
+    return sorted(samples, key=lambda each: each.time_s)
+
+
+def at(samples: list[Sample], title: str) -> dict[float, float | None]:
+    (panel,) = [each for each in panels(samples, 100.0) if each.title == title]
+    (line,) = panel.lines
+    return dict(zip(panel.times_s, line.values, strict=True))
+
+
+def test_a_counter_that_is_read_at_edges_alone_is_a_mean_between_two_of_them() -> None:
+    found = at(between("broker-1/net/tcp_wire_out_segments", 0, 50, 60), "TCP segments on the wire")
+    assert {time_s: found[time_s] for time_s in (0, 0.5, 1, 10, 10.5, 11, 20, 21)} == {
+        0: None, 0.5: None, 1: 5, 10: 5, 10.5: 5, 11: 1, 20: 1, 21: None
+    }  # fmt: skip
+
+
+def test_a_counter_that_fell_between_two_edges_has_a_gap_there() -> None:
+    found = at(between("broker-1/net/tcp_wire_out_segments", 50, 0, 60), "TCP segments on the wire")
+    assert (found[5.0], found[15.0]) == (None, 6)
+
+
+def test_a_gauge_that_is_read_at_edges_alone_holds_until_the_next() -> None:
+    found = at(between("broker-1/net/link_bytes_s", 3e6, 3e6, 5e6), "Bandwidth of limited links")
+    assert [found[time_s] for time_s in (0.0, 0.5, 10.0, 10.5, 20.0, 20.5, 21.0)] == [None, 3, 3, 3, 3, 5, None]
+
+
+def test_the_cpus_of_the_machine_have_a_line_each() -> None:
+    samples = [
+        Sample(time_s=float(second), values={f"machine/core:{n}/used_s": second * (n + 1) / 4 for n in range(2)})
+        for second in range(3)
+    ]
+    assert {line.label: line.values[-1] for line in only(samples).lines} == {"0": 0.25, "1": 0.5}
+
+
+def test_a_mean_wait_is_that_of_the_operations_of_its_step_and_none_where_there_were_none() -> None:
+    read = [(0.0, 0), (0.3, 10), (0.3, 10), (0.5, 11)]
+    samples = [
+        Sample(
+            time_s=float(second), values={"machine/disk/write_wait_s": waited, "machine/disk/write_ops": float(done)}
+        )
+        for second, (waited, done) in enumerate(read)
+    ]
+    (panel,) = [each for each in panels(samples, 0.0) if each.unit == "ms"]
+    assert [(line.label, line.values) for line in panel.lines] == [("machine, writes", (None, 30, None, 200))]
 
 
 def test_readings_close_together_are_joined() -> None:

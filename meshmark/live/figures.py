@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from meshmark.analysis.exposition import begins
+from meshmark.analysis.links import MAKERS
 from meshmark.clock import Clock
 from meshmark.histogram import latency, total
 from meshmark.live.follow import Following, Round
@@ -14,6 +16,7 @@ from meshmark.record import Counters, Latency, LinkProbe, LoadInterval, Sample, 
 WINDOW_S = 3.0
 """Over which rates are taken."""
 HISTORY_S = 60
+UNATTRIBUTED, IDLE = "unattributed", "idle"
 COMPONENTS = ("kafka", "sidecar", "gateway", "client", "meshmark", "relay", "kernel", "others")
 
 
@@ -36,6 +39,7 @@ class LoadFigures:
 
     offered_msg_s: float
     acknowledged_msg_s: float
+    acknowledged_bytes_s: float
     outstanding: int
     lag: int | None
     latency: Latency | None
@@ -45,8 +49,8 @@ class LoadFigures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LinkFigures:
-    """One way between two clusters: its last probe, and what its relay let through in the last seconds. None where
-    there is no relay between the two, or nothing was sent. `lost`: share of packets, of this direction."""
+    """One way between two clusters: its last probe, and what was let through in the last seconds. None where nothing
+    between the two counts it, or nothing was sent. `lost`: share of packets, of this direction."""
 
     source: str
     target: str
@@ -86,7 +90,7 @@ def figures(following: Following, clock: Clock) -> Figures | None:
     started, plan, now = following.started, following.plan, following.round
     if started is None or plan is None:
         return None
-    window = _window(now.samples if now else ())
+    window = _window(now) if now else None
     phase = next((event.text for event in reversed(following.events) if event.level == "info"), "")
     return Figures(
         plan=plan.name,
@@ -101,7 +105,7 @@ def figures(following: Following, clock: Clock) -> Figures | None:
         outcome=following.finished.outcome if following.finished else "",
         load=_load(now) if now else None,
         machine_cpus=started.host.cpus,
-        cpus=_cpus(window),
+        cpus=_cpus(window, started.host.cpus),
         hosts=tuple(_host(host, window) for host in _hosts(window)),
         links=tuple(_link(probe, window) for probe in now.links.values()) if now else (),
         trials=tuple(now.trials) if now else (),
@@ -109,7 +113,7 @@ def figures(following: Following, clock: Clock) -> Figures | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
+class _Span:
     """Two readings some seconds apart."""
 
     first: Counters
@@ -122,31 +126,54 @@ class _Window:
         return (self.last[key] - self.first[key]) / self.seconds
 
 
-def _window(samples: Sequence[Sample]) -> _Window | None:
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The last seconds; and between the last readings of what is read at the edges of a trial's window alone."""
+
+    spans: tuple[_Span, ...]
+    latest: Counters
+
+    def rate(self, key: str) -> float | None:
+        return next((rate for span in self.spans if (rate := span.rate(key)) is not None), None)
+
+
+def _window(now: Round) -> _Window | None:
+    spans = tuple(span for kept in (now.samples, now.edges) if (span := _span(kept)))
+    return _Window(spans, now.latest) if spans else None
+
+
+def _span(samples: Sequence[Sample]) -> _Span | None:
     """From the last reading back to the first one that is far enough; a reading may lack what it could not read."""
     if not samples:
         return None
     last = samples[-1]
     before = next((each for each in reversed(samples) if last.time_s - each.time_s >= WINDOW_S), samples[0])
     seconds = last.time_s - before.time_s
-    return _Window(before.values, last.values, seconds) if seconds > 0 else None
+    return _Span(before.values, last.values, seconds) if seconds > 0 else None
 
 
-def _cpus(window: _Window | None) -> dict[str, float]:
-    """CPUs' worth that each kind of component used, and `idle`."""
+def _cpus(window: _Window | None, machine_cpus: int) -> dict[str, float]:
+    """CPUs' worth that each kind of component used, what the machine used beyond these, and `idle`. What is read at
+    the edges of windows alone is of another time than the rest, so `unattributed` is somewhat less than exact."""
     if window is None:
         return {}
     found: dict[str, float] = {}
-    for key in window.last:
+    for key in window.latest:
         _, component, metric = parts(key)
         if metric in ("cpu_user_s", "cpu_system_s") and component in COMPONENTS:
-            found[component] = found.get(component, 0.0) + (window.rate(key) or 0.0)
+            rate = window.rate(key)
+            if rate is not None:
+                found[component] = found.get(component, 0.0) + rate
     idle = [rate for part in ("idle_s", "iowait_s") if (rate := window.rate(f"machine/cpu/{part}")) is not None]
-    return {**{name: found[name] for name in COMPONENTS if name in found}, **({"idle": sum(idle)} if idle else {})}
+    cpus = {name: found[name] for name in COMPONENTS if name in found}
+    if idle and "others" in cpus:
+        steal = window.rate("machine/cpu/steal_s") or 0.0
+        cpus[UNATTRIBUTED] = machine_cpus - sum(idle) - steal - sum(cpus.values())
+    return cpus | ({IDLE: sum(idle)} if idle else {})
 
 
 def _hosts(window: _Window | None) -> list[str]:
-    hosts = {parts(key)[0] for key in window.last} if window else set()
+    hosts = {parts(key)[0] for key in window.latest} if window else set()
     return sorted(hosts - {"machine", "bridge"})
 
 
@@ -164,23 +191,25 @@ def _host(host: str, window: _Window | None) -> HostFigures:
         log_bytes_s=window.rate(f"{host}/kafka/log_bytes"),
         rx_bytes_s=window.rate(f"{host}/net/rx_bytes"),
         tx_bytes_s=window.rate(f"{host}/net/tx_bytes"),
-        connections=window.last.get(f"{host}/sidecar/connections"),
-        out_of_sync=window.last.get(f"{host}/kafka/under_replicated_partitions"),
+        connections=window.latest.get(f"{host}/sidecar/connections"),
+        out_of_sync=window.latest.get(f"{host}/kafka/under_replicated_partitions"),
     )
 
 
 def _link(probe: LinkProbe, window: _Window | None) -> LinkFigures:
-    """A relay is named after the ends of its link in the plan's order: that way is `forward`."""
+    """A link is named after its ends in the plan's order: that way is `forward`. The kernel's own (netem) tells what
+    it does at the edges of windows alone, and of some ways not what it lost."""
     here, there = probe.source, probe.target
-    ways = ((f"link-{here}-{there}/relay", "forward"), (f"link-{there}-{here}/relay", "back"))
-    found = next(((relay, way) for relay, way in ways if window and f"{relay}/{way}_bytes" in window.last), None)
+    ends = ((f"link-{here}-{there}", "forward"), (f"link-{there}-{here}", "back"))
+    ways = ((f"{link}/{maker}", way) for link, way in ends for maker in MAKERS)
+    found = next(((link, way) for link, way in ways if window and f"{link}/{way}_bytes" in window.latest), None)
     bytes_s = lost = None
     if window is not None and found is not None:
-        relay, way = found
-        bytes_s = window.rate(f"{relay}/{way}_bytes")
-        rates = {kind: window.rate(f"{relay}/{way}_{kind}_packets") for kind in ("carried", "lost", "dropped")}
+        link, way = found
+        bytes_s = window.rate(f"{link}/{way}_bytes")
+        rates = {kind: window.rate(f"{link}/{way}_{kind}_packets") for kind in ("carried", "lost", "dropped")}
         packets = sum(rate or 0.0 for rate in rates.values())
-        lost = (rates["lost"] or 0.0) / packets if packets else None
+        lost = rates["lost"] / packets if packets and rates["lost"] is not None else None
     return LinkFigures(
         source=here,
         target=there,
@@ -204,6 +233,7 @@ def _load(now: Round) -> LoadFigures | None:
     return LoadFigures(
         offered_msg_s=(last.totals.offered - first.totals.offered) / seconds,
         acknowledged_msg_s=(last.totals.acknowledged - first.totals.acknowledged) / seconds,
+        acknowledged_bytes_s=(last.totals.acknowledged_bytes - first.totals.acknowledged_bytes) / seconds,
         outstanding=last.totals.outstanding,
         lag=last.lag,
         latency=_merged(each.latency for each in recent),
@@ -216,7 +246,7 @@ def _of_one_load(intervals: Iterable[LoadInterval]) -> list[LoadInterval]:
     """The last ones, of the load that goes on: each begins to count anew."""
     found: list[LoadInterval] = []
     for each in intervals:
-        if found and each.totals.offered < found[-1].totals.offered:
+        if found and begins(each, found[-1].totals):
             found = []
         found.append(each)
     return found

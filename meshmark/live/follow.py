@@ -13,13 +13,15 @@ from statistics import fmean
 
 from meshmark.analysis.exposition import CPUS, WORKERS, Load, Reading, of_link, of_sample
 from meshmark.clock import Clock
+from meshmark.metrics import AT_EDGES
 from meshmark.plan import Plan
 from meshmark.planfile import estimate_seconds
-from meshmark.record import Event, Finished, LinkProbe, LoadInterval, Sample, Started, Trial
+from meshmark.record import Counters, Event, Finished, LinkProbe, LoadInterval, Sample, Started, Trial
 from meshmark.store import GrowingRound, GrowingRun
 
 KEPT_S = 120.0
 EVENTS_KEPT = 200
+EDGES_KEPT = 8
 
 
 class Round:
@@ -30,6 +32,8 @@ class Round:
         self.started = growing.started
         self.finished_s: float | None = None
         self.samples: deque[Sample] = deque()
+        self.edges: deque[Sample] = deque(maxlen=EDGES_KEPT)
+        """Of the samples those that were read at edges, longer than the others."""
         self.intervals: deque[LoadInterval] = deque()
         self.links: dict[tuple[str, str], LinkProbe] = {}
         self.trials: list[Trial] = []
@@ -40,13 +44,23 @@ class Round:
         """That it took; None while it goes on."""
         return None if self.finished_s is None else self.finished_s - self.started.time_s
 
+    @property
+    def latest(self) -> Counters:
+        """The last value of every key: some are as old as the last edge of a window."""
+        found: Counters = {}
+        for kept in (self.edges, self.samples):
+            found |= kept[-1].values if kept else {}
+        return found
+
     def look(self) -> bool:
         """Reads what has come. True if the round has ended since the last look."""
         if self.finished_s is not None:
             return False
         if finished := self._growing.finished():
             self.finished_s = finished.time_s
-        self.samples += self._growing.series.new()
+        new = self._growing.series.new()
+        self.samples += new
+        self.edges += (each for each in new if AT_EDGES in each.values)
         for interval in self._growing.intervals.new():
             self.load.add(interval)
             self.intervals.append(interval)
@@ -105,7 +119,7 @@ class Following:
         for probe in now.links.values():
             yield from ((of_round, reading) for reading in of_link(probe))
         if now.samples:
-            yield from ((of_round, reading) for reading in of_sample(now.samples[-1].values))
+            yield from ((of_round, reading) for reading in of_sample(now.latest))
         if now.intervals:
             yield from ((of_round, reading) for reading in now.load.readings())
 

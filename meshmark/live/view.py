@@ -23,16 +23,16 @@ from textual.widgets import DataTable, Footer, RichLog, Sparkline, Static
 
 from meshmark.clock import Clock, SystemClock
 from meshmark.errors import MeshmarkError
-from meshmark.live.figures import HISTORY_S, Figures, LinkFigures, LoadFigures, figures
+from meshmark.live.figures import HISTORY_S, IDLE, Figures, LinkFigures, LoadFigures, figures
 from meshmark.live.follow import Following
 from meshmark.record import Event, Latency
-from meshmark.units import MB, UNKNOWN, duration, mb, number, percent, rate_msg_s
+from meshmark.units import GB, MB, UNKNOWN, duration, mb, number, percent, rate_msg_s
 
 EVERY_S = 1.0
 PRIORITY = 10
 """Above a run's processes in niceness, so that it waits for them."""
 TRIALS_SHOWN = 6
-BAR_WIDTH = 16
+BAR_WIDTH = 8
 WIDE, HIGH = 130, 34
 """Columns and rows from which on there is room for trials, and for the log."""
 NAMES = {
@@ -41,7 +41,6 @@ NAMES = {
     "gateway": "gateways",
     "client": "clients",
     "relay": "links",
-    "idle": "idle",
 }
 HOST_COLUMNS = ("host", "broker", "sidecar", "client", "log", "in", "out", "conns", "out of sync")
 TRIAL_COLUMNS = ("trial", "for", "offered", "acked", "p99 ms", "valid")
@@ -64,12 +63,13 @@ class LiveView(App[None]):
     #head { height: 3; padding: 0 1; background: $panel; }
     #middle { height: 11; }
     .box { border: round $primary; border-title-color: $text; padding: 0 1; height: 100%; }
-    #load { width: 1fr; } #cpu { width: 44; }
+    #load { width: 1fr; } #cpu { width: 46; }
     #rates { height: auto; } #history { height: 1fr; }
     #tables { height: 1fr; min-height: 9; }
     #hosts { width: 3fr; } #trials { width: 2fr; }
     #host-table, #trial-table, #links { height: auto; }
     #log { height: 8; }
+    .-high #middle { height: 13; }
     .-low #log { display: none; }
     .-narrow #trials { display: none; }
     DataTable { background: $surface; }
@@ -93,7 +93,7 @@ class LiveView(App[None]):
                 yield Static(id="rates")
                 yield Sparkline([], id="history")
             with Vertical(id="cpu", classes="box") as cpu:
-                cpu.border_title = "CPU"
+                cpu.border_title = "CPUs used, of all; s per GB acknowledged"
                 yield Static(id="cpus")
         with Horizontal(id="tables"):
             with Vertical(id="hosts", classes="box") as hosts:
@@ -199,14 +199,18 @@ def _latency(name: str, found: Latency | None) -> str:
 
 
 def cpus(found: Figures) -> str:
-    """A bar for each kind of component, of all CPUs."""
+    """The ledger of the last seconds: a bar for each kind of component, of all CPUs, and what it takes for a GB."""
     if not found.cpus:
         return "not read yet"
+    bytes_s = found.load.acknowledged_bytes_s if found.load else 0.0
     lines = []
     for name, used in found.cpus.items():
         share = used / found.machine_cpus
         bar = "█" * round(BAR_WIDTH * min(1.0, share))
-        lines.append(f"{NAMES.get(name, name):9} {used:5.2f}  {bar:{BAR_WIDTH}} {percent(share):>5}")
+        per_gb = number(used / (bytes_s / GB)) if bytes_s and name != IDLE else ""
+        lines.append(
+            f"{NAMES.get(name, name):12} {used:5.2f}  {bar:{BAR_WIDTH}} {percent(share):>5} {per_gb:>6}".rstrip()
+        )
     return "\n".join(lines)
 
 

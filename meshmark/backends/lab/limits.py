@@ -222,7 +222,7 @@ class QuotaProbe:
 class VolumeProbe:
     """What a broker's disk may take, as a provisioned one tells its throughput and its operations."""
 
-    edges_only = True
+    edges_only = False
 
     def __init__(self, host: str, kind: Writes, per_second: float) -> None:
         self._values = {f"{host}/volume/limit_{'bytes' if kind == 'bytes' else 'ops'}_s": per_second}

@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meshmark.analysis.exposition import FAMILIES, Distribution, Load, Reading, of_sample
+from meshmark.analysis.exposition import FAMILIES, HOSTS, Distribution, Load, Reading, of_sample
 from meshmark.backends.simulated import SimulatedClock
 from meshmark.errors import RecordError
 from meshmark.histogram import Histogram, latency
 from meshmark.live.follow import KEPT_S, Following
 from meshmark.metrics import METRICS
-from meshmark.record import LoadInterval, LoadTotals
+from meshmark.record import Latency, LoadInterval, LoadTotals
 from meshmark.store import load
+
+from .conftest import AT_EDGES
 
 
 def values(following: Following) -> dict[tuple[str, tuple[str, ...]], Reading]:
@@ -37,6 +39,24 @@ def test_the_round_that_goes_on_gives_its_last_reading_of_everything(going_on: P
     assert found["meshmark_log_bytes", ("broker-1", "kafka")].value == last["broker-1/kafka/log_bytes"]
     of_round = {of_round for of_round, _ in following.readings()}
     assert of_round == {(load(going_on).started.run_id, data.started.scenario, "1")}
+
+
+def test_what_is_read_at_edges_alone_is_told_with_every_reading(edges: Path) -> None:
+    """A rule that holds a rate against a limit needs both at the same time."""
+    following = Following(edges)
+    following.look()
+    assert following.round is not None
+    read = load(edges).rounds[-1].series()
+    assert not read[-1].values.keys() & AT_EDGES, "a tick was last"
+    before = read[-2].values
+    found = values(following)
+    told = {labels for name, labels in found if name == "meshmark_cpu_user_seconds"}
+    assert {("machine", "kernel"), ("machine", "others")} <= told
+    assert found["meshmark_queued_packets", ("broker-1", "net")].value == before["broker-1/net/queued_packets"]
+    of_kernel = found["meshmark_cpu_system_seconds", ("machine", "kernel")]
+    assert of_kernel.value == before["machine/kernel/cpu_system_s"]
+    now = found["meshmark_log_bytes", ("broker-1", "kafka")]
+    assert now.value == read[-1].values["broker-1/kafka/log_bytes"]
 
 
 def test_between_two_rounds_and_after_the_last_there_is_nothing(whole: Path) -> None:
@@ -99,6 +119,27 @@ def test_counters_of_several_loads_are_added() -> None:
     assert found["meshmark_load_outstanding_records"] == 15
 
 
+def test_a_load_whose_first_report_exceeds_the_last_ones_is_another_load() -> None:
+    """A slow load, and then one that has acknowledged more within its first quarter of a second."""
+    counted = Load()
+    for offered, new in ((10, 10), (20, 10), (500, 500), (900, 400)):
+        reported = Latency(
+            count=new, p50_s=0.1, p90_s=0.1, p99_s=0.1, p99_9_s=0.1, max_s=0.1, histogram=histogram(new)
+        )
+        totals = LoadTotals(offered=offered, acknowledged=offered)
+        counted.add(LoadInterval(time_s=0, clients=1, totals=totals, latency=reported))
+    found = {reading.family.name: reading.value for reading in counted.readings()}
+    assert found["meshmark_load_acknowledged_records"] == 20 + 900
+    (latencies,) = (value for value in found.values() if isinstance(value, Distribution))
+    assert latencies.count == 20 + 900
+
+
+def histogram(count: int) -> str:
+    filled = Histogram()
+    filled.record(np.full(count, 100_000))
+    return filled.encode()
+
+
 def test_latencies_are_counted_in_buckets_that_add_up() -> None:
     histogram = Histogram()
     for milliseconds in (1, 3, 3, 40, 2_500):
@@ -127,6 +168,7 @@ def test_every_metric_has_a_family_of_its_own_name() -> None:
         ("cpu_user_s", "meshmark_cpu_user_seconds_total"),
         ("memory_rss_bytes", "meshmark_memory_rss_bytes"),
         ("limit_bytes_s", "meshmark_limit_bytes_per_second"),
+        ("limit_ops_s", "meshmark_limit_ops_per_second"),
         ("tx_packets", "meshmark_tx_packets_total"),
         ("connections", "meshmark_connections"),
     ],
@@ -135,6 +177,14 @@ def test_names_are_as_prometheus_has_them(metric: str, name: str) -> None:
     (reading,) = of_sample({f"broker-1/kafka/{metric}": 1.0})
     assert reading.family.samples == (name,)
     assert reading.labels == ("broker-1", "kafka")
+
+
+def test_a_name_ends_in_the_unit_of_its_metric() -> None:
+    ends = {"s": "_seconds", "bytes": "_bytes", "bytes/s": "_bytes_per_second", "operations/s": "_ops_per_second"}
+    told = {
+        metric: next((end for end in ends.values() if HOSTS[metric].name.endswith(end)), None) for metric in METRICS
+    }
+    assert told == {metric: ends.get(each.unit) for metric, each in METRICS.items()}
 
 
 def test_a_component_may_hold_a_slash() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from meshmark.live.follow import Following
 from meshmark.live.view import LiveView
 from meshmark.record import LinkProbe, Sample
 from meshmark.store import load
+from meshmark.units import number
 
 SIZE = (150, 45)
 
@@ -131,6 +133,54 @@ def test_the_cpus_that_are_shown_are_no_more_than_there_are(going_on: Path) -> N
     assert "brokers" in view.cpus(found)
 
 
+def test_the_ledger_says_what_a_gb_takes_and_what_nobody_accounts_for(going_on: Path) -> None:
+    following = Following(going_on)
+    following.look()
+    assert following.round is not None
+    machine = {"idle": 4.0, "iowait": 0.5, "steal": 0.5}
+    used = {"broker-1/kafka": 1.0, "broker-2/kafka": 0.5, "machine/kernel": 0.25, "machine/others": 0.5}
+    following.round.edges.clear()
+    following.round.samples = deque(
+        Sample(
+            time_s=time_s,
+            values={f"machine/cpu/{part}_s": time_s * rate for part, rate in machine.items()}
+            | {f"{key}/cpu_{part}_s": time_s * rate / 2 for key, rate in used.items() for part in ("user", "system")},
+        )
+        for time_s in (0.0, 4.0)
+    )
+    found = figures(following, SimulatedClock())
+    assert found is not None
+    assert found.load is not None
+    unattributed = found.machine_cpus - 5.0 - 2.25
+    assert found.cpus == {"kafka": 1.5, "kernel": 0.25, "others": 0.5, "unattributed": unattributed, "idle": 4.5}
+    told = replace(found, load=replace(found.load, acknowledged_bytes_s=0.1e9))
+    lines = {line.split()[0]: line.split()[-1] for line in view.cpus(told).splitlines()}
+    assert (lines["brokers"], lines["others"], lines["unattributed"]) == ("15", "5", number(unattributed * 10))
+    assert lines["idle"] == "%"
+
+
+def test_without_a_load_nothing_is_told_of_a_gb(edges: Path) -> None:
+    following = Following(edges)
+    following.look()
+    found = figures(following, SimulatedClock())
+    assert found is not None
+    assert all(line.endswith("%") for line in view.cpus(replace(found, load=None)).splitlines())
+
+
+def test_cpu_that_is_read_at_edges_alone_is_shown_all_the_time(edges: Path) -> None:
+    following = Following(edges)
+    following.look()
+    assert following.round is not None
+    whole, ticks = figures(following, SimulatedClock()), deque(following.round.samples)
+    ticks.pop()
+    following.round.samples = ticks
+    at_edge = figures(following, SimulatedClock())
+    for found in (whole, at_edge):
+        assert found is not None
+        assert found.cpus["kernel"] > 0
+        assert "others" in found.cpus
+
+
 def test_a_gateway_s_cpu_is_shown_with_the_others(going_on: Path) -> None:
     following = Following(going_on)
     following.look()
@@ -140,10 +190,29 @@ def test_a_gateway_s_cpu_is_shown_with_the_others(going_on: Path) -> None:
         for time_s in (0.0, 4.0)
     ]
     following.round.samples = deque(read)
+    following.round.edges.clear()
     found = figures(following, SimulatedClock())
     assert found is not None
     assert found.cpus == {"gateway": 0.25}
     assert view.cpus(found).split()[:2] == ["gateways", "0.25"]
+
+
+def test_a_link_of_the_kernel_tells_what_it_knows_at_edges(going_on: Path) -> None:
+    """Of a way with both loss and a bandwidth it does not tell what was lost."""
+    following = Following(going_on)
+    following.look()
+    assert following.round is not None
+    grown = {"forward_bytes": 8e6, "forward_carried_packets": 1_000}
+    following.round.edges.clear()
+    following.round.edges += (
+        Sample(time_s=time_s, values={f"link-near-far/netem/{name}": time_s * rate for name, rate in grown.items()})
+        for time_s in (0.0, 30.0)
+    )
+    probe = LinkProbe(source="near", target="far", kind="netem", asked_rtt_s=0.02, rtt_s=0.02, rtt_max_s=0.03)
+    following.round.links = {("near", "far"): probe}
+    found = figures(following, SimulatedClock())
+    assert found is not None
+    assert view.links(found) == "near → far: round trip 20 ms (asked 20), 8 MB/s"
 
 
 def test_a_link_has_its_round_trip_and_what_passes_and_is_lost_now(going_on: Path) -> None:

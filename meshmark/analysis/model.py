@@ -288,7 +288,7 @@ class ScenarioSummary(Figures):
     loss_interval: Interval | None = Field(description="from the intervals of both rates; null below two repeats")
     verdict: Verdict
     verdict_text: str
-    encrypted_hops: tuple[str, ...]
+    encrypted_hops: tuple[str, ...] = Field(description="where all proofs hold; with plain_hops empty: not known")
     plain_hops: tuple[str, ...]
     limited_by: tuple[str, ...] = Field(description="resources near their limit in most repeats, or 'unknown'")
     evidence: tuple[Evidence, ...] = Field(description="of every resource looked at, the mean of the repeats")

@@ -9,7 +9,7 @@ it has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from meshmark.analysis import ceilings, environment, limits, links, mtls, stats, thresholds, warnings
 from meshmark.analysis.against_environment import above, against_environment
@@ -223,7 +223,7 @@ def _scenario(
     verdict, text = _verdict(base, scenario.name, bool(valid), baseline, ratio)
     if ceilings.is_none(ceiling.reason) and valid and verdict != "baseline":
         verdict, text = "no ceiling", f"{ceiling.reason}: {ceiling.explained}"
-    finished = next((data.finished for data in _of(run, scenario) if data.finished), None)
+    encrypted, plain = _hops(_of(run, scenario))
     limited_by = limits.mostly([repeat.limited_by for repeat in valid])
     mean = mean_figures([at_ceiling(repeat, ceiling.rate_msg_s) for repeat in valid])
     measured = mean.model_dump() | {"rate_msg_s": ceiling.rate_msg_s}
@@ -244,8 +244,8 @@ def _scenario(
         loss_interval=_loss_interval(ratio),
         verdict=verdict,
         verdict_text=text,
-        encrypted_hops=finished.encrypted_hops if finished else (),
-        plain_hops=finished.plain_hops if finished else (),
+        encrypted_hops=encrypted,
+        plain_hops=plain,
         limited_by=(limits.LOAD_GENERATOR,) if ceiling.reason == _CLIENT else limited_by,
         evidence=limits.average([repeat.evidence for repeat in valid]),
         explanation=explanation([trial for data in _of(run, scenario) for trial in data.trials]),
@@ -254,6 +254,16 @@ def _scenario(
         repeats=repeats,
         **measured,
     )
+
+
+def _hops(rounds: Sequence[RoundData]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which are encrypted and which are not, as the data plane is made, if every proof of every round holds; what is
+    to be encrypted takes one. Both empty: not known."""
+    finished = next((data.finished for data in rounds if data.finished), None)
+    proofs = [proof for data in rounds for proof in data.proofs]
+    if finished is None or not all(proof.holds for proof in proofs) or (finished.encrypted_hops and not proofs):
+        return (), ()
+    return finished.encrypted_hops, finished.plain_hops
 
 
 def _ceiling(found: Ceiling) -> CeilingSummary:

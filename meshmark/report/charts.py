@@ -148,12 +148,12 @@ def _line(place: Spec, names: Sequence[str]) -> Spec:
     """One for each name, told apart by dashes as well as by colour."""
     return {
         "mark": {"type": "line", "strokeWidth": 1.6},
-        "encoding": {**place, "strokeDash": _by_name(names, DASHES)},
+        "encoding": {**place, "strokeDash": _by_name(names, DASHES, turn=1)},
     }
 
 
-def _by_name(names: Sequence[str], values: Sequence[Any]) -> Spec:
-    return {"field": "s", "type": "nominal", "scale": _scale(names, values), "legend": None}
+def _by_name(names: Sequence[str], values: Sequence[Any], turn: int = 0) -> Spec:
+    return {"field": "s", "type": "nominal", "scale": _scale(names, values, turn), "legend": None}
 
 
 def around(values: Sequence[float]) -> tuple[float, float]:
@@ -329,8 +329,14 @@ def _y_axis(steps: Sequence[float]) -> Spec:
     }
 
 
-def _scale(names: Sequence[str], values: Sequence[Any]) -> Spec:
-    return {"domain": list(names), "range": [values[place % len(values)] for place in range(len(names))]}
+def _scale(names: Sequence[str], values: Sequence[Any], turn: int = 0) -> Spec:
+    """Each time that the values begin anew they are turned by so many places: names that share a colour, of which
+    there are as many as dashes, get other dashes."""
+    count = len(values)
+    return {
+        "domain": list(names),
+        "range": [values[(place + turn * (place // count)) % count] for place in range(len(names))],
+    }
 
 
 _NOISE = re.compile(

@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, against, cost, geography, hardware, limits, sensitivity, terms, thresholds, view
+from meshmark.report import view
+from meshmark.report.grids import grids
 from meshmark.report.view import Grid
 
 
@@ -18,44 +19,12 @@ def markdown(summary: Summary) -> str:
     parts = [f"## {summary.plan.name}", f"**{escaped(view.headline(summary))}**"]
     if note := view.status(summary):
         parts.append(f"**{escaped(note)}**")
-    parts += [section(grid) for grid in _answer(summary)]
-    parts += [section(grid) for grid in _environment(summary)]
+    parts += [section(grid) for grid in grids(summary)]
     parts.append(listed("Not like for like", view.unlike(summary)))
     parts.append(listed("Warnings", summary.warnings))
     about = (f"Run {summary.run_id}", view.machine(summary), view.extent(summary), view.UNITS, view.CAVEAT)
     parts.append("\n".join(f"{escaped(line)}  " for line in about).rstrip())
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _answer(summary: Summary) -> list[Grid]:
-    measured = [view.carried(summary), cost.cost(summary)] if summary.scenarios else []
-    told = [
-        thresholds.grid(summary),
-        *measured,
-        *view.latencies(summary),
-        hardware.extrapolation(summary),
-        hardware.limits(summary),
-        *(sensitivity.grid(each, wide=False) for each in summary.sensitivity),
-        limits.explanations(summary),
-        *accounts.cpu_splits(summary),
-    ]
-    return [grid for grid in told if grid]
-
-
-def _environment(summary: Summary) -> list[Grid]:
-    told = [
-        view.disk(summary) if summary.environment.disk else None,
-        view.network(summary) if summary.environment.network else None,
-        hardware.single_flow(summary),
-        against.grid(summary),
-        geography.links(summary),
-        geography.laws(summary),
-        terms.terms(summary),
-        terms.mtls(summary),
-        terms.settings(summary),
-        geography.steadiness(summary),
-    ]
-    return [grid for grid in told if grid]
 
 
 def section(grid: Grid) -> str:

@@ -93,7 +93,7 @@ def _parting(sweep: Sensitivity) -> str:
         return ""
     said = []
     if sweep.hidden_to is not None:
-        said.append(f"Up to {sweep.hidden_to} per broker the disks limit both, and hide the mesh.")
+        said.append(f"Up to {sweep.hidden_to} per broker the disks limit both, and no loss can be told.")
     if sweep.apart_from is not None:
         from_here = "Without a cap" if sweep.apart_from == NO_CAP else f"From {sweep.apart_from} per broker on"
         said.append(f"{from_here} {own} carries less.")

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, against, cost, geography, hardware, limits, sensitivity, terms, thresholds, view
+from meshmark.report import view
+from meshmark.report.grids import grids
 from meshmark.report.view import Column, Grid
 
 WIDTH = 120
@@ -23,33 +24,7 @@ def table(summary: Summary) -> str:
     if note := view.status(summary):
         parts.append(_paragraph(note))
     parts.append(_paragraph(view.headline(summary)))
-    if told := thresholds.grid(summary):
-        parts.append(text(told))
-    if summary.scenarios:
-        parts += [text(view.carried(summary)), text(cost.cost(summary))]
-    parts += [text(grid) for grid in view.latencies(summary) if grid]
-    parts += [text(grid) for grid in (hardware.extrapolation(summary), hardware.limits(summary)) if grid]
-    parts += [text(sensitivity.grid(each, wide=False)) for each in summary.sensitivity]
-    if explained := limits.explanations(summary):
-        parts.append(text(explained))
-    parts += [text(grid) for grid in accounts.cpu_splits(summary)]
-    if summary.environment.disk:
-        parts.append(text(view.disk(summary)))
-    if summary.environment.network:
-        parts.append(text(view.network(summary)))
-    tables = (
-        hardware.single_flow,
-        against.grid,
-        geography.links,
-        geography.laws,
-        terms.terms,
-        terms.mtls,
-        terms.settings,
-        geography.crossed,
-        geography.outages,
-        geography.steadiness,
-    )
-    parts += [text(grid) for make in tables if (grid := make(summary))]
+    parts += [text(grid) for grid in grids(summary)]
     parts.append(listed("Not like for like", view.unlike(summary)))
     parts.append(listed("Warnings", summary.warnings))
     parts.append(_paragraph(f"{view.UNITS} {view.CAVEAT}"))

@@ -221,8 +221,9 @@ def carried(summary: Summary) -> Grid:
             text_column("verdict", (row.verdict for row in rows), against),
         ),
         note="Messages/s: the highest rate that most trials carry without a growing backlog. The loss is 1 - the "
-        f"quotient of two rows, and its interval follows from theirs. {_client_cpus(summary)} "
-        f"{at_ceiling(per_broker)}",
+        "quotient of two rows, and its interval follows from theirs. Where trials are noisy an interval of 95 % "
+        "holds less often: docs/explanation/saturation.md, how good it is. "
+        f"{_client_cpus(summary)} {at_ceiling(per_broker)}",
     )
 
 
@@ -357,9 +358,8 @@ def _scaled(value: float | None, unit: float) -> float | None:
 
 
 def hops(row: ScenarioSummary) -> str:
-    if not row.encrypted_hops and not row.plain_hops:
-        return UNKNOWN
-    return ", ".join(row.encrypted_hops) or "none"
+    known = row.encrypted_hops or row.plain_hops
+    return (", ".join(row.encrypted_hops) or "none") if known else UNKNOWN
 
 
 def disk(summary: Summary) -> Grid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -18,6 +19,7 @@ from meshmark.errors import ComponentFailed
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
 from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario
+from meshmark.record import Proof
 from meshmark.store import load
 
 METHOD = Method(warmup_seconds=8, settle_seconds=0.5, window_seconds=2, trials=3, arrivals="even")
@@ -167,6 +169,28 @@ def test_costs_and_hops_are_those_of_the_model(whole: Path) -> None:
     assert (mesh.encrypted_hops, plain.encrypted_hops) == (("client-broker", "broker-broker"), ())
     assert mesh.repeats[0].path
     assert all(proof.holds for proof in mesh.repeats[0].proofs)
+
+
+def test_hops_are_not_known_to_be_encrypted_where_a_proof_fails_or_is_missing(whole: Path) -> None:
+    run = load(whole)
+
+    def told(proofs: Callable[[Proof], tuple[Proof, ...]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        last = max(place for place, data in enumerate(run.rounds) if data.started.scenario == "istio-mtls")
+        rounds = [
+            replace(data, proofs=tuple(each for proof in data.proofs for each in proofs(proof)))
+            if place == last or proofs is none
+            else data
+            for place, data in enumerate(run.rounds)
+        ]
+        mesh = of(summarize(replace(run, rounds=tuple(rounds))), "istio-mtls")
+        return mesh.encrypted_hops, mesh.plain_hops
+
+    def none(_: Proof) -> tuple[Proof, ...]:
+        return ()
+
+    assert told(lambda proof: (proof,))[0] == ("client-broker", "broker-broker")
+    assert told(lambda proof: (proof.model_copy(update={"holds": False}),)) == ((), ())
+    assert told(none) == ((), ())
 
 
 def test_json_has_the_keys_that_were_promised_and_reads_back(whole: Path) -> None:

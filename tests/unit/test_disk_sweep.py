@@ -75,7 +75,8 @@ def test_the_report_says_up_to_which_cap_the_disks_hide_the_mesh_and_where_the_c
     shown = " ".join(table(summary).split())
     assert "WHAT ISTIO-MTLS COSTS, BY DISK CAP" in shown
     assert (
-        "Up to 60 MB/s per broker the disks limit both, and hide the mesh. Without a cap istio-mtls carries" in shown
+        "Up to 60 MB/s per broker the disks limit both, and no loss can be told. Without a cap istio-mtls carries"
+        in shown
     )
     assert "each scenario says itself what its disks take" in shown
 

@@ -22,8 +22,8 @@ from meshmark.experiment.trial import GAUGE_SECONDS
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.planfile.profiles import profile_loads
 from meshmark.record import DiskProbe, NetworkProbe
+from meshmark.report.grids import grids
 from meshmark.report.hardware import extrapolation, limits, single_flow
-from meshmark.report.markdown import _environment
 from meshmark.report.table import table
 from meshmark.store import Run, load
 
@@ -248,7 +248,7 @@ def test_one_flow_of_the_profile_stands_beside_this_machine_s_and_neither_is_sca
     assert "ONE TCP FLOW: THE PROFILE'S FIGURE, AND THIS MACHINE'S" in said
     assert "neither says anything of the other" in said
     assert "all that it writes, 438 MB/s when its disk is full, and one flow carried 376" in said
-    assert any(grid.title.startswith("One TCP flow") for grid in _environment(summary))
+    assert any(grid.title.startswith("One TCP flow") for grid in grids(summary))
 
 
 def test_without_a_figure_of_one_flow_or_without_its_probe_nothing_is_made_up(tmp_path: Path) -> None:

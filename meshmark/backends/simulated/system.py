@@ -390,13 +390,11 @@ class SimulatedCluster:
         return distance.probes(self._scenario.cluster.topology, trial, self._system.truth.link_bytes_s)
 
     def prove(self) -> Sequence[Proof]:
-        if not self._scenario.data_plane.mtls:
+        if not self.encrypted_hops:
             return ()
-        holds = self._system.truth.proofs_hold
-        return tuple(
-            Proof(name="STRICT refuses plaintext", host=host, holds=holds, detail="simulated")
-            for host in self.broker_hosts
-        )
+        holds, strict = self._system.truth.proofs_hold, self._scenario.data_plane.mtls
+        name = "STRICT refuses plaintext" if strict else "a plaintext client gets no answer"
+        return tuple(Proof(name=name, host=host, holds=holds, detail="simulated") for host in self.broker_hosts)
 
 
 class SimulatedBackend:

@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+from meshmark.analysis.summary import summarize
+from meshmark.analysis.wan_model import WanSummary
+from meshmark.plan import ClusterSpec
+from meshmark.record import Outage
 from meshmark.report import cost, view
 from meshmark.report.markdown import escaped, markdown, table
+from meshmark.report.table import table as table_text
 from meshmark.report.view import Column, Grid, text_column
+from meshmark.topology import Link, MeshCluster, Topology
 
-from .conftest import Told
+from .conftest import PLAN, Tell, Told
+
+WAN = WanSummary(
+    scenario="plain", source="near", target="far", bytes_per_byte=2.1, saved=None, saved_bytes_per_byte=None
+)
 
 
 def test_the_verdict_comes_first(whole: Told) -> None:
     title, verdict = markdown(whole.summary).split("\n\n")[:2]
     assert title == "## test"
     assert verdict == f"**{view.headline(whole.summary)}**"
+
+
+def test_it_has_the_tables_of_the_terminal_in_their_order(tell: Tell) -> None:
+    clusters = (MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1))
+    cluster = ClusterSpec(topology=Topology(clusters=clusters, links=(Link(ends=("near", "far"), rtt_ms=24),)))
+    scenarios = tuple(each.model_copy(update={"cluster": cluster}) for each in PLAN.scenarios)
+    run = tell(PLAN.model_copy(update={"scenarios": scenarios, "repeats": 2})).run
+    down = (Outage(trial=1, link="near-far", began_s=5, ended_s=6),)
+    summary = summarize(replace(run, rounds=(replace(run.rounds[0], outages=down), *run.rounds[1:])))
+    summary = summary.model_copy(update={"wan": (WAN,)})
+    titles = re.findall(r"^### (.*)$", markdown(summary), re.MULTILINE)
+    found = {title.upper() for title in titles}
+    assert [line for line in table_text(summary).splitlines() if line in found] == [each.upper() for each in titles]
+    rules = [line for line in table_text(summary).splitlines() if re.fullmatch(r"-+( +-+)*", line)]
+    assert len(rules) == len(titles), "a table without a heading in Markdown"
+    assert {"Bytes between clusters", "Links that went down while load was offered"} <= set(titles)
 
 
 def test_every_table_of_the_terminal_is_there_with_all_its_cells(whole: Told) -> None:

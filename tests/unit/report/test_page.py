@@ -7,11 +7,12 @@ import json
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from meshmark.report.html import html
 from meshmark.report.lines import Window, lines
 from meshmark.report.panels import Line, Panel
 from meshmark.report.rounds import LOG_LINES, TABLE_ROWS_MAX
+from meshmark.report.style import COLOURS, DASHES
 
 from .conftest import PLAN, Tell, Told
 
@@ -101,6 +103,16 @@ def test_it_has_every_part(page: str) -> None:
         assert f'href="#{part}"' in page
 
 
+def test_every_link_of_a_page_leads_to_something_on_it(page: str, tell: Tell) -> None:
+    """Of one with data planes of all kinds, and of one with plain alone, which has nothing to prove."""
+    small = tell(SMALL)
+    for text in (page, html(small.run, small.summary)):
+        elements = Elements(text)
+        targets = {str(each["href"])[1:] for each in elements.all("a") if str(each.get("href", "")).startswith("#")}
+        assert "path" in targets
+        assert targets - {str(each.get("id")) for _, each, _ in elements.found} == set()
+
+
 def test_results_are_in_the_section_of_the_environment(page: str) -> None:
     section = page[page.index('<section id="environment"') :].partition("</section>")[0]
     assert "Results against what the environment gives" in section
@@ -162,6 +174,14 @@ def test_lines_differ_without_colour() -> None:
     assert len(places) == len(names)
     places.sort()
     assert all(below - above >= 13 for above, below in pairwise(places)), "names do not touch"
+
+
+@pytest.mark.parametrize(("looks", "turn"), [(DASHES, 1), (charts.SHAPES, 0)], ids=["dashes", "shapes"])
+def test_a_dozen_setups_differ_on_pictures_of_all_of_them(looks: Sequence[Any], turn: int) -> None:
+    names = [f"scenario-{number}" for number in range(12)]
+    colours = charts._by_name(names, COLOURS)["scale"]["range"]
+    others = charts._by_name(names, looks, turn)["scale"]["range"]
+    assert len({(colour, str(other)) for colour, other in zip(colours, others, strict=True)}) == len(names)
 
 
 def test_a_gap_in_a_series_is_a_gap_in_its_line() -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from meshmark.analysis import ceilings
 from meshmark.analysis.model import CpuPerGb, RepeatSummary, ScenarioSummary
 from meshmark.plan import Method
 from meshmark.record import Purpose
 from meshmark.units import percent
 
 Better = Literal["higher", "lower"]
+Beyond = Literal["above", "below", ""]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """A repeat's figure, or why it has none. `load_msg_s`: what was offered, where that must be equal."""
+    """A repeat's figure, or why it has none, and on which side of all that was offered it then lies. `load_msg_s`:
+    what was offered, where that must be equal."""
 
     value: float | None = None
     missing: str = ""
+    beyond: Beyond = ""
     load_msg_s: float | None = None
 
 
@@ -48,7 +52,7 @@ def metrics(methods: Sequence[Method]) -> Iterator[Metric]:
         name="messages/s",
         unit="1/s",
         better="higher",
-        read=lambda repeat: _of_standing(repeat, repeat.rate_msg_s, "its trials show no ceiling"),
+        read=_ceiling,
         always=True,
         of_ceiling=True,
     )
@@ -74,6 +78,18 @@ def _cost(name: str, unit: str, read: Callable[[RepeatSummary], float | None]) -
     return Metric(
         name=name, unit=unit, better="lower", read=lambda repeat: _of_standing(repeat, read(repeat), "not measured")
     )
+
+
+def _ceiling(repeat: RepeatSummary) -> Reading:
+    found = _of_standing(repeat, repeat.rate_msg_s, "its trials show no ceiling")
+    verdicts = {trial.verdict for trial in repeat.trials if trial.verdict in ceilings.COUNTED}
+    if found.value is not None or len(verdicts) != 1:
+        return found
+    if verdicts == {"carried"}:
+        return replace(found, missing="its trials show no ceiling: all were carried", beyond="above")
+    if verdicts == {"not carried"}:
+        return replace(found, missing="its trials show no ceiling: none was carried", beyond="below")
+    return found
 
 
 def _of_standing(repeat: RepeatSummary, value: float | None, absent: str) -> Reading:

@@ -7,13 +7,13 @@ figure on a side is kept, with the reason, and counts as planned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
-from meshmark.analysis import ceilings, likeness, stats
+from meshmark.analysis import likeness, stats
 from meshmark.analysis.comparable import Better, Metric, Reading, metrics
 from meshmark.analysis.likeness import Difference
 from meshmark.analysis.model import Interval, ScenarioSummary, Summary
@@ -26,6 +26,7 @@ MARGIN = 0.05
 """By default, sides that differ by less are the same for a reader's purpose."""
 NO_PAIR = "no pair"
 HOLDS_ONE = "the interval holds 1"
+POINTS_AGAINST = "a pair without a ratio points the other way"
 LOAD_TOLERANCE = 0.01
 """Latencies are compared at the same load; a schedule's mean rate is exact well within this."""
 
@@ -59,6 +60,9 @@ class Pair(Value):
     contender: float | None
     baseline: float | None
     missing: str = Field(description="why it has no ratio; empty: it has one")
+    points: Better | Literal[""] = Field(
+        "", description="where a missing ratio lies against the others, if that is known"
+    )
 
 
 class Comparison(Value):
@@ -233,7 +237,7 @@ def _any(pairs: Sequence[Pair], side: Literal["contender", "baseline"]) -> bool:
 def _untold(scenarios: Sequence[tuple[ScenarioSummary, ScenarioSummary]]) -> str:
     """Why rates of lives, each of which has one, do not add up to a ceiling."""
     reasons = [(each.name, each.ceilings[0].reason) for both in scenarios for each in both]
-    return "; ".join(dict.fromkeys(f"{name}: {reason}" for name, reason in reasons if ceilings.is_none(reason)))
+    return "; ".join(dict.fromkeys(f"{name}: {reason}" for name, reason in reasons if reason is not None))
 
 
 def _pairs(
@@ -248,7 +252,16 @@ def _pairs(
             contender=ours.value,
             baseline=theirs.value,
             missing=_missing(both, ours, theirs),
+            points=_points(ours, theirs),
         )
+
+
+def _points(ours: Reading, theirs: Reading) -> Better | Literal[""]:
+    """One whose life carried all that was offered is higher than what trials tell, not unknown."""
+    sides = [each.beyond or ("" if each.missing else "told") for each in (ours, theirs)]
+    if sides in (["above", "told"], ["told", "below"], ["above", "below"]):
+        return "higher"
+    return "lower" if sides in (["below", "told"], ["told", "above"], ["below", "above"]) else ""
 
 
 def _missing(both: tuple[ScenarioSummary, ScenarioSummary], ours: Reading, theirs: Reading) -> str:
@@ -272,7 +285,8 @@ def compared(
         if not pair.missing and pair.contender is not None and pair.baseline is not None
     ]
     found = stats.ratio_of_pairs(known)
-    verdict, why = judge(found, planned=len(pairs), margin=margin, better=metric.better)
+    points = {pair.points for pair in pairs if pair.points}
+    verdict, why = judge(found, planned=len(pairs), margin=margin, better=metric.better, points=points)
     if untold:
         verdict, why = "cannot tell", untold
     return Comparison(
@@ -295,8 +309,10 @@ def compared(
     )
 
 
-def judge(found: stats.Ratio | None, *, planned: int, margin: float, better: Better) -> tuple[CompareVerdict, str]:
-    """The verdict, and why it cannot be told.
+def judge(
+    found: stats.Ratio | None, *, planned: int, margin: float, better: Better, points: Collection[Better] = ()
+) -> tuple[CompareVerdict, str]:
+    """The verdict, and why it cannot be told. `points`: where missing ratios are known to lie.
 
     `same` is two one-sided tests (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987), each at
     2.5 %: the whole 95 % interval lies within the margin, on a logarithmic scale, so that it does not matter which
@@ -307,8 +323,11 @@ def judge(found: stats.Ratio | None, *, planned: int, margin: float, better: Bet
         return "cannot tell", "one pair shows no spread"
     if 2 * found.count <= planned:
         return "cannot tell", f"only {found.count} of {planned} pairs: the missing ones may be the bad ones"
-    if found.low >= 1 / (1 + margin) and found.high <= 1 + margin:
-        return "same", ""
-    if found.low <= 1 <= found.high:
+    same = found.low >= 1 / (1 + margin) and found.high <= 1 + margin
+    if not same and found.low <= 1 <= found.high:
         return "cannot tell", HOLDS_ONE
+    if points and (same or set(points) != {"higher" if found.low > 1 else "lower"}):
+        return "cannot tell", POINTS_AGAINST
+    if same:
+        return "same", ""
     return "better" if (found.low > 1) == (better == "higher") else "worse", ""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from meshmark.analysis import stats
+from meshmark.analysis.comparable import Better
 from meshmark.analysis.compare import Comparison, Comparisons, Subject, compare, judge
 from meshmark.analysis.model import Summary
 from meshmark.analysis.summary import summarize
@@ -260,6 +261,58 @@ def test_a_verdict_never_says_more_than_the_interval(
 ) -> None:
     assert judge(found, planned=planned, margin=0.05, better="higher")[0] == higher
     assert judge(found, planned=planned, margin=0.05, better="lower")[0] == lower
+
+
+@pytest.mark.parametrize(
+    ("found", "points", "verdict"),
+    [
+        (ratio(1.06, 1.2), {"higher"}, "better"),
+        (ratio(1.06, 1.2), {"lower"}, "cannot tell"),
+        (ratio(0.7, 0.9), {"lower"}, "worse"),
+        (ratio(0.7, 0.9), {"higher"}, "cannot tell"),
+        (ratio(0.7, 0.9), {"higher", "lower"}, "cannot tell"),
+        (ratio(0.97, 1.03), {"higher"}, "cannot tell"),
+        (ratio(1.01, 1.04), {"higher"}, "cannot tell"),
+    ],
+)
+def test_no_verdict_goes_against_a_pair_without_a_ratio(found: stats.Ratio, points: set[Better], verdict: str) -> None:
+    assert judge(found, planned=6, margin=0.05, better="higher", points=points)[0] == verdict
+
+
+def without_ceiling(directory: Path, scenario: str, verdict: str) -> Subject:
+    """As if all trials of its second repeat had this verdict."""
+    made = summary(directory)
+    row = next(each for each in made.scenarios if each.name == scenario)
+    second = row.repeats[1]
+    trials = tuple(each.model_copy(update={"verdict": verdict}) for each in second.trials)
+    repeats = (row.repeats[0], second.model_copy(update={"rate_msg_s": None, "trials": trials}), *row.repeats[2:])
+    scenarios = tuple(row.model_copy(update={"repeats": repeats}) if each is row else each for each in made.scenarios)
+    return Subject(name="a", summary=made.model_copy(update={"scenarios": scenarios}), scenario=scenario)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "points", "found"),
+    [("carried", "higher", "cannot tell"), ("not carried", "lower", "worse"), ("unclear", "", "worse")],
+)
+def test_a_life_that_carried_all_it_was_offered_is_not_left_out_in_silence(
+    runs: dict[str, Path], verdict: str, points: str, found: str
+) -> None:
+    slow = without_ceiling(runs["slow"], "istio-mtls", verdict)
+    told = compare([slow], [subject(runs["one"], "istio-mtls")], differs=["plan"])
+    row = rate(told, "istio-mtls")
+    assert (row.pairs[1].points, row.verdict, row.pairs_counted) == (points, found, 2)
+    assert ("all were carried" in text(told)) == (verdict == "carried")
+    assert ("points the other way" in text(told)) == (verdict == "carried")
+
+
+def test_a_scenario_with_too_few_trials_for_a_ceiling_has_no_verdict(runs: dict[str, Path]) -> None:
+    slow = subject(runs["slow"])
+    few = slow.summary.scenarios[0]
+    ceiling = few.ceilings[0].model_copy(update={"reason": "not enough trials", "rate_msg_s": None, "interval": None})
+    few = few.model_copy(update={"ceilings": (ceiling, *few.ceilings[1:])})
+    told = replace(slow, summary=slow.summary.model_copy(update={"scenarios": (few, *slow.summary.scenarios[1:])}))
+    row = rate(compare([told], [subject(runs["one"])], differs=["plan"]))
+    assert (row.verdict, row.why) == ("cannot tell", "plain: not enough trials")
 
 
 @pytest.mark.parametrize("pairs", [10, 15])

@@ -435,7 +435,10 @@ def _parse(text: str, model: type[M], source: str) -> M:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{source}: {key or 'content'}: {first['msg']}", hint="the record is damaged") from error
+        hint = "the record is damaged"
+        if first["type"] == "extra_forbidden":
+            hint = "use a newer meshmark, if one wrote it (started.json has its version); else the record is damaged"
+        raise RecordError(f"{source}: {key or 'content'}: {first['msg']}", hint=hint) from error
 
 
 def _read(path: Path, model: type[M]) -> M:

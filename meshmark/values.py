@@ -7,8 +7,13 @@ from pydantic.alias_generators import to_camel
 
 
 class Model(BaseModel):
-    """A frozen value with camelCase keys in files; unknown keys are refused."""
+    """A frozen value with camelCase keys in files; unknown keys are refused, and numbers that are none."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        serialize_by_alias=True,
     )

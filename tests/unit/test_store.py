@@ -157,6 +157,29 @@ def test_a_damaged_record_is_named_with_its_place(tmp_path: Path, file: str, tex
         load(tmp_path / "run")
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_none_is_damage(tmp_path: Path, value: str) -> None:
+    writer = written(tmp_path / "run")
+    writer.round(ROUND).sample(Sample(time_s=2.0, values={"machine/cpu/user_s": 1.0}))
+    series = next((tmp_path / "run").glob("rounds/*/series.jsonl"))
+    series.write_text(series.read_text().replace("1.0", value))
+    (data,) = load(tmp_path / "run").rounds
+    with pytest.raises(RecordError, match=r"series\.jsonl:1: values\.machine/cpu/user_s: .*finite"):
+        data.series()
+
+
+@pytest.mark.parametrize(
+    ("line", "newer"),
+    [('{"timeS":1,"level":"info","phase":"p","text":"t","mood":"good"}\n', True), ('{"timeS": "soon"}\n', False)],
+)
+def test_a_key_that_is_not_known_may_be_a_newer_meshmarks(tmp_path: Path, line: str, newer: bool) -> None:
+    written(tmp_path / "run")
+    (tmp_path / "run" / "events.jsonl").write_text(line)
+    with pytest.raises(RecordError) as found:
+        load(tmp_path / "run")
+    assert ("newer meshmark" in str(found.value.hint)) == newer
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
     writer = written(tmp_path / "run")

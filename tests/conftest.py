@@ -1,7 +1,7 @@
 """What all tests share: the `lab` mark for everything under tests/lab, and no silent skips in CI.
 
-With MESHMARK_CI=1 a skipped test of the lab or of the browser fails: something that should have been there was not.
-A reason that begins with `kernel:` stays a skip, since nothing that could be installed would change it.
+With MESHMARK_CI=1 a skipped test of the lab, of the browser or of promtool fails: something that should have been
+there was not. A reason that begins with `kernel:` stays a skip, since nothing that could be installed would change it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    real = any(map(item.get_closest_marker, ("lab", "browser")))
+    real = any(map(item.get_closest_marker, ("lab", "browser", "promtool")))
     if real and report.skipped and not hasattr(report, "wasxfail") and must_not_skip(reason_of(report)):
         report.outcome = "failed"
         report.longrepr = f"skipped where it must run: {reason_of(report)}"

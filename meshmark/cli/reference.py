@@ -53,7 +53,8 @@ RECORD: dict[str, tuple[type[Model], ...]] = {
 
 COMMANDS = """# The command line
 
-Generated from the code: what each verb prints with `--help`.
+Generated from the code: what each verb prints with `--help`. Examples are not run; a test gives each to the
+parser of its command.
 """
 PLAN = """# Plans
 

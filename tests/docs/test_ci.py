@@ -16,6 +16,7 @@ SKIPPED = {
         "import pytest\n@pytest.mark.browser\n@pytest.mark.skipif(True, reason='WHY')\ndef test(): ...\n",
         1,
     ),
+    "a test of promtool": ("import pytest\n@pytest.mark.promtool\ndef test():\n    pytest.skip('WHY')\n", 1),
     "a module": ("import pytest\npytest.importorskip('no_such_module', reason='WHY')\ndef test(): ...\n", 2),
     "another test": ("import pytest\ndef test():\n    pytest.skip('WHY')\n", 0),
 }

@@ -59,11 +59,13 @@ def test_every_rule_is_tested_and_every_alert_both_ways() -> None:
             assert rule["record"] in asked
 
 
+@pytest.mark.promtool
 def test_promtool_takes_the_rules() -> None:
     done = promtool("check", "rules", str(RULES))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.promtool
 def test_promtools_own_tests_hold() -> None:
     done = promtool("test", "rules", TESTS.name)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -101,6 +101,7 @@ def test_a_run_that_broke_off_gives_what_it_has(cut: Told) -> None:
     assert "\nmeshmark_cpu_user_seconds_total{" in openmetrics(cut.run)
 
 
+@pytest.mark.promtool
 def test_prometheus_takes_it(text: str, tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:

@@ -381,6 +381,7 @@ class GrowingRun:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.events = Tail(directory / "events.jsonl", Event)
+        self.resumptions = Tail(directory / "resumed.jsonl", Resumed)
 
     def plan(self) -> Plan | None:
         return _read_if_there(self._directory / "plan.json", Plan)

@@ -99,10 +99,11 @@ def run(
         directory = _directory(out, asked)
     else:
         asked, directory = before.plan, before.directory
-    shown = _shown(live=live, directory=directory)
+    resumptions = 0 if before is None else len(before.resumptions) + 1
+    shown = _shown(live=live, directory=directory, resumptions=resumptions)
     try:
         with (
-            _endpoint(metrics_address, metrics_port, directory) as serving,
+            _endpoint(metrics_address, metrics_port, directory, resumptions) as serving,
             opened(backend, asked, kafka=kafka, offline=offline) as (system, clock),
             serving(),
         ):
@@ -210,7 +211,9 @@ def _go_on(before: Run, backend: Backend, clock: Clock, shown: Shown) -> None:
 
 
 @contextmanager
-def _endpoint(address: str, port: int | None, directory: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+def _endpoint(
+    address: str, port: int | None, directory: Path, resumptions: int
+) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Bound first, so that a port that is taken is told at once; it answers when no more namespace is to be entered,
     which only a process without a second thread can do."""
     if port is None:
@@ -218,7 +221,7 @@ def _endpoint(address: str, port: int | None, directory: Path) -> Iterator[Calla
         return
     from meshmark.live.endpoint import endpoint
 
-    with endpoint(address, port, directory) as bound:
+    with endpoint(address, port, directory, resumptions) as bound:
         note(f"metrics: {bound.url}")
         yield bound.serving
 
@@ -284,12 +287,13 @@ def _announce(plan: Plan, level: Effort, directory: Path) -> None:
 Shown = Callable[["Clock"], AbstractContextManager["Progress"]]
 
 
-def _shown(*, live: bool, directory: Path) -> Shown:
-    """How a run is told on standard error. Raises ModuleNotFoundError for a view without its library."""
+def _shown(*, live: bool, directory: Path, resumptions: int) -> Shown:
+    """How a run is told on standard error; `resumptions`: of its record, once this one has gone on. Raises
+    ModuleNotFoundError for a view without its library."""
     if live:
         from meshmark.live.window import live_view
 
-        return lambda clock: live_view(directory, sys.stderr, clock)
+        return lambda clock: live_view(directory, sys.stderr, clock, resumptions)
     from meshmark.live.progress import progress
 
     return lambda clock: progress(sys.stderr, clock)

@@ -58,11 +58,11 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint(address: str, port: int, directory: Path) -> Iterator[Endpoint]:
-    """Of the run that is, or will be, in the directory; port 0 is any that is free. UsageError where the port cannot
-    be had. Starts no thread."""
+def endpoint(address: str, port: int, directory: Path, resumptions: int = 0) -> Iterator[Endpoint]:
+    """Of the run that is, or will be, in the directory, from so many resumptions on; port 0 is any that is free.
+    UsageError where the port cannot be had. Starts no thread."""
     registry = CollectorRegistry()
-    registry.register(RunCollector(Following(directory)))
+    registry.register(RunCollector(Following(directory, resumptions)))
     try:
         server = make_server(address, port, _only_metrics(make_wsgi_app(registry)), handler_class=_Handler)
     except (OSError, OverflowError) as error:

@@ -74,10 +74,12 @@ class Round:
 
 
 class Following:
-    """What a run has told so far. `look` brings it up to date."""
+    """What a run has told so far. `look` brings it up to date. Of a run that was cut and is to go on, nothing is told
+    before its record has so many resumptions: until then it is of what is laid aside."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, resumptions: int = 0) -> None:
         self._growing = GrowingRun(directory)
+        self._resumptions_lacking = resumptions
         self._durations_s: list[float] = []
         self._rounds = 0
         self.plan: Plan | None = None
@@ -91,6 +93,9 @@ class Following:
 
     def look(self) -> None:
         """Reads what has come. Raises RecordError for a directory that is damaged, or of a newer meshmark."""
+        self._resumptions_lacking -= len(self._growing.resumptions.new())
+        if self._resumptions_lacking > 0:
+            return
         if self.started is None:
             self.started = self._growing.started()
             self.plan = self._growing.plan() if self.started else None

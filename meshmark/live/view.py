@@ -1,4 +1,4 @@
-"""A run in a terminal, as it goes on: `python -m meshmark.live.view DIR FD`, a process of its own.
+"""A run in a terminal, as it goes on: `python -m meshmark.live.view DIR FD RESUMPTIONS`, a process of its own.
 
 It reads the run's record and nothing else, so a fault here, or a slow terminal, cannot harm a measurement, and it runs
 at low priority. FD is the reading end of a pipe whose other end the run holds: when that closes, so does the view.
@@ -279,17 +279,18 @@ def closed(pipe: int) -> bool:
     return bool(select.select([pipe], [], [], 0)[0])
 
 
-def main(directory: Path, pipe: int) -> None:
+def main(directory: Path, pipe: int, resumptions: int) -> None:
     """Until the run is over, or the person closes the view."""
     os.nice(PRIORITY)
     run = os.getppid()
-    app = LiveView(Following(directory), SystemClock(), lambda: closed(pipe), lambda: os.kill(run, signal.SIGINT))
+    following = Following(directory, resumptions)
+    app = LiveView(following, SystemClock(), lambda: closed(pipe), lambda: os.kill(run, signal.SIGINT))
     app.run()
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal's group; the run has its own
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]))
+        main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
     except MeshmarkError as error:
         sys.exit(str(error))

@@ -58,14 +58,16 @@ class Behind:
 
 
 @contextmanager
-def live_view(directory: Path, stream: TextIO, clock: Clock) -> Iterator[Behind | Lines | LiveLine]:
-    """What tells of the run in that directory, which need not be there yet."""
+def live_view(
+    directory: Path, stream: TextIO, clock: Clock, resumptions: int = 0
+) -> Iterator[Behind | Lines | LiveLine]:
+    """What tells of the run in that directory, which need not be there yet, from so many resumptions on."""
     if not (is_terminal(stream) and sys.stdin.isatty()):
         with progress(stream, clock) as told:
             yield told
         return
     reading, writing = os.pipe()
-    argv = [sys.executable, "-m", "meshmark.live.view", str(directory), str(reading)]
+    argv = [sys.executable, "-m", "meshmark.live.view", str(directory), str(reading), str(resumptions)]
     with (
         _terminal_kept(),
         os.fdopen(writing, "wb") as held,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from meshmark.errors import RecordError
 from meshmark.histogram import Histogram, latency
 from meshmark.live.follow import KEPT_S, Following
 from meshmark.metrics import METRICS
-from meshmark.record import Latency, LoadInterval, LoadTotals
-from meshmark.store import load
+from meshmark.record import Latency, LoadInterval, LoadTotals, RoundStarted
+from meshmark.resumed import Resumed
+from meshmark.store import RunWriter, load
 
 from .conftest import AT_EDGES
 
@@ -81,6 +83,23 @@ def test_lines_are_read_once_and_a_line_that_is_cut_waits_for_its_end(going_on: 
     assert [each.time_s for each in following.round.samples] == [
         each.time_s for each in load(going_on).rounds[-1].series()[:5]
     ]
+
+
+def test_of_a_run_that_is_to_go_on_nothing_is_told_before_it_does(going_on: Path) -> None:
+    following = Following(going_on, resumptions=1)
+    following.look()
+    assert list(following.readings()) == []
+    resumed = Resumed(resumed_at=1, time_s=1, command=(), rounds_kept=1, remains="remains/1", digest=None)
+    writer = RunWriter.reopen(going_on, resumed)
+    following.look()
+    assert following.started is not None
+    assert following.round is not None
+    assert following.round.seconds is not None, "the one that was kept"
+    cut = json.loads(next(going_on.glob("remains/1/002-*/started.json")).read_text(encoding="utf-8"))
+    writer.round(RoundStarted.model_validate(cut))
+    following.look()
+    assert following.round.started.index == 2
+    assert not following.round.samples
 
 
 def test_only_the_last_minutes_are_kept(going_on: Path) -> None:

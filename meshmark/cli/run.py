@@ -90,6 +90,7 @@ def run(
 ) -> None:
     """Measure what each data plane of a plan carries and costs, and print the table."""
     from meshmark.errors import UsageError
+    from meshmark.experiment.resumption import as_begun
 
     level = _effort(quick=quick, full=full)
     before = None if resume is None else _before(context, resume)
@@ -98,7 +99,7 @@ def run(
         asked = _asked(chosen, profile, scale, disk, level, seed, explain=explain, perf=perf)
         directory = _directory(out, asked)
     else:
-        asked, directory = before.plan, before.directory
+        asked, directory = as_begun(before).plan, before.directory
     resumptions = 0 if before is None else len(before.resumptions) + 1
     shown = _shown(live=live, directory=directory, resumptions=resumptions)
     try:

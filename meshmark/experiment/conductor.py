@@ -30,10 +30,10 @@ from meshmark.cluster import Backend, Cluster, cpu_profiles, probe_links
 from meshmark.errors import MeshmarkError
 from meshmark.experiment import environment
 from meshmark.experiment.explain import explain
-from meshmark.experiment.hardware import cpus_to_give, limited, settle_hardware, told
+from meshmark.experiment.hardware import cpus_to_give, limited, settle_hardware, told, with_recorded_profile
 from meshmark.experiment.links import require_bandwidth, short
 from meshmark.experiment.progress import Progress
-from meshmark.experiment.resumption import finished, require_same, seconds, seconds_so_far, whole_rounds
+from meshmark.experiment.resumption import as_begun, finished, require_same, seconds, seconds_so_far, whole_rounds
 from meshmark.experiment.selftest import moderate_msg_s, self_test
 from meshmark.experiment.trial import Bench, Offered, gauge, measure, warm_up
 from meshmark.hardware import Hardware
@@ -84,7 +84,7 @@ def resume(run: Run, backend: Backend, *, command: Sequence[str], progress: Prog
     """Goes on with a run that was cut, after its last whole round, and returns its last record. Raises UsageError,
     RecordError or, for links that carry less now, MissingRequirement where it cannot, before anything is changed, and
     else as `conduct` does."""
-    kept = whole_rounds(run)
+    run, kept = as_begun(run), whole_rounds(run)
     backend.prepare(run.plan)
     require_same(run, backend, clock)
     require_bandwidth(run.plan, backend, progress)
@@ -138,7 +138,7 @@ class _Conductor:
         """What the record of a run that was cut says of where it was."""
         self._there_is = probed(self._there_is.cpus, (*run.disk_probes, *run.network_probes))
         self._hardware = run.hardware
-        self._predicted = bool(run.predictions)
+        self._predicted = any(self._plan.scenario(data.started.scenario).held_out for data in kept)
         self._spent_s = seconds_so_far(run.started, kept)
         for data in kept:
             scenario, ended = self._plan.scenario(data.started.scenario), finished(data)
@@ -157,13 +157,15 @@ class _Conductor:
         self._hardware = settle_hardware(self._plan, cpus_to_give(self._backend.facts()), probes)
         if self._hardware:
             self._writer.hardware(self._hardware)
+            self._plan = with_recorded_profile(self._plan, self._writer.directory)
             self._tell("info", "hardware", told(self._hardware))
 
     def play(self) -> None:
         deadline = self._clock.now() + self._plan.budget_seconds - self._spent_s
         if not self._durations:
             self._look_around()
-        for slot in self._order[len(self._durations) :]:
+        while not self._known() and (left := self._order[len(self._durations) :]):
+            slot = left[0]
             if self._plan.scenario(slot.scenario).held_out and not self._predicted:
                 self._predict()
                 self._predicted = True
@@ -177,27 +179,30 @@ class _Conductor:
                 )
                 return
             self._progress.round(slot.index, len(self._order), slot.scenario, slot.repeat, self._seconds_left(slot))
-            left = self._order[len(self._durations) :]
             self._round(slot, begun + (deadline - self._other_s(left) - begun) / len(left))
             self._durations.append(self._clock.now() - begun)
-            if self._known(slot):
-                self._sharp = True
-                known = f"every loss is known to within {percent(self._plan.stop_width)}"
-                self._tell("info", "rounds", f"no further repeat after {slot.repeat}: {known}")
-                return
 
-    def _known(self, slot: Slot) -> bool:
+    def _known(self) -> bool:
         """After a whole repeat: are all losses known as well as the plan asks? By their widths alone. Who stops when a
         difference is significant finds differences where there are none."""
-        plan = self._plan
-        if not plan.stop_width or slot.repeat < ceilings.REPEATS_LEAST or slot.index % len(plan.scenarios):
+        plan, done = self._plan, len(self._durations)
+        repeats, within = divmod(done, len(plan.scenarios))
+        if not plan.stop_width or repeats < ceilings.REPEATS_LEAST or within:
             return False
-        return ceilings.known(plan, {each.name: self._search(each).result() for each in plan.scenarios})
+        self._sharp = ceilings.known(plan, {each.name: self._search(each).result() for each in plan.scenarios})
+        if self._sharp:
+            known = f"every loss is known to within {percent(plan.stop_width)}"
+            self._tell("info", "rounds", f"no further repeat after {repeats}: {known}")
+        return self._sharp
 
     def _predict(self) -> None:
-        """What those that are held out will carry, from what was recorded so far; sealed before they are measured."""
+        """What those that are held out will carry, from what was recorded so far; sealed before they are measured. A
+        run that was cut here has told of some."""
         run = load(self._writer.directory)
+        told_of = {each.scenario for each in run.predictions}
         for prediction in predictions(run, summarize(run).scenarios, self._clock.now()):
+            if prediction.scenario in told_of:
+                continue
             self._writer.prediction(prediction)
             text = f"{prediction.scenario}: {rate_msg_s(prediction.rate_msg_s)} msg/s"
             self._tell("info", "predictions", f"predicted before it is measured: {text}")

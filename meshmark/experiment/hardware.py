@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from meshmark.analysis.hardware import beyond, bounds, largest_scale, least_scale, most_capped, of_load
 from meshmark.clock import Clock
@@ -26,6 +27,7 @@ from meshmark.hardware import CPUS_MIN, TOLERANCE, Bound, Hardware, LimitProbe
 from meshmark.plan import Plan
 from meshmark.planfile import find_profile
 from meshmark.planfile.hardware import require_volumes
+from meshmark.planfile.profiles import RECORDED
 from meshmark.profile import SMALL_WRITE_BYTES, SMALL_WRITERS, Profile
 from meshmark.record import DiskProbe, HostFacts, Limit, NetworkProbe
 from meshmark.units import mb, number, percent
@@ -97,6 +99,11 @@ def _require_quotas(plan: Plan, profile: Profile, scale: float) -> None:
         if plan.scale != "auto"
         else f"This machine has too little for it: it takes a scale of {least:g} or more.",
     )
+
+
+def with_recorded_profile(plan: Plan, directory: Path) -> Plan:
+    """The plan of a run in that directory, with the profile that is recorded there: its file may change meanwhile."""
+    return plan.model_copy(update={"profile": str(directory / RECORDED)})
 
 
 def _amount(bound: Bound, value: float) -> str:

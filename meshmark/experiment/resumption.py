@@ -10,12 +10,14 @@ where the machine, the versions, or the clock of its record are others: then a n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from meshmark import seal
 from meshmark.analysis.verify.times import CLOCK_SET_S
 from meshmark.clock import Clock
 from meshmark.cluster import Backend
 from meshmark.errors import RecordError, UsageError
+from meshmark.experiment.hardware import with_recorded_profile
 from meshmark.record import RoundFinished, Started
 from meshmark.store import RoundData, Run
 from meshmark.values import Model
@@ -37,6 +39,11 @@ def whole_rounds(run: Run) -> tuple[RoundData, ...]:
     for broken in seal.check(run.directory).breaks:
         raise RecordError(f"{run.directory}/{broken.file}: {broken.recorded}, but {broken.found}", hint=ANEW)
     return kept
+
+
+def as_begun(run: Run) -> Run:
+    """With the profile that it began with, whatever has become of the file: the record has it."""
+    return replace(run, plan=with_recorded_profile(run.plan, run.directory)) if run.hardware else run
 
 
 def seconds_so_far(started: Started, kept: Sequence[RoundData]) -> float:
@@ -73,8 +80,12 @@ def require_same(run: Run, backend: Backend, clock: Clock) -> None:
 
 
 def _require_clock(run: Run, clock: Clock) -> None:
-    """The monotonic clock begins anew with the machine, and all times of a record are of one."""
+    """The monotonic clock begins anew with the machine, and all times of a record are of one. Against the calendar's
+    it then moves by more than it had come to, and while a machine sleeps it stands still."""
     last_s = max([run.rounds[-1].started.time_s, *(event.time_s for event in run.events)])
     moved_s = clock.wall() - clock.now() - run.started.clock_offset_s
-    if abs(moved_s) > CLOCK_SET_S or clock.now() < last_s:
-        raise UsageError(f"{run.directory} cannot go on: this machine was started anew since", hint=ANEW)
+    if clock.now() < last_s or abs(moved_s) > min(CLOCK_SET_S, last_s):
+        raise UsageError(
+            f"{run.directory} cannot go on: this machine was started anew or slept since, or its clock was set",
+            hint=f"times of a record are of one clock; {ANEW}, and report the whole rounds of this one",
+        )

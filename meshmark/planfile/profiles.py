@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from meshmark.errors import PlanError, UsageError
+from meshmark.hardware import Hardware
 from meshmark.planfile.reading import check, read_text, validate
 from meshmark.planfile.schema import did_you_mean
 from meshmark.planfile.tree import START, Problem, parse
@@ -17,6 +18,8 @@ from meshmark.planfile.writing import yaml_text
 from meshmark.profile import Profile
 
 UNLIMITED = "unlimited"
+RECORDED = "hardware.json"
+"""Of a run that has a profile."""
 
 
 def profile_names() -> list[str]:
@@ -25,9 +28,11 @@ def profile_names() -> list[str]:
 
 
 def find_profile(name: str) -> Profile:
-    """A profile that comes with meshmark, by its name, or a file, by its path. UsageError for an unknown name,
-    PlanError with all mistakes of a file."""
+    """A profile that comes with meshmark, by its name, a file, by its path, or that of a run, by the path of its
+    `hardware.json`. UsageError for an unknown name, PlanError with all mistakes of a file."""
     path = Path(name)
+    if path.name == RECORDED:
+        return _recorded(path)
     if "/" in name or path.suffix in (".yaml", ".yml"):
         return profile_loads(read_text(path, "profile"), str(path))
     if name not in profile_names():
@@ -36,6 +41,13 @@ def find_profile(name: str) -> Profile:
             hint=f"there are: {', '.join(profile_names())}; a file is given by its path",
         )
     return profile_loads(_profiles().joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
+
+
+def _recorded(path: Path) -> Profile:
+    try:
+        return Hardware.model_validate_json(read_text(path)).profile
+    except ValidationError as error:
+        raise PlanError([f"{path}: not as a run records its hardware: {error.errors()[0]['msg']}"]) from error
 
 
 def profile_loads(text: str, source: str) -> Profile:

@@ -12,15 +12,19 @@ import pytest
 from meshmark import seal
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify import verify
+from meshmark.analysis.verify.times import CLOCK_SET_S
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cli.app import main
 from meshmark.errors import Busy, ComponentFailed, MeshmarkError, MissingRequirement, RecordError, UsageError
 from meshmark.experiment.conductor import resume
 from meshmark.experiment.progress import Silent
 from meshmark.plan import ClusterSpec, DataPlane, Plan
-from meshmark.record import Finished
+from meshmark.planfile import find_profile
+from meshmark.planfile.profiles import dump_profile
+from meshmark.record import Finished, Prediction
 from meshmark.store import Run, RunWriter, load
 from meshmark.topology import Link, MeshCluster, Topology
+from tests.unit.report.test_distance_law import plan as distances
 from tests.unit.test_conductor import METHOD, plan_of, run
 
 PLAN = plan_of(
@@ -298,16 +302,116 @@ def test_it_does_not_go_on_over_links_that_carry_less_now(tmp_path: Path) -> Non
     assert again(2e8).outcome == "complete"
 
 
-def test_it_does_not_go_on_after_the_machine_was_started_anew(cut: tuple[Path, SimulatedClock]) -> None:
+class MovedClock(SimulatedClock):
+    """Against the calendar's clock, as after another start of the machine, or a sleep."""
+
+    def __init__(self, start_s: float, moved_s: float) -> None:
+        super().__init__(start_s)
+        self._moved_s = moved_s
+
+    def wall(self) -> float:
+        return super().wall() + self._moved_s
+
+
+@pytest.mark.parametrize(
+    ("now_s", "moved_s"),
+    [
+        pytest.param(900, 50_000, id="a moment ago"),
+        pytest.param(50_000, 700, id="long ago"),
+        pytest.param(50_000, -700, id="or its clock was set"),
+    ],
+)
+def test_it_does_not_go_on_after_the_machine_was_started_anew(
+    now_s: float, moved_s: float, cut: tuple[Path, SimulatedClock]
+) -> None:
     directory, _ = cut
+    clock = MovedClock(now_s, moved_s)
     with pytest.raises(UsageError, match="started anew"):
-        resume(
-            load(directory),
-            SimulatedBackend(SimulatedClock(), TRUTH),
-            command=(),
-            progress=Silent(),
-            clock=SimulatedClock(),
-        )
+        resume(load(directory), SimulatedBackend(clock, TRUTH), command=(), progress=Silent(), clock=clock)
+
+
+def test_a_machine_that_was_cut_soon_after_its_start_and_started_again_is_another(tmp_path: Path) -> None:
+    """Its clock moved by more than it had come to, though by less than clocks are set."""
+    directory, clock = tmp_path / "run", SimulatedClock(5)
+    with pytest.raises(KeyboardInterrupt):
+        begun(directory, clock, Cut(3))
+    came_to_s = clock.now()
+    assert came_to_s < CLOCK_SET_S
+    again = MovedClock(came_to_s + 100, came_to_s + 20)
+    with pytest.raises(UsageError, match="started anew"):
+        resume(load(directory), SimulatedBackend(again, TRUTH), command=(), progress=Silent(), clock=again)
+
+
+def test_a_run_that_was_killed_once_it_knew_enough_measures_no_further(tmp_path: Path) -> None:
+    directory, clock = tmp_path / "run", SimulatedClock()
+    begun(directory, clock, Silent(), PLAN.model_copy(update={"repeats": 6, "stop_width": 0.5}))
+    before = load(directory).finished
+    assert before is not None
+    assert before.rounds_done < before.rounds_planned
+    for name in ("finished.json", seal.NAME):
+        (directory / name).unlink()
+    ended = gone_on(directory, clock)
+    assert (ended.outcome, ended.sharp, ended.rounds_done) == ("complete", True, before.rounds_done)
+    assert verify(directory).findings == ()
+
+
+def test_a_run_that_was_killed_after_its_last_round_only_ends(tmp_path: Path, whole: Run) -> None:
+    directory = shutil.copytree(whole.directory, tmp_path / "run")
+    for name in ("finished.json", seal.NAME):
+        (directory / name).unlink()
+    ended = gone_on(directory, SimulatedClock(50_000))
+    assert (ended.outcome, ended.rounds_done) == ("complete", 6)
+    assert offered(load(directory)) == offered(whole)
+
+
+def test_predictions_that_were_cut_are_completed_and_none_is_told_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = distances(10, 25, 50, 75, 100)
+    held_out = tuple(each.model_copy(update={"held_out": each.name in ("25ms", "75ms")}) for each in asked.scenarios)
+    asked = asked.model_copy(update={"scenarios": held_out, "repeats": 2})
+    directory, clock = tmp_path / "run", SimulatedClock()
+    told = RunWriter.prediction
+
+    def tell_and_be_cut(writer: RunWriter, prediction: Prediction) -> None:
+        told(writer, prediction)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunWriter, "prediction", tell_and_be_cut)
+        with pytest.raises(KeyboardInterrupt):
+            begun(directory, clock, Silent(), asked)
+    assert [each.scenario for each in load(directory).predictions] == ["25ms"]
+    assert gone_on(directory, clock).outcome == "complete"
+    assert [each.scenario for each in load(directory).predictions] == ["25ms", "75ms"]
+    assert verify(directory).findings == ()
+
+
+class Losing(Cut):
+    """And the file of its profile is gone by then."""
+
+    def __init__(self, after: int, file: Path) -> None:
+        super().__init__(after)
+        self._file = file
+
+    def phase(self, text: str) -> None:
+        if text.startswith("search, "):
+            self._file.unlink(missing_ok=True)
+        super().phase(text)
+
+
+def test_the_profile_is_the_one_that_it_began_with_whatever_becomes_of_the_file(tmp_path: Path) -> None:
+    file, directory, clock = tmp_path / "mine.yaml", tmp_path / "run", SimulatedClock()
+    file.write_text(dump_profile(find_profile("eks-r5.4xlarge-io1")), encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        begun(directory, clock, Losing(3, file), PLAN.model_copy(update={"profile": str(file)}))
+    assert not file.exists()
+    assert gone_on(directory, clock).outcome == "complete"
+    done = load(directory)
+    assert done.plan.profile == str(file)
+    limits = {(data.started.scenario, tuple(probe.limit for probe in data.limits)) for data in done.rounds}
+    assert len(limits) == len(PLAN.scenarios), "the same in all rounds of a scenario"
+    assert verify(directory).findings == ()
 
 
 def test_what_the_record_says_is_not_said_again(

@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,12 +22,15 @@ import pytest
 from meshmark.analysis.hops import BROKER_HOPS, RESIDUAL
 from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.cluster import LabCluster
+from meshmark.backends.lab.disk import require_images
+from meshmark.backends.lab.limits import require_write_limits
 from meshmark.cluster import timing_paths
+from meshmark.errors import MissingRequirement
 from meshmark.experiment.hops import hops
 from meshmark.load.generator import load, producer_spec
 from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, Workload
 from meshmark.probes import kafka
-from meshmark.record import Counters, HopTime
+from meshmark.record import Counters, HopTime, Limit
 from tests.lab.load_ground import CLOCK, loaded, producers
 
 pytestmark = pytest.mark.lab
@@ -47,29 +50,53 @@ HOPS = {
 }
 # A follower's question is answered after these 50 ms, whatever there is: with acks=all, records wait for the next one.
 SLOW_FOLLOWERS: dict[str, ConfigValue] = {"replica.fetch.min.bytes": 10_000_000, "replica.fetch.wait.max.ms": 50}
+# Each partition sends once in a linger, no more than the queue holds: less than half of what comes due.
+SMALL_QUEUE: dict[str, ConfigValue] = {"queue.buffering.max.messages": 20}
+# A request is made every few milliseconds, and up to ten of them wait for the answer to the one that is under way.
+ONE_AT_A_TIME: dict[str, ConfigValue] = {
+    "max.in.flight.requests.per.connection": 1,
+    "queue.buffering.backpressure.threshold": 10,
+}
+FLUSHED: dict[str, ConfigValue] = {"flush.messages": 1}
+DISK_BYTES_S = 1e6
+"""A request's records and the file system's journal take a tenth of a second of it, or half of that."""
 
 
-def workload(*, acks: str = "1", linger_ms: int = 100) -> Workload:
+def workload(
+    *,
+    acks: str = "1",
+    linger_ms: int = 100,
+    client: Mapping[str, ConfigValue] | None = None,
+    topic: Mapping[str, ConfigValue] | None = None,
+) -> Workload:
     """Requests of a connection are served one by one: so far apart that none waits for another."""
-    config: dict[str, ConfigValue] = {"acks": acks, "linger.ms": linger_ms, "batch.size": 1_000_000}
+    config: dict[str, ConfigValue] = {"acks": acks, "linger.ms": linger_ms, "batch.size": 1_000_000, **(client or {})}
     return Workload(
-        topics=1, partitions_per_topic=2, replication_factor=2, workers=1, topic_config={}, producer_config=config
+        topics=1,
+        partitions_per_topic=2,
+        replication_factor=2,
+        workers=1,
+        topic_config=dict(topic or {}),
+        producer_config=config,
     )
 
 
-SCENARIO = Scenario(
-    name="mesh",
-    data_plane=DataPlane.ISTIO_MTLS,
-    cluster=ClusterSpec(brokers=2, heap_bytes=268_435_456, broker_config=SLOW_FOLLOWERS),
-    workload=workload(),
-)
+def scenario() -> Scenario:
+    """Brokers have file systems of their own where these can be made slow."""
+    spec = ClusterSpec(brokers=2, heap_bytes=268_435_456, broker_config=SLOW_FOLLOWERS)
+    with suppress(MissingRequirement):
+        require_images()
+        require_write_limits()
+        spec = spec.model_copy(update={"storage": "image"})
+    return Scenario(name="mesh", data_plane=DataPlane.ISTIO_MTLS, cluster=spec, workload=workload())
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LabCluster]:
+    asked = scenario()
     with lab("test") as backend:
-        backend.prepare(Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=(SCENARIO,), baseline="mesh"))
-        with backend.cluster(SCENARIO) as made:
+        backend.prepare(Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=(asked,), baseline="mesh"))
+        with backend.cluster(asked) as made:
             loaded(made, producers(made, made.create_topics(workload(), "warm"), workload()), 50_000)
             yield made
 
@@ -136,6 +163,17 @@ def frozen(what: str, cluster: LabCluster) -> Iterator[None]:
     assert process.returncode == 0
 
 
+@contextmanager
+def slow_disks(cluster: LabCluster) -> Iterator[None]:
+    """Those of the brokers' logs."""
+    if cluster.scenario.cluster.storage != "image":
+        pytest.skip("root: brokers have no file systems of their own, or they cannot be limited")
+    with ExitStack() as stack:
+        for host in BROKERS:
+            stack.enter_context(cluster.limit(Limit(host=host, resource="disk", amount=DISK_BYTES_S)))
+        yield
+
+
 @pytest.fixture(scope="module")
 def undisturbed(cluster: LabCluster) -> dict[str, HopTime]:
     return measured(cluster, workload(), "undisturbed")
@@ -177,7 +215,15 @@ def growth(found: dict[str, HopTime], undisturbed: dict[str, HopTime]) -> dict[s
 @pytest.mark.parametrize(
     ("hop", "work", "delay"),
     [
+        pytest.param("held back", workload(client=SMALL_QUEUE), undelayed, id="a client's queue that is too small"),
         pytest.param("client queue", workload(linger_ms=250), undelayed, id="a longer linger"),
+        pytest.param(
+            "client send",
+            workload(acks="all", linger_ms=10, client=ONE_AT_A_TIME),
+            undelayed,
+            id="requests that wait for each other's answers",
+        ),
+        pytest.param("broker local", workload(topic=FLUSHED), slow_disks, id="appends that wait for a slow disk"),
         pytest.param("broker remote", workload(acks="all"), undelayed, id="slow followers that count"),
         pytest.param("client proxy", workload(), partial(pulses, ("client-1",)), id="a client's sidecar that stops"),
         pytest.param("broker proxy", workload(), partial(pulses, BROKERS), id="sidecars of brokers that stop"),

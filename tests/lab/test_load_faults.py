@@ -41,7 +41,7 @@ def cluster(backend: LabBackend) -> Iterator[LabCluster]:
         yield made
 
 
-def test_records_of_a_stopped_broker_are_failed_or_unknown_and_add_up(cluster: LabCluster) -> None:
+def test_records_of_a_broker_that_stops_and_is_killed_are_failed_or_unknown_and_add_up(cluster: LabCluster) -> None:
     work = workload(config=SHORT_LIFE)
     layout = cluster.create_topics(work, "stopped")
     with load(cluster, producers(cluster, layout, work), CLOCK) as running:
@@ -63,9 +63,6 @@ def test_records_of_a_stopped_broker_are_failed_or_unknown_and_add_up(cluster: L
     stored = sum(end_offsets(cluster, layout).values())
     assert totals.acknowledged <= stored <= totals.acknowledged + totals.unknown
 
-
-def test_records_of_a_killed_broker_add_up(cluster: LabCluster) -> None:
-    work = workload(config=SHORT_LIFE)
     layout = cluster.create_topics(work, "killed")
     with load(cluster, producers(cluster, layout, work), CLOCK) as running:
         running.start()

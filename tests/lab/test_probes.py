@@ -340,7 +340,7 @@ def test_a_real_trials_bytes_and_cpu_add_up(tmp_path: Path, data_plane: DataPlan
         data_plane=data_plane,
         cluster=ClusterSpec(heap_bytes=268_435_456),
         workload=Workload(subscriptions_per_topic=groups, workers=2),
-        method=Method(warmup_seconds=1, warmup_max_seconds=10, window_seconds=2, trials=1, equal_load=()),
+        method=Method(warmup_seconds=1, warmup_max_seconds=3, window_seconds=2, trials=1, equal_load=()),
     )
     plan = Plan(
         name="path",

@@ -7,6 +7,7 @@ field is. Limits: no watch (states are read again and again), no terminal and no
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +34,8 @@ TIMEOUT_S = 10.0
 """Of one request."""
 PAGE = 200
 """Objects that are asked for at once."""
+VALUE = re.compile(r"Invalid value: [\[{].*[\]}]: ")
+"""A whole object, in one line, in the midst of a message."""
 MANAGER_CONFLICT = "FieldManagerConflict"
 REVIEW = Kind(
     group="authorization.k8s.io",
@@ -194,7 +197,7 @@ def _status(error: httpx2.HTTPStatusError) -> dict[str, Any]:
 
 
 def _refusal(doing: str, context: str, status: Mapping[str, Any]) -> MeshmarkError:
-    code, message = status["code"], status["message"]
+    code, message = status["code"], VALUE.sub("", status["message"])
     conflicts = [(field, text) for reason, field, text in status["causes"] if reason == MANAGER_CONFLICT]
     if conflicts:
         return NotOurs(
@@ -225,7 +228,7 @@ def _refusal(doing: str, context: str, status: Mapping[str, Any]) -> MeshmarkErr
 def _advice(message: str) -> str:
     if "quota" in message:
         return "`kubectl describe quota` shows it; --cpus, --memory and --volume-size take less."
-    if "updates to statefulset spec" in message:
+    if "updates to statefulset spec" in message or "field is immutable" in message:  # before, and since 1.37
         return "Volumes and the scenario's name cannot change while it is up: `meshmark down` first."
     if "webhook" in message:
         return "The webhook is the cluster's own; is what serves it well?"

@@ -206,7 +206,7 @@ class FakeApi:
             if there and there.body.get("spec", {}).get("volumeClaimTemplates") != made.body.get("spec", {}).get(
                 "volumeClaimTemplates"
             ):
-                raise Refused(422, "updates to statefulset spec for fields other than 'replicas' are forbidden")
+                raise Refused(422, 'spec.volumeClaimTemplates: Invalid value: [{"name":"data"}]: field is immutable')
             if query.get("dryRun") != ["All"]:
                 self.writes.append(f"{kind.name.lower()}/{name}")
                 self.objects[kind, namespace, name] = made

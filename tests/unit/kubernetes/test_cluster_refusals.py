@@ -203,7 +203,9 @@ def test_fields_that_others_manage_are_told_and_taken_over_only_if_asked(fake: F
 def test_what_cannot_change_while_it_is_up(fake: FakeApi, capsys: Capture) -> None:
     assert main("up") == 0
     assert main("up", "--volume-size", "900Gi") == ObjectRefused.exit_code
-    assert "`meshmark down` first" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "(422): spec.volumeClaimTemplates: field is immutable\n" in told
+    assert "`meshmark down` first" in told
 
 
 def test_a_kind_that_the_cluster_does_not_have(fake: FakeApi, capsys: Capture) -> None:

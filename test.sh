@@ -38,3 +38,4 @@ step lint-imports
 # Tests share the CPUs, neighbours with their fixtures in one process; those of the lab have the machine for themselves.
 step pytest tests/unit tests/docs --numprocesses logical --maxprocesses 8 --dist worksteal --durations 15
 step pytest tests/lab --durations 15
+step pytest tests/kubernetes --durations 15

@@ -1,7 +1,8 @@
 """What all tests share: the `lab` mark for everything under tests/lab, and no silent skips in CI.
 
-With MESHMARK_CI=1 a skipped test of the lab, of the browser or of promtool fails: something that should have been
-there was not. A reason that begins with `kernel:` stays a skip, since nothing that could be installed would change it.
+With MESHMARK_CI=1 a skipped test of the lab, of the browser, of promtool or of Kubernetes fails: something that should
+have been there was not. A reason that begins with `kernel:` stays a skip, since nothing that could be installed would
+change it; so does `not built:` of a real Kubernetes, since building its parts takes longer than CI has.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def must_not_skip(reason: str) -> bool:
-    return os.environ.get("MESHMARK_CI") == "1" and not reason.startswith("kernel:")
+    return os.environ.get("MESHMARK_CI") == "1" and not reason.startswith(("kernel:", "not built:"))
 
 
 def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
@@ -41,7 +42,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    real = any(map(item.get_closest_marker, ("lab", "browser", "promtool")))
+    real = any(map(item.get_closest_marker, ("lab", "browser", "promtool", "kubernetes")))
     if real and report.skipped and not hasattr(report, "wasxfail") and must_not_skip(reason_of(report)):
         report.outcome = "failed"
         report.longrepr = f"skipped where it must run: {reason_of(report)}"

@@ -5,8 +5,6 @@ A session that is terminated cleans up like one that is interrupted; what a kill
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import subprocess
 import sys
@@ -14,12 +12,9 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
-from pyroute2 import IPRoute
 
 from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, reclaim
-from meshmark.backends.lab.link import LOOPBACK_INDEX
-from meshmark.backends.lab.namespace import CLONE_NEWNET, enter_user_namespace
-from meshmark.errors import MissingRequirement
+from tests.own_network import enter_own_network
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,20 +27,7 @@ def _machine() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="meshmark-test-") as work, pytest.MonkeyPatch.context() as patch:
         patch.setenv(WORK_DIR_VARIABLE, work)
         reclaim()
-        _enter()
+        enter_own_network()
         # In the user namespace pytest takes this user for root, and root's temporary directory for its own.
         patch.setenv("PYTEST_DEBUG_TEMPROOT", work)
         yield
-
-
-def _enter() -> None:
-    if os.geteuid() != 0:
-        try:
-            enter_user_namespace()
-        except MissingRequirement as error:
-            pytest.skip(f"kernel: {error}")
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET) != 0:
-        pytest.skip(f"kernel: no network namespace: {os.strerror(ctypes.get_errno())}")
-    with IPRoute() as netlink:
-        netlink.link("set", index=LOOPBACK_INDEX, state="up")

@@ -17,6 +17,7 @@ from meshmark.backends.lab.instance import (
     lock_is_free,
     reclaim,
     stored_instances,
+    unlocked_instance,
     work_directory,
 )
 from meshmark.backends.lab.link import addresses
@@ -75,6 +76,13 @@ def test_a_living_instance_is_left_alone_and_gone_afterwards_is_its_lock() -> No
         assert reclaim() == []
         assert made.path.exists()
     assert lock_is_free(made.path)
+
+
+def test_instances_without_the_machines_lock_live_side_by_side() -> None:
+    with unlocked_instance("kubernetes") as one, unlocked_instance("kubernetes") as other:
+        assert stored_instances() == sorted([one.path, other.path])
+        assert one.reclaimed == other.reclaimed == ()
+    assert stored_instances() == []
 
 
 def test_a_stale_instance_is_removed_and_named_by_the_next(work: Path) -> None:

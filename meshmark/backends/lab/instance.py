@@ -68,7 +68,14 @@ class Instance:
 def instance(purpose: str) -> Iterator[Instance]:
     """The machine's lock and a new working directory, for as long as the context lasts. `purpose` (the verb) tells
     whoever finds the machine busy what it is busy with. Raises Busy if another meshmark holds the lock."""
-    with machine_lock(), _new_directory(purpose) as made:
+    with machine_lock(), unlocked_instance(purpose) as made:
+        yield made
+
+
+@contextmanager
+def unlocked_instance(purpose: str) -> Iterator[Instance]:
+    """The same without the machine's lock, for what measures nothing."""
+    with _new_directory(purpose) as made:
         try:
             yield made
         finally:

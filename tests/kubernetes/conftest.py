@@ -1,0 +1,71 @@
+"""A real control plane for the tests of this directory, where its parts have been built; else they are skipped.
+
+Building them takes a quarter of an hour, so CI does not; whatever it finds in the cache it uses. Either way it prints
+when, and at which commit, these tests last ran against the real thing.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Generator, Iterable, Iterator
+
+import pytest
+
+from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, reclaim
+from tests.kubernetes import build, last_run
+from tests.kubernetes.controlplane import ControlPlane, control_plane
+from tests.own_network import enter_own_network
+
+OUTCOMES = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if build.SOURCES.parent in item.path.parents:
+            item.add_marker(pytest.mark.kubernetes)
+
+
+def needs(parts: Iterable[str]) -> None:
+    """Skips where one of them has not been built."""
+    if absent := build.missing(parts):
+        pytest.skip(f"not built: {', '.join(absent)} of Kubernetes {build.version()}; `{build.COMMAND}` does it")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine() -> Iterator[None]:
+    needs(build.API)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="meshmark-test-") as work, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WORK_DIR_VARIABLE, work)
+        reclaim()
+        enter_own_network()
+        patch.setenv("PYTEST_DEBUG_TEMPROOT", work)
+        yield
+
+
+@pytest.fixture(scope="session")
+def cluster(_machine: None) -> Iterator[ControlPlane]:
+    with control_plane() as plane:
+        yield plane
+
+
+@pytest.fixture
+def controllers() -> None:
+    """The cluster has them, so objects are acted upon."""
+    needs(build.CONTROLLERS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if (report.when == "call" or report.failed) and item.get_closest_marker("kubernetes"):
+        item.config.stash.setdefault(OUTCOMES, []).append(report.outcome)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    outcomes = config.stash.get(OUTCOMES, [])
+    if set(outcomes) == {"passed"}:
+        last_run.note(len(outcomes))
+    terminalreporter.write_line(f"Real Kubernetes: {last_run.text()}")

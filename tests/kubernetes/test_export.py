@@ -1,0 +1,55 @@
+"""A real API server takes what `export` writes, keeps it as it is, acts upon it, and gives all of it back.
+
+What is not there: nodes, so no pod of these runs; and Istio, so its data planes are not among them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from meshmark.plan import DataPlane
+from tests.kubernetes.controlplane import ControlPlane
+
+PODS = ("pod/broker-1", "pod/broker-2", "pod/broker-3")
+CLAIMS = ["data-broker-1", "data-broker-2", "data-broker-3"]
+DIFFERENT = 1
+WITHOUT_ISTIO = pytest.mark.parametrize("data_plane", [DataPlane.PLAIN, DataPlane.KAFKA_TLS])
+
+
+def export(cluster: ControlPlane, directory: Path, data_plane: DataPlane) -> str:
+    """Applies the namespace of an export. Returns the argument that names all of it."""
+    argv = [sys.executable, "-m", "meshmark", "export", "--only", data_plane, "-d", str(directory)]
+    subprocess.run(argv, check=True, capture_output=True)
+    cluster.kubectl("apply", "--server-side", f"--filename={directory}/namespace.yaml")
+    return f"--kustomize={directory}"
+
+
+@WITHOUT_ISTIO
+def test_an_export_is_taken_and_then_nothing_differs(
+    data_plane: DataPlane, cluster: ControlPlane, tmp_path: Path
+) -> None:
+    everything = export(cluster, tmp_path, data_plane)
+    assert cluster.kubectl("diff", "--server-side", everything, check=False).returncode == DIFFERENT
+    cluster.kubectl("apply", "--server-side", "--validate=strict", everything)
+    again = cluster.kubectl("diff", "--server-side", everything, check=False)
+    assert (again.returncode, again.stdout) == (0, ""), again.stderr
+
+
+@WITHOUT_ISTIO
+@pytest.mark.usefixtures("controllers")
+def test_an_export_is_acted_upon_and_given_back(data_plane: DataPlane, cluster: ControlPlane, tmp_path: Path) -> None:
+    namespace = f"--namespace=meshmark-{data_plane}"
+    everything = export(cluster, tmp_path, data_plane)
+    cluster.kubectl("apply", "--server-side", everything)
+    cluster.kubectl("wait", "--for=create", *PODS, namespace)
+    cluster.kubectl("wait", "--for=condition=PodScheduled=False", *PODS, namespace)
+    claims = json.loads(cluster.kubectl("get", "persistentvolumeclaims", namespace, "--output=json").stdout)["items"]
+    assert sorted(claim["metadata"]["name"] for claim in claims) == CLAIMS
+    cluster.kubectl("delete", everything, "--timeout=60s")
+    gone = cluster.kubectl("get", "namespace", f"meshmark-{data_plane}", check=False)
+    assert "(NotFound)" in gone.stderr

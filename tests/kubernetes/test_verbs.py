@@ -1,0 +1,86 @@
+"""meshmark's own verbs on a real API server, under exactly the rights that the documentation says they need.
+
+There are no nodes, so an `up` applies everything and then tells that no broker became ready.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from meshmark.errors import ComponentFailed, NoRights, NotOurs
+from tests.kubernetes.controlplane import CONTEXT, ControlPlane
+from tests.lab.ground import ROOT
+
+RIGHTS = ROOT / "meshmark" / "resources" / "kubernetes" / "rights.yaml"
+UP = ("up", "--backend", "kubernetes", "--timeout", "2")
+DIFFERENT = 1
+
+
+@pytest.fixture(scope="session")
+def user(cluster: ControlPlane) -> Path:
+    """A kubeconfig with the documented rights and no others."""
+    cluster.kubectl("apply", f"--filename={RIGHTS}")
+    return cluster.account("meshmark", "default", everywhere=["meshmark-namespaces", "meshmark-objects"])
+
+
+def meshmark(
+    cluster: ControlPlane, user: Path, *verb: str, namespace: str = "meshmark-verbs"
+) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "meshmark", *verb, "--context", CONTEXT, "--only", "plain", "-n", namespace]
+    return subprocess.run(argv, env=cluster.environment(user), capture_output=True, text=True, check=False)
+
+
+def test_what_up_applies_a_second_one_leaves_as_it_is(cluster: ControlPlane, user: Path) -> None:
+    dry = meshmark(cluster, user, *UP, "--dry-run", "server")
+    assert dry.returncode == 0, dry.stderr
+    assert "(NotFound)" in cluster.kubectl("get", "namespace", "meshmark-verbs", check=False).stderr
+    assert meshmark(cluster, user, "diff").returncode == DIFFERENT
+    up = meshmark(cluster, user, *UP)
+    assert up.returncode == ComponentFailed.exit_code, up.stderr
+    version = ("get", "statefulset/broker", "--namespace=meshmark-verbs", "--output=jsonpath={.metadata.generation}")
+    before = cluster.kubectl(*version).stdout
+    nothing = meshmark(cluster, user, "diff")
+    assert (nothing.returncode, nothing.stdout) == (0, ""), nothing.stderr
+    assert meshmark(cluster, user, *UP).returncode == ComponentFailed.exit_code
+    assert cluster.kubectl(*version).stdout == before == "1"
+
+
+def test_a_field_that_another_manages_is_a_conflict(cluster: ControlPlane, user: Path) -> None:
+    place = "meshmark-conflict"
+    meshmark(cluster, user, *UP, namespace=place)
+    cluster.kubectl("scale", "statefulset/broker", "--replicas=5", f"--namespace={place}")
+    refused = meshmark(cluster, user, *UP, namespace=place)
+    assert refused.returncode == NotOurs.exit_code, refused.stderr
+    assert "replicas" in refused.stderr
+    replicas = ("get", "statefulset/broker", f"--namespace={place}", "--output=jsonpath={.spec.replicas}")
+    assert cluster.kubectl(*replicas).stdout == "5"
+    meshmark(cluster, user, *UP, "--force-conflicts", namespace=place)
+    assert cluster.kubectl(*replicas).stdout == "3"
+
+
+def test_a_namespace_of_others_is_refused(cluster: ControlPlane, user: Path) -> None:
+    cluster.kubectl("create", "namespace", "others")
+    refused = meshmark(cluster, user, *UP, namespace="others")
+    assert refused.returncode == NotOurs.exit_code, refused.stderr
+    assert cluster.kubectl("get", "statefulsets", "--namespace=others", "--output=name").stdout == ""
+
+
+def test_missing_rights_are_told_and_nothing_is_made(cluster: ControlPlane, user: Path) -> None:
+    stranger = cluster.account("stranger", "default")
+    refused = meshmark(cluster, stranger, *UP, namespace="meshmark-stranger")
+    assert refused.returncode == NoRights.exit_code, refused.stderr
+    assert "statefulsets" in refused.stderr
+    assert "namespaces" in refused.stderr
+    assert "(NotFound)" in cluster.kubectl("get", "namespace", "meshmark-stranger", check=False).stderr
+
+
+@pytest.mark.usefixtures("controllers")
+def test_down_removes_all_of_it(cluster: ControlPlane, user: Path) -> None:
+    meshmark(cluster, user, *UP, namespace="meshmark-down")
+    down = meshmark(cluster, user, "down", "--backend", "kubernetes", namespace="meshmark-down")
+    assert down.returncode == 0, down.stderr
+    assert "(NotFound)" in cluster.kubectl("get", "namespace", "meshmark-down", check=False).stderr

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from meshmark.analysis.ledger import UNUSABLE_SHARE
 from meshmark.analysis.model import ScenarioSummary, Summary
-from meshmark.report.view import Column, Grid, at_ceiling, hops, listing, number_column, text_column
+from meshmark.report.view import Column, Grid, hops, listing, number_column, text_column
 from meshmark.units import UNKNOWN, percent, rate_msg_s
 
 JIT = "JIT"
@@ -33,7 +33,7 @@ def cost(summary: Summary) -> Grid:
             text_column("encrypted hops", (hops(row) for row in rows)),
             text_column("limited by", (", ".join(row.limited_by) or UNKNOWN for row in rows)),
         ),
-        note=" ".join(filter(None, (at_ceiling("Packets per second"), _jit(rows), unusable_cpu(rows)))),
+        note=" ".join(filter(None, (_jit(rows), unusable_cpu(rows)))),
     )
 
 

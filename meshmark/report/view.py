@@ -221,16 +221,10 @@ def carried(summary: Summary) -> Grid:
             text_column("verdict", (row.verdict for row in rows), against),
         ),
         note="Messages/s: the highest rate that most trials carry without a growing backlog. The loss is 1 - the "
-        "quotient of two rows, and its interval follows from theirs. Where trials are noisy an interval of 95 % "
-        "holds less often: docs/explanation/saturation.md, how good it is. "
-        f"{_client_cpus(summary)} {at_ceiling(per_broker)}",
+        "quotient of two rows, and its interval follows from theirs; where trials are noisy, 95 % hold less often "
+        f"(docs/explanation/saturation.md). {_client_cpus(summary)} {per_broker}, and packets per second below: for "
+        "each message as in trials near the ceiling, times messages/s; without one, as in them.",
     )
-
-
-def at_ceiling(what: str) -> str:
-    """How a scenario's rates per second come to be at the rate that stands beside them."""
-    near = "for each message as measured in the trials nearest to the repeats' ceilings"
-    return f"{what}: {near}, times messages/s; as measured where these are not known."
 
 
 def _client_cpus(summary: Summary) -> str:

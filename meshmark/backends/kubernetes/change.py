@@ -113,7 +113,11 @@ def _said(body: Body) -> dict[str, Any]:
 
 
 def _without_keys(body: Body) -> Body:
-    return {**body, "data": dict.fromkeys(body["data"], HIDDEN)} if kind_of(body) == SECRET else body
+    """Of a Secret no annotations either: kubectl keeps in one what it applied last, keys and all."""
+    if kind_of(body) != SECRET:
+        return body
+    metadata = {key: value for key, value in body["metadata"].items() if key != "annotations"}
+    return {**body, "metadata": metadata, "data": dict.fromkeys(body.get("data") or {}, HIDDEN)}
 
 
 def _lines(name: str, live: Body | None, merged: Body | None) -> Iterator[str]:

@@ -16,7 +16,7 @@ from lightkube.config.kubeconfig import KubeConfig
 from lightkube.core.exceptions import ConfigError
 from msgspec import MsgspecError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from meshmark.backends.kubernetes.api import Api
 from meshmark.errors import UsageError
@@ -95,8 +95,8 @@ def _read(file: Path) -> dict[str, Any]:
     """With absolute paths, and every section a list of named entries."""
     try:
         read = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise UsageError(f"the kubeconfig {file} cannot be read: {' '.join(str(error).split())}") from None
+    except (OSError, ValueError, YAMLError) as error:
+        raise UsageError(f"the kubeconfig {file} cannot be read: {_unread(error)}") from None
     if not isinstance(read, dict):
         raise UsageError(f"{file} is no kubeconfig", hint=f"{VARIABLE} names it.")
     sections = {section: _entries(file, section, read.get(section)) for section in SECTIONS}
@@ -108,6 +108,17 @@ def _read(file: Path) -> dict[str, Any]:
                 if isinstance(command, dict) and command.get("apiVersion") == EXEC_API:
                     command["apiVersion"] = EXEC_API_READ
     return {**read, **sections}
+
+
+def _unread(error: Exception) -> str:
+    """Never with what the file says there: it holds credentials."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark or error.context_mark):
+        return f"it is no YAML at line {mark.line + 1}, column {mark.column + 1}"
+    return "it is no YAML"
 
 
 def _entries(file: Path, section: str, found: Any) -> Sequence[dict[str, Any]]:

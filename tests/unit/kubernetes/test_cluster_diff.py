@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from meshmark.backends.kubernetes.kinds import NAMESPACE
+from meshmark.backends.kubernetes.kinds import NAMESPACE, SECRET
 from meshmark.cli import app
 from meshmark.errors import NoRights, NotOurs
 from meshmark.plan import DataPlane
@@ -67,6 +68,18 @@ def test_what_would_be_removed_is_in_the_diff(fake: FakeApi, capsys: Capture, tm
     plan.write_text(one_scenario("plain"), encoding="utf-8")
     assert diff("-f", str(plan), only="s") == 1
     assert "--- live/destinationrule/kafka\n+++ merged/destinationrule/kafka\n@@" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", [{"tls-combined.pem": "s3cret"}, None])
+def test_what_is_in_a_secret_is_not_told(data: dict[str, str] | None, fake: FakeApi, capsys: Capture) -> None:
+    fake.put(NAMESPACE, "meshmark-plain", labels=OURS)
+    fake.put(SECRET, "broker-tls", "meshmark-plain", labels=OURS, data=data)
+    applied_last = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps({"data": "s3cret"})}
+    fake.body("secret/broker-tls")["metadata"]["annotations"] = applied_last
+    assert diff() == 1
+    text = capsys.readouterr().out
+    assert "--- live/secret/broker-tls\n" in text
+    assert "s3cret" not in text
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,27 @@ def test_a_kubeconfig_that_is_none(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("token: s3cret: x", "it is no YAML at line 2, column 14"),
+        ("token: s3cret\ntoken: s3cret", "it is no YAML at line 3, column 1"),
+        ("token: s3cret\x07", "it is no YAML"),
+        ("token: s3cret\xd8", "it is not UTF-8"),
+    ],
+)
+def test_what_a_kubeconfig_that_cannot_be_read_says_is_not_told(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_bytes(f"kind: Config\n{text}".encode("latin-1"))
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    assert main("status") == 2
+    told = capsys.readouterr().err
+    assert f"the kubeconfig {file} cannot be read: {said}\n" in told
+    assert "s3cret" not in told
+
+
 @pytest.mark.parametrize("user", ["{token: [1]}", "{exec: {command: 5}}", "{auth-provider: {name: gcp}}"])
 def test_a_user_of_a_kubeconfig_that_says_nothing_that_can_be_used(
     user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture

@@ -49,16 +49,17 @@ class Api:
     """Made by `contexts.connect`. Any method raises ClusterUnreachable, and NoRights where this user may not."""
 
     def __init__(self, config: SingleConfig) -> None:
-        """Raises UsageError where certificates or keys that the kubeconfig names cannot be read."""
+        """Raises UsageError where certificates or keys that the kubeconfig names cannot be read, or its server is no
+        address."""
         self.context = config.context_name
         self.server = config.cluster.server
         self._by_command = bool(config.user and config.user.exec)
         try:
             self._client = Client(config, field_manager=FIELD_MANAGER, timeout=httpx2.Timeout(TIMEOUT_S))
-        except (ConfigError, OSError, ValueError, ssl.SSLError) as error:
+        except (ConfigError, OSError, ValueError, ssl.SSLError, httpx2.InvalidURL) as error:
             raise UsageError(
                 f"the context {self.context} cannot be used: {error}",
-                hint="Its user or cluster in the kubeconfig names certificates or keys that cannot be read.",
+                hint="Its user or cluster in the kubeconfig names certificates or keys that cannot be read, or no address.",
             ) from None
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Body | None:

@@ -26,6 +26,11 @@ DEFAULT = "~/.kube/config"
 PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 EXEC_API, EXEC_API_READ = "client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"
 """Of a command that gives credentials: v1 answers as v1beta1 does, which lightkube knows by its name alone."""
+UNSUPPORTED = {
+    "clusters": ("tls-server-name", "proxy-url"),
+    "users": ("as", "as-uid", "as-groups", "as-user-extra"),
+}
+"""What kubectl heeds and lightkube does not: without it the request would be another user's, or go elsewhere."""
 SECTIONS = {"clusters": "cluster", "contexts": "context", "users": "user"}
 
 
@@ -46,7 +51,9 @@ class Contexts:
 
 def contexts() -> Contexts:
     """Raises UsageError where there is no kubeconfig, or it is none."""
-    files = [Path(text).expanduser() for text in os.environ.get(VARIABLE, DEFAULT).split(os.pathsep) if text]
+    files = [
+        Path(text).expanduser().absolute() for text in os.environ.get(VARIABLE, DEFAULT).split(os.pathsep) if text
+    ]
     there = [file for file in files if file.is_file()]
     if not there:
         raise UsageError(
@@ -63,7 +70,7 @@ def contexts() -> Contexts:
             merged[section] += [entry for entry in read[section] if entry["name"] not in known]
     return Contexts(
         names=tuple(entry["name"] for entry in merged["contexts"]),
-        current=merged["current-context"] or "",
+        current=str(merged["current-context"] or ""),
         merged=merged,
     )
 
@@ -82,13 +89,26 @@ def connect(found: Contexts, name: str) -> Api:
                 f"the context {name} names the {key} {context.get(key)}, which the kubeconfig does not have",
                 hint="`kubectl config view` shows it whole.",
             )
+    _refuse_unsupported(found, name, context)
     try:
         config = KubeConfig.from_dict(dict(found.merged)).get(name)
-    except (ConfigError, KeyError, TypeError, AttributeError, MsgspecError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, MsgspecError) as error:
         raise UsageError(f"the context {name} of the kubeconfig cannot be read: {error}") from None
     if config is None:
         raise UsageError(f"the context {name} of the kubeconfig is empty")
     return Api(config)
+
+
+def _refuse_unsupported(found: Contexts, name: str, context: Mapping[str, Any]) -> None:
+    for section, keys in UNSUPPORTED.items():
+        owner = SECTIONS[section]
+        body = _named(found.merged, section, str(context[owner])) or {}
+        if given := [key for key in keys if body.get(key)]:
+            raise UsageError(
+                f"the context {name} cannot be used: its {owner} {context[owner]} has {', '.join(given)}, which meshmark "
+                "does not support",
+                hint="Give a context without (`kubectl config view` shows them).",
+            )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -103,7 +123,7 @@ def _read(file: Path) -> dict[str, Any]:
     for entry in (*sections["clusters"], *sections["users"]):
         for body in entry.values():
             if isinstance(body, dict):
-                body.update({key: str(file.parent / body[key]) for key in PATHS if body.get(key)})
+                body.update({key: str(file.parent / str(body[key])) for key in PATHS if body.get(key)})
                 command = body.get("exec")
                 if isinstance(command, dict) and command.get("apiVersion") == EXEC_API:
                     command["apiVersion"] = EXEC_API_READ
@@ -125,7 +145,9 @@ def _entries(file: Path, section: str, found: Any) -> Sequence[dict[str, Any]]:
     entries = found or []
     key = SECTIONS[section]
     if not isinstance(entries, list) or any(
-        not isinstance(entry, dict) or "name" not in entry or not isinstance(entry.get(key, {}), dict)
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("name"), str)
+        or not isinstance(entry.get(key, {}), dict)
         for entry in entries
     ):
         raise UsageError(f"{file} is no kubeconfig: its {section} are no list of a name and a {key} each")

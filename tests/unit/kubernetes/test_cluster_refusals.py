@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from meshmark.backends.kubernetes import contexts
 from meshmark.backends.kubernetes.kinds import NAMESPACE, STATEFUL_SET
 from meshmark.cli import app
 from meshmark.errors import ClusterUnreachable, NoRights, NotOurs, ObjectRefused
@@ -71,6 +72,7 @@ def test_no_kubeconfig(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("[", "cannot be read"),
         ("just text", "is no kubeconfig"),
         ("contexts: 5", "its contexts are no list of a name and a context each"),
+        ("contexts: [{name: [1]}]", "its contexts are no list of a name and a context each"),
         ("users: [{name: a, user: [1]}]", "its users are no list of a name and a user each"),
     ],
 )
@@ -105,7 +107,57 @@ def test_what_a_kubeconfig_that_cannot_be_read_says_is_not_told(
     assert "s3cret" not in told
 
 
-@pytest.mark.parametrize("user", ["{token: [1]}", "{exec: {command: 5}}", "{auth-provider: {name: gcp}}"])
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "{token: good}",
+            "{as: admin, as-groups: [a], as-uid: 5, token: good}",
+            "user me has as, as-uid, as-groups, wh",
+        ),
+        ("{token: good}", "{as-user-extra: {reason: [x]}, token: good}", "user me has as-user-extra, which"),
+        (
+            "{server:",
+            "{tls-server-name: a, proxy-url: 'http://b', server:",
+            "cluster here has tls-server-name, proxy-url",
+        ),
+    ],
+)
+def test_what_a_context_says_and_meshmark_would_not_heed(
+    old: str, new: str, said: str, fake: FakeApi, tmp_path: Path, capsys: Capture
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    assert main("status") == 2
+    assert f"the context fake cannot be used: its {said}" in capsys.readouterr().err
+    assert fake.used == set()
+
+
+@pytest.mark.parametrize("server", ["http://127.0.0.1:port", "http://a\\x00b"])
+def test_an_address_that_is_none(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    write_kubeconfig(tmp_path / "kubeconfig", server)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    assert main("status") == 2
+    assert "the context fake cannot be used" in capsys.readouterr().err
+
+
+def test_paths_in_a_kubeconfig_are_relative_to_it_and_not_to_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_kubeconfig(tmp_path / "kubeconfig", "http://127.0.0.1:1")
+    text = (tmp_path / "kubeconfig").read_text(encoding="utf-8")
+    (tmp_path / "kubeconfig").write_text(text.replace("token: good", "tokenFile: mine"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", "kubeconfig")
+    assert contexts.contexts().merged["users"][0]["user"]["tokenFile"] == str(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    "user",
+    ["{token: [1]}", "{exec: {command: 5}}", "{auth-provider: {name: gcp}}", "{client-certificate: 5, client-key: 5}"],
+)
 def test_a_user_of_a_kubeconfig_that_says_nothing_that_can_be_used(
     user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

@@ -43,7 +43,7 @@ EXTRAS = {
         "pyroute2",
         "requests",
     ),
-    "k8s": ("cryptography", "httpx2", "lightkube", "msgspec"),
+    "k8s": ("cryptography", "httpx2", "lightkube", "msgspec", "wsproto"),
     "report": ("jinja2", "vl_convert"),
     "metrics": ("prometheus_client",),
     "parquet": ("pyarrow",),

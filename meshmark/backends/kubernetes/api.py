@@ -24,6 +24,7 @@ from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
 from lightkube.types import PatchType
 from msgspec import MsgspecError
+from wsproto.utilities import ProtocolError
 
 from meshmark.backends.kubernetes.kinds import Kind, kind_of, name_of
 from meshmark.backends.kubernetes.manifest import Body
@@ -59,7 +60,7 @@ class Api:
         except (ConfigError, OSError, ValueError, ssl.SSLError, httpx2.InvalidURL) as error:
             raise UsageError(
                 f"the context {self.context} cannot be used: {error}",
-                hint="Its user or cluster in the kubeconfig names certificates or keys that cannot be read, or no address.",
+                hint="Its user or cluster in the kubeconfig names files that cannot be read, or is no address.",
             ) from None
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Body | None:
@@ -115,17 +116,27 @@ class Api:
     def execute(
         self, pod: str, namespace: str, container: str, command: Sequence[str], stdout: BinaryIO, stderr: BinaryIO
     ) -> int:
-        """Runs it to its end; its exit code. Its standard input is empty."""
-        with self._told(f"running a command in pod/{pod}"):
-            done = self._client.exec(
-                pod,
-                namespace=namespace,
-                container=container,
-                command=list(command),
-                stdin=b"",  # without it lightkube asks for an input and never ends it
-                stdout=stdout,
-                stderr=stderr,
-            )
+        """Runs it to its end; its exit code. Its standard input is empty. Raises ObjectRefused where it never began,
+        and BrokenPipeError where nobody reads its output any more."""
+        doing = f"running a command in pod/{pod}"
+        with self._told(doing):
+            try:
+                done = self._client.exec(
+                    pod,
+                    namespace=namespace,
+                    container=container,
+                    command=list(command),
+                    stdin=b"",  # without it lightkube asks for an input and never ends it
+                    stdout=stdout,
+                    stderr=stderr,
+                )
+            except ApiError as error:
+                if error.response is not None:
+                    raise
+                raise ObjectRefused(  # what the container's runtime says, once the connection is there
+                    f"{doing}: it could not be run: {error.status.message or 'no reason is given'}",
+                    hint="Is there such a command in the broker's image?",
+                ) from None
             return int(done.exit_code)
 
     @contextmanager
@@ -144,13 +155,20 @@ class Api:
             ) from None
         except WebSocketUpgradeError as error:  # its text is gone with the connection
             code = error.response.status_code
+            if code == 403:
+                raise NoRights(
+                    f"{doing}: the API server forbids it (403)",
+                    hint="docs/how-to/kubernetes.md lists the rights that are needed.",
+                ) from None
             status = {"code": code, "message": responses.get(code, ""), "causes": []}
             raise _refusal(doing, self.context, status) from None
-        except HTTPXWSException as error:
+        except (HTTPXWSException, ProtocolError) as error:
             raise ClusterUnreachable(
                 f"{doing}: the connection broke before the command ended: {str(error) or type(error).__name__}",
                 hint="Whether it goes on there, nobody knows; `meshmark status` tells whether the broker does.",
             ) from None
+        except BrokenPipeError:  # of our own output: that of a connection is an HTTPError
+            raise
         except (ConfigError, OSError) as error:
             raise self._no_credentials(doing, error) from None
         except (KeyError, TypeError, ValueError, MsgspecError) as error:

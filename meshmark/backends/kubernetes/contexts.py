@@ -105,8 +105,8 @@ def _refuse_unsupported(found: Contexts, name: str, context: Mapping[str, Any]) 
         body = _named(found.merged, section, str(context[owner])) or {}
         if given := [key for key in keys if body.get(key)]:
             raise UsageError(
-                f"the context {name} cannot be used: its {owner} {context[owner]} has {', '.join(given)}, which meshmark "
-                "does not support",
+                f"the context {name} cannot be used: its {owner} {context[owner]} has {', '.join(given)}, which "
+                "meshmark does not support",
                 hint="Give a context without (`kubectl config view` shows them).",
             )
 

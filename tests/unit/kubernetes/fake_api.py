@@ -67,6 +67,8 @@ class FakeApi:
     """So many reads of a namespace that is being removed still find it; negative: all."""
     breaks: bool = False
     """Do commands end with their connection and nothing else?"""
+    unknown_command: str = ""
+    """What the container's runtime says instead of beginning a command."""
     denied: set[tuple[str, str]] = field(default_factory=set)
     refusals: dict[str, Refused] = field(default_factory=dict)
     """Kind, in small letters, and name -> what becomes of applying it."""
@@ -397,6 +399,8 @@ class _Handler(BaseHTTPRequestHandler):
                 pass
         causes = [{"reason": "ExitCode", "message": "3"}]
         status = {"status": "Failure", "reason": "NonZeroExitCode", "message": "ended", "details": {"causes": causes}}
+        if unknown := self.api.unknown_command:
+            status = {"status": "Failure", "reason": "InternalError", "message": unknown, "code": 500}
         for channel, text in ((1, " ".join(self.api.commands[-1])), (3, json.dumps(status))):
             message = bytes([channel]) + text.encode()
             size = bytes([len(message)]) if len(message) < 126 else b"\x7e" + len(message).to_bytes(2, "big")

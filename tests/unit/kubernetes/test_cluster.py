@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from meshmark.backends.kubernetes import manifests, target
+from meshmark.backends.kubernetes import contexts, manifests, target
 from meshmark.backends.kubernetes.kinds import NAMESPACE, SECRET, Kind, name_of
 from meshmark.cli import app
-from meshmark.errors import ClusterUnreachable, ComponentFailed, NotOurs, ObjectRefused
+from meshmark.errors import ClusterUnreachable, ComponentFailed, NoRights, NotOurs, ObjectRefused
 from meshmark.plan import DataPlane
 from meshmark.planfile import builtin
 from tests.unit.kubernetes.fake_api import FakeApi, Refused
@@ -167,6 +168,12 @@ def test_exec_runs_in_the_brokers_container_and_ends_with_the_commands_code(
     [
         ({"refusals": {"pod/broker-1": Refused(400, "not running")}}, "(400): Bad Request", ObjectRefused.exit_code),
         ({"refusals": {"pod/broker-1": Refused(502, "no kubelet")}}, "answered 502", ClusterUnreachable.exit_code),
+        ({"refusals": {"pod/broker-1": Refused(403, "no")}}, "the API server forbids it (403)", NoRights.exit_code),
+        (
+            {"unknown_command": 'exec: "ls": not found'},
+            'it could not be run: exec: "ls": not',
+            ObjectRefused.exit_code,
+        ),
         ({"breaks": True}, "the connection broke before the command ended", ClusterUnreachable.exit_code),
     ],
 )
@@ -178,6 +185,17 @@ def test_exec_that_the_cluster_does_not_carry_out(
         setattr(fake, name, value)
     assert main("exec", "broker-1", "--", "ls") == code
     assert said in capsys.readouterr().err
+
+
+def test_exec_whose_output_nobody_reads_any_more(fake: FakeApi) -> None:
+    class Closed(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise BrokenPipeError
+
+    assert main("up") == 0
+    api = contexts.connect(contexts.contexts(), "fake")
+    with pytest.raises(BrokenPipeError):
+        api.execute("broker-1", "meshmark-plain", "kafka", ["ls"], Closed(), io.BytesIO())
 
 
 def test_exec_on_a_host_that_is_not_there(fake: FakeApi, capsys: Capture) -> None:

@@ -115,9 +115,9 @@ def status(asked: Asked, *, context: str | None, output: str) -> None:
     from meshmark.backends.kubernetes import lifecycle
     from meshmark.backends.kubernetes.state import warnings
 
-    namespace = place(asked)
+    namespace, labels = place(asked)
     api = connected(context)
-    state = lifecycle.status(api, namespace)
+    state = lifecycle.status(api, namespace, labels)
     told = () if state is None or state.ready else warnings(api, namespace)
     if output == "json":
         found = {"state": "down"} if state is None else {"state": state_of(state), **dataclasses.asdict(state)}
@@ -134,8 +134,9 @@ def execute(asked: Asked, *, context: str | None, host: str, command: list[str])
     """Ends with the command's exit code."""
     from meshmark.backends.kubernetes import lifecycle
 
-    namespace = place(asked)
-    code = lifecycle.execute(connected(context), namespace, host, command, sys.stdout.buffer, sys.stderr.buffer)
+    namespace, labels = place(asked)
+    out, err = sys.stdout.buffer, sys.stderr.buffer
+    code = lifecycle.execute(connected(context), namespace, host, command, out, err, labels)
     raise typer.Exit(code)
 
 
@@ -144,22 +145,27 @@ def down(asked: Asked, *, context: str | None, timeout_s: int | None) -> None:
     from meshmark.backends.kubernetes import lifecycle
     from meshmark.clock import SystemClock
 
-    namespace = place(asked)
+    namespace, labels = place(asked)
     was_up = lifecycle.down(
-        connected(context), namespace, tell=note, clock=SystemClock(), timeout_s=timeout_s or TIMEOUT_S
+        connected(context), namespace, labels, tell=note, clock=SystemClock(), timeout_s=timeout_s or TIMEOUT_S
     )
     emit("the cluster is down" if was_up else f"no cluster was up in the namespace {namespace}")
 
 
-def place(asked: Asked) -> str:
-    """The namespace that is named, or the scenario's."""
+def place(asked: Asked) -> tuple[str, dict[str, str]]:
+    """The namespace that is named, or the scenario's, and the labels that it has if it holds that; none where a
+    namespace alone is named, whatever it holds."""
     from meshmark.backends.kubernetes.asked import default_namespace, refuse_namespace
+    from meshmark.backends.kubernetes.manifest import PLAN, SCENARIO
 
-    namespace = asked.namespace
-    if namespace is None:
-        namespace = default_namespace(_scenario(find(asked.file or DEFAULT_PLAN), asked.only))
+    namespace, labels = asked.namespace, {}
+    if namespace is None or asked.file is not None or asked.only is not None:
+        plan = find(asked.file or DEFAULT_PLAN)
+        scenario = _scenario(plan, asked.only)
+        namespace = default_namespace(scenario) if namespace is None else namespace
+        labels = {PLAN: plan.name, SCENARIO: scenario.name}
     refuse_namespace(namespace)
-    return namespace
+    return namespace, labels
 
 
 def connected(context: str | None) -> Api:

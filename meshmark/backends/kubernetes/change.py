@@ -57,7 +57,7 @@ def apply(api: Api, wanted: Wanted, *, tell: Tell, dry_run: bool = False, force:
     """`tell` hears of each object what came of it. Raises NoRights, NotOurs and ObjectRefused; until the first object
     is applied nothing has changed, and what was applied is labelled, so `down` finds it."""
     rights.require(api, "up", wanted.namespace)
-    found = ownership.namespace(api, wanted.namespace)
+    found = ownership.namespace(api, wanted.namespace, ownership.labels_of(wanted.namespace_body))
     there = ownership.refuse_others(api, wanted.manifests, found)
     makes_secret = wanted.needs_secret and (found is None or tls.wanting(api, wanted.namespace))
     would = " (would be; nothing was changed)" if dry_run else ""
@@ -82,7 +82,7 @@ def difference(api: Api, wanted: Wanted) -> str:
     """From what is there to what `up` would make of it by the server's own word: a unified diff, empty where nothing
     differs. In a namespace that is not there yet the server can tell nothing, and all is new as it is written."""
     rights.require(api, "diff", wanted.namespace)
-    found = ownership.namespace(api, wanted.namespace)
+    found = ownership.namespace(api, wanted.namespace, ownership.labels_of(wanted.namespace_body))
     there = ownership.refuse_others(api, wanted.manifests, found)
     pairs: list[tuple[str, Body | None, Body | None]] = []
     for made in wanted.manifests:

@@ -13,6 +13,7 @@ from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.change import Tell, Wanted
 from meshmark.backends.kubernetes.kinds import CLAIM, NAMESPACE, POD, STATEFUL_SET, kind_of, name_of
 from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, WORKLOAD
+from meshmark.backends.kubernetes.ownership import ANY, Labels
 from meshmark.backends.kubernetes.state import CONTAINER, State
 from meshmark.clock import Clock
 from meshmark.errors import ClusterUnreachable, ComponentFailed, NoRights, NotOurs, UsageError
@@ -58,20 +59,21 @@ def up(api: Api, wanted: Wanted, *, tell: Tell, clock: Clock, timeout_s: float, 
     )
 
 
-def status(api: Api, namespace: str) -> State | None:
-    """None where the namespace is not there. Raises NotOurs."""
+def status(api: Api, namespace: str, asked: Labels = ANY) -> State | None:
+    """None where the namespace is not there. Raises NotOurs, as the others do, where it is not ours, or its labels say
+    another plan or scenario than `asked`."""
     rights.require(api, "status", namespace)
-    found = ownership.namespace(api, namespace)
+    found = ownership.namespace(api, namespace, asked)
     return None if found is None else state.read(api, found)
 
 
-def down(api: Api, namespace: str, *, tell: Tell, clock: Clock, timeout_s: float) -> bool:
+def down(api: Api, namespace: str, asked: Labels = ANY, *, tell: Tell, clock: Clock, timeout_s: float) -> bool:
     """Removes what is ours and returns when it is gone; False where there was nothing.
 
     The namespace goes with all that is in it, unless somebody else's objects are: then ours alone go, and NotOurs says
     whose stay. Raises ComponentFailed when something is still there in the end."""
     rights.require(api, "down", namespace)
-    found = ownership.namespace(api, namespace)
+    found = ownership.namespace(api, namespace, asked)
     if found is None:
         return False
     ending = ownership.is_ending(found)
@@ -107,10 +109,18 @@ def down(api: Api, namespace: str, *, tell: Tell, clock: Clock, timeout_s: float
     return True
 
 
-def execute(api: Api, namespace: str, broker: str, command: Sequence[str], stdout: BinaryIO, stderr: BinaryIO) -> int:
+def execute(
+    api: Api,
+    namespace: str,
+    broker: str,
+    command: Sequence[str],
+    stdout: BinaryIO,
+    stderr: BinaryIO,
+    asked: Labels = ANY,
+) -> int:
     """Runs a command beside the broker, in its container; its exit code. Raises UsageError where there is none."""
     rights.require(api, "exec", namespace)
-    if ownership.namespace(api, namespace) is None:
+    if ownership.namespace(api, namespace, asked) is None:
         raise UsageError(f"no cluster is up in the namespace {namespace}", hint="`meshmark up` starts one.")
     pods = [pod["metadata"]["name"] for pod in api.find(POD, namespace, {MANAGED: OWNER})]
     if broker not in pods:

@@ -6,7 +6,8 @@ needs no right to make one, gives it that label.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from meshmark.backends.kubernetes.api import Api
@@ -14,6 +15,9 @@ from meshmark.backends.kubernetes.kinds import CLAIM, LISTED, NAMESPACE, POD, SE
 from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, PLAN, SCENARIO, TLS_SECRET, Body, Manifest
 from meshmark.errors import NotOurs, ObjectRefused
 
+Labels = Mapping[str, str]
+ANY: Labels = MappingProxyType({})
+"""Of a namespace, whatever it holds."""
 AUTOMATIC = {
     ("ServiceAccount", "default"),
     ("ServiceAccount", "builder"),
@@ -34,14 +38,24 @@ def is_ours(body: Body) -> bool:
     return labels_of(body).get(MANAGED) == OWNER
 
 
-def namespace(api: Api, name: str) -> Body | None:
-    """The namespace where it is ours, and None where there is none. Raises NotOurs."""
+def namespace(api: Api, name: str, asked: Labels = ANY) -> Body | None:
+    """The namespace where it is ours, and None where there is none. Raises NotOurs, also where its labels say another
+    plan or scenario than these."""
     found = api.get(NAMESPACE, name)
-    if found is not None and not is_ours(found):
+    if found is None:
+        return None
+    if not is_ours(found):
         raise NotOurs(
             f"the namespace {name} is there and not ours: it has no label {MANAGED}={OWNER}",
             hint="Give another one with -n. If it was made for meshmark alone, label it: "
             f"`kubectl label namespace {name} {MANAGED}={OWNER}`.",
+        )
+    held = labels_of(found)
+    if any(label in held and label in asked and held[label] != asked[label] for label in (PLAN, SCENARIO)):
+        raise NotOurs(
+            f"the namespace {name} holds the scenario {held.get(SCENARIO)} of the plan {held.get(PLAN)}",
+            hint=f"`meshmark down` with -n {name}, and neither -f nor --only, ends what it holds; give another scenario "
+            "another namespace with -n.",
         )
     return found
 
@@ -53,13 +67,16 @@ def is_ending(body: Body) -> bool:
 def refuse_others(api: Api, made: Iterable[Manifest], found: Body | None) -> dict[str, Body]:
     """Of a scenario's objects those that are there, by name; `found` is the namespace.
 
-    Raises NotOurs where any of them is somebody else's or the namespace holds another scenario, ObjectRefused where
-    it is being removed."""
+    Raises NotOurs where any of them is somebody else's, ObjectRefused where the namespace is being removed."""
     bodies = [manifest.body for manifest in made]
     [wanted] = [body for body in bodies if kind_of(body) == NAMESPACE]
     if found is None:
         return {}
-    _same_scenario(wanted, found)
+    if is_ending(found):
+        raise ObjectRefused(
+            f"the namespace {wanted['metadata']['name']} is still being removed: {what_keeps(found)}",
+            hint="`meshmark down` waits for its end.",
+        )
     there = {name_of(wanted): found}
     for body in bodies:
         if body is not wanted:
@@ -93,22 +110,6 @@ def _of_others(api: Api, kind: Kind, namespace: str) -> Iterator[str]:
         name = body["metadata"]["name"]
         if not is_ours(body) and (kind.name, name) not in AUTOMATIC:
             yield name
-
-
-def _same_scenario(wanted: Body, found: Body) -> None:
-    name = wanted["metadata"]["name"]
-    if is_ending(found):
-        raise ObjectRefused(
-            f"the namespace {name} is still being removed: {what_keeps(found)}",
-            hint="`meshmark down` waits for its end.",
-        )
-    asked, held = labels_of(wanted), labels_of(found)
-    for label in (PLAN, SCENARIO):
-        if label in held and held[label] != asked[label]:
-            raise NotOurs(
-                f"the namespace {name} holds the scenario {held.get(SCENARIO)} of the plan {held.get(PLAN)}",
-                hint="End that one first (`meshmark down`), or give another namespace with -n.",
-            )
 
 
 def what_keeps(found: Body) -> str:

@@ -253,6 +253,35 @@ def test_a_namespace_holds_one_scenario(fake: FakeApi, capsys: Capture) -> None:
     assert fake.writes == []
 
 
+@pytest.mark.parametrize("verb", [["status"], ["exec", "broker-1", "--", "ls"], ["down"]])
+@pytest.mark.parametrize("other", [["-n", "mine", "--only", "istio"], ["-n", "mine", "-f", "PLAN"]])
+def test_a_namespace_that_holds_another_scenario_than_the_one_that_is_meant(
+    verb: list[str], other: list[str], fake: FakeApi, tmp_path: Path, capsys: Capture
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("name: other\nscenarios:\n- name: plain\n  dataPlane: plain\n", encoding="utf-8")
+    assert main("up", "-n", "mine") == 0
+    fake.writes.clear()
+    options = ["--backend", "kubernetes", "--context", "fake"]
+    meant = [str(plan) if word == "PLAN" else word for word in other]
+    assert app.main([verb[0], *options, *meant, *verb[1:]]) == NotOurs.exit_code
+    told = capsys.readouterr().err
+    assert "the namespace mine holds the scenario plain of the plan banzai-2019" in told
+    assert "`meshmark down` with -n mine, and neither -f nor --only" in told
+    assert (fake.writes, fake.commands) == ([], [])
+    assert app.main([verb[0], *options, "-n", "mine", *verb[1:]]) == (3 if verb[0] == "exec" else 0)
+
+
+def test_the_namespace_of_a_scenario_that_another_plan_has_as_well(fake: FakeApi, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("name: other\nscenarios:\n- name: plain\n  dataPlane: plain\n", encoding="utf-8")
+    assert main("up", "-f", str(plan)) == 0
+    fake.writes.clear()
+    assert main("down") == NotOurs.exit_code
+    assert fake.writes == []
+    assert main("down", "-f", str(plan)) == 0
+
+
 def test_objects_of_others_with_the_same_names_are_left_alone(fake: FakeApi, capsys: Capture) -> None:
     fake.put(NAMESPACE, "meshmark-plain", labels=OURS)
     fake.put(STATEFUL_SET, "broker", "meshmark-plain", spec={"replicas": 1})

@@ -156,7 +156,7 @@ class Api:
         except WebSocketUpgradeError as error:  # its text is gone with the connection
             code = error.response.status_code
             if code == 403:
-                raise NoRights(
+                raise Forbidden(
                     f"{doing}: the API server forbids it (403)",
                     hint="docs/how-to/kubernetes.md lists the rights that are needed.",
                 ) from None
@@ -184,6 +184,10 @@ class Api:
             f"{doing}: the credentials of the context {self.context} cannot be had: {error}",
             hint="The kubeconfig names a command, or a file, that gives them; does it work by itself?",
         )
+
+
+class Forbidden(NoRights):
+    """The server knows this user, who may not do that (403)."""
 
 
 class _Missing(ObjectRefused):
@@ -231,7 +235,7 @@ def _refusal(doing: str, context: str, status: Mapping[str, Any]) -> MeshmarkErr
             hint="Sign in again: its token or certificate has expired, or is another cluster's.",
         )
     if code == 403 and " cannot " in message:
-        return NoRights(f"{doing}: {message}", hint="docs/how-to/kubernetes.md lists the rights that are needed.")
+        return Forbidden(f"{doing}: {message}", hint="docs/how-to/kubernetes.md lists the rights that are needed.")
     if code == 404:
         return _Missing(
             f"{doing}: it is not there: {message}",

@@ -61,14 +61,14 @@ def apply(api: Api, wanted: Wanted, *, tell: Tell, dry_run: bool = False, force:
     there = ownership.refuse_others(api, wanted.manifests, found)
     makes_secret = wanted.needs_secret and (found is None or tls.wanting(api, wanted.namespace))
     would = " (would be; nothing was changed)" if dry_run else ""
-    for made in wanted.manifests:
-        name = name_of(made.body)
-        if dry_run and found is None and kind_of(made.body) != NAMESPACE:
+    for body in _bodies(wanted, found):
+        name = name_of(body)
+        if dry_run and found is None and kind_of(body) != NAMESPACE:
             tell(f"{name}: not asked: the server checks nothing in a namespace that is not there yet")
             continue
-        after = api.apply(made.body, dry_run=dry_run, force=force)
+        after = api.apply(body, dry_run=dry_run, force=force)
         tell(f"{name} {_came_of(there.get(name), after)}{would}")
-        if makes_secret and kind_of(made.body) == NAMESPACE:
+        if makes_secret and kind_of(body) == NAMESPACE:
             if not dry_run:
                 api.apply(tls.secret(wanted.namespace, ownership.labels_of(wanted.manifests[-1].body)))
             tell(f"{SECRET_NAME} created{would}")
@@ -85,15 +85,23 @@ def difference(api: Api, wanted: Wanted) -> str:
     found = ownership.namespace(api, wanted.namespace, ownership.labels_of(wanted.namespace_body))
     there = ownership.refuse_others(api, wanted.manifests, found)
     pairs: list[tuple[str, Body | None, Body | None]] = []
-    for made in wanted.manifests:
-        asked = found is not None or kind_of(made.body) == NAMESPACE
-        name = name_of(made.body)
-        pairs.append((name, there.get(name), api.apply(made.body, dry_run=True) if asked else made.body))
+    for body in _bodies(wanted, found):
+        asked = found is not None or kind_of(body) == NAMESPACE
+        pairs.append((name_of(body), there.get(name_of(body)), api.apply(body, dry_run=True) if asked else body))
     if wanted.needs_secret and (found is None or tls.wanting(api, wanted.namespace)):
         pairs.append((SECRET_NAME, None, _without_keys(tls.secret(wanted.namespace, {}))))
     if found is not None:
         pairs += [(name_of(body), body, None) for body in _left_over(api, wanted)]
     return "".join(line for name, live, merged in pairs for line in _lines(name, live, merged))
+
+
+def _bodies(wanted: Wanted, found: Body | None) -> list[Body]:
+    """In their order; a namespace that `up` makes, or made, says so."""
+    made_by_up = found is None or ownership.is_made_by_up(found)
+    return [
+        ownership.made_by_up(made.body) if made_by_up and kind_of(made.body) == NAMESPACE else made.body
+        for made in wanted.manifests
+    ]
 
 
 def _left_over(api: Api, wanted: Wanted) -> list[Body]:

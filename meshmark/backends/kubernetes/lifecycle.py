@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO, TypeVar
 
 from meshmark.backends.kubernetes import change, ownership, rights, state
-from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.api import Api, Forbidden
 from meshmark.backends.kubernetes.change import Tell, Wanted
 from meshmark.backends.kubernetes.kinds import CLAIM, NAMESPACE, POD, STATEFUL_SET, kind_of, name_of
-from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, WORKLOAD
+from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, WORKLOAD, Body
 from meshmark.backends.kubernetes.ownership import ANY, Labels
 from meshmark.backends.kubernetes.state import CONTAINER, State
 from meshmark.clock import Clock
-from meshmark.errors import ClusterUnreachable, ComponentFailed, NoRights, NotOurs, UsageError
+from meshmark.errors import ClusterUnreachable, ComponentFailed, Inconclusive, NotOurs, UsageError
 
 POLL_S = 1.0
 PATIENCE_S = 30.0
@@ -70,15 +70,20 @@ def status(api: Api, namespace: str, asked: Labels = ANY) -> State | None:
 def down(api: Api, namespace: str, asked: Labels = ANY, *, tell: Tell, clock: Clock, timeout_s: float) -> bool:
     """Removes what is ours and returns when it is gone; False where there was nothing.
 
-    The namespace goes with all that is in it, unless somebody else's objects are: then ours alone go, and NotOurs says
-    whose stay. Raises ComponentFailed when something is still there in the end."""
+    A namespace that `up` made goes with all that is in it, unless somebody else's objects are seen there: then ours
+    alone go, and NotOurs says whose stay. One that `up` did not make stays, for another scenario. Raises
+    ComponentFailed when something is still there in the end, and Inconclusive when that cannot be seen."""
     rights.require(api, "down", namespace)
     found = ownership.namespace(api, namespace, asked)
     if found is None:
         return False
     ending = ownership.is_ending(found)
+    if not ending and not ownership.is_made_by_up(found):
+        was_up = _remove_ours(api, found, tell=tell, clock=clock, timeout_s=timeout_s)
+        tell(f"namespace/{namespace} stays: `up` did not make it")
+        return was_up
     if not ending and (others := ownership.of_others(api, namespace)):
-        _remove_ours(api, namespace, tell=tell, clock=clock, timeout_s=timeout_s)
+        _remove_ours(api, found, tell=tell, clock=clock, timeout_s=timeout_s)
         raise NotOurs(
             f"what is ours in the namespace {namespace} is removed; the namespace stays, with objects that are not: "
             + ", ".join(others),
@@ -92,9 +97,12 @@ def down(api: Api, namespace: str, asked: Labels = ANY, *, tell: Tell, clock: Cl
     def gone() -> bool | None:
         try:
             now = api.get(NAMESPACE, namespace)
-        except NoRights:
-            tell("this user's rights went with it, so that its end cannot be seen")
-            return True
+        except Forbidden:
+            raise Inconclusive(
+                f"the namespace {namespace} is being removed, and its end cannot be seen: this user's rights "
+                "ended before",
+                hint=f"Whoever runs the cluster sees it: `kubectl get namespace {namespace}`.",
+            ) from None
         if now is None or now["metadata"]["uid"] != found["metadata"]["uid"]:
             return True
         last[:] = [now]
@@ -128,8 +136,10 @@ def execute(
     return api.execute(broker, namespace, CONTAINER, command, stdout, stderr)
 
 
-def _remove_ours(api: Api, namespace: str, *, tell: Tell, clock: Clock, timeout_s: float) -> None:
-    """The StatefulSet first, or it would make its pods anew; its volumes go with it."""
+def _remove_ours(api: Api, around: Body, *, tell: Tell, clock: Clock, timeout_s: float) -> bool:
+    """The StatefulSet first, or it would make its pods anew; its volumes go with it. The namespace stays, and is free
+    for another scenario. False where there was nothing."""
+    namespace = around["metadata"]["name"]
     objects = sorted(ownership.ours(api, namespace), key=lambda body: kind_of(body) != STATEFUL_SET)
     for body in objects:
         api.delete(kind_of(body), body["metadata"]["name"], namespace)
@@ -147,6 +157,8 @@ def _remove_ours(api: Api, namespace: str, *, tell: Tell, clock: Clock, timeout_
             component=WORKLOAD,
             hint="The cluster goes on removing them; `meshmark down` waits on.",
         )
+    api.apply(ownership.emptied(around))
+    return bool(objects)
 
 
 def _wait(look: Callable[[], Found | None], clock: Clock, timeout_s: float) -> Found | None:

@@ -26,6 +26,8 @@ MANAGED = "app.kubernetes.io/managed-by"
 OWNER = "meshmark"
 PLAN = "meshmark/plan"
 SCENARIO = "meshmark/scenario"
+CREATED = "meshmark/created"
+"""Annotation of a namespace that `up` made; only such a one is ever removed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

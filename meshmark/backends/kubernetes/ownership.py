@@ -1,7 +1,8 @@
 """What is ours in a cluster: a namespace that meshmark made, or was given, and in it what has our labels.
 
 The label `app.kubernetes.io/managed-by: meshmark` tells. Someone who prepares a namespace for meshmark, so that it
-needs no right to make one, gives it that label.
+needs no right to make one, gives it that label. It stays when the scenario ends: only a namespace that `up` made
+itself, and annotated, is removed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.kinds import CLAIM, LISTED, NAMESPACE, POD, SECRET, Kind, kind_of, name_of
-from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, PLAN, SCENARIO, TLS_SECRET, Body, Manifest
+from meshmark.backends.kubernetes.manifest import CREATED, MANAGED, OWNER, PLAN, SCENARIO, TLS_SECRET, Body, Manifest
 from meshmark.errors import NotOurs, ObjectRefused
 
 Labels = Mapping[str, str]
@@ -54,10 +55,30 @@ def namespace(api: Api, name: str, asked: Labels = ANY) -> Body | None:
     if any(label in held and label in asked and held[label] != asked[label] for label in (PLAN, SCENARIO)):
         raise NotOurs(
             f"the namespace {name} holds the scenario {held.get(SCENARIO)} of the plan {held.get(PLAN)}",
-            hint=f"`meshmark down` with -n {name}, and neither -f nor --only, ends what it holds; give another scenario "
-            "another namespace with -n.",
+            hint=f"`meshmark down` with -n {name}, and neither -f nor --only, ends what it holds; for another one "
+            "give another -n.",
         )
     return found
+
+
+def is_made_by_up(found: Body) -> bool:
+    return CREATED in (found["metadata"].get("annotations") or {})
+
+
+def made_by_up(namespace: Body) -> Body:
+    """It, with the annotation that says so."""
+    metadata = namespace["metadata"]
+    return {**namespace, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), CREATED: "up"}}}
+
+
+def emptied(found: Body) -> Body:
+    """What is applied to a namespace that stays: what it is told for the sake of its scenario goes."""
+    body = {
+        "apiVersion": NAMESPACE.api_version,
+        "kind": NAMESPACE.name,
+        "metadata": {"name": found["metadata"]["name"], "labels": {MANAGED: OWNER}},
+    }
+    return made_by_up(body) if is_made_by_up(found) else body
 
 
 def is_ending(body: Body) -> bool:
@@ -100,9 +121,12 @@ def ours(api: Api, namespace: str) -> list[Body]:
 
 
 def of_others(api: Api, namespace: str) -> list[str]:
-    """Names of objects there that are neither ours nor automatic, of the kinds that meshmark may list."""
+    """Names of objects there that are neither ours nor automatic, of the kinds that meshmark may list, and the Secret
+    that has the name of ours."""
     kinds: tuple[Kind, ...] = (*LISTED, POD, CLAIM)
-    return [f"{kind.name.lower()}/{name}" for kind in kinds for name in _of_others(api, kind, namespace)]
+    found = [f"{kind.name.lower()}/{name}" for kind in kinds for name in _of_others(api, kind, namespace)]
+    secret = api.get(SECRET, TLS_SECRET, namespace)
+    return [*found, name_of(secret)] if secret is not None and not is_ours(secret) else found
 
 
 def _of_others(api: Api, kind: Kind, namespace: str) -> Iterator[str]:

@@ -242,6 +242,69 @@ def test_down_leaves_the_objects_of_others_and_says_which(fake: FakeApi, capsys:
     assert "with objects that are not: configmap/theirs" in capsys.readouterr().err
 
 
+def test_down_sees_a_secret_of_others_that_has_the_name_of_ours(fake: FakeApi, capsys: Capture) -> None:
+    assert main("up") == 0
+    fake.put(SECRET, "broker-tls", "meshmark-plain", data={})
+    assert main("down") == NotOurs.exit_code
+    assert "with objects that are not: secret/broker-tls" in capsys.readouterr().err
+    assert "secret/broker-tls" in fake.names()
+    del fake.objects[SECRET, "meshmark-plain", "broker-tls"]
+    assert main("down") == 0
+    assert [name for name in fake.names() if not name.startswith("event/")] == []
+
+
+@pytest.mark.parametrize("ups", [1, 2])
+def test_down_leaves_a_namespace_that_up_did_not_make_and_another_scenario_may_follow(
+    ups: int, fake: FakeApi, capsys: Capture
+) -> None:
+    fake.put(NAMESPACE, "mine", labels={**OURS, "team": "shop"})
+    fake.put(SECRET, "theirs", "mine", data={})
+    for _ in range(ups):
+        assert main("up", "-n", "mine", only="istio") == 0
+    capsys.readouterr()
+    assert main("down", "-n", "mine", only="istio") == 0
+    told = capsys.readouterr()
+    assert "namespace/mine stays: `up` did not make it" in told.err
+    assert told.out == "the cluster is down\n"
+    assert fake.names() == ["namespace/mine", "secret/theirs"]
+    assert fake.body("namespace/mine")["metadata"]["labels"] == {**OURS, "team": "shop"}
+    assert main("down", "-n", "mine") == 0
+    assert capsys.readouterr().out == "no cluster was up in the namespace mine\n"
+    assert main("up", "-n", "mine") == 0
+
+
+def test_down_removes_the_namespace_that_up_made_however_often_it_was_up(fake: FakeApi) -> None:
+    for _ in range(2):
+        assert main("up") == 0
+    assert main("down") == 0
+    assert fake.names() == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [
+        (Refused(403, 'namespaces "meshmark-plain" is forbidden: User "u" cannot get resource "namespaces"'), 3),
+        (Refused(401, "Unauthorized"), NoRights.exit_code),
+    ],
+)
+def test_down_whose_end_cannot_be_seen(
+    refusal: Refused, code: int, fake: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert main("up") == 0
+    whole = FakeApi._get
+
+    def get(api: FakeApi, kind: Kind, namespace: str, name: str) -> Any:
+        if "removed namespace/meshmark-plain" in api.writes:
+            raise refusal
+        return whole(api, kind, namespace, name)
+
+    monkeypatch.setattr(FakeApi, "_get", get)
+    assert main("down") == code
+    told = capsys.readouterr()
+    assert "the cluster is down" not in told.out
+    assert ("its end cannot be seen" in told.err) is (code == 3)
+
+
 def test_a_server_that_goes_away_for_a_moment_is_waited_for(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.brokers = "unplaced"
     lists = iter(range(100))

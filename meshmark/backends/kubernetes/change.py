@@ -7,7 +7,7 @@ scenario applied and this one does not is removed.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.files import yaml_text
 from meshmark.backends.kubernetes.kinds import NAMESPACE, SECRET, kind_of, name_of
 from meshmark.backends.kubernetes.manifest import TLS_SECRET, Body, Manifest
+from meshmark.errors import NotOurs
 from meshmark.plan import DataPlane, Scenario
 
 BOOKKEEPING = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
@@ -61,7 +62,10 @@ def apply(api: Api, wanted: Wanted, *, tell: Tell, dry_run: bool = False, force:
     there = ownership.refuse_others(api, wanted.manifests, found)
     makes_secret = wanted.needs_secret and (found is None or tls.wanting(api, wanted.namespace))
     would = " (would be; nothing was changed)" if dry_run else ""
-    for body in _bodies(wanted, found):
+    bodies = _bodies(wanted, found)
+    if found is not None and not dry_run:
+        _refuse_conflicts(api, bodies, force=force)
+    for body in bodies:
         name = name_of(body)
         if dry_run and found is None and kind_of(body) != NAMESPACE:
             tell(f"{name}: not asked: the server checks nothing in a namespace that is not there yet")
@@ -102,6 +106,18 @@ def _bodies(wanted: Wanted, found: Body | None) -> list[Body]:
         ownership.made_by_up(made.body) if made_by_up and kind_of(made.body) == NAMESPACE else made.body
         for made in wanted.manifests
     ]
+
+
+def _refuse_conflicts(api: Api, bodies: Iterable[Body], *, force: bool) -> None:
+    """By a dry run of all. Raises NotOurs with every field of every object that another manager has."""
+    refused: list[NotOurs] = []
+    for body in bodies:
+        try:
+            api.apply(body, dry_run=True, force=force)
+        except NotOurs as error:
+            refused.append(error)
+    if refused:
+        raise NotOurs("\n".join(error.message for error in refused), hint=f"Nothing was changed. {refused[0].hint}")
 
 
 def _left_over(api: Api, wanted: Wanted) -> list[Body]:

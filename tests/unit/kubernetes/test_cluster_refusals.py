@@ -302,6 +302,22 @@ def test_fields_that_others_manage_are_told_and_taken_over_only_if_asked(fake: F
     assert fake.body("statefulset/broker")["spec"]["replicas"] == 3
 
 
+def test_conflicts_of_all_objects_are_told_before_any_is_changed(fake: FakeApi, capsys: Capture) -> None:
+    assert main("up") == 0
+    fake.edit("statefulset/broker", ("spec", "replicas"), 5, "kubectl-scale")
+    fake.edit("service/kafka", ("spec", "clusterIP"), "10.0.0.1", "kubectl-edit")
+    fake.edit("configmap/broker-config", ("data", "earlier"), "x", "meshmark")
+    fake.writes.clear()
+    assert main("up") == NotOurs.exit_code
+    told = capsys.readouterr().err
+    assert "applying service/kafka: fields of it are managed by others: spec.clusterIP" in told
+    assert "applying statefulset/broker: fields of it are managed by others: spec.replicas" in told
+    assert "Nothing was changed." in told
+    assert fake.writes == []
+    assert main("up", "--force-conflicts") == 0
+    assert fake.writes == ["configmap/broker-config", "service/kafka", "statefulset/broker"]
+
+
 def test_what_cannot_change_while_it_is_up(fake: FakeApi, capsys: Capture) -> None:
     assert main("up") == 0
     assert main("up", "--volume-size", "900Gi") == ObjectRefused.exit_code

@@ -74,12 +74,18 @@ class Api:
     def find(self, kind: Kind, namespace: str, labels: Mapping[str, str] = MappingProxyType({})) -> list[Body]:
         """Those with these labels; none where the cluster does not know the kind."""
         try:
-            with self._told(f"listing {kind.plural}"):
-                found = self._client.list(_resource(kind), namespace=namespace, labels={**labels}, chunk_size=PAGE)
-                # A list says its objects' kind once, for all of them.
-                return [{"apiVersion": kind.api_version, "kind": kind.name, **each} for each in found]
+            try:
+                return self._list(kind, namespace, labels)
+            except _Expired:
+                return self._list(kind, namespace, labels)
         except _Missing:
             return []
+
+    def _list(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Body]:
+        with self._told(f"listing {kind.plural}"):
+            found = self._client.list(_resource(kind), namespace=namespace, labels={**labels}, chunk_size=PAGE)
+            # A list says its objects' kind once, for all of them.
+            return [{"apiVersion": kind.api_version, "kind": kind.name, **each} for each in found]
 
     def apply(self, body: Body, *, dry_run: bool = False, force: bool = False) -> Body:
         """Server-side; the object as it is, or would be, afterwards. Raises NotOurs with every field that another
@@ -172,6 +178,8 @@ class Api:
         except (ConfigError, OSError) as error:
             raise self._no_credentials(doing, error) from None
         except (KeyError, TypeError, ValueError, MsgspecError) as error:
+            if refused := _refused_before(error):
+                raise _refusal(doing, self.context, _status(refused)) from None
             if self._by_command:  # whose output lightkube reads in the same call
                 raise self._no_credentials(doing, error) from None
             raise ClusterUnreachable(
@@ -194,6 +202,10 @@ class _Missing(ObjectRefused):
     """The object, its namespace or its whole kind is not there."""
 
 
+class _Expired(ClusterUnreachable):
+    """A list whose later pages are not to be had any more (410)."""
+
+
 @cache
 def _resource(kind: Kind) -> Any:
     """lightkube's class for objects of a kind, as plain mappings. Not registered there: its own typed ones of the
@@ -206,13 +218,20 @@ def _within(kind: Kind, namespace: str) -> dict[str, Any]:
     return {"namespace": namespace} if kind.namespaced else {}
 
 
+def _refused_before(error: BaseException | None) -> httpx2.HTTPStatusError | None:
+    """The refusal in whose answer lightkube did not find what it looked for, as the type of its content."""
+    while error is not None and not isinstance(error, httpx2.HTTPStatusError):
+        error = error.__context__
+    return error
+
+
 def _status(error: httpx2.HTTPStatusError) -> dict[str, Any]:
     """Of a refusal: code, message, and causes as the API's Status has them; of a proxy's answer, what there is."""
     if isinstance(error, ApiError):
         status = error.status
         causes = (status.details.causes if status.details else None) or []
         return {
-            "code": status.code or 500,
+            "code": status.code or error.response.status_code,
             "message": status.message or "",
             "causes": [(cause.reason or "", cause.field or "", cause.message or "") for cause in causes],
         }
@@ -241,8 +260,8 @@ def _refusal(doing: str, context: str, status: Mapping[str, Any]) -> MeshmarkErr
             f"{doing}: it is not there: {message}",
             hint="Istio's kinds are there once Istio is installed (`kubectl api-resources`).",
         )
-    if code == 429 or (code >= 500 and "webhook" not in message):
-        return ClusterUnreachable(
+    if code in (408, 410, 429) or (code >= 500 and "webhook" not in message):
+        return (_Expired if code == 410 else ClusterUnreachable)(
             f"{doing}: the API server answered {code}: {message or 'nothing'}", hint="Try again when it is well."
         )
     return ObjectRefused(f"{doing}: the API server refused it ({code}): {message}", hint=_advice(message))

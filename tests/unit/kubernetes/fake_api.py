@@ -32,18 +32,28 @@ WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 
 class Refused(Exception):
-    """An answer that is no success; without a reason it is not JSON, as a proxy's."""
+    """An answer that is no success; without a reason it is not JSON, as a proxy's. `says` is the code in its text."""
 
-    def __init__(self, code: int, message: str, *, reason: str = "Refused", causes: list[Body] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        *,
+        reason: str = "Refused",
+        causes: list[Body] | None = None,
+        says: int | None = None,
+        content_type: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.content_type = content_type
         self.status = {
             "kind": "Status",
             "apiVersion": "v1",
             "status": "Failure",
             "message": message,
             "reason": reason,
-            "code": code,
+            "code": code if says is None else says,
             "details": {"causes": causes or []},
         }
 
@@ -63,6 +73,8 @@ class FakeApi:
     brokers: str = "ready"
     istio: bool = True
     away: int = 0
+    expired: int = 0
+    """So many second pages of lists are gone before they are asked for."""
     lasts: int = 1
     """So many reads of a namespace that is being removed still find it; negative: all."""
     breaks: bool = False
@@ -172,6 +184,9 @@ class FakeApi:
         found = [each.body for (of, where, _), each in self.objects.items() if (of, where) == (kind, namespace)]
         chosen = [body for body in found if wanted.items() <= (body["metadata"].get("labels") or {}).items()]
         start = int(query.get("continue", ["0"])[0])
+        if start and self.expired:
+            self.expired -= 1
+            raise Refused(410, "The provided continue parameter is too old", reason="Expired")
         end = start + min(2, int(query["limit"][0]))  # small pages, so that there are several
         more = {"continue": str(end)} if end < len(chosen) else {}
         said = set() if kind in ISTIO else {"apiVersion", "kind"}  # said by the list alone, but for custom resources
@@ -362,15 +377,19 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._send(200, self.api.answer(self.command, self.path, self.headers, text))
         except Refused as error:
-            self._send(error.code, error.status if error.status["reason"] else str(error))
+            self._send(error.code, error.status if error.status["reason"] else str(error), error.content_type)
 
     do_GET = do_PATCH = do_POST = do_DELETE = _serve  # noqa: N815 - the names that http.server looks for
 
-    def _send(self, code: int, body: Any) -> None:
+    def _send(self, code: int, body: Any, content_type: str | None = None) -> None:
+        """Of no type at all where that is empty."""
         is_json = not isinstance(body, str)
         text = (json.dumps(body) if is_json else body).encode()
         self.send_response(code)
-        self.send_header("Content-Type", "application/json" if is_json else "text/plain")
+        if content_type is None:
+            content_type = "application/json" if is_json else "text/plain"
+        if content_type:
+            self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)

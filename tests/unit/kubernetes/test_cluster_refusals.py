@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 
 from meshmark.backends.kubernetes import contexts
+from meshmark.backends.kubernetes.contexts import EXEC_API_READ
 from meshmark.backends.kubernetes.kinds import NAMESPACE, STATEFUL_SET
 from meshmark.cli import app
 from meshmark.errors import ClusterUnreachable, NoRights, NotOurs, ObjectRefused
 from tests.unit.kubernetes.conftest import write_kubeconfig
-from tests.unit.kubernetes.fake_api import FakeApi, Refused
+from tests.unit.kubernetes.fake_api import TOKEN, FakeApi, Refused
 from tests.unit.kubernetes.test_cluster import OURS, main
 
 Capture = pytest.CaptureFixture[str]
@@ -212,6 +214,44 @@ def test_an_answer_that_is_no_servers(message: str, fake: FakeApi, capsys: Captu
     fake.refusals["namespace/meshmark-plain"] = Refused(503, message, reason="")
     assert main("up") == ClusterUnreachable.exit_code
     assert f"the API server answered 503: {message or 'nothing'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("refused", "code"),
+    [
+        (Refused(503, "away", reason="", content_type=""), ClusterUnreachable.exit_code),
+        (Refused(503, "away", reason="", content_type="application/json"), ClusterUnreachable.exit_code),
+        (Refused(503, "away", says=0), ClusterUnreachable.exit_code),
+        (Refused(408, "slow"), ClusterUnreachable.exit_code),
+        (Refused(410, "gone"), ClusterUnreachable.exit_code),
+        (Refused(422, "wrong", says=0), ObjectRefused.exit_code),
+        (Refused(422, "wrong", reason="", content_type=""), ObjectRefused.exit_code),
+    ],
+)
+@pytest.mark.parametrize("by_command", [False, True])
+def test_the_code_of_an_answer_counts_whatever_it_says(
+    refused: Refused, code: int, by_command: bool, fake: FakeApi, tmp_path: Path, capsys: Capture
+) -> None:
+    if by_command:
+        credential = {"kind": "ExecCredential", "apiVersion": EXEC_API_READ, "status": {"token": TOKEN}}
+        says = {"apiVersion": EXEC_API_READ, "command": "echo", "args": [json.dumps(credential)]}
+        file = tmp_path / "kubeconfig"
+        text = file.read_text(encoding="utf-8").replace("{token: good}", json.dumps({"exec": says}))
+        file.write_text(text, encoding="utf-8")
+    fake.refusals["namespace/meshmark-plain"] = refused
+    assert main("up") == code
+    assert f"{refused.code}" in capsys.readouterr().err
+
+
+def test_a_list_whose_pages_are_gone_is_asked_for_once_more(fake: FakeApi, capsys: Capture) -> None:
+    assert main("up") == 0
+    fake.expired = 1
+    assert main("status") == 0
+    assert fake.expired == 0
+    capsys.readouterr()
+    fake.expired = 2
+    assert main("status") == ClusterUnreachable.exit_code
+    assert "listing pods: the API server answered 410: The provided continue" in capsys.readouterr().err
 
 
 def test_all_rights_that_are_missing_are_told_at_once(fake: FakeApi, capsys: Capture) -> None:

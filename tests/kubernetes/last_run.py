@@ -10,16 +10,19 @@ from __future__ import annotations
 import datetime
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tests.kubernetes import build
 
 COMMITTED = Path(__file__).with_suffix(".json")
 ROOT = Path(__file__).parents[2]
+KEYS = {"when", "commit", "changed", "kubernetes", "passed"}
 
 
 def note(passed: int) -> None:
-    """So many passed just now, and none failed."""
+    """So many passed just now, none failed and none was left out. A cache that cannot be written keeps no note."""
     content = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
@@ -27,18 +30,27 @@ def note(passed: int) -> None:
         "kubernetes": build.version(),
         "passed": passed,
     }
-    _noted().write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with suppress(OSError):
+        _noted().write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def text() -> str:
-    """For people; the later of what was noted here and what is committed."""
-    notes = [json.loads(path.read_text(encoding="utf-8")) for path in (_noted(), COMMITTED) if path.is_file()]
+    """For people; the later of what was noted here and what is committed. A damaged note is none."""
+    notes = [found for path in (_noted(), COMMITTED) if (found := _read(path))]
     if not notes:
         return "these tests never passed with one, as far as is known here"
     last = max(notes, key=lambda each: str(each["when"]))
     changed = " with changes that were not committed" if last["changed"] else ""
     tests = f"{last['passed']} tests passed with {last['kubernetes']}"
     return f"last {tests} on {last['when']} at commit {last['commit'][:12]}{changed}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and found.keys() >= KEYS else {}
 
 
 def _noted() -> Path:

@@ -5,6 +5,7 @@ There are no nodes, so an `up` applies everything and then tells that no broker 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from tests.lab.ground import ROOT
 
 RIGHTS = ROOT / "meshmark" / "resources" / "kubernetes" / "rights.yaml"
 UP = ("up", "--backend", "kubernetes", "--timeout", "2")
+OURS = "app.kubernetes.io/managed-by=meshmark"
 DIFFERENT = 1
+NOT_READY = 1
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +46,10 @@ def test_what_up_applies_a_second_one_leaves_as_it_is(cluster: ControlPlane, use
     assert up.returncode == ComponentFailed.exit_code, up.stderr
     version = ("get", "statefulset/broker", "--namespace=meshmark-verbs", "--output=jsonpath={.metadata.generation}")
     before = cluster.kubectl(*version).stdout
+    status = meshmark(cluster, user, "status", "--backend", "kubernetes")
+    assert status.returncode == NOT_READY, status.stderr
+    assert "state:      not ready" in status.stdout
+    assert "statefulset/broker" in status.stdout
     nothing = meshmark(cluster, user, "diff")
     assert (nothing.returncode, nothing.stdout) == (0, ""), nothing.stderr
     assert meshmark(cluster, user, *UP).returncode == ComponentFailed.exit_code
@@ -76,6 +83,20 @@ def test_missing_rights_are_told_and_nothing_is_made(cluster: ControlPlane, user
     assert "statefulsets" in refused.stderr
     assert "namespaces" in refused.stderr
     assert "(NotFound)" in cluster.kubectl("get", "namespace", "meshmark-stranger", check=False).stderr
+
+
+def test_down_leaves_a_namespace_that_it_was_given(cluster: ControlPlane, user: Path) -> None:
+    place = "meshmark-given"
+    cluster.kubectl("create", "namespace", place)
+    cluster.kubectl("label", "namespace", place, OURS)
+    assert meshmark(cluster, user, *UP, namespace=place).returncode == ComponentFailed.exit_code
+    down = meshmark(cluster, user, "down", "--backend", "kubernetes", namespace=place)
+    assert down.returncode == 0, down.stderr
+    assert f"namespace/{place} stays" in down.stderr
+    kinds = "statefulsets,services,configmaps,serviceaccounts,poddisruptionbudgets"
+    assert cluster.kubectl("get", kinds, f"--namespace={place}", f"--selector={OURS}", "--output=name").stdout == ""
+    labels = json.loads(cluster.kubectl("get", "namespace", place, "--output=jsonpath={.metadata.labels}").stdout)
+    assert labels == dict([OURS.split("="), ("kubernetes.io/metadata.name", place)])
 
 
 @pytest.mark.usefixtures("controllers")

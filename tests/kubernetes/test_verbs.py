@@ -96,7 +96,7 @@ def test_down_leaves_a_namespace_that_it_was_given(cluster: ControlPlane, user: 
     kinds = "statefulsets,services,configmaps,serviceaccounts,poddisruptionbudgets"
     assert cluster.kubectl("get", kinds, f"--namespace={place}", f"--selector={OURS}", "--output=name").stdout == ""
     labels = json.loads(cluster.kubectl("get", "namespace", place, "--output=jsonpath={.metadata.labels}").stdout)
-    assert labels == dict([OURS.split("="), ("kubernetes.io/metadata.name", place)])
+    assert labels == {"app.kubernetes.io/managed-by": "meshmark", "kubernetes.io/metadata.name": place}
 
 
 @pytest.mark.usefixtures("controllers")

@@ -417,7 +417,8 @@ class _Handler(BaseHTTPRequestHandler):
             while self._input() != STDIN_ENDS:  # a command that reads its input ends no sooner
                 pass
         causes = [{"reason": "ExitCode", "message": "3"}]
-        status = {"status": "Failure", "reason": "NonZeroExitCode", "message": "ended", "details": {"causes": causes}}
+        details = {"causes": causes}
+        status: Body = {"status": "Failure", "reason": "NonZeroExitCode", "message": "ended", "details": details}
         if unknown := self.api.unknown_command:
             status = {"status": "Failure", "reason": "InternalError", "message": unknown, "code": 500}
         for channel, text in ((1, " ".join(self.api.commands[-1])), (3, json.dumps(status))):

@@ -50,7 +50,7 @@ class Api:
     """Made by `contexts.connect`. Any method raises ClusterUnreachable, and NoRights where this user may not."""
 
     def __init__(self, config: SingleConfig) -> None:
-        """Raises UsageError where certificates or keys that the kubeconfig names cannot be read, or its server is no
+        """Raises UsageError where the kubeconfig names certificates or keys that cannot be read, or no server's
         address."""
         self.context = config.context_name
         self.server = config.cluster.server
@@ -60,7 +60,7 @@ class Api:
         except (ConfigError, OSError, ValueError, ssl.SSLError, httpx2.InvalidURL) as error:
             raise UsageError(
                 f"the context {self.context} cannot be used: {error}",
-                hint="Its user or cluster in the kubeconfig names files that cannot be read, or is no address.",
+                hint="Its user or cluster in the kubeconfig names files that cannot be read, or no server's address.",
             ) from None
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Body | None:

@@ -14,17 +14,17 @@ from meshmark.record import Purpose
 from meshmark.units import percent
 
 Better = Literal["higher", "lower"]
-Beyond = Literal["above", "below", ""]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """A repeat's figure, or why it has none, and on which side of all that was offered it then lies. `load_msg_s`:
-    what was offered, where that must be equal."""
+    """A repeat's figure, or why it has none. `at_least`, `at_most`: where all its trials lie on one side of it, the
+    nearest of them. `load_msg_s`: what was offered, where that must be equal."""
 
     value: float | None = None
     missing: str = ""
-    beyond: Beyond = ""
+    at_least: float | None = None
+    at_most: float | None = None
     load_msg_s: float | None = None
 
 
@@ -82,13 +82,14 @@ def _cost(name: str, unit: str, read: Callable[[RepeatSummary], float | None]) -
 
 def _ceiling(repeat: RepeatSummary) -> Reading:
     found = _of_standing(repeat, repeat.rate_msg_s, "its trials show no ceiling")
-    verdicts = {trial.verdict for trial in repeat.trials if trial.verdict in ceilings.COUNTED}
+    offered = [(trial.verdict, trial.offered_msg_s) for trial in repeat.trials if trial.verdict in ceilings.COUNTED]
+    verdicts, rates = {verdict for verdict, _ in offered}, [rate for _, rate in offered]
     if found.value is not None or len(verdicts) != 1:
         return found
     if verdicts == {"carried"}:
-        return replace(found, missing="its trials show no ceiling: all were carried", beyond="above")
+        return replace(found, missing="its trials show no ceiling: all were carried", at_least=max(rates))
     if verdicts == {"not carried"}:
-        return replace(found, missing="its trials show no ceiling: none was carried", beyond="below")
+        return replace(found, missing="its trials show no ceiling: none was carried", at_most=min(rates))
     return found
 
 

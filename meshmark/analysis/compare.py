@@ -7,6 +7,7 @@ figure on a side is kept, with the reason, and counts as planned.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -257,11 +258,20 @@ def _pairs(
 
 
 def _points(ours: Reading, theirs: Reading) -> Better | Literal[""]:
-    """One whose life carried all that was offered is higher than what trials tell, not unknown."""
-    sides = [each.beyond or ("" if each.missing else "told") for each in (ours, theirs)]
-    if sides in (["above", "told"], ["told", "below"], ["above", "below"]):
+    """Where one side has only a bound, or both: known if the bound is on the far side of what the other side has."""
+    if not (ours.missing or theirs.missing):
+        return ""
+    (low, high), (other_low, other_high) = _range(ours), _range(theirs)
+    if low > other_high:
         return "higher"
-    return "lower" if sides in (["below", "told"], ["told", "above"], ["below", "above"]) else ""
+    return "lower" if high < other_low else ""
+
+
+def _range(reading: Reading) -> tuple[float, float]:
+    """Where the figure lies, as far as that is known."""
+    if reading.value is not None and not reading.missing:
+        return reading.value, reading.value
+    return reading.at_least or 0.0, math.inf if reading.at_most is None else reading.at_most
 
 
 def _missing(both: tuple[ScenarioSummary, ScenarioSummary], ours: Reading, theirs: Reading) -> str:

@@ -279,30 +279,51 @@ def test_no_verdict_goes_against_a_pair_without_a_ratio(found: stats.Ratio, poin
     assert judge(found, planned=6, margin=0.05, better="higher", points=points)[0] == verdict
 
 
-def without_ceiling(directory: Path, scenario: str, verdict: str) -> Subject:
-    """As if all trials of its second repeat had this verdict."""
+def without_ceiling(directory: Path, scenario: str, verdict: str, times: float) -> Subject:
+    """As if all trials of its second repeat had this verdict, at so many times the rates that they were offered."""
     made = summary(directory)
     row = next(each for each in made.scenarios if each.name == scenario)
     second = row.repeats[1]
-    trials = tuple(each.model_copy(update={"verdict": verdict}) for each in second.trials)
+    trials = tuple(
+        each.model_copy(update={"verdict": verdict, "offered_msg_s": times * each.offered_msg_s})
+        for each in second.trials
+    )
     repeats = (row.repeats[0], second.model_copy(update={"rate_msg_s": None, "trials": trials}), *row.repeats[2:])
     scenarios = tuple(row.model_copy(update={"repeats": repeats}) if each is row else each for each in made.scenarios)
     return Subject(name="a", summary=made.model_copy(update={"scenarios": scenarios}), scenario=scenario)
 
 
 @pytest.mark.parametrize(
-    ("verdict", "points", "found"),
-    [("carried", "higher", "cannot tell"), ("not carried", "lower", "worse"), ("unclear", "", "worse")],
+    ("verdict", "times", "points", "found"),
+    [
+        ("carried", 1, "", "worse"),
+        ("carried", 3, "higher", "cannot tell"),
+        ("not carried", 1, "lower", "worse"),
+        ("not carried", 3, "", "worse"),
+        ("unclear", 3, "", "worse"),
+    ],
 )
-def test_a_life_that_carried_all_it_was_offered_is_not_left_out_in_silence(
-    runs: dict[str, Path], verdict: str, points: str, found: str
+def test_a_life_that_carried_all_or_nothing_points_where_its_offers_pass_the_other_side(
+    runs: dict[str, Path], verdict: str, times: float, points: str, found: str
 ) -> None:
-    slow = without_ceiling(runs["slow"], "istio-mtls", verdict)
-    told = compare([slow], [subject(runs["one"], "istio-mtls")], differs=["plan"])
+    slow = without_ceiling(runs["slow"], "istio-mtls", verdict, times)
+    fast = subject(runs["one"], "istio-mtls")
+    told = compare([slow], [fast], differs=["plan"])
     row = rate(told, "istio-mtls")
     assert (row.pairs[1].points, row.verdict, row.pairs_counted) == (points, found, 2)
     assert ("all were carried" in text(told)) == (verdict == "carried")
-    assert ("points the other way" in text(told)) == (verdict == "carried")
+    assert ("points the other way" in text(told)) == (found == "cannot tell")
+    back = rate(compare([fast], [slow], differs=["plan"]), "istio-mtls")
+    assert back.pairs[1].points == {"higher": "lower", "lower": "higher", "": ""}[points]
+
+
+@pytest.mark.parametrize(("times", "points"), [(3, "higher"), (0.3, "")])
+def test_two_bounds_point_where_they_do_not_overlap(runs: dict[str, Path], times: float, points: str) -> None:
+    carried = without_ceiling(runs["slow"], "istio-mtls", "carried", times)
+    refused = without_ceiling(runs["one"], "istio-mtls", "not carried", 1)
+    there = rate(compare([carried], [refused], differs=["plan"]), "istio-mtls")
+    back = rate(compare([refused], [carried], differs=["plan"]), "istio-mtls")
+    assert (there.pairs[1].points, back.pairs[1].points) == (points, {"higher": "lower", "": ""}[points])
 
 
 def test_a_scenario_with_too_few_trials_for_a_ceiling_has_no_verdict(runs: dict[str, Path]) -> None:

@@ -4,8 +4,9 @@ Pure. A scenario that differs from its baseline in settings of brokers, of produ
 and in nothing else, tries a setting. The prediction is made of the bounds of both (`terms.py`), not of the scenario's
 rate. Where a bound other than CPU binds the baseline, what each term takes of a record's way adds up, as in the law of
 distance: 1 / rate = sum of 1 / bound, and the rate goes as that sum does. Where CPU binds, terms pass beside it: the
-rate stays, or goes down where a bound is now below the baseline's rate. What was seen is the quotient of the two
-ceilings: up or down where its 95 % interval excludes 1.
+rate stays, or goes down where a bound is now below the baseline's rate, which a term that there was not before does in
+any case. Where no answer is waited for (`acks=0`) there is no such term, and it takes no time; a bound that is not
+known is left out. What was seen is the quotient of the two ceilings: up or down where its 95 % interval excludes 1.
 
 Limits: a bound that rises uncovers CPU, so only the direction is predicted, never by how much. That a rate stays can
 be contradicted, and never shown. What a setting costs in CPU is not predicted.
@@ -23,6 +24,8 @@ from meshmark.units import number
 
 MOVES = 0.1
 """By more than this share a bound is another one."""
+WAITS: tuple[Term, ...] = ("batches in flight", "records held")
+"""For an answer: there are none where none is waited for. Other terms that are not there are not known."""
 
 Direction = Literal["up", "down", "same"]
 
@@ -74,20 +77,28 @@ def _others(scenario: Scenario) -> tuple[Any, ...]:
 def predicted(base: Binding, own: Sequence[Bound]) -> Predicted:
     """From what binds the baseline, and the bounds of both."""
     first = base.binds[0] if base.binds else None
-    if first is None or first == "CPU":
-        lower = [bound.term for bound in own if _below(bound, base)]
-        if lower:
-            return Predicted("down", f"{lower[0]} is now below the baseline's rate")
-        if first is None:
-            return Predicted(None, "what binds the baseline is unknown")
-        return Predicted("same", "CPU binds, and is as before")
+    passing = first is None or first == "CPU"
+    lower = [bound.term for bound in own if _below(bound, base)]
+    if beyond := [term for term in lower if passing or _bound(base.bounds, term) is None]:
+        return Predicted("down", f"{beyond[0]} is now below the baseline's rate")
+    if first is None:
+        return Predicted(None, "what binds the baseline is unknown")
+    return Predicted("same", "CPU binds, and is as before") if passing else _summed(base, own, first)
+
+
+def _summed(base: Binding, own: Sequence[Bound], first: Term) -> Predicted:
+    """By what all terms together take of a record's way; `first` binds the baseline, and is not CPU."""
     terms = [bound.term for bound in base.bounds if bound.term == first or _counts(bound, base)]
-    before = {term: _bound(base.bounds, term) for term in terms}
-    after = {term: _bound(own, term) for term in terms}
+    terms += [term for term in WAITS if all(bound.term != term for bound in base.bounds)]
+    before = {term: _seconds(base.bounds, term) for term in terms}
+    after = {term: _seconds(own, term) for term in terms}
     if before[first] is None or after[first] is None:
         return Predicted(None, f"{first} binds, and what it allows now is not known")
-    known = [(one, other) for term in terms if (one := before[term]) and (other := after[term])]
-    times = sum(1 / one for one, _ in known) / sum(1 / other for _, other in known)
+    known = [term for term in terms if before[term] is not None and after[term] is not None]
+    was, now = (sum(seconds[term] or 0.0 for term in known) for seconds in (before, after))
+    if not now:
+        return Predicted("up", f"{first} binds, and no term takes time any more")
+    times = was / now
     if abs(times - 1) <= MOVES:
         return Predicted("same", f"{first} binds, and all terms together are as before")
     return Predicted(
@@ -112,6 +123,14 @@ def _below(bound: Bound, base: Binding) -> bool:
 
 def _bound(bounds: Sequence[Bound], term: Term) -> float | None:
     return next((bound.bound_msg_s for bound in bounds if bound.term == term), None)
+
+
+def _seconds(bounds: Sequence[Bound], term: Term) -> float | None:
+    """Of a record's way, in the mean of many; None where it is not known."""
+    if term in WAITS and all(bound.term != term for bound in bounds):
+        return 0.0
+    bound = _bound(bounds, term)
+    return 1 / bound if bound else None
 
 
 def _tried(row: ScenarioSummary, base: Binding, changes: str, bindings: Mapping[str, Binding]) -> SettingTried:

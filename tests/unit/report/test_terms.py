@@ -393,6 +393,35 @@ def test_a_bound_that_was_exceeded_before_says_nothing_of_a_setting() -> None:
     assert predicted(before, [bound("fetch size", 20), bound("TCP buffers", 200)]).direction == "up"
 
 
+@pytest.mark.parametrize(
+    ("acknowledged", "direction"),
+    [
+        ([bound("batches in flight", 40), bound("TCP buffers", 100)], "down"),
+        ([bound("batches in flight", 40), bound("TCP buffers", 9_000)], "down"),
+        ([bound("batches in flight", 200), bound("records held", 200), bound("TCP buffers", 100)], "down"),
+        ([bound("records held", 95), bound("TCP buffers", 9_000)], "same"),
+        ([bound("records held", 9_000), bound("TCP buffers", 100)], "same"),
+        ([bound("records held", None), bound("TCP buffers", 100)], "same"),
+        ([bound("link", 85), bound("TCP buffers", 100)], "same"),
+    ],
+)
+def test_waiting_for_answers_takes_its_time_where_nothing_was_waited_for(
+    acknowledged: list[Bound], direction: str
+) -> None:
+    before = base(bound("TCP buffers", 100), binds=("TCP buffers",))
+    assert predicted(before, acknowledged).direction == direction
+
+
+def test_what_is_waited_for_no_more_takes_no_time() -> None:
+    waits = base(bound("batches in flight", 100), bound("TCP buffers", 1_000), binds=("batches in flight",))
+    assert predicted(waits, [bound("TCP buffers", 1_000)]).direction == "up"
+    assert predicted(waits, [bound("TCP buffers", 90)]).direction == "same"
+    alone = base(bound("batches in flight", 100), binds=("batches in flight",))
+    assert predicted(alone, []) == ("up", "batches in flight binds, and no term takes time any more")
+    link = base(bound("link", 100), bound("TCP buffers", 1_000), binds=("link",))
+    assert predicted(link, [bound("TCP buffers", 1_000)]).direction is None
+
+
 def test_a_prediction_is_judged_only_by_what_is_known() -> None:
     assert agrees("up", "up") is True
     assert agrees("same", "down") is False

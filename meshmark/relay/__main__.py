@@ -79,11 +79,13 @@ def deliver(target: int, direction: Direction) -> None:
     if under_way and under_way[0][0] <= now:
         direction.noted(now - under_way[0][0])
     while under_way and under_way[0][0] <= now:
-        _, packet = under_way.popleft()
+        _, packet, segments, length = under_way.popleft()
         try:
             os.write(target, packet)
         except OSError:
-            direction.refused(packet)
+            direction.refused(segments)
+        else:
+            direction.taken(segments, length)
 
 
 def main() -> None:

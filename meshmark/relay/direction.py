@@ -34,7 +34,8 @@ class DirectionSpec:
 
 
 class Direction:
-    """Packets under way, the first to arrive first; counts are of segments, and of the bytes of IP packets carried."""
+    """Packets under way, the first to arrive first: when each is due, the packet, its segments, and its bytes as IP
+    packets. Counts are of segments and of such bytes, and never fall."""
 
     def __init__(self, spec: DirectionSpec, source: random.Random) -> None:
         self._spec = spec
@@ -43,7 +44,7 @@ class Direction:
         self._last_due = 0.0
         self._lateness_s = 0.0
         self._until_loss = self._draw()
-        self.under_way: deque[tuple[float, bytes]] = deque()
+        self.under_way: deque[tuple[float, bytes, int, int]] = deque()
         self.carried = 0
         self.carried_bytes = 0
         self.lost = 0
@@ -57,31 +58,28 @@ class Direction:
         """A packet that has just come."""
         spec = self._spec
         segments, length = shape(packet)
-        pieces = [packet]
+        pieces = [(packet, segments, length)]
         if self._until_loss < segments:
             lost = self._lost(segments)
             self.lost += len(lost)
-            pieces = cut(packet, kept(segments, lost))
-            segments -= len(lost)
-            length = sum(shape(piece)[1] for piece in pieces)
+            pieces = [(piece, *shape(piece)) for piece in cut(packet, kept(segments, lost))]
         else:
             self._until_loss -= segments
         if spec.bandwidth_bytes_s is not None:
             for piece in pieces:
-                self._queue(piece, spec.bandwidth_bytes_s, now)
+                self._queue(*piece, spec.bandwidth_bytes_s, now)
             return
-        self.carried += segments
-        self.carried_bytes += length
         due = self._due(now)
         for piece in pieces:
-            self.under_way.append((due, piece))
+            self.under_way.append((due, *piece))
 
-    def refused(self, packet: bytes) -> None:
-        """It had passed and was not taken at the end: not carried after all, and counted with those that found a queue
-        full."""
-        segments, length = shape(packet)
-        self.carried -= segments
-        self.carried_bytes -= length
+    def taken(self, segments: int, length: int) -> None:
+        """At the end."""
+        self.carried += segments
+        self.carried_bytes += length
+
+    def refused(self, segments: int) -> None:
+        """At the end: counted with those that found a queue full."""
         self.dropped += segments
 
     def noted(self, lateness_s: float) -> None:
@@ -89,9 +87,8 @@ class Direction:
         what is usual is taken off the delay of those to come."""
         self._lateness_s += (min(lateness_s, LATENESS_MAX_S) - self._lateness_s) * LATENESS_WEIGHT
 
-    def _queue(self, packet: bytes, bandwidth_bytes_s: float, now: float) -> None:
+    def _queue(self, packet: bytes, segments: int, length: int, bandwidth_bytes_s: float, now: float) -> None:
         self._free_at = max(self._free_at, now)
-        segments, length = shape(packet)
         room = self._spec.queue_bytes - (self._free_at - now) * bandwidth_bytes_s
         fitting = segments if length <= room else int(max(0.0, room) // (length / segments))
         self.dropped += segments - fitting
@@ -100,9 +97,7 @@ class Direction:
         for piece in cut(packet, [(0, fitting)]):
             length = shape(piece)[1]
             self._free_at += length / bandwidth_bytes_s
-            self.carried += fitting
-            self.carried_bytes += length
-            self.under_way.append((self._due(self._free_at), piece))
+            self.under_way.append((self._due(self._free_at), piece, fitting, length))
 
     def _due(self, sent_at: float) -> float:
         spec = self._spec

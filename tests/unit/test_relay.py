@@ -115,12 +115,19 @@ def direction(spec: DirectionSpec) -> Direction:
     return Direction(spec, random.Random(1))
 
 
+def segments_under_way(way: Direction) -> int:
+    """By the packets themselves, which are what is said of them."""
+    for _, packet, segments, length in way.under_way:
+        assert shape(packet) == (segments, length)
+    return sum(segments for _, _, segments, _ in way.under_way)
+
+
 def test_packets_arrive_after_the_delay_in_their_order() -> None:
     way = direction(DirectionSpec(delay_s=0.012))
     for number in range(3):
         way.accept(super_packet(bytes([number])), now=number / 1e3)
-    assert [due for due, _ in way.under_way] == pytest.approx([0.012, 0.013, 0.014])
-    assert [payload_of(packet) for _, packet in way.under_way] == [b"\0", b"\1", b"\2"]
+    assert [due for due, *_ in way.under_way] == pytest.approx([0.012, 0.013, 0.014])
+    assert [payload_of(packet) for _, packet, *_ in way.under_way] == [b"\0", b"\1", b"\2"]
 
 
 def test_the_time_of_waking_up_is_taken_off_the_delay_within_bounds() -> None:
@@ -153,6 +160,7 @@ def test_what_has_arrived_is_handed_on_and_what_is_not_taken_is_counted() -> Non
         taker.close()
         giver.send(WHOLE)
         take(relay_in.fileno(), way)
+        assert (way.carried, way.dropped) == (3, 0), "what is under way counts only when it is there"
         deliver(relay_out.fileno(), way)
     assert (way.carried, way.dropped) == (3, 6)
     assert way.carried_bytes == 3 * shape(super_packet(b"x"))[1]
@@ -163,14 +171,14 @@ def test_jitter_is_within_its_bounds_and_order_is_kept() -> None:
     way = direction(DirectionSpec(delay_s=0.010, jitter_s=0.004))
     for number in range(1_000):
         way.accept(super_packet(b"x"), now=number * 0.02)
-    delays = [due - number * 0.02 for number, (due, _) in enumerate(way.under_way)]
+    delays = [due - number * 0.02 for number, (due, *_) in enumerate(way.under_way)]
     assert 0.006 <= min(delays) < 0.0065
     assert 0.0135 < max(delays) <= 0.014
     assert sum(delays) / 1_000 == pytest.approx(0.010, rel=0.03)
     dense = direction(DirectionSpec(delay_s=0.010, jitter_s=0.004))
     for number in range(1_000):
         dense.accept(super_packet(b"x"), now=number * 1e-5)
-    assert all(one <= other for (one, _), (other, _) in pairwise(dense.under_way))
+    assert all(one <= other for (one, *_), (other, *_) in pairwise(dense.under_way))
 
 
 @pytest.mark.parametrize("payload", [b"x", PAYLOAD])
@@ -182,8 +190,7 @@ def test_the_share_that_is_lost_is_of_segments_whatever_packet_they_come_in(loss
     count = 30_000 // segments
     for _ in range(count):
         way.accept(packet, now=0)
-    assert way.carried + way.lost == count * segments
-    assert sum(shape(piece)[0] for _, piece in way.under_way) == way.carried
+    assert segments_under_way(way) + way.lost == count * segments
     expected = loss * count * segments
     assert abs(way.lost - expected) < 5 * expected**0.5
 
@@ -194,10 +201,10 @@ def test_a_limited_link_takes_its_time_and_drops_what_finds_its_queue_full() -> 
     way = direction(DirectionSpec(delay_s=0.001, bandwidth_bytes_s=1e6, queue_bytes=3 * length + 1_500))
     for _ in range(5):
         way.accept(packet, now=10)
-    gaps = [other - one for (one, _), (other, _) in pairwise(way.under_way)]
+    gaps = [other - one for (one, *_), (other, *_) in pairwise(way.under_way)]
     assert way.under_way[0][0] == pytest.approx(10.001 + length / 1e6)
     assert gaps[:2] == pytest.approx([length / 1e6] * 2)
-    assert (way.carried, way.dropped) == (3 * 6 + 1, 5 + 6)
+    assert (segments_under_way(way), way.dropped) == (3 * 6 + 1, 5 + 6)
     assert_whole(way.under_way[-1][1])
     way.accept(packet, now=20)
     assert way.under_way[-1][0] == pytest.approx(20.001 + length / 1e6)

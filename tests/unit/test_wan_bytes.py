@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from meshmark.plan import RACK_SELECTOR, ClusterSpec, DataPlane, Plan, Scenario,
 from meshmark.planfile import loads
 from meshmark.profile import Figure, HostKind, Profile
 from meshmark.record import BatchFill
+from meshmark.relay.__main__ import deliver
 from meshmark.relay.direction import Direction, DirectionSpec
 from meshmark.report.geography import crossed as grid
 from meshmark.topology import Link, MeshCluster, Topology
@@ -126,6 +128,10 @@ def test_a_relay_counts_the_bytes_that_it_lets_through() -> None:
     for _ in range(4):
         free.accept(packet, 0.0)
         narrow.accept(packet, 0.0)
+    assert (free.counts(), narrow.counts()) == ((0, 0, 0, 0), (0, 0, 2, 0)), "nothing has arrived"
+    with Path(os.devnull).open("wb") as end:
+        deliver(end.fileno(), free)
+        deliver(end.fileno(), narrow)
     assert free.counts() == (4, 0, 0, 400)
     assert narrow.counts() == (2, 0, 2, 200)
 

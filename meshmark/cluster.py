@@ -39,6 +39,27 @@ class Process(Protocol):
         """The exit status; raises ComponentFailed when it does not end in time."""
 
 
+class Lines:
+    """What a process writes, as it comes -> lines. What consumers tell in the end may be one of 100 MB, so each piece
+    is searched for an end by itself, and joined once."""
+
+    def __init__(self) -> None:
+        self._pieces = [b""]
+
+    def add(self, piece: bytes) -> None:
+        """Once `next` has none."""
+        self._pieces.append(piece)
+
+    def next(self) -> str | None:
+        """A line without its end; None where that has not come yet."""
+        end, newline, rest = self._pieces[-1].partition(b"\n")
+        if not newline:
+            return None
+        line = b"".join((*self._pieces[:-1], end))
+        self._pieces = [rest]
+        return line.decode(errors="replace")
+
+
 class Probe(Protocol):
     """Reads counters of one component of one host."""
 

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from meshmark.cluster import Lines
 from meshmark.errors import ComponentFailed
 
 GRACE_S = 5.0
@@ -37,7 +38,7 @@ class LocalProcess:
         self.name = name
         self._popen = popen
         self._log = log
-        self._received = bytearray()
+        self._lines = Lines()
 
     def send_line(self, line: str) -> None:
         pipe = _stream(self._popen.stdin)
@@ -56,15 +57,14 @@ class LocalProcess:
     def read_line(self, timeout_s: float) -> str | None:
         pipe = _stream(self._popen.stdout)
         deadline = time.monotonic() + timeout_s
-        while b"\n" not in self._received:
+        while (line := self._lines.next()) is None:
             if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 return None
             piece = os.read(pipe, 65_536)
             if not piece:
                 raise self._gone()
-            self._received += piece
-        line, _, self._received = self._received.partition(b"\n")
-        return line.decode(errors="replace")
+            self._lines.add(piece)
+        return line
 
     def signal(self, number: int) -> None:
         self._popen.send_signal(number)

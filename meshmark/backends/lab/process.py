@@ -23,6 +23,7 @@ from typing import IO
 
 from meshmark.backends.lab.cpusets import hold
 from meshmark.backends.lab.link import Host
+from meshmark.cluster import Lines
 from meshmark.errors import ComponentFailed, LabError
 
 INSTANCE_VARIABLE = "MESHMARK_INSTANCE"
@@ -46,7 +47,7 @@ class LabProcess:
         self.log = log
         self.pid = popen.pid
         self._popen = popen
-        self._received = bytearray()
+        self._lines = Lines()
 
     @property
     def returncode(self) -> int | None:
@@ -84,16 +85,14 @@ class LabProcess:
     def read_line(self, timeout_s: float) -> str | None:
         pipe = _pipe(self._popen.stdout)
         deadline = time.monotonic() + timeout_s
-        while b"\n" not in self._received:
+        while (line := self._lines.next()) is None:
             if not _ready(pipe, select.POLLIN, deadline):
                 return None
             piece = os.read(pipe, 65_536)
             if not piece:
                 raise self._gone()
-            self._received += piece
-        line, _, rest = self._received.partition(b"\n")
-        self._received = bytearray(rest)
-        return line.decode(errors="replace")
+            self._lines.add(piece)
+        return line
 
     def signal(self, number: int) -> None:
         """Nothing happens if it has ended."""

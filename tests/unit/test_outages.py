@@ -140,8 +140,12 @@ def test_flaps_that_show_nothing_are_told_before_a_run(up_seconds: float, groups
     assert [part for part, text in zip(expected, told_of, strict=True) if part not in text] == []
 
 
-def test_a_link_that_was_to_flap_and_never_went_down_is_a_warning(tmp_path: Path) -> None:
-    asked = flapping_scenario(5, 1)
+@pytest.mark.parametrize(
+    ("up_seconds", "why"),
+    [(2.4, ""), (2.5, ": it stays up for 2.5 s, and a trial's load takes 2.5 s")],
+)
+def test_a_link_that_was_to_flap_and_never_went_down_is_a_warning(tmp_path: Path, up_seconds: float, why: str) -> None:
+    asked = flapping_scenario(up_seconds, 1)
     cluster = asked.cluster.model_copy(
         update={"topology": asked.cluster.topology.model_copy(update={"links": STEADY})}
     )
@@ -153,7 +157,7 @@ def test_a_link_that_was_to_flap_and_never_went_down_is_a_warning(tmp_path: Path
     (only,) = run.rounds
     assert only.outages == ()
     warning = "it: the link near-far was to flap and never went down"
-    assert any(text.startswith(warning) for text in summarize(run).warnings)
+    assert f"{warning}{why}" in summarize(run).warnings
     down = Outage(trial=1, link="near-far", began_s=5, ended_s=6)
     changed = replace(run, rounds=(replace(only, outages=(down,)),))
     assert not any(text.startswith(warning) for text in summarize(changed).warnings)

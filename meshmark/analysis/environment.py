@@ -24,10 +24,9 @@ def network_path(data_plane: DataPlane) -> NetworkPath:
 
 def probed_in(plan: Plan) -> dict[NetworkPath, Scenario]:
     """The scenario on whose hosts each path is probed: the first with it, and for the direct one, where the disk is
-    probed too, the plan's first without its data plane."""
-    found: dict[NetworkPath, Scenario] = {
-        "direct": plan.scenarios[0].model_copy(update={"data_plane": DataPlane.PLAIN})
-    }
+    probed too, the plan's first that has its logs on one, or its first, without its data plane."""
+    first = next((each for each in plan.scenarios if each.cluster.storage != "ram"), plan.scenarios[0])
+    found: dict[NetworkPath, Scenario] = {"direct": first.model_copy(update={"data_plane": DataPlane.PLAIN})}
     for scenario in plan.scenarios:
         found.setdefault(network_path(scenario.data_plane), scenario)
     return found

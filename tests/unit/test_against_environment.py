@@ -127,6 +127,7 @@ def test_the_busiest_path_is_held_against_the_data_planes_own_with_several_flows
         pytest.param({}, {}, ["disk", "network"], id="like the one that was probed"),
         pytest.param({}, {"storage": "ram"}, ["network"], id="no disk under the logs"),
         pytest.param({"storage": "ram"}, {"storage": "ram"}, ["network"], id="memory was probed, not a disk"),
+        pytest.param({"storage": "ram"}, {}, ["disk", "network"], id="the first on a disk was probed"),
         pytest.param({}, {"storage": "image"}, ["network"], id="logs kept otherwise"),
         pytest.param({}, {"client_cpus": 1}, ["disk"], id="clients with CPUs of their own"),
         pytest.param({}, {"sidecar_concurrency": 4}, ["disk", "network"], id="threads of sidecars that it has not"),

@@ -13,6 +13,7 @@ from statistics import fmean
 
 from meshmark.analysis.exposition import CPUS, WORKERS, Load, Reading, of_link, of_sample
 from meshmark.clock import Clock
+from meshmark.errors import MeshmarkError
 from meshmark.metrics import AT_EDGES
 from meshmark.plan import Plan
 from meshmark.planfile import estimate_seconds
@@ -133,7 +134,11 @@ class Following:
         if self.plan is None or self.started is None or self.finished:
             return None
         if not self._durations_s:
-            return max(0.0, self.started.started_at + estimate_seconds(self.plan) - clock.wall())
+            try:
+                whole_s = estimate_seconds(self.plan)
+            except MeshmarkError:  # the profile's file is gone, or is another: the run has read it, and goes on
+                return None
+            return max(0.0, self.started.started_at + whole_s - clock.wall())
         left = len(self.plan.order()) - len(self._durations_s)
         since_s = 0.0
         if self.round and self.round.seconds is None:

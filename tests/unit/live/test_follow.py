@@ -14,6 +14,7 @@ from meshmark.errors import RecordError
 from meshmark.histogram import Histogram, latency
 from meshmark.live.follow import KEPT_S, Following
 from meshmark.metrics import METRICS
+from meshmark.planfile import estimate_seconds
 from meshmark.record import Latency, LoadInterval, LoadTotals, RoundStarted
 from meshmark.resumed import Resumed
 from meshmark.store import RunWriter, load
@@ -127,6 +128,21 @@ def test_the_time_left_follows_the_rounds_that_ended(going_on: Path) -> None:
     took = first.finished.time_s - first.started.time_s
     clock.sleep(second.started.time_s + 2.0 - clock.now())
     assert following.seconds_left(clock) == pytest.approx(took - 2.0)
+
+
+def test_before_a_round_has_ended_the_time_left_is_the_plans_and_unknown_without_its_profile(going_on: Path) -> None:
+    following = Following(going_on)
+    following.look()
+    assert following.plan is not None
+    assert following.started is not None
+    clock = SimulatedClock()
+    first = Following(going_on)
+    first.started, first.plan = following.started, following.plan
+    assert first.seconds_left(clock) == pytest.approx(
+        following.started.started_at + estimate_seconds(following.plan) - clock.wall()
+    )
+    first.plan = following.plan.model_copy(update={"profile": str(going_on / "gone.yaml")})
+    assert first.seconds_left(clock) is None
 
 
 def test_counters_of_several_loads_are_added() -> None:

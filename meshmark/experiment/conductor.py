@@ -197,10 +197,11 @@ class _Conductor:
 
     def _predict(self) -> None:
         """What those that are held out will carry, from what was recorded so far; sealed before they are measured. A
-        run that was cut here has told of some."""
+        run that was cut here has told of some, and tells of the others by the same law."""
         run = load(self._writer.directory)
         told_of = {each.scenario for each in run.predictions}
-        for prediction in predictions(run, summarize(run).scenarios, self._clock.now()):
+        law = run.predictions[0].errors if run.predictions else "log"
+        for prediction in predictions(run, summarize(run).scenarios, self._clock.now(), law):
             if prediction.scenario in told_of:
                 continue
             self._writer.prediction(prediction)

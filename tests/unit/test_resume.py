@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from meshmark import seal
+from meshmark.analysis.distance_law import Errors, predictions
+from meshmark.analysis.model import ScenarioSummary
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify import verify
 from meshmark.analysis.verify.times import CLOCK_SET_S
@@ -364,8 +366,9 @@ def test_a_run_that_was_killed_after_its_last_round_only_ends(tmp_path: Path, wh
     assert offered(load(directory)) == offered(whole)
 
 
-def test_predictions_that_were_cut_are_completed_and_none_is_told_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("law", ["log", "relative"])
+def test_predictions_that_were_cut_are_completed_by_their_law_and_none_is_told_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law: Errors
 ) -> None:
     asked = distances(10, 25, 50, 75, 100)
     held_out = tuple(each.model_copy(update={"held_out": each.name in ("25ms", "75ms")}) for each in asked.scenarios)
@@ -377,13 +380,17 @@ def test_predictions_that_were_cut_are_completed_and_none_is_told_twice(
         told(writer, prediction)
         raise KeyboardInterrupt
 
+    def by_law(run: Run, rows: tuple[ScenarioSummary, ...], time_s: float, _: Errors) -> tuple[Prediction, ...]:
+        return predictions(run, rows, time_s, law)
+
     with monkeypatch.context() as patched:
         patched.setattr(RunWriter, "prediction", tell_and_be_cut)
+        patched.setattr("meshmark.experiment.conductor.predictions", by_law)
         with pytest.raises(KeyboardInterrupt):
             begun(directory, clock, Silent(), asked)
     assert [each.scenario for each in load(directory).predictions] == ["25ms"]
     assert gone_on(directory, clock).outcome == "complete"
-    assert [each.scenario for each in load(directory).predictions] == ["25ms", "75ms"]
+    assert [(each.scenario, each.errors) for each in load(directory).predictions] == [("25ms", law), ("75ms", law)]
     assert verify(directory).findings == ()
 
 

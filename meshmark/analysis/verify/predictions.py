@@ -1,4 +1,7 @@
-"""Predictions of what is held out, against the rounds that were there before: the same law, and said in time."""
+"""Predictions of what is held out, against the rounds that were there before: the same law, and said in time.
+
+A run that another meshmark resumed may have predictions by two laws; each is held against its own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from meshmark.analysis.distance_law import predictions
+from meshmark.analysis.distance_law import Errors, predictions
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify.model import Finding
 from meshmark.record import Prediction
@@ -22,16 +25,17 @@ def prediction_findings(run: Run) -> Iterator[Finding]:
     if not run.predictions and not measured:
         return
     before = replace(run, rounds=tuple(data for data in run.rounds if data.started.scenario not in held_out))
-    errors = run.predictions[0].errors if run.predictions else "log"
-    follows = {each.scenario: each for each in predictions(before, summarize(before).scenarios, 0.0, errors)}
-    if measured and (lacking := sorted(follows.keys() - {told.scenario for told in run.predictions})):
+    scenarios = summarize(before).scenarios
+    laws: set[Errors] = {told.errors for told in run.predictions} or {"log"}
+    follows = {(law, each.scenario): each for law in laws for each in predictions(before, scenarios, 0.0, law)}
+    if measured and (lacking := sorted({name for _, name in follows} - {told.scenario for told in run.predictions})):
         yield Finding(
             file=FILE,
             recorded=f"no prediction of {', '.join(lacking)}",
             follows="the rounds before have a law of it, and it is predicted before it is measured",
         )
     for line, told in enumerate(run.predictions, start=1):
-        file, found = f"{FILE}:{line}", follows.get(told.scenario)
+        file, found = f"{FILE}:{line}", follows.get((told.errors, told.scenario))
         if found is None or not _same(told, found):
             yield Finding(
                 file=file,

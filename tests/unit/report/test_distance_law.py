@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from meshmark.analysis.distance_law import Errors, Seen, fit, laws
+from meshmark.analysis.distance_law import Errors, Seen, fit, laws, predictions
 from meshmark.analysis.model import RepeatSummary, ScenarioSummary
+from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify.predictions import prediction_findings
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
 from meshmark.report.geography import laws as table_of
@@ -188,6 +189,22 @@ def test_a_prediction_that_was_made_up_or_made_later_is_found(tell: Tell) -> Non
         assert list(prediction_findings(tampered)), changes
     [lacking] = prediction_findings(replace(run, predictions=()))
     assert lacking.recorded == "no prediction of 25ms"
+
+
+def test_predictions_of_one_run_by_two_laws_are_each_held_against_its_own(tell: Tell) -> None:
+    asked = plan(10, 25, 50, 75, 100)
+    changed = tuple(
+        each.model_copy(update={"held_out": place in (1, 3)}) for place, each in enumerate(asked.scenarios)
+    )
+    run = tell(asked.model_copy(update={"scenarios": changed, "repeats": 2})).run
+    first, second = run.predictions
+    known = tuple(data for data in run.rounds if data.started.scenario in first.law_of)
+    before = replace(run, rounds=known)
+    former = {each.scenario: each for each in predictions(before, summarize(before).scenarios, 0.0, "relative")}
+    of_first = former[first.scenario].model_copy(update={"time_s": first.time_s})
+    assert list(prediction_findings(replace(run, predictions=(of_first, second)))) == []
+    made_up = of_first.model_copy(update={"rate_msg_s": 1.01 * of_first.rate_msg_s})
+    assert len(list(prediction_findings(replace(run, predictions=(made_up, second))))) == 1
 
 
 def test_two_distances_beside_what_is_held_out_are_too_few_for_a_prediction(tell: Tell) -> None:

@@ -4,7 +4,9 @@ A count alone cannot tell: one record lost and one read twice are as many as the
 their intended send times, which travel with them, and are counted by how often each was acknowledged and read.
 
 Limits: two records of one nanosecond are known as one that was acknowledged twice; of Poisson arrivals these are the
-rate times 1e-9 of all, one in 10,000 at 100,000 a second.
+rate times 1e-9 of all, one in 10,000 at 100,000 a second. Where one of two such records was acknowledged, and the
+other timed out and was stored all the same, one is told as read twice. Whether a record was stored twice, or stored
+once and delivered again, is not told apart.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def missing(found: Sequence[ReadBack]) -> int:
 
 
 def duplicated(found: Sequence[ReadBack]) -> int:
-    """Read once more than they should have been; all groups together."""
+    """Read once more than they should have been, as they were stored twice or delivered again; all groups together."""
     return sum(max(0, each.read - max(1, each.acknowledged)) * each.records for each in found)
 
 

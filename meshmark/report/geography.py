@@ -94,8 +94,8 @@ def outages(summary: Summary) -> Grid | None:
         ),
         note="Still: the longest time in which nothing was acknowledged. Read back: by consumers, to the end of every "
         "partition, after the load. Missing: acknowledged, and not read, by the records' own intended send times, so "
-        "one that is there twice stands for no other; a trial with one of either is invalid. Out of sync: replicas "
-        "that fell out of sync in the window.",
+        "one that is there twice stands for no other. Read twice: stored twice, or delivered again. A trial with one "
+        "of either is invalid. Out of sync: replicas that fell out of sync in the window.",
     )
 
 

@@ -195,3 +195,4 @@ def test_what_was_not_read_back_is_told_apart_from_what_was_read_twice(tmp_path:
     assert table is not None
     shown = dict(zip((column.head for column in table.columns), table.rows[0], strict=True))
     assert (shown["missing"], shown["read twice"]) == ("1", "2")
+    assert "stored twice, or delivered again" in table.note

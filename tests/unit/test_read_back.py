@@ -67,6 +67,12 @@ def test_two_records_of_one_instant_are_to_be_read_twice() -> None:
     assert missing(compared([times(10, 20, 20)], [times(10, 20)])) == 1
 
 
+def test_of_two_records_of_one_instant_one_that_timed_out_and_was_stored_is_told_as_read_twice() -> None:
+    """A limit, which is said."""
+    found = compared([times(10, 20)], [times(10, 20, 20)])
+    assert contradictions(found, unknown=1) == ("consumers read 1 records more than once",)
+
+
 def test_each_group_is_to_read_everything() -> None:
     found = compared([times(10, 20)], [times(10, 20), times(10)])
     assert found == (

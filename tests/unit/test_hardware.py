@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from meshmark import planfile
 from meshmark.analysis import hardware
 from meshmark.analysis.summary import summarize
+from meshmark.analysis.verify.limits import limit_findings
+from meshmark.analysis.verify.raw import raw
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cli import app
 from meshmark.errors import LabError, MissingRequirement, NoSpace, UsageError
@@ -273,6 +276,34 @@ def test_over_distances_a_profile_limits_disks_but_no_networks(tmp_path: Path) -
     assert {probe.limit.resource for probe in only.limits} == {"disk", "operations"}
     with pytest.raises(UsageError, match="cannot be probed"):
         planfile.furnished(plan.model_copy(update={"profile": EKS}))
+
+
+def test_verify_accepts_limits_of_load_workers_where_older_records_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cpus.yaml"
+    cpus = "{machine: box, containerCpus: {value: 4, source: me}}"
+    file.write_text(f"name: cpus\nsources: {{me: x}}\nbroker: {cpus}\nclient: {cpus}\n", encoding="utf-8")
+    plan = planfile.loads(
+        f"name: far\nrepeats: 1\nscale: 0.05\nscenarios: [plain]\nprofile: {file}\n"
+        "cluster: {clients: 2, topology: {links: [{ends: [a, b], rttMs: 7}],\n"
+        "  clusters: [{name: a, brokers: 2, clients: 1}, {name: b, brokers: 1, clients: 1}]}}\n"
+        "workload: {producersIn: b}\n",
+        "far.yaml",
+    )
+    with monkeypatch.context() as older:
+        older.setattr(Scenario, "load_hosts", property(lambda _: ("client-1",)))
+        made = run(tmp_path / "older", planfile.furnished(plan))
+    now = run(tmp_path / "now", planfile.furnished(plan))
+    for done, host in ((made, "client-1"), (now, "client-2")):
+        (data,) = done.rounds
+        (own,) = (probe for probe in data.limits if probe.limit.component == "client")
+        assert own.limit.host == host
+        found = list(limit_findings(done, raw(data), done.plan.scenarios[0]))
+        assert found == []
+        lacking = replace(data, limits=tuple(probe for probe in data.limits if probe != own))
+        (finding,) = limit_findings(done, raw(lacking), done.plan.scenarios[0])
+        assert "no probe of client-2" in finding.recorded
 
 
 SIZED = "gke-n2-standard-16-pd-ssd"

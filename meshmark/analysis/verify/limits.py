@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from meshmark.analysis.hardware import largest_scale, limits
+from meshmark.analysis.hardware import largest_scale, limits, of_load
 from meshmark.analysis.ledger import client_hosts
 from meshmark.analysis.limits import of_limit
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
-from meshmark.hardware import TOLERANCE, Hardware
+from meshmark.hardware import TOLERANCE, Hardware, LimitProbe
 from meshmark.plan import Scenario
 from meshmark.record import Limit
 from meshmark.store import Run
@@ -38,7 +38,7 @@ def scale_findings(run: Run) -> Iterator[Finding]:
 def limit_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
     """Each limit of the profile was probed, is what it should be, and held; nothing else was limited."""
     hardware, data = run.hardware, round_.data
-    asked = () if hardware is None else limits(hardware.profile, hardware.scale, scenario)
+    asked = () if hardware is None else _asked(hardware, scenario, data.limits)
     links = () if hardware is None else _client_links(hardware, scenario)
     should = {_whose(limit): limit.amount for limit in (*links, *asked)}
     probed = {_whose(probe.limit) for probe in data.limits}
@@ -63,6 +63,17 @@ def limit_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Findin
             recorded=f"no probe of {', '.join(map(of_limit, lacking))}",
             follows="the profile limits it, and there are trials",
         )
+
+
+def _asked(hardware: Hardware, scenario: Scenario, probes: Sequence[LimitProbe]) -> tuple[Limit, ...]:
+    """Of the profile. Older records limit load workers' CPU on client hosts in turn, wherever the plan has them."""
+    asked = limits(hardware.profile, hardware.scale, scenario)
+    workers, held = of_load(asked), {each.host for each in of_load([probe.limit for probe in probes])}
+    in_turn = client_hosts(scenario)[: 1 + scenario.workload.subscriptions_per_topic]
+    if not workers or held <= {each.host for each in workers} or not held <= set(in_turn):
+        return asked
+    older = [workers[0].model_copy(update={"host": host}) for host in in_turn]
+    return (*(each for each in asked if each not in workers), *older)
 
 
 def _client_links(hardware: Hardware, scenario: Scenario) -> tuple[Limit, ...]:

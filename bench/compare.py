@@ -4,7 +4,7 @@
     python -m bench.compare --runs 60          whole simulated runs with two like scenarios, some minutes more; and
                                                as many that end once the loss is known, as `run --versus` does
     python -m bench.compare --like RUN...      runs of bench/like.yaml on a real machine
-    python -m bench.compare --lab 4            runs of bench/versus.yaml against itself, on the lab; some 12 minutes
+    python -m bench.compare --lab 4            runs of bench/versus.yaml against itself, on the lab; some 20 minutes
 
 Each case goes through the code that `compare` runs. A repeat's rate is log-normal with the noise given as its
 coefficient of variation; what changes from repeat to repeat for both sides alike (`DRIFT`) is drawn as well. Bounds

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meshmark.cli.kubernetes import Asked, resolved
+from meshmark.cli.kubernetes import SHARED, Asked, resolved
 from meshmark.cli.options import (
     KAFKA,
     Cpus,
@@ -18,6 +18,7 @@ from meshmark.cli.options import (
     Namespace,
     Only,
     PlanFile,
+    ShareNodes,
     StorageClass,
     VolumeSize,
 )
@@ -44,6 +45,7 @@ def export(
     heap: Heap = None,
     volume_size: VolumeSize = None,
     storage_class: StorageClass = None,
+    share_nodes: ShareNodes = None,
     image: Image = None,
     kafka: Kafka = KAFKA,
 ) -> None:
@@ -59,6 +61,7 @@ def export(
         heap=heap,
         volume_size=volume_size,
         storage_class=storage_class,
+        share_nodes=share_nodes,
         image=image,
         kafka=kafka,
     )
@@ -79,6 +82,8 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
         "export talks to no cluster: nothing was applied or checked against one",
         "needed: a cluster of Kubernetes 1.27 or newer",
     ]
+    if target.share_nodes:
+        found.append(SHARED)
     if scenario.data_plane.sidecars:
         found.append("needed in the cluster: Istio 1.22 or newer, injecting by the label istio-injection")
     if scenario.data_plane is DataPlane.KAFKA_TLS:

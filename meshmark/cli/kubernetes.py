@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DryRun = Literal["none", "client", "server"]
 TIMEOUT_S = 600
+SHARED = "brokers may share nodes and reserve next to no CPU: figures from there say how they disturb each other"
 SIZE = re.compile(r"(?P<number>[1-9]\d{0,8})(?P<unit>Mi|Gi)")
 
 
@@ -40,6 +41,7 @@ class Asked:
     heap: str | None = None
     volume_size: str | None = None
     storage_class: str | None = None
+    share_nodes: bool | None = None
     image: str | None = None
     kafka: str = KAFKA
 
@@ -71,6 +73,7 @@ def resolved(asked: Asked) -> tuple[Scenario, Target, tuple[Manifest, ...]]:
         heap_bytes=_bytes("--heap", asked.heap),
         volume_bytes=_bytes("--volume-size", asked.volume_size),
         storage_class=asked.storage_class or "",
+        share_nodes=bool(asked.share_nodes),
     )
     return scenario, target, kubernetes.manifests(plan, scenario, target)
 
@@ -82,6 +85,8 @@ def up(asked: Asked, *, context: str | None, dry_run: str, timeout_s: int | None
     if dry_run not in get_args(DryRun):
         raise UsageError(f"--dry-run {dry_run} is not allowed", hint=f"it takes {', '.join(get_args(DryRun))}")
     scenario, target, made = resolved(asked)
+    if target.share_nodes:
+        note(SHARED)
     if dry_run == "client":
         _print(scenario, made)
         return

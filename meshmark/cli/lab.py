@@ -24,6 +24,7 @@ from meshmark.cli.options import (
     Offline,
     Only,
     PlanFile,
+    ShareNodes,
     StorageClass,
     Timeout,
     VolumeSize,
@@ -64,6 +65,7 @@ def up(
     heap: Heap = None,
     volume_size: VolumeSize = None,
     storage_class: StorageClass = None,
+    share_nodes: ShareNodes = None,
     image: Image = None,
     timeout: Timeout = None,
     dry_run: Annotated[
@@ -88,6 +90,7 @@ def up(
         heap=heap,
         volume_size=volume_size,
         storage_class=storage_class,
+        share_nodes=share_nodes,
         image=image,
         kafka=kafka,
     )
@@ -177,6 +180,7 @@ def diff(
     heap: Heap = None,
     volume_size: VolumeSize = None,
     storage_class: StorageClass = None,
+    share_nodes: ShareNodes = None,
     image: Image = None,
     kafka: Kafka = KAFKA,
 ) -> None:
@@ -190,6 +194,7 @@ def diff(
         heap=heap,
         volume_size=volume_size,
         storage_class=storage_class,
+        share_nodes=share_nodes,
         image=image,
         kafka=kafka,
     )

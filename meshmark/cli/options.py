@@ -52,6 +52,10 @@ StorageClass = Annotated[
     str | None,
     typer.Option("--storage-class", metavar="NAME", help="Of the volumes; default: the cluster's default."),
 ]
+ShareNodes = Annotated[
+    bool | None,
+    typer.Option("--share-nodes", help="For a small cluster: brokers may share a node, and reserve next to no CPU."),
+]
 Image = Annotated[
     str | None, typer.Option("--image", metavar="IMAGE", help="Default: Apache's own, of the lock's version.")
 ]

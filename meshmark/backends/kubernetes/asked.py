@@ -21,6 +21,8 @@ MEMORY_BYTES = 12 * GIB
 HEAP_BYTES = 10 * GIB
 HEAP_BYTES_MIN = 256 * MIB
 """As of a plan's `heapBytes`."""
+SHARED_CPU = "100m"
+"""What a broker or a sidecar reserves of a node that it may share: Istio's own default."""
 LOGS_SHARE = 0.8
 """Of a volume, what the plan's log budget may fill."""
 REPOSITORY = "docker.io/apache/kafka"
@@ -34,7 +36,8 @@ SHARED_NAMESPACES = r"default|kube-.*|istio-system"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Where the scenario goes, and how large a broker is there. An empty storage class is the cluster's default."""
+    """Where the scenario goes, and how large a broker is there. An empty storage class is the cluster's default. With
+    `share_nodes`, for clusters too small for it, brokers need no node each and reserve SHARED_CPU; limits stay."""
 
     namespace: str
     image: str
@@ -44,6 +47,7 @@ class Target:
     heap_bytes: int
     volume_bytes: int
     storage_class: str = ""
+    share_nodes: bool = False
 
 
 def target(
@@ -58,6 +62,7 @@ def target(
     heap_bytes: int | None = None,
     volume_bytes: int | None = None,
     storage_class: str = "",
+    share_nodes: bool = False,
 ) -> Target:
     """With a default for all that is None. Raises UsageError with everything that cannot be meant."""
     asked = Target(
@@ -69,6 +74,7 @@ def target(
         heap_bytes=_heap_bytes(scenario.cluster) if heap_bytes is None else heap_bytes,
         volume_bytes=_volume_bytes(plan, scenario) if volume_bytes is None else volume_bytes,
         storage_class=storage_class,
+        share_nodes=share_nodes,
     )
     if wrong := [*_wrong(asked), *_too_small(asked, plan, scenario)]:
         raise UsageError("; ".join(wrong), hint="`meshmark export --help` shows what it takes")

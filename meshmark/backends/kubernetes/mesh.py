@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from meshmark.backends.kubernetes.asked import SHARED_CPU, Target
 from meshmark.backends.kubernetes.manifest import SERVICE, Body
 from meshmark.kafka.properties import CONTROLLER_PORT
 from meshmark.plan import Scenario
@@ -33,7 +34,7 @@ class Mesh:
     pod_annotations: Mapping[str, str]
 
 
-def mesh(scenario: Scenario) -> Mesh:
+def mesh(scenario: Scenario, target: Target) -> Mesh:
     """Of the scenario's data plane."""
     if not scenario.data_plane.sidecars:
         return Mesh(
@@ -47,7 +48,7 @@ def mesh(scenario: Scenario) -> Mesh:
         namespace_labels={"istio-injection": "enabled"},
         pod_labels={"sidecar.istio.io/inject": "true"},
         pod_annotations={
-            "sidecar.istio.io/proxyCPU": str(threads),
+            "sidecar.istio.io/proxyCPU": SHARED_CPU if target.share_nodes else str(threads),
             "sidecar.istio.io/proxyCPULimit": str(threads),
             "sidecar.istio.io/proxyMemory": SIDECAR_MEMORY,
             "sidecar.istio.io/proxyMemoryLimit": SIDECAR_MEMORY,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from meshmark.backends.kubernetes import manifest
-from meshmark.backends.kubernetes.asked import Target, quantity
+from meshmark.backends.kubernetes.asked import SHARED_CPU, Target, quantity
 from meshmark.backends.kubernetes.config import (
     DATA_DIRECTORY,
     DIRECTORY,
@@ -28,6 +28,8 @@ USER = 1000
 """`appuser` of Apache's image, by number, or the kubelet cannot tell that it is not root."""
 ZONE = "topology.kubernetes.io/zone"
 HOST = "kubernetes.io/hostname"
+SHARED = "meshmark/share-nodes"
+"""Annotation of a StatefulSet whose brokers may share a node."""
 TEMPORARY = "/tmp"
 TEMPORARY_SIZE = "256Mi"
 GRACE_S = 60
@@ -43,7 +45,7 @@ def stateful_set(scenario: Scenario, target: Target, template: Body) -> Body:
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": {"name": manifest.WORKLOAD},
+        "metadata": {"name": manifest.WORKLOAD, **_remark(target)},
         "spec": {
             "serviceName": manifest.SERVICE,
             "replicas": scenario.cluster.brokers,
@@ -75,22 +77,26 @@ def pod(scenario: Scenario, target: Target, labels: Mapping[str, str], annotatio
                 "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            **_placement(scenario),
+            **_placement(scenario, target),
             "containers": [_container(scenario, target)],
             "volumes": _volumes(scenario),
         },
     }
 
 
-def _placement(scenario: Scenario) -> Body:
-    """A node for each broker; over zones as evenly as there are any."""
+def _remark(target: Target) -> Body:
+    """So that whoever looks at the objects knows what they cannot measure."""
+    return {"annotations": {SHARED: "true"}} if target.share_nodes else {}
+
+
+def _placement(scenario: Scenario, target: Target) -> Body:
+    """A node for each broker, or as many as there are where they may share; over zones as evenly as there are any."""
     alike = {"matchLabels": manifest.selector(scenario)}
+    apart = {"labelSelector": alike, "topologyKey": HOST}
+    strict = {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}
+    wished = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": apart}]}
     return {
-        "affinity": {
-            "podAntiAffinity": {
-                "requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": alike, "topologyKey": HOST}]
-            }
-        },
+        "affinity": {"podAntiAffinity": wished if target.share_nodes else strict},
         "topologySpreadConstraints": [
             {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": alike}
         ],
@@ -111,7 +117,7 @@ def _container(scenario: Scenario, target: Target) -> Body:
             {"name": "tcp-kafka", "containerPort": BROKER_PORT, "protocol": "TCP"},
             {"name": "tcp-controller", "containerPort": CONTROLLER_PORT, "protocol": "TCP"},
         ],
-        "resources": {"requests": size, "limits": size},
+        "resources": {"requests": {**size, "cpu": SHARED_CPU} if target.share_nodes else size, "limits": size},
         # The other two are asked only after it has succeeded.
         "startupProbe": _answers(every_s=5, failures=START_S // 5),
         "readinessProbe": _answers(every_s=5, failures=3),

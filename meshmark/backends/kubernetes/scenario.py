@@ -19,7 +19,7 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
     """Of one scenario of the plan. Raises UsageError where no cluster can be told what the plan says."""
     refuse_inexpressible(plan, scenario)
     texts = config.data(plan, scenario, target)
-    around = mesh(scenario)
+    around = mesh(scenario, target)
     common = manifest.labels(plan, scenario, target.kafka_version)
     template = pod(
         scenario,

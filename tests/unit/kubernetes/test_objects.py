@@ -196,6 +196,20 @@ def test_brokers_have_nodes_of_their_own_and_go_one_at_a_time() -> None:
     [apart] = pod(found)["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert apart["topologyKey"] == "kubernetes.io/hostname"
     assert found["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+    assert "annotations" not in found["StatefulSet"]["metadata"]
+
+
+def test_brokers_that_may_share_a_node_say_so_and_reserve_next_to_no_cpu() -> None:
+    found = objects(plan(DataPlane.ISTIO_MTLS), share_nodes=True)
+    placed = pod(found)["spec"]["affinity"]["podAntiAffinity"]
+    assert placed.keys() == {"preferredDuringSchedulingIgnoredDuringExecution"}
+    assert container(found)["resources"] == {
+        "requests": {"cpu": "100m", "memory": "12Gi"},
+        "limits": {"cpu": "4", "memory": "12Gi"},
+    }
+    sidecar = pod(found)["metadata"]["annotations"]
+    assert (sidecar["sidecar.istio.io/proxyCPU"], sidecar["sidecar.istio.io/proxyCPULimit"]) == ("100m", "2")
+    assert found["StatefulSet"]["metadata"]["annotations"] == {"meshmark/share-nodes": "true"}
 
 
 def test_a_quorum_can_form_before_anybody_is_ready() -> None:

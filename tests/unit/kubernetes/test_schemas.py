@@ -30,16 +30,17 @@ def judge(body: Any) -> Any:
     return jsonschema.Draft202012Validator(root)
 
 
-def bodies(data_plane: DataPlane) -> list[Any]:
+def bodies(data_plane: DataPlane, *, share_nodes: bool = False) -> list[Any]:
     plan = planfile.builtin("banzai-2019")
     scenario = plan.scenario(data_plane)
-    asked = target(plan, scenario, kafka_version="4.4.0", storage_class="fast")
+    asked = target(plan, scenario, kafka_version="4.4.0", storage_class="fast", share_nodes=share_nodes)
     return [made.body for made in manifests(plan, scenario, asked)]
 
 
 @pytest.mark.parametrize("data_plane", DataPlane)
-def test_every_object_is_one_of_the_api(data_plane: DataPlane) -> None:
-    for body in bodies(data_plane):
+@pytest.mark.parametrize("share_nodes", [False, True])
+def test_every_object_is_one_of_the_api(share_nodes: bool, data_plane: DataPlane) -> None:
+    for body in bodies(data_plane, share_nodes=share_nodes):
         assert [error.message for error in judge(body).iter_errors(body)] == []
 
 

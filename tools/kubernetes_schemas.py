@@ -1,17 +1,19 @@
-"""Cuts the schemas of the objects that `export` writes out of Kubernetes' OpenAPI and Istio's resource definitions.
+"""Cuts the schemas of the objects that meshmark writes out of Kubernetes' OpenAPI, others' resource definitions, and
+eksctl's own schema.
 
     python -m tools.kubernetes_schemas MODULES      writes tests/unit/kubernetes/schemas.json
 
-MODULES is a directory with the Go modules `k8s.io/kubernetes` and `istio.io/api`, of the versions below, as
-`go mod download` unpacks them. Descriptions and defaults are left out, and objects are closed, so that an unknown key
-is refused as a strict API server does. Limit: rules in CEL, and those that the server has in code, are not in there.
+MODULES is a directory with the Go modules `k8s.io/kubernetes`, `istio.io/api`, `github.com/weaveworks/eksctl` and
+`github.com/prometheus-operator/prometheus-operator`, of the versions below, as `go mod download` unpacks them.
+Descriptions and defaults are left out, and objects are closed, so that an unknown key is refused as a strict server
+does. Limit: rules in CEL, and those that the server has in code, are not in there.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,27 @@ from ruamel.yaml import YAML
 
 KUBERNETES = "1.37.2"
 ISTIO = "1.31.1"
+PROMETHEUS_OPERATOR = "0.93.0"
+EKSCTL = "0.230.0"
 FILE = Path(__file__).parents[1] / "tests" / "unit" / "kubernetes" / "schemas.json"
 OPENAPI = f"k8s.io/kubernetes@v{KUBERNETES}/api/openapi-spec/v3"
-CRDS = f"istio.io/api@v{ISTIO}/kubernetes/customresourcedefinitions.gen.yaml"
+MONITORING = (
+    f"github.com/prometheus-operator/prometheus-operator@v{PROMETHEUS_OPERATOR}/example/prometheus-operator-crd"
+)
+CLUSTER_CONFIG = f"github.com/weaveworks/eksctl@v{EKSCTL}/pkg/apis/eksctl.io/v1alpha5/assets/schema.json"
 KINDS = {
     "v1": ("api__v1", ("Namespace", "Service", "ServiceAccount", "ConfigMap")),
     "apps/v1": ("apis__apps__v1", ("StatefulSet",)),
     "policy/v1": ("apis__policy__v1", ("PodDisruptionBudget",)),
+    "storage.k8s.io/v1": ("apis__storage.k8s.io__v1", ("StorageClass",)),
 }
-CUSTOM_KINDS = ("PeerAuthentication", "DestinationRule")
-REFERENCE = "#/components/schemas/"
-LEFT_OUT = ("description", "default", "format", "example")
+CUSTOM_KINDS = {
+    f"istio.io/api@v{ISTIO}/kubernetes/customresourcedefinitions.gen.yaml": ("PeerAuthentication", "DestinationRule"),
+    f"{MONITORING}/monitoring.coreos.com_podmonitors.yaml": ("PodMonitor",),
+    f"{MONITORING}/monitoring.coreos.com_prometheusrules.yaml": ("PrometheusRule",),
+}
+REFERENCES = ("#/components/schemas/", "#/definitions/")
+LEFT_OUT = ("description", "default", "format", "example", "preferredOrder")
 
 
 def cut(modules: Path) -> dict[str, Any]:
@@ -40,17 +52,29 @@ def cut(modules: Path) -> dict[str, Any]:
         text = (modules / OPENAPI / f"{file}_openapi.json").read_text(encoding="utf-8")
         schemas = json.loads(text)["components"]["schemas"]
         for name in names:
-            group = version.partition("/")[0] if "/" in version else "core"
+            group = version.partition("/")[0].partition(".")[0] if "/" in version else "core"
             root = f"io.k8s.api.{group}.v1.{name}"
             kinds[f"{version} {name}"] = root
             _add(root, schemas, definitions)
-    for crd in YAML(typ="safe").load_all((modules / CRDS).read_text(encoding="utf-8")):
-        if crd and crd["spec"]["names"]["kind"] in CUSTOM_KINDS:
+    for crd, wanted in _resource_definitions(modules):
+        if crd["spec"]["names"]["kind"] in wanted:
             [version] = [each for each in crd["spec"]["versions"] if each["name"] == "v1"]
             name = f"{crd['spec']['group']}.{crd['spec']['names']['kind']}"
             kinds[f"{crd['spec']['group']}/v1 {crd['spec']['names']['kind']}"] = name
             definitions[name] = _custom(version["schema"]["openAPIV3Schema"])
-    return {"kubernetes": KUBERNETES, "istio": ISTIO, "kinds": kinds, "$defs": definitions}
+    schemas = json.loads((modules / CLUSTER_CONFIG).read_text(encoding="utf-8"))["definitions"]
+    kinds["eksctl.io/v1alpha5 ClusterConfig"] = "ClusterConfig"
+    _add("ClusterConfig", schemas, definitions)
+    versions = {"istio": ISTIO, "prometheus-operator": PROMETHEUS_OPERATOR, "eksctl": EKSCTL}
+    return {"kubernetes": KUBERNETES, **versions, "kinds": kinds, "$defs": definitions}
+
+
+def _resource_definitions(modules: Path) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:
+    """Each with the kinds that are wanted of its file."""
+    for file, wanted in CUSTOM_KINDS.items():
+        for crd in YAML(typ="safe").load_all((modules / file).read_text(encoding="utf-8")):
+            if crd:
+                yield crd, wanted
 
 
 def _add(name: str, schemas: Mapping[str, Any], definitions: dict[str, Any]) -> None:
@@ -64,11 +88,18 @@ def _add(name: str, schemas: Mapping[str, Any], definitions: dict[str, Any]) -> 
 
 def _references(value: Any) -> list[str]:
     if isinstance(value, Mapping):
-        own = [value["$ref"].removeprefix(REFERENCE)] if isinstance(value.get("$ref"), str) else []
+        own = [_local(value["$ref"], "")] if isinstance(value.get("$ref"), str) else []
         return own + [each for item in value.values() for each in _references(item)]
     if isinstance(value, list):
         return [each for item in value for each in _references(item)]
     return []
+
+
+def _local(reference: str, start: str) -> str:
+    """A reference into another document, as one that begins with `start`."""
+    for prefix in REFERENCES:
+        reference = reference.replace(prefix, start)
+    return reference
 
 
 def _closed(value: Any) -> Any:
@@ -76,11 +107,11 @@ def _closed(value: Any) -> Any:
     if isinstance(value, list):
         return [_closed(item) for item in value]
     if not isinstance(value, Mapping):
-        return value.replace(REFERENCE, "#/$defs/") if isinstance(value, str) else value
+        return _local(value, "#/$defs/") if isinstance(value, str) else value
     made = {
         key: {name: _closed(item) for name, item in inner.items()} if key == "properties" else _closed(inner)
         for key, inner in value.items()
-        if key not in LEFT_OUT and not key.startswith("x-kubernetes-")
+        if key not in LEFT_OUT and not key.startswith("x-")
     }
     is_open = "additionalProperties" in value or value.get("x-kubernetes-preserve-unknown-fields")
     if "properties" in value and not is_open:

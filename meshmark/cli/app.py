@@ -22,7 +22,7 @@ import typer
 from typer.exceptions import TyperException
 
 from meshmark import __version__
-from meshmark.cli import compare, doctor, export, lab, load, plans, profiles, reports, run, verify
+from meshmark.cli import compare, doctor, export, infra, lab, load, plans, profiles, reports, run, verify
 from meshmark.cli.output import complain, emit, note, silence_stdout, stdout_is_gone
 from meshmark.errors import MeshmarkError, MissingRequirement, PlanError
 
@@ -79,6 +79,7 @@ app.command("down")(lab.down)
 app.command("diff", epilog=lab.DIFF_EXAMPLES)(lab.diff)
 app.command("clean")(lab.clean)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.add_typer(infra.app, name="infra")
 
 
 @app.command("version")

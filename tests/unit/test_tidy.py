@@ -31,15 +31,17 @@ HOSTS = {
     "apache.org",
     "cloud.google.com",
     "docs.aws.amazon.com",
+    "ebs.csi.aws.com",
     "example.com",
     "json-schema.org",
     "learn.microsoft.com",
+    "monitoring.coreos.com",
     "type.googleapis.com",
     "www.apache.org",
     "www.w3.org",
     "yaml.org",
 }
-GO_MODULES = {"go.mod", "go.sum"}
+GO_MODULES = {"go.mod", "go.sum", "kubernetes_schemas.py", "schemas.json"}
 """Modules of Go are named by hosts."""
 # Distributions that another one pins and re-exports.
 PART_OF = {"pydantic-core": "pydantic", "markupsafe": "jinja2"}

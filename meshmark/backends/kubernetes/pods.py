@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from meshmark.backends.kubernetes import manifest
+from meshmark.backends.kubernetes import manifest, pools
 from meshmark.backends.kubernetes.asked import SHARED_CPU, Target, quantity
 from meshmark.backends.kubernetes.config import (
     DATA_DIRECTORY,
@@ -20,6 +20,7 @@ from meshmark.backends.kubernetes.config import (
     ZONE_VARIABLE,
 )
 from meshmark.backends.kubernetes.manifest import Body
+from meshmark.backends.kubernetes.pools import Pool
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
 from meshmark.plan import ClusterSpec, DataPlane, Scenario
 
@@ -90,13 +91,18 @@ def _remark(target: Target) -> Body:
 
 
 def _placement(scenario: Scenario, target: Target) -> Body:
-    """A node for each broker, or as many as there are where they may share; over zones as evenly as there are any."""
+    """A node for each broker, or as many as there are where they may share; of the brokers' pool where there is one,
+    and over zones as evenly as there are any."""
     alike = {"matchLabels": manifest.selector(scenario)}
     apart = {"labelSelector": alike, "topologyKey": HOST}
     strict = {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}
     wished = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": apart}]}
     return {
-        "affinity": {"podAntiAffinity": wished if target.share_nodes else strict},
+        "tolerations": pools.tolerations(Pool.BROKER),
+        "affinity": {
+            "nodeAffinity": pools.affinity(Pool.BROKER),
+            "podAntiAffinity": wished if target.share_nodes else strict,
+        },
         "topologySpreadConstraints": [
             {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": alike}
         ],

@@ -1,1 +1,1 @@
-"""Parsers of counters: text that a kernel or a proxy prints -> numbers. Pure; who reads the text is elsewhere."""
+"""Parsers of counters: text that a kernel or a proxy prints -> numbers. Pure, but for `host`, which reads it."""

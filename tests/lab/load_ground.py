@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from confluent_kafka import Consumer, TopicPartition
 
 from meshmark.backends.lab.backend import LabBackend, lab
-from meshmark.backends.lab.cluster import LabCluster, LabLayout
+from meshmark.backends.lab.cluster import LabCluster
 from meshmark.clock import SystemClock
+from meshmark.kafka.administration import Layout
 from meshmark.load.generator import Load, Mark, load, producer_spec
 from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, Workload
 from meshmark.worker_protocol import WorkerSpec
@@ -58,7 +59,7 @@ def broker_signal(cluster: LabCluster, number: int) -> None:
     broker.signal(number)
 
 
-def producers(cluster: LabCluster, layout: LabLayout, work: Workload, clients: int = 1) -> list[WorkerSpec]:
+def producers(cluster: LabCluster, layout: Layout, work: Workload, clients: int = 1) -> list[WorkerSpec]:
     return [producer_spec(work, cluster, layout, client=client, seed=1) for client in range(1, clients + 1)]
 
 
@@ -79,7 +80,7 @@ def loaded(cluster: LabCluster, specs: Sequence[WorkerSpec], acknowledged: int) 
         return running.stop()
 
 
-def end_offsets(cluster: LabCluster, layout: LabLayout) -> dict[tuple[str, int], int]:
+def end_offsets(cluster: LabCluster, layout: Layout) -> dict[tuple[str, int], int]:
     """Records in the log of each partition, as the broker says."""
 
     def ask() -> dict[tuple[str, int], int]:

@@ -10,8 +10,9 @@ from itertools import pairwise
 import pytest
 
 from meshmark.backends.lab.backend import LabBackend
-from meshmark.backends.lab.cluster import LabCluster, LabLayout
+from meshmark.backends.lab.cluster import LabCluster
 from meshmark.errors import ComponentFailed, LoadError
+from meshmark.kafka.administration import Layout
 from meshmark.load.generator import consumer_specs, load
 from meshmark.plan import ConfigValue, DataPlane
 from meshmark.record import LoadInterval
@@ -106,7 +107,7 @@ def test_every_mark_and_interval_closes_and_never_falls(cluster: LabCluster) -> 
 
 
 def test_a_topic_that_does_not_exist_is_named(cluster: LabCluster) -> None:
-    layout = LabLayout(topics={}, leaders={("nowhere", number): "broker-1" for number in range(3)})
+    layout = Layout(topics={}, leaders={("nowhere", number): "broker-1" for number in range(3)}, replicas=frozenset())
     specs = producers(cluster, layout, workload())
     with pytest.raises(LoadError, match=r"UNKNOWN_TOPIC_OR_PART: no topic nowhere"), load(cluster, specs, CLOCK):
         pass

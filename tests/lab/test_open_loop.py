@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from meshmark.backends.lab.cluster import LabCluster, LabLayout
+from meshmark.backends.lab.cluster import LabCluster
 from meshmark.cluster import Process
 from meshmark.histogram import Histogram
+from meshmark.kafka.administration import Layout
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
 from meshmark.plan import ConfigValue, DataPlane, Workload
 from meshmark.record import Latency, LoadInterval
@@ -35,7 +36,7 @@ def cluster() -> Iterator[LabCluster]:
         yield made
 
 
-def specs(cluster: LabCluster, layout: LabLayout, work: Workload, clients: int = 1) -> list[WorkerSpec]:
+def specs(cluster: LabCluster, layout: Layout, work: Workload, clients: int = 1) -> list[WorkerSpec]:
     producers = [
         producer_spec(
             work, cluster, layout, client=client, seed=1, rate_msg_s=RATE_MSG_S, arrivals="even", clients=clients

@@ -23,7 +23,7 @@ from meshmark.backends.lab.cgroups import make_group
 from meshmark.backends.lab.instance import instance
 from meshmark.backends.lab.link import network
 from meshmark.backends.lab.namespace import network_namespace
-from meshmark.backends.lab.probes import MachineProbe, NetProbe, ProcessProbe, SidecarProbe, storage_under
+from meshmark.backends.lab.probes import SidecarProbe
 from meshmark.backends.lab.tasks import TasksProbe
 from meshmark.clock import SystemClock
 from meshmark.experiment.conductor import conduct
@@ -32,6 +32,7 @@ from meshmark.kafka.distribution import envoy
 from meshmark.measure.sampler import sampling
 from meshmark.metrics import METRICS
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
+from meshmark.probes.host import MachineProbe, NetProbe, ProcessProbe, storage_under
 from meshmark.record import Sample
 from meshmark.store import load
 from tests.lab.ground import BOUND_S, python, run_on, wait_for

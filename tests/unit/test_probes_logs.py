@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meshmark.backends.lab.probes import KafkaLogProbe, partition_of
+from meshmark.probes.host import KafkaLogProbe, partition_of
 
 LEADERS = {("orders", 0): "broker-1", ("orders", 1): "broker-2"}
 

@@ -28,7 +28,6 @@ from meshmark.backends.lab.instance import MEMORY_DIR, Instance, instance
 from meshmark.backends.lab.limits import REQUIRE
 from meshmark.backends.lab.namespace import enter_user_namespace, outside_uid
 from meshmark.backends.lab.perf import require_perf
-from meshmark.backends.lab.probes import storage_under
 from meshmark.backends.lab.training import train
 from meshmark.backends.lab.wan import require_links
 from meshmark.cluster import KeepLogs, discard_logs
@@ -40,6 +39,7 @@ from meshmark.kafka.properties import Node, broker_properties, reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
 from meshmark.planfile import limits_needed
 from meshmark.planfile.hardware import log_bytes
+from meshmark.probes.host import storage_under
 from meshmark.record import HostFacts, Versions
 from meshmark.topology import Topology
 

@@ -9,12 +9,9 @@ import json
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import meshmark
 from meshmark.backends.lab import broker, distance, mesh, paths, perf, proofs, wan
@@ -23,14 +20,7 @@ from meshmark.backends.lab.ground import Ground, Parts, lay_ground
 from meshmark.backends.lab.limits import limiting
 from meshmark.backends.lab.link import HOST_INTERFACE, Host
 from meshmark.backends.lab.netem import NetemProbe
-from meshmark.backends.lab.probes import (
-    DiskProbe,
-    KafkaLogProbe,
-    KafkaMetricsProbe,
-    MachineProbe,
-    NetProbe,
-    ProcessProbe,
-)
+from meshmark.backends.lab.probes import KafkaMetricsProbe
 from meshmark.backends.lab.process import LabProcess, running
 from meshmark.backends.lab.sockets import SegmentsProbe, Wire
 from meshmark.backends.lab.tasks import TasksProbe
@@ -38,7 +28,8 @@ from meshmark.cluster import KeepLogs, Probe, Process, TopicLayout
 from meshmark.dataplane.envoy import INBOUND_PORT, MARK
 from meshmark.dataplane.identity import Authority
 from meshmark.errors import ComponentFailed, LoadError, NoSpace
-from meshmark.kafka import admin
+from meshmark.kafka import administration
+from meshmark.kafka.administration import Administration, Layout
 from meshmark.kafka.properties import (
     BROKER_PORT,
     CONTROLLER_PORT,
@@ -48,25 +39,16 @@ from meshmark.kafka.properties import (
     with_plaintext,
 )
 from meshmark.plan import DataPlane, Scenario, Workload
+from meshmark.probes.host import DiskProbe, KafkaLogProbe, MachineProbe, NetProbe, ProcessProbe
 from meshmark.record import CpuProfile, Limit, LinkProbe, Proof
 
 START_TIMEOUT_S = 90.0
-TOPIC_TIMEOUT_S = 60.0
 FULL_BYTES = 16_000_000
 """A broker that cannot append shuts down; with less than this left, a full disk is why."""
-POLL_S = 0.05
 LINES_OF_EACH = 3
 """Of each component's log, when none of them is known to be the culprit."""
 QUORUM_STATE = "__cluster_metadata-0/quorum-state"
 CPU_PROBES = (TasksProbe, MachineProbe, ProcessProbe)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LabLayout:
-    """Topics as they were created."""
-
-    topics: Mapping[str, admin.Assignment]
-    leaders: Mapping[tuple[str, int], str]
 
 
 class LabTestbed:
@@ -216,9 +198,8 @@ class LabCluster(LabTestbed):
     def __init__(self, scenario: Scenario, ground: Ground, stack: ExitStack, authority: Authority | None) -> None:
         super().__init__(scenario, ground, stack)
         self._authority = authority
-        self._layouts: dict[str, LabLayout] = {}
         self._profiler = perf.Profiler(self.spawn, self.network.client_hosts[0])
-        self._admin: Process
+        self._administration: Administration
         self.log_dirs: dict[str, Path] = {}
 
     @property
@@ -243,44 +224,11 @@ class LabCluster(LabTestbed):
         between = () if self.encrypted_hops else ("client-broker", "broker-broker")
         return (*local, *between, "controller")
 
-    def create_topics(self, workload: Workload, prefix: str) -> LabLayout:
-        node_ids = list(range(1, len(self.broker_hosts) + 1))
-        leading = self.scenario.cluster.topology.leading()
-        topics = admin.layout(
-            workload.topics, workload.partitions_per_topic, workload.replication_factor, node_ids, prefix, leading
-        )
-        leaders = {key: self.broker_hosts[node - 1] for key, node in admin.leaders(topics).items()}
-        settings = {
-            key: str(value).lower() if isinstance(value, bool) else str(value)
-            for key, value in workload.topic_config.items()
-        }
-        layout = LabLayout(topics=topics, leaders=leaders)
-        self._layouts[prefix] = layout
-        try:
-            self._administer("create", TOPIC_TIMEOUT_S, topics=topics, topic_config=settings)
-        except LoadError:
-            del self._layouts[prefix]
-            raise
-        # Kafka calls the replicas of a new partition in sync before their brokers have heard of it.
-        replicas = {
-            (f"{topic}-{number}", self.broker_hosts[node - 1])
-            for topic, assignment in topics.items()
-            for number, nodes in enumerate(assignment)
-            for node in nodes
-        }
-        self._await_disks(lambda there: sorted(replicas - there), "new partitions are not on disk")
-        return layout
+    def create_topics(self, workload: Workload, prefix: str) -> Layout:
+        return self._administration.create(workload, self.scenario.cluster, prefix)
 
     def delete_topics(self, layout: TopicLayout) -> None:
-        names = sorted({topic for topic, _ in layout.leaders})
-        self._administer("delete", TOPIC_TIMEOUT_S, topics=names)
-        self._layouts = {
-            prefix: kept for prefix, kept in self._layouts.items() if kept.leaders.keys() != layout.leaders.keys()
-        }
-        self._await_disks(
-            lambda there: sorted(entry for entry in there if _topic(entry[0]) in names),
-            "deleted partitions are still on disk",
-        )
+        self._administration.delete(layout)
 
     def prove(self) -> Sequence[Proof]:
         return proofs.prove(self.scenario.data_plane, self.network, self._authority, self.log_dir)
@@ -322,13 +270,13 @@ class LabCluster(LabTestbed):
 
     def leaders(self) -> Mapping[tuple[str, int], str]:
         """Of every topic that there is now."""
-        return {key: host for layout in self._layouts.values() for key, host in layout.leaders.items()}
+        return self._administration.leaders()
 
     def wait_until_serving(self) -> None:
         """Until the brokers have started, and the first client host sees all of them through the data plane."""
         broker.wait_until_started([p for p in self.processes if p.component == "kafka"], START_TIMEOUT_S)
         try:
-            self._administer("wait", START_TIMEOUT_S, brokers=len(self.broker_hosts))
+            self._administration.wait(len(self.broker_hosts), START_TIMEOUT_S)
         except LoadError as error:
             raise ComponentFailed(
                 f"the brokers have started, and {self.client_hosts[0]} does not reach all of them: {error.message}",
@@ -342,48 +290,15 @@ class LabCluster(LabTestbed):
             ) from error
 
     def start_admin(self) -> None:
-        argv = ["python", "-m", "meshmark.kafka.admin"]
-        self._admin = self._stack.enter_context(
-            self.spawn(self.client_hosts[0], argv, name="admin", component="meshmark")
+        process = self._stack.enter_context(
+            self.spawn(self.client_hosts[0], administration.ARGV, name="admin", component="meshmark")
         )
-
-    def _await_disks(self, wrong: Callable[[set[tuple[str, str]]], list[tuple[str, str]]], what: str) -> None:
-        """Until nothing of what the brokers' log directories hold, as (directory, host), is wrong."""
-        deadline = time.monotonic() + TOPIC_TIMEOUT_S
-        while left := wrong(
-            {(entry.name, host) for host, log_dir in self.log_dirs.items() for entry in log_dir.iterdir()}
-        ):
-            self.check()
-            if time.monotonic() > deadline:
-                directory, host = left[0]
-                raise ComponentFailed(
-                    f"{len(left)} {what} after {TOPIC_TIMEOUT_S:.0f} s, e.g. {directory} of {host}",
-                    component="kafka",
-                    hint="That broker's log in the run directory tells why.",
-                )
-            time.sleep(POLL_S)
-
-    def _administer(self, command: str, timeout_s: float, **arguments: Any) -> None:
         config = {"bootstrap.servers": self.bootstrap_servers, **self.client_config}
-        asked = {"command": command, "config": config, "timeout_s": timeout_s, **arguments}
-        self._admin.send_line(json.dumps(asked))
-        deadline = time.monotonic() + timeout_s + 10
-        while (line := self._admin.read_line(0.2)) is None:
-            self.check()
-            if time.monotonic() > deadline:
-                raise ComponentFailed(f"`{command}` was not answered within {timeout_s:.0f} s", component="kafka")
-        answer = json.loads(line)
-        if "error" in answer:
-            self.check()
-            raise LoadError(
-                f"Kafka did not {command} as asked: {answer['error']}",
-                hint="The brokers' logs tell more; topicConfig and brokerConfig in the plan are Kafka's to judge.",
-            )
+        self._administration = Administration(process, config, disks=self._partitions, check=self.check)
 
-
-def _topic(directory: str) -> str:
-    """Of a partition's directory: `TOPIC-0`, or `TOPIC-0.UUID-delete` while its files are being removed."""
-    return directory.partition(".")[0].rpartition("-")[0]
+    def _partitions(self) -> set[tuple[str, str]]:
+        """Directories of the brokers' logs, and whose."""
+        return {(entry.name, host) for host, log_dir in self.log_dirs.items() for entry in log_dir.iterdir()}
 
 
 @contextmanager

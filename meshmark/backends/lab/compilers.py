@@ -13,8 +13,8 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from meshmark.backends.lab.probes import PAGE_BYTES, TICKS_PER_S, text_of
 from meshmark.probes import procfs
+from meshmark.probes.host import PAGE_BYTES, TICKS_PER_S, text_of
 from meshmark.record import Counters
 
 NICE = -15

@@ -32,6 +32,7 @@ from meshmark.backends.lab.gateway import Entrance, entrance
 from meshmark.backends.lab.link import Host, Network
 from meshmark.dataplane.envoy import MARK
 from meshmark.dataplane.identity import Identity
+from meshmark.kafka.api_versions import REQUEST, Wrap, plain_client
 from meshmark.kafka.properties import BROKER_PORT
 from meshmark.record import Counters
 
@@ -143,16 +144,16 @@ class _Refusal:
 def _ways(network: Network, sidecars: bool, identity: Identity | None) -> dict[str, list[_Way]]:
     client, brokers = network.client_hosts[0], network.broker_hosts
 
-    def path(here: Host, door: Entrance, wrap: proofs.Wrap, *, mark: bool) -> _Path:
+    def path(here: Host, door: Entrance, wrap: Wrap, *, mark: bool) -> _Path:
         return _Path(lambda: here.call(lambda: _connected(door, wrap, mark=mark)))
 
     ways: dict[str, list[_Way]] = {"refused": [_Refusal(client, broker) for broker in brokers]}
     if sidecars:
-        as_sidecar = proofs.mesh_client(identity) if identity else proofs.plain_client
+        as_sidecar = proofs.mesh_client(identity) if identity else plain_client
         doors = [(broker, Entrance(broker.address, BROKER_PORT, None)) for broker in brokers]
-        ways["through"] = [path(client, door, proofs.plain_client, mark=False) for _, door in doors]
+        ways["through"] = [path(client, door, plain_client, mark=False) for _, door in doors]
         ways["past"] = [path(client, entrance(network, client, broker), as_sidecar, mark=True) for broker in brokers]
-        ways["direct"] = [path(broker, door, proofs.plain_client, mark=False) for broker, door in doors]
+        ways["direct"] = [path(broker, door, plain_client, mark=False) for broker, door in doors]
     return ways
 
 
@@ -175,7 +176,7 @@ def _run(way: str, paths: Sequence[_Way], probe: PathProbe, stop: threading.Even
                 probe.note(way, perf_counter() - begun)
 
 
-def _connected(door: Entrance, wrap: proofs.Wrap, *, mark: bool) -> socket.socket:
+def _connected(door: Entrance, wrap: Wrap, *, mark: bool) -> socket.socket:
     raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         raw.settimeout(TIMEOUT_S)
@@ -191,7 +192,7 @@ def _connected(door: Entrance, wrap: proofs.Wrap, *, mark: bool) -> socket.socke
 
 def _exchange(connection: socket.socket) -> None:
     """Sends a request and reads its whole answer."""
-    connection.sendall(proofs.REQUEST)
+    connection.sendall(REQUEST)
     left = int.from_bytes(_read(connection, 4), "big")
     _read(connection, left)
 

@@ -23,12 +23,12 @@ from functools import cache
 from pathlib import Path
 
 from meshmark.backends.lab.link import Host
-from meshmark.backends.lab.probes import MACHINE, PAGE_BYTES, TICKS_PER_S
 from meshmark.backends.lab.process import LabProcess
 from meshmark.cluster import Process
 from meshmark.errors import ComponentFailed, LabError, MissingRequirement
 from meshmark.probes import perf, procfs
 from meshmark.probes.elf import Program
+from meshmark.probes.host import MACHINE, PAGE_BYTES, TICKS_PER_S
 from meshmark.probes.perf import CodeMap, Sample
 from meshmark.record import CpuProfile, CpuSamples, WorkKind
 

@@ -9,30 +9,18 @@ side of a handshake ends before the server has judged the client's certificate.
 
 from __future__ import annotations
 
-import socket
 import ssl
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from meshmark.backends.lab.gateway import Entrance, entrance
 from meshmark.backends.lab.link import Host, Network
 from meshmark.dataplane.envoy import ALPN, MARK
 from meshmark.dataplane.identity import Authority, Identity
+from meshmark.kafka.api_versions import Wrap, ask, plain_client
 from meshmark.kafka.properties import BROKER_PORT
 from meshmark.plan import DataPlane
 from meshmark.record import Proof
-
-TIMEOUT_S = 5.0
-API_VERSIONS = 18
-CORRELATION = 0x6D6D
-# Request header version 1 (API key, API version, correlation id, client id) and no body: ApiVersions version 0.
-CLIENT_ID = b"meshmark"
-BODY = struct.pack(f"!hhih{len(CLIENT_ID)}s", API_VERSIONS, 0, CORRELATION, len(CLIENT_ID), CLIENT_ID)
-REQUEST = struct.pack("!i", len(BODY)) + BODY
-
-Wrap = Callable[[socket.socket, str | None], socket.socket]
-"""A connection, and the server name to ask for."""
 
 
 def prove(data_plane: DataPlane, network: Network, authority: Authority | None, directory: Path) -> Sequence[Proof]:
@@ -130,10 +118,6 @@ def _gateway(client: Host, broker: Host, authority: Authority, door: Entrance) -
     ]
 
 
-def plain_client(raw: socket.socket, server_name: str | None) -> socket.socket:
-    return raw
-
-
 def mesh_client(identity: Identity | None) -> Wrap:
     """A TLS client as a sidecar is one; it takes any server, so that only the server's judgement counts."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -160,33 +144,4 @@ def _itself(broker: Host) -> Entrance:
 
 
 def _ask(door: Entrance, wrap: Wrap, mark: bool) -> tuple[bool, str]:
-    """Did Kafka answer, and what happened. A timeout counts as no answer, and is told apart from a refusal."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as raw:
-        raw.settimeout(TIMEOUT_S)
-        if mark:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
-        try:
-            raw.connect((door.address, door.port))
-            with wrap(raw, door.server_name) as connection:
-                connection.sendall(REQUEST)
-                return _judge(connection)
-        except TimeoutError:
-            return False, f"silence for {TIMEOUT_S:.0f} s"
-        except ssl.SSLError as error:
-            return False, f"TLS: {error.reason or error}"
-        except OSError as error:
-            return False, error.strerror or str(error)
-
-
-def _judge(connection: socket.socket) -> tuple[bool, str]:
-    received = b""
-    while len(received) < 10:
-        piece = connection.recv(4096)
-        if not piece:
-            return False, f"the connection was closed after {len(received)} bytes"
-        received += piece
-    size, correlation, error = struct.unpack("!iih", received[:10])
-    if correlation != CORRELATION:
-        return False, f"an answer that is not Kafka's: {received[:10]!r}"
-    protocol = f" over {connection.version()}" if isinstance(connection, ssl.SSLSocket) else " in the clear"
-    return error == 0, f"Kafka answered {size} bytes{protocol}, error code {error}"
+    return ask(door.address, door.port, wrap, server_name=door.server_name, mark=MARK if mark else None)

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
-from meshmark.backends.lab.probes import LabProbe
+from meshmark.probes.host import HostProbe
 from meshmark.record import Counters
 
 SOCK_DIAG = 4
@@ -63,7 +63,7 @@ class Wire(NamedTuple):
         return found.mark == self.mark or self.port in found.ports or any(port in self.exempt for port in found.ports)
 
 
-class SegmentsProbe(LabProbe):
+class SegmentsProbe(HostProbe):
     """Keys HOST/net/tcp_wire_out_segments and .._in_segments; absent where the kernel does not answer."""
 
     edges_only = True

@@ -15,8 +15,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from meshmark.backends.lab.probes import MACHINE, PAGE_BYTES, TICKS_PER_S, text_of
 from meshmark.probes import procfs
+from meshmark.probes.host import MACHINE, PAGE_BYTES, TICKS_PER_S, text_of
 from meshmark.probes.procfs import ProcessStat
 from meshmark.record import Counters
 

@@ -41,7 +41,7 @@ HOSTS = {
     "www.w3.org",
     "yaml.org",
 }
-GO_MODULES = {"go.mod", "go.sum", "kubernetes_schemas.py", "schemas.json"}
+GO_MODULES = {"go.mod", "go.sum", "main.go", "kubernetes_schemas.py", "schemas.json"}
 """Modules of Go are named by hosts."""
 # Distributions that another one pins and re-exports.
 PART_OF = {"pydantic-core": "pydantic", "markupsafe": "jinja2"}

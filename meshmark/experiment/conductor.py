@@ -374,12 +374,18 @@ class _Conductor:
         name = scenario.name
         return ceilings.search(self._plan, scenario, self._starts[name], self._trials[name])
 
+    def _announce(self, scenario: Scenario, name: str) -> None:
+        """What its search will do, before its first trial."""
+        text = self._search(scenario).plan_text()
+        for line in text.splitlines():
+            self._writer.event(Event(time_s=self._clock.now(), level="info", phase=name, text=line))
+        self._progress.note(text)
+
     def _offers(self, scenario: Scenario, slot: Slot, until_s: float) -> Iterator[Offered]:
         """The trials of one round, each chosen when those before it are known."""
         method = scenario.method
         if slot.repeat == 1:
-            for line in self._search(scenario).plan_text().splitlines():
-                self._tell("info", f"{slot.scenario}, repeat {slot.repeat}", line)
+            self._announce(scenario, f"{slot.scenario}, repeat {slot.repeat}")
         rest = (len(method.equal_load) if slot.repeat > 1 else 0) + (method.load_bytes_s is not None)
         number = 0
         for number in range(1, method.trials + 1):

@@ -11,6 +11,9 @@ class Progress(Protocol):
 
     def phase(self, text: str) -> None: ...
 
+    def note(self, text: str) -> None:
+        """What stays in sight, where a phase goes with the next one; may have several lines."""
+
     def rate(self, msg_s: float) -> None:
         """Records acknowledged per second, now."""
 
@@ -24,6 +27,9 @@ class Silent:
         pass
 
     def phase(self, text: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
         pass
 
     def rate(self, msg_s: float) -> None:

@@ -1,7 +1,8 @@
 """Tells on standard error how far a run is: one live line on a terminal, plain lines elsewhere.
 
-Both take what the conductor says (`round`, `phase`, `rate`, `warn`); neither starts a thread, so the live line is
-redrawn only when something is said. Anything but a terminal gets no control characters, and rates only now and then.
+Both take what the conductor says (`round`, `phase`, `note`, `rate`, `warn`); neither starts a thread, so the live line
+is redrawn only when something is said. Anything but a terminal gets no control characters, and rates only now and
+then.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class Lines:
     def phase(self, text: str) -> None:
         self._say(f"  {text}")
 
+    def note(self, text: str) -> None:
+        for line in text.splitlines():
+            self._say(f"  {line}")
+
     def rate(self, msg_s: float) -> None:
         now = self._clock.now()
         if now - self._rate_told_s >= RATE_EVERY_S:
@@ -55,7 +60,7 @@ class Lines:
 
 
 class LiveLine:
-    """A line at the bottom of a terminal; what must stay readable (rounds done, warnings) scrolls above it."""
+    """A line at the bottom of a terminal; what must stay readable (rounds done, notes, warnings) scrolls above it."""
 
     def __init__(self, console: Console, live: Live, clock: Clock) -> None:
         self._console = console
@@ -79,6 +84,9 @@ class LiveLine:
     def phase(self, text: str) -> None:
         self._phase = text
         self._draw()
+
+    def note(self, text: str) -> None:
+        self._console.print(Text(f"{self._name}: {text}" if self._name else text))
 
     def rate(self, msg_s: float) -> None:
         self._rate = _rate(msg_s)

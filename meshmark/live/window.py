@@ -44,6 +44,10 @@ class Behind:
         if self._closed:
             self._lines.phase(text)
 
+    def note(self, text: str) -> None:
+        if self._closed:
+            self._lines.note(text)
+
     def rate(self, msg_s: float) -> None:
         if self._closed:
             self._lines.rate(msg_s)

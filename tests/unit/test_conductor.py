@@ -250,14 +250,24 @@ def test_rounds_that_would_not_fit_have_fewer_trials_and_say_so(tmp_path: Path) 
     assert any("so that all rounds fit" in event.text for event in done.events)
 
 
+class _Notes(Silent):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
 def test_a_search_tells_what_it_will_do_before_its_first_trial(tmp_path: Path) -> None:
-    done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, DataPlane.ISTIO))
+    notes = _Notes()
+    done = run(tmp_path / "run", plan_of(DataPlane.PLAIN, DataPlane.ISTIO), progress=notes)
     told = [event.text for event in done.events]
     plans = [place for place, text in enumerate(told) if text.startswith("Saturation search from ")]
     trials = [place for place, text in enumerate(told) if text.startswith("search, ")]
     assert len(plans) == 2, "once for each scenario"
     assert plans[0] < trials[0]
     assert "4 trials on 2 clusters, one after the other, of 0.5 s to settle and 2 s measured" in told[plans[0] + 1]
+    assert [note.splitlines() for note in notes.told] == [told[place : place + 4] for place in plans]
 
 
 def test_a_window_with_too_few_reports_is_a_fault_of_its_trial_and_no_end_of_the_run(tmp_path: Path) -> None:

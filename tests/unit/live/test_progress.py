@@ -21,6 +21,7 @@ def play(told: Progress, clock: SimulatedClock) -> None:
     told.phase("environment 1/1: disk")
     told.round(1, 2, "plain", 1, None)
     told.phase("warming up")
+    told.note("a search\nof two trials")
     told.rate(1_000.0)
     clock.sleep(RATE_EVERY_S / 2)
     told.rate(2_000.0)
@@ -39,6 +40,8 @@ def test_a_log_gets_one_line_for_each_thing_and_a_rate_now_and_then() -> None:
         "  environment 1/1: disk",
         "[1/2] plain, repeat 1",
         "  warming up",
+        "  a search",
+        "  of two trials",
         "  1,000 msg/s",
         "  3,000 msg/s",
         "warning: broker-2 is slow",
@@ -46,7 +49,7 @@ def test_a_log_gets_one_line_for_each_thing_and_a_rate_now_and_then() -> None:
     ]
 
 
-def test_a_terminal_gets_a_live_line_and_keeps_rounds_and_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_a_live_line_and_keeps_rounds_notes_and_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     stream, clock = Terminal(), SimulatedClock()
@@ -58,6 +61,7 @@ def test_a_terminal_gets_a_live_line_and_keeps_rounds_and_warnings(monkeypatch: 
     assert "[1/2] plain, repeat 1: 3,000 msg/s" in kept
     assert "[2/2] istio, repeat 1" in kept
     assert "warning: broker-2 is slow" in kept
+    assert kept.index("plain, repeat 1: a search") + 1 == kept.index("of two trials")
     assert "1 min 5 s left" in text
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", stream.getvalue()), "colours in spite of NO_COLOR"
 

@@ -217,7 +217,7 @@ def _conclude(result: LoadResult) -> None:
         raise LoadError(f"nothing was acknowledged: {kinds}", hint="Look at the brokers, and at the path to them.")
     unread = (result.end.lag or 0) > 0 or (result.backlog is not None and result.backlog.state != "drained")
     # What the client had no room for says something about the system only where the generator was on time.
-    if totals.failed + totals.unknown > totals.not_accepted or unread:
+    if totals.failed + totals.unknown > totals.not_accepted or unread or result.end.notes:
         raise typer.Exit(1)
     if result.invalid:
         raise Inconclusive(result.invalid)

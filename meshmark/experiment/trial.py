@@ -334,6 +334,7 @@ def _faults(window: LoadTotals, end: Mark, scenario: Scenario, settled: bool) ->
     groups = scenario.workload.subscriptions_per_topic
     if not groups * total.acknowledged <= total.consumed <= groups * (total.acknowledged + total.unknown):
         reasons.append(f"consumers read {total.consumed} records of {groups} x {total.acknowledged} acknowledged")
+    reasons += end.notes
     if not settled:
         reasons.append(
             f"followers' logs did not equal their leaders' {QUIET_TIMEOUT_S:.0f} s after the load: they lag, "

@@ -18,7 +18,8 @@ class Mark(Model):
 
     Latencies and lateness are null in closed loop, `end_to_end` without consumers of stamped records, `lag` without
     consumers. `priority` is that of the producers' pacing threads in open loop; `missed_s` is how much of a schedule's
-    end was never offered, because the generator could not keep up with it."""
+    end was never offered, because the generator could not keep up with it. `notes`: what workers have to say against
+    their own accounts at the end."""
 
     time_s: float
     clients: int

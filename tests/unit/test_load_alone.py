@@ -191,7 +191,13 @@ def test_a_local_worker_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPa
 
 
 def result(
-    totals: LoadTotals, *, late: int = 0, missed_s: float = 0, interrupted: bool = False, rate: bool = True
+    totals: LoadTotals,
+    *,
+    late: int = 0,
+    missed_s: float = 0,
+    interrupted: bool = False,
+    rate: bool = True,
+    notes: tuple[str, ...] = (),
 ) -> LoadResult:
     taken, delays = Histogram(), Histogram()
     taken.record(np.full(totals.acknowledged, 2_000))
@@ -207,6 +213,7 @@ def result(
         latency=latency(taken) if rate else None,
         lateness=lateness(delays) if rate else None,
         missed_s=missed_s,
+        notes=notes,
     )
     mode = "open loop" if rate else "closed loop"
     return LoadResult(
@@ -266,8 +273,12 @@ def test_the_summary_names_errors_and_delays() -> None:
         (result(LOST, missed_s=2), typer.Exit),
         (result(LoadTotals(offered=5, failed=5, errors={"_MSG_TIMED_OUT": 5})), LoadError),
         (result(FINE, interrupted=True), KeyboardInterrupt),
+        (result(FINE, notes=("1 batches were stored at offsets given before",)), typer.Exit),
     ],
-    ids=["lost", "late", "no room", "no room, and late", "too much", "lost of too much", "nothing", "interrupted"],
+    ids=[
+        *("lost", "late", "no room", "no room, and late", "too much", "lost of too much", "nothing", "interrupted"),
+        "offsets that went back",
+    ],
 )
 def test_the_exit_code_says_what_came_of_it(given: LoadResult, raised: type[BaseException]) -> None:
     with pytest.raises(raised):

@@ -56,7 +56,7 @@ class Client(Protocol):
         """After `stop`: everything is resolved, and `batches` covers all of it."""
 
     def notes(self) -> str:
-        """What is to be said once it is done, if anything."""
+        """Once it is done: what speaks against its own account, if anything."""
 
     def totals(self) -> LoadTotals: ...
 

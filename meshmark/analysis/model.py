@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from meshmark.analysis.account_model import Account
 from meshmark.analysis.environment_model import AgainstEnvironment
 from meshmark.analysis.hardware_model import HardwareSummary
 from meshmark.analysis.selftest_model import SelfTestSummary
@@ -202,6 +203,7 @@ class TrialSummary(Value):
     seconds: float
     offered_msg_s: float
     rate_msg_s: float = Field(description="acknowledged in the window")
+    records: Account
     verdict: str = Field(description="of a search's trial: carried, not carried, unclear, client or invalid")
     growth: float | None = Field(description="of the backlog, as a share of the offered rate")
     latency: LatencyFigures

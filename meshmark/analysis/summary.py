@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from meshmark.analysis import ceilings, environment, limits, links, mtls, stats, thresholds, warnings
+from meshmark.analysis.account_model import Account
 from meshmark.analysis.against_environment import above, against_environment
 from meshmark.analysis.cpu_split import split
 from meshmark.analysis.distance_law import laws
@@ -193,6 +194,7 @@ def _trial(trial: Trial, standing: Trial | None, view: TrialView | None) -> Tria
         seconds=trial.seconds,
         offered_msg_s=trial.offered_msg_s,
         rate_msg_s=trial.rate_msg_s,
+        records=Account.of(trial.total),
         verdict=view.verdict if view else "",
         growth=view.growth if view else None,
         latency=latency_figures(trial.latency),

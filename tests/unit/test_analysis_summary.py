@@ -96,6 +96,28 @@ def test_a_repeat_s_rates_are_as_measured_and_a_row_s_are_each_message_s_at_its_
             assert getattr(row, name) / row.rate_msg_s == pytest.approx(fmean(each_message)), name
 
 
+def test_every_trial_tells_what_became_of_its_records(whole: Path) -> None:
+    run = load(whole)
+    recorded = {
+        (data.started.index, trial.number): trial.total.model_dump(by_alias=False)
+        for data in run.rounds
+        for trial in data.trials
+    }
+    summary = json.loads(summarize(run).model_dump_json())
+    told = {
+        (repeat["round_index"], trial["number"]): trial["records"]
+        for row in summary["scenarios"]
+        for repeat in row["repeats"]
+        for trial in repeat["trials"]
+    }
+    assert told.keys() == recorded.keys()
+    for place, records in told.items():
+        parts = [records[key] for key in ("acknowledged", "failed", "unknown", "outstanding")]
+        assert records["offered"] == sum(parts) > 0
+        assert sum(records["errors"].values()) == records["failed"] + records["unknown"]
+        assert records.items() <= recorded[place].items()
+
+
 def test_without_a_ceiling_a_row_s_rates_are_as_measured(copy: Path) -> None:
     first, *others = rounds(copy, "plain")
     for directory in others:

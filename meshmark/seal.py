@@ -123,7 +123,7 @@ def check(directory: Path) -> Integrity:
         complete=LAST_FILE in sealed,
         breaks=tuple(breaks),
         unsealed=tuple(_unsealed(directory, present, sealed)) if links else (),
-        reports=tuple(sorted(path.name for path in directory.iterdir() if _is_report(path.name))),
+        reports=tuple(sorted(path.name for path in directory.iterdir() if _is_report(path.name) and path.is_file())),
         signed=(directory / SIGNATURE).is_file(),
     )
 

@@ -355,7 +355,7 @@ class Tail(Generic[M]):
         except OSError as error:
             raise RecordError(f"{self._path} cannot be read: {error}", hint="the record is damaged") from error
         self._read_bytes += len(whole + newline)
-        lines = whole.decode("utf-8", "replace").splitlines()
+        lines = whole.decode("utf-8", "replace").split("\n") if whole else []
         first, self._read_lines = self._read_lines + 1, self._read_lines + len(lines)
         return [_parse(text, self._model, f"{self._path}:{place}") for place, text in enumerate(lines, first)]
 
@@ -443,6 +443,8 @@ def _parse(text: str, model: type[M], source: str) -> M:
 
 
 def _read(path: Path, model: type[M]) -> M:
+    if path.exists() and not path.is_file():
+        raise RecordError(f"{path} is no file", hint="the record is damaged")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -462,8 +464,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path} cannot be read: {error}", hint="the record is damaged") from error
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        if line.endswith("\n") and line.strip():
+    for number, line in enumerate(text.split("\n")[:-1], start=1):
+        if line.strip():
             yield number, line
 
 

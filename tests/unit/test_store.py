@@ -24,7 +24,7 @@ from meshmark.record import (
     Started,
     Versions,
 )
-from meshmark.store import RunWriter, load
+from meshmark.store import RunWriter, Tail, load
 
 PLAN = Plan(name="small", scenarios=(Scenario(name="plain", data_plane=DataPlane.PLAIN),))
 STARTED = Started(
@@ -95,6 +95,14 @@ def test_a_series_is_read_in_spans_with_their_edges(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"series\.jsonl:7"):
         only.series([(1, 2)])
     assert len(only.series([(3, 4)])) == 2, "what lies elsewhere is not looked at"
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x0c", "\r", "\n"], ids=ascii)
+def test_a_record_is_one_line_whatever_breaks_lines_elsewhere(tmp_path: Path, sign: str) -> None:
+    events = Tail(tmp_path / "run" / "events.jsonl", Event)
+    written(tmp_path / "run").event(Event(time_s=2.0, level="info", phase="p", text=f"one{sign}two"))
+    assert [event.text for event in load(tmp_path / "run").events] == ["line\nbreak", f"one{sign}two"]
+    assert [event.text for event in events.new()] == ["line\nbreak", f"one{sign}two"]
 
 
 def test_a_line_that_a_crash_cut_is_left_out(tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ class DataPlane(StrEnum):
     def mtls(self) -> bool:
         return self is DataPlane.ISTIO_MTLS
 
+    @property
+    def encrypts(self) -> bool:
+        """Between hosts, whoever does it."""
+        return self.mtls or self is DataPlane.KAFKA_TLS
+
+
+BETWEEN_HOSTS = ("client-broker", "broker-broker")
+"""Hops that a data plane either encrypts or leaves plain; others (a controller's port) are the same in all."""
+
 
 class ClusterSpec(Model):
     """The system under test, data plane apart."""

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from meshmark.analysis.brief import brief
+from meshmark.analysis.encryption import proven_hops
 from meshmark.analysis.ledger import broker_hosts, client_hosts, gateway_hosts
 from meshmark.analysis.settings_model import SettingApart
 from meshmark.confidential import holds_secret
@@ -25,6 +26,7 @@ from meshmark.store import RoundData, Run
 from meshmark.units import number, percent
 
 HIDDEN = "set, not shown"
+UNPROVEN = "not known: its proofs do not all hold, or none of its rounds ended"
 OWN = frozenset({"node.id", "log.dirs", "log.dir", "metadata.log.dir"})
 """Settings by which brokers of one cluster differ and that are no choice."""
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
@@ -62,14 +64,15 @@ def settings_apart(run: Run) -> tuple[SettingApart, ...]:
 
 def _settings(run: Run, scenario: Scenario) -> Settings:
     """Empty where no round of it got so far that it had configurations."""
-    data = next((each for each in run.rounds if each.started.scenario == scenario.name), None)
+    rounds = [each for each in run.rounds if each.started.scenario == scenario.name]
+    data = next(iter(rounds), None)
     texts = data.configurations() if data is not None else {}
     if data is None or not texts:
         return {}
     found: Settings = {("data plane", "data plane", "started.json"): data.started.data_plane.value}
-    if data.finished is not None:
-        hops = ", ".join(data.finished.encrypted_hops) or "none"
-        found["data plane", "encrypted hops", "finished.json"] = hops
+    encrypted, plain = proven_hops(rounds)
+    hops = ", ".join(encrypted) or ("none" if plain else UNPROVEN)
+    found["data plane", "encrypted hops", "finished.json, proofs.jsonl"] = hops
     for part, setting, file, value in (*_brokers(scenario, texts), *_proxies(scenario, texts), *_clients(texts)):
         _add(found, (part, setting, file), value)
     for part, setting, file, value in (*_load(data), *_limits(data), *_links(data.links)):

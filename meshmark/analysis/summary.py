@@ -9,13 +9,14 @@ it has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from meshmark.analysis import ceilings, environment, limits, links, mtls, stats, thresholds, warnings
 from meshmark.analysis.account_model import Account
 from meshmark.analysis.against_environment import above, against_environment
 from meshmark.analysis.cpu_split import split
 from meshmark.analysis.distance_law import laws
+from meshmark.analysis.encryption import proven_hops
 from meshmark.analysis.equal_load import equal_loads, latency_figures
 from meshmark.analysis.explain import explanation
 from meshmark.analysis.figures import at_ceiling, figures, mean_figures
@@ -225,7 +226,7 @@ def _scenario(
     verdict, text = _verdict(base, scenario.name, bool(valid), baseline, ratio)
     if ceilings.is_none(ceiling.reason) and valid and verdict != "baseline":
         verdict, text = "no ceiling", f"{ceiling.reason}: {ceiling.explained}"
-    encrypted, plain = _hops(_of(run, scenario))
+    encrypted, plain = proven_hops(_of(run, scenario))
     limited_by = limits.mostly([repeat.limited_by for repeat in valid])
     mean = mean_figures([at_ceiling(repeat, ceiling.rate_msg_s) for repeat in valid])
     measured = mean.model_dump() | {"rate_msg_s": ceiling.rate_msg_s}
@@ -256,16 +257,6 @@ def _scenario(
         repeats=repeats,
         **measured,
     )
-
-
-def _hops(rounds: Sequence[RoundData]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which are encrypted and which are not, as the data plane is made, if every proof of every round holds; what is
-    to be encrypted takes one. Both empty: not known."""
-    finished = next((data.finished for data in rounds if data.finished), None)
-    proofs = [proof for data in rounds for proof in data.proofs]
-    if finished is None or not all(proof.holds for proof in proofs) or (finished.encrypted_hops and not proofs):
-        return (), ()
-    return finished.encrypted_hops, finished.plain_hops
 
 
 def _ceiling(found: Ceiling) -> CeilingSummary:

@@ -138,15 +138,11 @@ def _produced(scenario: Scenario, stored: float, batches: float, records: float)
         slack = records * TLS_RECORDS_A_MESSAGE * TLS_RECORD_BYTES
     payload = (("batches", stored), ("requests", batches * REQUEST_BYTES))
     fetched = scenario.workload.subscriptions_per_topic > 0
-    return _Terms(payload=payload, encrypted=_encrypted(scenario), fetched=fetched, slack=slack)
+    return _Terms(payload=payload, encrypted=scenario.data_plane.encrypts, fetched=fetched, slack=slack)
 
 
 def _plain(scenario: Scenario, payload: Sequence[tuple[str, float]]) -> _Terms:
-    return _Terms(payload=tuple(payload), encrypted=_encrypted(scenario))
-
-
-def _encrypted(scenario: Scenario) -> bool:
-    return scenario.data_plane.mtls or scenario.data_plane is DataPlane.KAFKA_TLS
+    return _Terms(payload=tuple(payload), encrypted=scenario.data_plane.encrypts)
 
 
 def _answers(workload: Workload, batches: float) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from meshmark.analysis.likeness import facts
-from meshmark.analysis.settings_apart import HIDDEN, settings_apart
+from meshmark.analysis.settings_apart import HIDDEN, UNPROVEN, settings_apart
 from meshmark.analysis.settings_model import SettingApart
 from meshmark.analysis.summary import summarize
 from meshmark.dataplane.envoy import Service, Sidecar, bootstrap
@@ -117,6 +117,18 @@ def test_a_brokers_own_setting_is_told_beside_the_others(copy: Path) -> None:
     told = edit(copy, "broker-2.command", "-Xmx1000", "-Xmx2000")
     heap = of(told, "istio-mtls")["broker's JVM: -Xmx"]
     assert (heap.baseline_value, heap.value) == ("1000", "1000; 2000")
+
+
+def test_hops_are_told_as_encrypted_only_where_all_proofs_hold(copy: Path) -> None:
+    def hops(run: Run) -> str | None:
+        return of(run, "istio-mtls")["data plane: encrypted hops"].value
+
+    assert hops(load(copy)) == "client-broker, broker-broker"
+    (path,) = copy.glob("rounds/*-istio-mtls/proofs.jsonl")
+    path.write_text(path.read_text().replace("true", "false", 1))
+    assert hops(load(copy)) == UNPROVEN
+    path.unlink()
+    assert hops(load(copy)) == UNPROVEN
 
 
 def test_a_configuration_that_is_none_ends_no_report(copy: Path) -> None:

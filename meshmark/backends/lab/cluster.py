@@ -38,7 +38,7 @@ from meshmark.kafka.properties import (
     render,
     with_plaintext,
 )
-from meshmark.plan import DataPlane, Scenario, Workload
+from meshmark.plan import BETWEEN_HOSTS, DataPlane, Scenario, Workload
 from meshmark.probes.host import DiskProbe, KafkaLogProbe, MachineProbe, NetProbe, ProcessProbe
 from meshmark.record import CpuProfile, Limit, LinkProbe, Proof
 
@@ -214,14 +214,13 @@ class LabCluster(LabTestbed):
 
     @property
     def encrypted_hops(self) -> tuple[str, ...]:
-        plane = self.scenario.data_plane
-        return ("client-broker", "broker-broker") if plane.mtls or plane is DataPlane.KAFKA_TLS else ()
+        return BETWEEN_HOSTS if self.scenario.data_plane.encrypts else ()
 
     @property
     def plain_hops(self) -> tuple[str, ...]:
         """The controllers' port is exempt from the mesh, and plaintext under Kafka TLS as well."""
         local = ("application-sidecar",) if self.scenario.data_plane.sidecars else ()
-        between = () if self.encrypted_hops else ("client-broker", "broker-broker")
+        between = () if self.encrypted_hops else BETWEEN_HOSTS
         return (*local, *between, "controller")
 
     def create_topics(self, workload: Workload, prefix: str) -> Layout:
@@ -345,7 +344,7 @@ def _wire(scenario: Scenario, host: Host) -> Wire:
 
 
 def _authority(parts: Parts, scenario: Scenario, stack: ExitStack) -> Authority | None:
-    if not (scenario.data_plane.mtls or scenario.data_plane is DataPlane.KAFKA_TLS):
+    if not scenario.data_plane.encrypts:
         return None
     directory = parts.instance.path / "identity"
     authority = Authority(directory, "cluster.local")

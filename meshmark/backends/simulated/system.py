@@ -22,7 +22,7 @@ from meshmark.backends.simulated.load import SimulatedWorker, request_bytes, sto
 from meshmark.backends.simulated.probing import Bench, Probing
 from meshmark.cluster import Cluster, KeepLogs, Probe, Process, Testbed, TopicLayout, discard_logs
 from meshmark.errors import ComponentFailed, MissingRequirement
-from meshmark.plan import DataPlane, Plan, Scenario, Workload
+from meshmark.plan import BETWEEN_HOSTS, DataPlane, Plan, Scenario, Workload
 from meshmark.record import Counters, HostFacts, Limit, LinkProbe, Proof, Versions
 
 CPUS = 4
@@ -287,9 +287,8 @@ class SimulatedCluster:
         self.client_hosts = _hosts("client", scenario.cluster.clients)
         self.bootstrap_servers = "broker-1:9092"
         self.client_config: Mapping[str, str] = {}
-        tls = scenario.data_plane in (DataPlane.KAFKA_TLS, DataPlane.ISTIO_MTLS)
-        self.encrypted_hops: tuple[str, ...] = ("client-broker", "broker-broker") if tls else ()
-        self.plain_hops: tuple[str, ...] = ("controller",) if tls else ("client-broker", "broker-broker", "controller")
+        self.encrypted_hops: tuple[str, ...] = BETWEEN_HOSTS if scenario.data_plane.encrypts else ()
+        self.plain_hops = ("controller",) if self.encrypted_hops else (*BETWEEN_HOSTS, "controller")
         self.log_dir = Path("simulated")
 
     def address(self, host: str) -> str:
@@ -343,6 +342,8 @@ class SimulatedCluster:
             hosts = (*self.broker_hosts, *self.client_hosts)
             texts |= {f"{host}.envoy.json": _envoy(plane) for host in hosts}
             texts |= {f"{host}.envoy.version": "simulated\n" for host in hosts}
+        gateways = [f"gateway-{cluster.name}" for cluster in self._scenario.gateways]
+        texts |= {f"{host}.envoy.json": _envoy(DataPlane.ISTIO) for host in gateways}
         return texts
 
     def create_topics(self, workload: Workload, prefix: str) -> TopicLayout:

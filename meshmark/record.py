@@ -31,7 +31,7 @@ class Sample(Model):
     """One reading of every probe, one line of a round's series. A key that could not be read is absent."""
 
     time_s: float
-    values: Counters
+    values: Counters = Field(description="`HOST/COMPONENT/METRIC` -> value")
 
 
 class Limit(Model):
@@ -46,7 +46,7 @@ class Limit(Model):
 class Tightened(Model):
     """What there was less of in a trial. Trials of one block stand beside each other; one of them had everything."""
 
-    block: int
+    block: int = Field(description="from 1")
     limit: Limit | None = Field(None, description="null: nothing was taken away")
     available: float | None = Field(None, description="how much there is otherwise, in the limit's unit")
 
@@ -60,15 +60,15 @@ class HostFacts(Model):
     """The machine that the lab ran on."""
 
     hostname: str
-    kernel: str
+    kernel: str = Field(description="its release")
     cpu_model: str
-    cpus: int
+    cpus: int = Field(description="of the whole machine")
     cpus_allowed: int | None = Field(None, description="that this process may run on; null: not recorded")
-    memory_bytes: int
-    cgroup: str
-    file_system: str
-    privileges: str
-    features: dict[str, bool]
+    memory_bytes: int = Field(description="of the whole machine")
+    cgroup: str = Field(description="v1 or v2")
+    file_system: str = Field(description="under the brokers' logs")
+    privileges: str = Field(description="root or user namespace")
+    features: dict[str, bool] = Field(description="what of the kernel the lab could use, and the like")
 
 
 class Versions(Model):
@@ -89,9 +89,9 @@ class Started(Model):
     run_id: str
     started_at: float
     clock_offset_s: float = Field(description="Unix time minus monotonic time of this machine")
-    command: tuple[str, ...]
+    command: tuple[str, ...] = Field(description="as it was given")
     effort: str = Field(description="quick, default or full")
-    scenarios_selected: tuple[str, ...]
+    scenarios_selected: tuple[str, ...] = Field(description="those of the plan, or of `--only`")
     host: HostFacts
     versions: Versions
 
@@ -101,8 +101,8 @@ class Finished(Model):
 
     finished_at: float
     outcome: Literal["complete", "interrupted", "failed"]
-    error: str = ""
-    rounds_done: int
+    error: str = Field("", description="what ended it early; empty: nothing did")
+    rounds_done: int = Field(description="those that ended whole")
     rounds_planned: int
     sharp: bool = Field(False, description="ended before its last repeat: every loss was known as well as asked")
 
@@ -114,39 +114,39 @@ class Finished(Model):
 class DiskProbe(Model):
     """Writes of `write_bytes` to the brokers' file system; direct: over what is there, past the page cache."""
 
-    tool: str
+    tool: str = Field(description="which program measured")
     mode: Literal["buffered", "synced", "direct"]
-    write_bytes: int
+    write_bytes: int = Field(description="of each write")
     rate_bytes_s: float
     seconds: float
-    repeat: int
+    repeat: int = Field(description="from 1")
 
 
 class NetworkProbe(Model):
     """TCP payload from a client host to a broker host."""
 
-    tool: str
-    path: Literal["direct", "sidecars", "sidecars-mtls"]
-    flows: int
+    tool: str = Field(description="which program measured")
+    path: Literal["direct", "sidecars", "sidecars-mtls"] = Field(description="what the flows pass")
+    flows: int = Field(description="TCP connections at once")
     rate_bytes_s: float
     seconds: float
-    repeat: int
+    repeat: int = Field(description="from 1")
 
 
 class LinkProbe(Model):
     """The way from one cluster to another, as asked for and as found between two hosts. Under load, round trips hold
     what queues on the way, too. Null: not asked for, or not probed."""
 
-    source: str
-    target: str
-    kind: Literal["netem", "relay", "simulated"]
+    source: str = Field(description="a cluster")
+    target: str = Field(description="a cluster")
+    kind: Literal["netem", "relay", "simulated"] = Field(description="what delays packets")
     trial: int | None = Field(None, description="at the end of whose load; null: before any load")
     asked_rtt_s: float
     rtt_s: float | None = Field(description="median of the answers' times, as the kernels stamped them")
     rtt_max_s: float | None
     asked_loss: float = Field(0, description="share of packets, in this direction")
-    packets_sent: int = 0
-    packets_lost: int = 0
+    packets_sent: int = Field(0, description="to see how many are lost")
+    packets_lost: int = Field(0, description="of these")
     asked_bandwidth_bytes_s: float | None = None
     bandwidth_bytes_s: float | None = Field(None, description="bytes of IP packets a second, of several TCP flows")
     congestion_control: str = Field("", description="of the hosts' TCP")
@@ -156,8 +156,8 @@ class LinkProbe(Model):
 class Outage(Model):
     """A link that was down while a trial's load was offered: nothing new entered it in either direction."""
 
-    trial: int
-    link: str
+    trial: int = Field(description="its number within the round")
+    link: str = Field(description="as the plan names it")
     began_s: float
     ended_s: float
 
@@ -172,7 +172,7 @@ class Prediction(Model):
     time_s: float
     scenario: str
     rtt_s: float = Field(description="asked for, between the farthest two clusters with brokers")
-    rate_msg_s: float
+    rate_msg_s: float = Field(description="its ceiling")
     low_msg_s: float = Field(description="95 % interval of a single life's ceiling")
     high_msg_s: float | None = Field(description="null: open")
     law_of: tuple[str, ...] = Field(description="scenarios")
@@ -183,10 +183,10 @@ class Prediction(Model):
 class Proof(Model):
     """One thing shown about the path before load, e.g. STRICT mTLS at one broker."""
 
-    name: str
-    host: str
+    name: str = Field(description="what is shown")
+    host: str = Field(description="the broker that was asked")
     holds: bool
-    detail: str
+    detail: str = Field(description="what was seen")
 
 
 NOT_ACCEPTED = "_NOT_ACCEPTED"
@@ -199,13 +199,13 @@ class LoadTotals(Model):
     In open loop a record is offered when its intended time comes, whether the client has room for it or not; until it
     has, it is outstanding. In closed loop it is offered when the client takes it."""
 
-    offered: int = 0
+    offered: int = Field(0, description="came due")
     acknowledged: int = 0
-    failed: int = 0
+    failed: int = Field(0, description="are not stored")
     unknown: int = Field(0, description="timed out: may or may not be stored")
-    outstanding: int = 0
+    outstanding: int = Field(0, description="without an answer yet")
     acknowledged_bytes: int = Field(0, description="payload: record values, before replication")
-    consumed: int = 0
+    consumed: int = Field(0, description="read by consumers, of all groups together")
     consumed_bytes: int = 0
     unstamped: int = Field(0, description="consumed records without a send time of this load: no end-to-end latency")
     negative: int = Field(0, description="latencies below zero, in no histogram: clocks that differ")
@@ -241,7 +241,7 @@ class Latency(Model):
 
     Quantiles are upper ends of HdrHistogram buckets (at most 0.1 % too high); null when nothing was counted."""
 
-    count: int
+    count: int = Field(description="records")
     p50_s: float | None
     p90_s: float | None
     p99_s: float | None
@@ -281,7 +281,7 @@ class LoadInterval(Model):
     has no intended times."""
 
     time_s: float
-    clients: int
+    clients: int = Field(description="load workers that produce")
     totals: LoadTotals = Field(description="cumulative since the trial began")
     latency: Latency | None = Field(None, description="of the records acknowledged in this interval")
     end_to_end: Latency | None = Field(None, description="of the records consumed in this interval")
@@ -294,7 +294,7 @@ class BatchFill(Model):
 
     records_per_batch: float | None
     bytes_per_batch: float | None
-    requests: int
+    requests: int = Field(description="of the producers")
     request_bytes: int = Field(description="bytes of all requests that the producers sent, headers included")
 
 
@@ -302,21 +302,21 @@ class HopTime(Model):
     """One part of the mean latency of a window; the parts of a trial, the last of which is what no other explains, add
     up to it. So a part may be below zero: it then overlaps others by so much, or is smaller than its own error."""
 
-    hop: str
+    hop: str = Field(description="which part")
     mean_s: float
     count: int = Field(description="records, requests or answers that the mean is of")
-    source: str
+    source: str = Field(description="what measured it")
 
 
 class PathCheck(Model):
     """Does a sidecar's own byte counter explain what Kafka moved? `error` = counted / expected - 1."""
 
     host: str
-    direction: Literal["inbound_rx", "inbound_tx", "outbound_rx", "outbound_tx"]
-    expected_bytes: float
-    counted_bytes: float
+    direction: Literal["inbound_rx", "inbound_tx", "outbound_rx", "outbound_tx"] = Field(description="which counter")
+    expected_bytes: float = Field(description="by what Kafka moved")
+    counted_bytes: float = Field(description="by the sidecar")
     error: float
-    explained: str
+    explained: str = Field(description="in words: the terms of what was expected")
 
 
 class Point(Model):
@@ -347,29 +347,29 @@ class Trial(Model):
     number: int = Field(description="from 1, within the round")
     purpose: Purpose
     share: float | None = Field(None, description="of equal-load: of the lowest ceiling after repeat 1")
-    phase: str = Field("", description="of search: bracket, refine or confirm")
+    phase: Literal["", "bracket", "refine", "confirm"] = Field("", description="of search")
     target: str = Field("", description="of search: the ceiling that it is to tell about")
     tightened: Tightened | None = Field(None, description="of explain")
-    clients: int
-    connections: int
+    clients: int = Field(description="load workers that produce")
+    connections: int = Field(description="of producers")
     offered_msg_s: float = Field(description="the schedule's mean rate")
-    started_s: float
-    ended_s: float
+    started_s: float = Field(description="its first quiet reading")
+    ended_s: float = Field(description="after its last quiet reading")
     window_start_s: float
     window_end_s: float
-    window: LoadTotals
-    total: LoadTotals
+    window: LoadTotals = Field(description="of the window alone")
+    total: LoadTotals = Field(description="of the whole load")
     series: tuple[Point, ...] = Field(description="within the window, its edges included")
     latency: Latency | None = Field(None, description="of the records acknowledged in the window")
     end_to_end: Latency | None = Field(None, description="of the records consumed in the window")
     lateness: Lateness | None = Field(None, description="of the generator in the window")
     priority: str = Field("", description="of the load workers' threads, and of those that paced an open loop")
     batch: BatchFill
-    counters_start: Counters
-    counters_end: Counters
-    quiet_start: Counters
-    quiet_end: Counters
-    path: tuple[PathCheck, ...] = ()
+    counters_start: Counters = Field(description="the reading at the start of the window")
+    counters_end: Counters = Field(description="the reading at its end")
+    quiet_start: Counters = Field(description="the reading before the load")
+    quiet_end: Counters = Field(description="the reading after it drained")
+    path: tuple[PathCheck, ...] = Field((), description="empty: no sidecars")
     read_back: tuple[ReadBack, ...] = Field((), description="by consumers; empty: there were none, or not recorded")
     hops: tuple[HopTime, ...] = Field((), description="mean latency by hop; empty: not taken")
     faults: tuple[str, ...] = Field((), description="why it says nothing about the system, the generator apart")
@@ -432,13 +432,13 @@ class StopCheck(Model):
     """A stop of known length, and whether the load generator's own figures show it as arithmetic says."""
 
     target: Literal["load worker", "broker"]
-    host: str
+    host: str = Field(description="where it was")
     value: Literal["latency", "end-to-end latency"]
     seconds: float = Field(description="that it surely stood still")
     above_s: float = Field(description="half the stop that was asked for; longer latencies are counted")
     low: int = Field(description="so many records must have a longer one")
     high: int = Field(description="so many can")
-    counted: int
+    counted: int = Field(description="records that have a longer one")
     caught_up: bool = Field(description="the backlog of the stop was gone when this was counted")
 
     @property
@@ -470,9 +470,9 @@ class SelfTest(Model):
 
 
 class RoundStarted(Model):
-    index: int
+    index: int = Field(description="from 1, its place in the run")
     scenario: str
-    repeat: int
+    repeat: int = Field(description="of the scenario, from 1")
     data_plane: DataPlane
     started_at: float
     time_s: float
@@ -482,12 +482,12 @@ class RoundFinished(Model):
     index: int
     finished_at: float
     time_s: float
-    startup_s: float
+    startup_s: float = Field(description="from the start of the cluster until it was ready")
     warmup_rates_msg_s: tuple[float, ...] = Field((), description="of each second")
     warmup_compiling: tuple[float, ...] = Field((), description="of each second: compilers' share of brokers' CPU")
     limited_rates_msg_s: tuple[float, ...] = Field((), description="of each second, in closed loop under limits")
-    encrypted_hops: tuple[str, ...]
-    plain_hops: tuple[str, ...]
+    encrypted_hops: tuple[str, ...] = Field(description="as the data plane is made; proofs show it")
+    plain_hops: tuple[str, ...] = Field(description="those that nothing encrypts")
 
 
 class Event(Model):
@@ -495,5 +495,5 @@ class Event(Model):
 
     time_s: float
     level: Literal["info", "warning", "error"]
-    phase: str
+    phase: str = Field(description="which part of the run, or which round")
     text: str

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise, starmap
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from meshmark.analysis.ceilings import too_few
 from meshmark.analysis.path import check_path, unexplained
@@ -121,7 +121,7 @@ class Offered:
     purpose: Purpose
     rate_msg_s: float
     share: float | None = None
-    phase: str = ""
+    phase: Literal["", "bracket", "refine", "confirm"] = ""
     target: str = ""
 
 

@@ -66,11 +66,16 @@ def latency_by_hop(
 
 
 def _until_answered(answering_s: float, answered: int, start: Counters, end: Counters) -> Iterator[HopTime]:
-    parts = [*_on_the_way(start, end), *_in_brokers(start, end)]
+    parts = counted_hops(start, end)
     yield from parts
     if answered:
         left = answering_s / answered - sum(part.mean_s for part in parts)
         yield HopTime(hop="connection", mean_s=left, count=answered, source=f"{STATISTICS}, less the way and brokers")
+
+
+def counted_hops(start: Counters, end: Counters) -> tuple[HopTime, ...]:
+    """The parts that counters alone give: of the way and of the brokers."""
+    return (*_on_the_way(start, end), *_in_brokers(start, end))
 
 
 def _on_the_way(start: Counters, end: Counters) -> Iterator[HopTime]:

@@ -116,7 +116,9 @@ EDITED: list[Forgery] = [
     ("the broker's CPU time", in_trial("countersEnd.broker-1/kafka/cpu_user_s", 1.0), "trials.jsonl:1"),
     ("the logs before", in_trial("quietStart.broker-1/kafka/leader_log_bytes", 1.0), "trials.jsonl:1"),
     ("what a sidecar counted", in_trial("path.0.countedBytes", 1.0, "istio"), "trials.jsonl:1"),
+    ("by how much a sidecar is off", in_trial("path.0.error", 0.5, "istio"), "trials.jsonl:1"),
     ("the connections", in_trial("connections", 40), "trials.jsonl:1"),
+    ("the load workers", in_trial("clients", 2), "intervals.jsonl"),
     ("the purpose", in_trial("purpose", "explain"), "trials.jsonl"),
     ("its repeat", in_trial("repeat", 1), "trials.jsonl:1"),
     ("its number", in_trial("number", 3), "trials.jsonl:1"),
@@ -170,6 +172,21 @@ def _equal_load(directory: Path) -> None:
         )
 
     trials(directory, edit)
+
+
+def _encrypted(hops: list[str], scenario: str) -> Tamper:
+    """In the end of a round, with the rest of all hops called plain."""
+    rest = [hop for hop in ("client-broker", "broker-broker", "controller") if hop not in hops]
+    edited: Json = {"encryptedHops": hops, "plainHops": rest}
+    return lambda directory: change(round_of(directory, scenario) / "finished.json", lambda end: end.update(edited))
+
+
+def _no_proof_at(host: str) -> Tamper:
+    def tamper(directory: Path) -> None:
+        for path in directory.glob("rounds/*/proofs.jsonl"):
+            write_lines(path, [proof for proof in lines(path) if proof["host"] != host])
+
+    return tamper
 
 
 def _faults_forgotten(directory: Path) -> None:
@@ -267,7 +284,8 @@ def cut(name: str, keep: float = 0.5) -> Tamper:
 
 
 def remove(name: str, scenario: str = "plain") -> Tamper:
-    return lambda directory: (round_of(directory, scenario) / name).unlink()
+    """In the last round of a scenario."""
+    return lambda directory: (round_of(directory, scenario, repeat=0) / name).unlink()
 
 
 def _config(name: str, old: str, new: str, scenario: str = "plain") -> Tamper:
@@ -304,12 +322,39 @@ def _ended_early(directory: Path) -> None:
     (max(directory.glob("rounds/*")) / "finished.json").unlink()
 
 
+def _in_a_report(path: str, new: Any) -> Tamper:
+    """Of the load workers, the last one of a round."""
+    return lambda directory: change_lines(
+        round_of(directory, "plain") / "intervals.jsonl", lambda found: put(found[-1], path, new)
+    )
+
+
+def _in_the_self_test(path: str, new: Any) -> Tamper:
+    return lambda directory: change_lines(
+        next(directory.glob("rounds/001-*/selftests.jsonl")), lambda found: put(found[0], path, new)
+    )
+
+
+REPORTED: list[Forgery] = [
+    ("offered, in a report of load", _in_a_report("totals.offered", lambda n: n + 1), "intervals.jsonl"),
+    ("bytes, in a report of load", _in_a_report("totals.acknowledgedBytes", lambda n: n + 1), "intervals.jsonl"),
+    ("a latency, in a report of load", _in_a_report("latency.p99S", 0.001), "intervals.jsonl"),
+    ("a histogram that is none, in a report of load", _in_a_report("latency.histogram", "HISTF"), "intervals.jsonl"),
+    ("the lateness, in a report of load", _in_a_report("lateness.late10Ms", 9), "intervals.jsonl"),
+    ("acknowledged, in a self-test", _in_the_self_test("totals.acknowledged", lambda n: n + 1), "selftests.jsonl:1"),
+]
+
 MOVED: list[Forgery] = [
     ("a figure in all places of its trial", _acknowledged_everywhere, "trials.jsonl:1"),
     ("an edge of a window", begun_earlier, "trials.jsonl:1"),
     ("another trial's latencies", _latencies_of_another, "trials.jsonl:1"),
     ("a load that was to be equal", _equal_load, "trials.jsonl"),
     ("a proof that fails", _faults_forgotten, "trials.jsonl"),
+    ("no proof in one round", remove("proofs.jsonl", MTLS), "proofs.jsonl"),
+    ("no proof at one broker", _no_proof_at("broker-2"), "proofs.jsonl"),
+    ("encrypted without a mesh's TLS", _encrypted(["client-broker", "broker-broker"], "istio"), "finished.json"),
+    ("half of it encrypted", _encrypted(["client-broker"], MTLS), "finished.json"),
+    ("nothing encrypted", _encrypted([], MTLS), "finished.json"),
     ("swapped scenarios", _swap_scenarios, "started.json"),
     ("swapped trials", lambda directory: _swap(directory, "trials.jsonl"), "trials.jsonl"),
     ("swapped series", lambda directory: _swap(directory, "series.jsonl"), "series.jsonl"),
@@ -383,10 +428,11 @@ TOLD: list[Forgery] = [
     ("other scenarios", in_file("started.json", "scenariosSelected", ["plain"]), "started.json"),
     ("fewer rounds", in_file("finished.json", "roundsDone", 5), "finished.json"),
     ("an end before the start", in_file("finished.json", "finishedAt", 1.0), "finished.json"),
+    ("an end years later", in_file("finished.json", "finishedAt", lambda s: s + 1e8), "finished.json"),
 ]
 
 
-FORGERIES = (*EDITED, *MOVED, *PLANNED, *TOLD)
+FORGERIES = (*EDITED, *REPORTED, *MOVED, *PLANNED, *TOLD)
 
 
 def same_number(directory: Path) -> None:

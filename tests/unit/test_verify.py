@@ -7,6 +7,7 @@ record's files say of each other.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from meshmark.backends.simulated import Truth
 from meshmark.cli import app
 from meshmark.errors import ComponentFailed, RecordError
 from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Workload
-from meshmark.topology import Link, MeshCluster, Topology
 from tests.mutants.record import (
     FORGERIES,
     Json,
@@ -35,7 +35,6 @@ from tests.mutants.record import (
     drop_round,
     forge,
     in_file,
-    in_plan,
     leaves,
     lines,
     linked_file,
@@ -190,22 +189,6 @@ def test_versions_that_nothing_else_records_are_outside_the_claim(original: Path
     found = verify(copy)
     assert (found.verdict, found.claim) == ("sound", WITHOUT_DIGEST)
     assert verify(copy, digest).verdict == "not sound"
-
-
-def test_links_are_those_of_the_plan(tmp_path: Path) -> None:
-    clusters = (MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1))
-    topology = Topology(clusters=clusters, links=(Link(ends=("near", "far"), rtt_ms=20),))
-    plan = plan_of(DataPlane.PLAIN, repeats=1)
-    scenario = plan.scenarios[0].model_copy(update={"cluster": ClusterSpec(topology=topology)})
-    run(tmp_path / "run", plan.model_copy(update={"scenarios": (scenario,)}))
-    found = verify(tmp_path / "run")
-    assert (found.verdict, files(found)) == ("sound", "")
-    in_plan("scenarios.0.cluster.topology.links.0.rttMs", 5)(tmp_path / "run")
-    forge(tmp_path / "run")
-    assert "links.jsonl:1" in files(verify(tmp_path / "run"))
-    (round_of(tmp_path / "run", "plain", repeat=1) / "links.jsonl").unlink()
-    forge(tmp_path / "run")
-    assert "no probe of a link" in files(verify(tmp_path / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -388,6 +371,14 @@ def test_a_run_without_a_chain_is_incomplete(copy: Path) -> None:
     found = verify(copy)
     assert (found.verdict, found.digest) == ("incomplete", None)
     assert "there is no digests.jsonl" in found.missing[0]
+
+
+@pytest.mark.parametrize("name", ["plan.json", "summary.json", "rounds/001-plain/series.jsonl"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(copy: Path, name: str) -> None:
+    (path,) = copy.glob(name.replace("001-plain", "001-*"))
+    path.unlink()
+    os.mkfifo(path)
+    assert verify(copy).verdict == ("sound" if name == "summary.json" else "not sound")
 
 
 def test_a_chain_whose_tail_is_gone_is_never_sound(copy: Path) -> None:

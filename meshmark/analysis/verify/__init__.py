@@ -18,6 +18,7 @@ from meshmark.analysis.model import Interval, Summary
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify.asked import asked_findings, round_findings, untested
 from meshmark.analysis.verify.configuration import configuration_findings
+from meshmark.analysis.verify.encryption import encryption_findings
 from meshmark.analysis.verify.limits import limit_findings, scale_findings
 from meshmark.analysis.verify.links import link_findings
 from meshmark.analysis.verify.model import Checked, Finding, Headline, Verdict, Verification
@@ -130,10 +131,11 @@ def truth(run: Run) -> Truth:
             continue
         round_ = raw(data)
         findings += order(round_, end_s)
-        findings += loads(round_)
+        findings += loads(round_, scenario.workload)
         findings += trial_findings(round_, scenario, run.started.host.cpus)
         findings += round_findings(run, round_, scenario)
         findings += configuration_findings(run, round_, scenario)
+        findings += encryption_findings(run, round_, scenario)
         findings += link_findings(round_, scenario)
         findings += limit_findings(run, round_, scenario)
         trials += len(data.trials)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from meshmark.analysis import ceilings
 from meshmark.analysis.summary import saturation
 from meshmark.analysis.verify.model import Finding
+from meshmark.analysis.verify.own import account_findings
 from meshmark.analysis.verify.raw import Raw
 from meshmark.plan import Method, Plan, Scenario
 from meshmark.record import Event, Purpose, Trial
@@ -300,6 +301,7 @@ def _self_tests(run: Run, round_: Raw) -> Iterator[Finding]:
                 recorded=f"round {test.round_index}, {test.scenario}",
                 follows=f"it lies in round {data.started.index}, {data.started.scenario}",
             )
+        yield from account_findings(file, "totals", test.totals, run.plan.scenario(data.started.scenario).workload)
         if data.trials and not test.holds:
             yield Finding(
                 file=file,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from meshmark.analysis.verify.model import Finding
-from meshmark.histogram import Histogram
+from meshmark.analysis.verify.own import account_findings, latency_findings, lateness_findings
+from meshmark.plan import Workload
 from meshmark.record import Counters, LoadInterval, Sample, Trial
 from meshmark.store import RoundData
 
@@ -68,14 +69,6 @@ def raw(data: RoundData) -> Raw:
     return Raw(data=data, intervals=tuple(data.intervals()), samples=tuple(samples), when=when)
 
 
-def decoded(text: str) -> Histogram | None:
-    """None where it cannot be decoded."""
-    try:
-        return Histogram.decode(text)
-    except ValueError:
-        return None
-
-
 def _hash(counters: Counters) -> int:
     return hash(frozenset(counters.items()))
 
@@ -117,8 +110,9 @@ def _times(file: str, times_s: Sequence[float], start_s: float, end_s: float) ->
             )
 
 
-def loads(round_: Raw) -> Iterator[Finding]:
-    """Every open-loop load that workers reported has a trial; within one, counts only grow."""
+def loads(round_: Raw, workload: Workload) -> Iterator[Finding]:
+    """Every open-loop load that workers reported has a trial; within one, counts only grow. Each report adds up."""
+    yield from _reports(round_, workload)
     trials = round_.data.trials
     last_s = trials[-1].ended_s if trials else 0.0
     if round_.data.finished is not None:
@@ -148,3 +142,22 @@ def loads(round_: Raw) -> Iterator[Finding]:
                         recorded=f"{high} {name}",
                         follows=f"{low} in the line before, and a count of one load never falls",
                     )
+
+
+def _reports(round_: Raw, workload: Workload) -> Iterator[Finding]:
+    for line, each in enumerate(round_.intervals, start=1):
+        file = round_.file("intervals.jsonl", line)
+        yield from account_findings(file, "totals", each.totals, workload)
+        for what, told in (("latency", each.latency), ("end-to-end latency", each.end_to_end)):
+            if told is not None:
+                yield from latency_findings(file, what, told)
+        if each.lateness is not None:
+            yield from lateness_findings(file, each.lateness)
+    for trial in round_.data.trials:
+        for line, each in round_.within(trial):
+            if each.clients != trial.clients:
+                yield Finding(
+                    file=round_.file("intervals.jsonl", line),
+                    recorded=f"{each.clients} load workers",
+                    follows=f"trial {trial.number} has {trial.clients}",
+                )

@@ -67,9 +67,10 @@ def _calendar(run: Run) -> Iterator[Finding]:
                     recorded=f"Unix time less the machine's clock: {own_s:.0f} s",
                     follows=f"started.json says {offset_s:.0f} s: another machine, or another start of it",
                 )
-    if run.finished is not None and run.finished.finished_at < run.started.started_at - CLOCK_SET_S:
+    last_s = run.events[-1].time_s + offset_s if run.events else run.started.started_at
+    if run.finished is not None and abs(run.finished.finished_at - last_s) > CLOCK_SET_S:
         yield Finding(
             file="finished.json",
             recorded=f"the run ended at {run.finished.finished_at:.0f}",
-            follows=f"it began at {run.started.started_at:.0f}",
+            follows=f"the last that happened in it was at {last_s:.0f}",
         )

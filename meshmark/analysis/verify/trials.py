@@ -10,15 +10,17 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from meshmark.analysis.hops import counted_hops
 from meshmark.analysis.ledger import broker_hosts, client_hosts, elapsed_s, sum_known
 from meshmark.analysis.path import JUDGED_BYTES, check_path, unexplained
 from meshmark.analysis.traffic import stored_bytes
 from meshmark.analysis.verify.model import Finding
-from meshmark.analysis.verify.raw import Raw, decoded
-from meshmark.histogram import Histogram, latency, lateness
+from meshmark.analysis.verify.own import account_findings, decoded, latency_findings, lateness_findings
+from meshmark.analysis.verify.raw import Raw
+from meshmark.histogram import Histogram
 from meshmark.plan import Scenario, Workload
 from meshmark.read_back import contradictions
-from meshmark.record import Latency, LoadInterval, LoadTotals, Point, Trial
+from meshmark.record import HopTime, Latency, LoadInterval, Point, Trial
 
 LOG_SHARE = 0.02
 """The brokers' logs grow by what was acknowledged, and the heads of records and batches: measured within
@@ -67,26 +69,11 @@ def _unreadable(file: str, trial: Trial) -> Iterator[Finding]:
 
 def _counts(file: str, trial: Trial, workload: Workload) -> Iterator[Finding]:
     for name, totals in (("window", trial.window), ("total", trial.total)):
-        if not totals.closed:
-            yield Finding(file=file, recorded=f"{name}: offered {totals.offered}", follows=_account(totals))
-        for kind in ("acknowledged", "consumed"):
-            records, size = getattr(totals, kind), getattr(totals, f"{kind}_bytes")
-            if size != records * workload.message_size:
-                yield Finding(
-                    file=file,
-                    recorded=f"{name}: {size} bytes {kind}",
-                    follows=f"{records} records of {workload.message_size} bytes, by the plan, are "
-                    f"{records * workload.message_size}",
-                )
+        yield from account_findings(file, name, totals, workload)
     if trial.connections != workload.workers:
         yield Finding(
             file=file, recorded=f"{trial.connections} connections", follows=f"the plan asks for {workload.workers}"
         )
-
-
-def _account(totals: LoadTotals) -> str:
-    parts = (totals.acknowledged, totals.failed, totals.unknown, totals.outstanding)
-    return f"acknowledged {parts[0]} + failed {parts[1]} + unknown {parts[2]} + outstanding {parts[3]} = {sum(parts)}"
 
 
 def _points(round_: Raw, file: str, trial: Trial, workload: Workload) -> Iterator[Finding]:
@@ -165,7 +152,7 @@ def _latencies(round_: Raw, file: str, trial: Trial, workload: Workload) -> Iter
     """Quantiles are those of the histogram; it counts the window's records, and holds what was reported in it."""
     window = trial.window
     if trial.latency is not None:
-        yield from _quantiles(file, "latency", trial.latency)
+        yield from latency_findings(file, "latency", trial.latency)
         if not window.acknowledged - window.negative <= trial.latency.count <= window.acknowledged:
             yield Finding(
                 file=file,
@@ -175,7 +162,7 @@ def _latencies(round_: Raw, file: str, trial: Trial, workload: Workload) -> Iter
         if not workload.subscriptions_per_topic:
             yield from _reported_latencies(round_, file, trial, trial.latency)
     if trial.end_to_end is not None:
-        yield from _quantiles(file, "end-to-end latency", trial.end_to_end)
+        yield from latency_findings(file, "end-to-end latency", trial.end_to_end)
         stamped = window.consumed - window.unstamped
         if not stamped - window.negative <= trial.end_to_end.count <= stamped:
             yield Finding(
@@ -184,13 +171,7 @@ def _latencies(round_: Raw, file: str, trial: Trial, workload: Workload) -> Iter
                 follows=f"{stamped} records with a send time were consumed in the window",
             )
     if trial.lateness is not None:
-        again = lateness(Histogram.decode(trial.lateness.histogram))
-        if again.model_dump(exclude={"histogram"}) != trial.lateness.model_dump(exclude={"histogram"}):
-            yield Finding(
-                file=file,
-                recorded=f"{trial.lateness.late_10ms} of {trial.lateness.records} records more than 10 ms late",
-                follows=f"its histogram has {again.late_10ms} of {again.records}",
-            )
+        yield from lateness_findings(file, trial.lateness)
     if trial.hops and trial.latency is not None:
         mean_s, parts_s = Histogram.decode(trial.latency.histogram).mean_s or 0.0, sum(h.mean_s for h in trial.hops)
         if not math.isclose(mean_s, parts_s, rel_tol=EXACT, abs_tol=EXACT):
@@ -199,17 +180,25 @@ def _latencies(round_: Raw, file: str, trial: Trial, workload: Workload) -> Iter
                 recorded=f"hops of {parts_s:.6g} s in all",
                 follows=f"the mean latency is {mean_s:.6g} s",
             )
+        yield from _hops(file, trial)
 
 
-def _quantiles(file: str, what: str, told: Latency) -> Iterator[Finding]:
-    again = latency(Histogram.decode(told.histogram))
-    for name in ("count", "p50_s", "p90_s", "p99_s", "p99_9_s", "max_s"):
-        if getattr(again, name) != getattr(told, name):
+def _hops(file: str, trial: Trial) -> Iterator[Finding]:
+    """Those that counters give; clients' own statistics are nowhere else."""
+    told = {each.hop: each for each in trial.hops}
+    for again in counted_hops(trial.counters_start, trial.counters_end):
+        one = told.get(again.hop)
+        same = one is not None and math.isclose(one.mean_s, again.mean_s, rel_tol=EXACT, abs_tol=EXACT)
+        if one is None or not same or one.count != again.count:
             yield Finding(
                 file=file,
-                recorded=f"{what}: {name} = {getattr(told, name)}",
-                follows=f"its histogram gives {getattr(again, name)}",
+                recorded=f"hops: {again.hop}: {_mean(one) if one else 'none'}",
+                follows=f"its counters in counters_start and counters_end give {_mean(again)}",
             )
+
+
+def _mean(hop: HopTime) -> str:
+    return f"{hop.mean_s:.6g} s, of {hop.count}"
 
 
 def _reported_latencies(round_: Raw, file: str, trial: Trial, told: Latency) -> Iterator[Finding]:
@@ -228,11 +217,7 @@ def _reported_latencies(round_: Raw, file: str, trial: Trial, told: Latency) -> 
             )
         if before.time_s >= trial.window_start_s and each.time_s <= trial.window_end_s:
             histogram = decoded(each.latency.histogram)
-            if histogram is None:
-                yield Finding(
-                    file=round_.file("intervals.jsonl", line), recorded="a histogram", follows="it cannot be decoded"
-                )
-            else:
+            if histogram is not None:
                 inside += histogram
     try:
         Histogram.decode(told.histogram) - inside
@@ -324,6 +309,13 @@ def _path(file: str, trial: Trial, scenario: Scenario) -> Iterator[Finding]:
                 file=file,
                 recorded=f"path: {direction} of {host}: {_bytes(one)}",
                 follows=f"its counters in quiet_start and quiet_end give {_bytes(other)}",
+            )
+    for check in trial.path:
+        if check.error != (error := check.counted_bytes / check.expected_bytes - 1 if check.expected_bytes else -1):
+            yield Finding(
+                file=file,
+                recorded=f"path: {check.direction} of {check.host}: off by {check.error:+.4%}",
+                follows=f"{_bytes(check.counted_bytes)} of {check.expected_bytes:.0f} expected are {error:+.4%}",
             )
     if not trial.faults:
         for text in unexplained(again):

@@ -1,0 +1,52 @@
+"""What was encrypted between hosts, as the end of a round has it, and what showed that, against the data plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from meshmark.analysis.ledger import broker_hosts
+from meshmark.analysis.verify.model import Finding
+from meshmark.analysis.verify.raw import Raw
+from meshmark.plan import BETWEEN_HOSTS, Scenario
+from meshmark.store import Run
+
+
+def encryption_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
+    finished, plane = round_.data.finished, scenario.data_plane
+    asked = BETWEEN_HOSTS if plane.encrypts else ()
+    if finished is not None and not (
+        finished.encrypted_hops == asked
+        and set(BETWEEN_HOSTS) - set(asked) <= set(finished.plain_hops)
+        and not set(asked) & set(finished.plain_hops)
+    ):
+        yield Finding(
+            file=round_.file("finished.json"),
+            recorded=f"encrypted: {_listing(finished.encrypted_hops)}; plain: {_listing(finished.plain_hops)}",
+            follows=f"{plane} encrypts {_listing(asked)} and no other hop",
+        )
+    if round_.data.trials:
+        yield from _proofs(run, round_, scenario)
+
+
+def _proofs(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
+    """At each broker, where something is to be encrypted, and the same in every round of a scenario with trials."""
+    file = round_.file("proofs.jsonl")
+    told = {(proof.host, proof.name) for proof in round_.data.proofs}
+    lacking = set(broker_hosts(scenario)) - {host for host, _ in told} if scenario.data_plane.encrypts else set()
+    if lacking:
+        yield Finding(
+            file=file,
+            recorded=f"no proof at {_listing(sorted(lacking))}",
+            follows=f"{scenario.data_plane} is shown at every broker before there is load",
+        )
+    like = [data for data in run.rounds if data.started.scenario == scenario.name and data.trials]
+    every = {(proof.host, proof.name) for proof in chain.from_iterable(data.proofs for data in like)}
+    for host, name in sorted(every - told):
+        yield Finding(
+            file=file, recorded=f"no proof at {host} that {name}", follows="another round of the scenario has one"
+        )
+
+
+def _listing(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,84 @@
+"""`verify` of what lies between clients and brokers: hops of a latency, links, gateways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from meshmark.analysis.hops import counted_hops
+from meshmark.analysis.verify import verify
+from meshmark.plan import ClusterSpec, DataPlane
+from meshmark.topology import Link, MeshCluster, Topology
+from tests.mutants.record import Json, change_lines, forge, in_plan, remove, round_of
+from tests.unit.test_conductor import plan_of, run
+from tests.unit.test_verify import files
+
+
+def with_hops(directory: Path) -> None:
+    """As real brokers count their Produce requests, and what follows from that."""
+
+    def counted(values: Json) -> Json:
+        stored = values["broker-1/kafka/log_bytes"]
+        return {"broker-1/kafka/produce_requests": stored / 1e4, "broker-1/kafka/produce_local_s": stored / 1e9}
+
+    def in_trials(found: list[Json]) -> None:
+        for trial in found:
+            for name in ("countersStart", "countersEnd", "quietStart", "quietEnd"):
+                trial[name] |= counted(trial[name])
+            if trial["hops"]:
+                hops = counted_hops(trial["countersStart"], trial["countersEnd"])
+                trial["hops"] = [each.model_dump(mode="json") for each in hops] + trial["hops"]
+                trial["hops"][-1]["meanS"] -= sum(each.mean_s for each in hops)
+
+    for folder in directory.glob("rounds/*"):
+        change_lines(
+            folder / "series.jsonl", lambda found: [each["values"].update(counted(each["values"])) for each in found]
+        )
+        change_lines(folder / "trials.jsonl", in_trials)
+    forge(directory)
+
+
+def test_hops_that_counters_give_are_held_to_them(tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    run(copy, plan_of(DataPlane.PLAIN))
+    with_hops(copy)
+    assert (verify(copy).verdict, files(verify(copy))) == ("sound", "")
+
+    def moved(found: list[Json]) -> None:
+        """From one hop to another; the sum is what it was."""
+        hops = {hop["hop"]: hop for trial in found for hop in trial["hops"]}
+        hops["broker local"]["meanS"] -= 1e-4
+        hops["not explained"]["meanS"] += 1e-4
+
+    change_lines(round_of(copy, "plain") / "trials.jsonl", moved)
+    forge(copy)
+    (found,) = verify(copy).findings
+    assert found.recorded.startswith("hops: broker local: ")
+
+
+def test_links_are_those_of_the_plan(tmp_path: Path) -> None:
+    clusters = (MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1))
+    topology = Topology(clusters=clusters, links=(Link(ends=("near", "far"), rtt_ms=20),))
+    plan = plan_of(DataPlane.PLAIN, repeats=1)
+    scenario = plan.scenarios[0].model_copy(update={"cluster": ClusterSpec(topology=topology)})
+    run(tmp_path / "run", plan.model_copy(update={"scenarios": (scenario,)}))
+    found = verify(tmp_path / "run")
+    assert (found.verdict, files(found)) == ("sound", "")
+    in_plan("scenarios.0.cluster.topology.links.0.rttMs", 5)(tmp_path / "run")
+    forge(tmp_path / "run")
+    assert "links.jsonl:1" in files(verify(tmp_path / "run"))
+    (round_of(tmp_path / "run", "plain", repeat=1) / "links.jsonl").unlink()
+    forge(tmp_path / "run")
+    assert "no probe of a link" in files(verify(tmp_path / "run"))
+
+
+def test_a_run_behind_gateways_is_sound_and_needs_their_configurations(tmp_path: Path) -> None:
+    clusters = (MeshCluster(name="one", brokers=2, clients=1, gateway=True), MeshCluster(name="two", brokers=1))
+    topology = Topology(clusters=clusters, links=(Link(ends=("one", "two"), rtt_ms=2),))
+    plan = plan_of(DataPlane.ISTIO_MTLS, repeats=1)
+    scenario = plan.scenarios[0].model_copy(update={"cluster": ClusterSpec(topology=topology)})
+    run(tmp_path / "run", plan.model_copy(update={"scenarios": (scenario,)}))
+    assert (verify(tmp_path / "run").verdict, files(verify(tmp_path / "run"))) == ("sound", "")
+    remove("config/gateway-one.envoy.json", scenario.name)(tmp_path / "run")
+    forge(tmp_path / "run")
+    (found,) = verify(tmp_path / "run").findings
+    assert found.file.endswith("config/gateway-one.envoy.json")

@@ -15,6 +15,8 @@ from meshmark.cli.options import (
     Image,
     Kafka,
     Memory,
+    MonitorLabel,
+    Monitors,
     Namespace,
     Only,
     PlanFile,
@@ -47,6 +49,8 @@ def export(
     storage_class: StorageClass = None,
     share_nodes: ShareNodes = None,
     image: Image = None,
+    monitors: Monitors = None,
+    monitor_label: MonitorLabel = None,
     kafka: Kafka = KAFKA,
 ) -> None:
     """Write a scenario as plain manifests with a kustomization, to apply them yourself (docs/how-to/kubernetes.md)."""
@@ -63,6 +67,8 @@ def export(
         storage_class=storage_class,
         share_nodes=share_nodes,
         image=image,
+        monitors=monitors,
+        monitor_label=monitor_label,
         kafka=kafka,
     )
     scenario, target, made = resolved(asked)
@@ -91,4 +97,6 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
             f"needed in the namespace {target.namespace}: the Secret {TLS_SECRET} with key and certificates; "
             "docs/how-to/kubernetes.md says how to make it"
         )
+    if target.monitors is not None:
+        found.append("needed in the cluster: the Prometheus Operator")
     return found

@@ -43,6 +43,8 @@ class Asked:
     storage_class: str | None = None
     share_nodes: bool | None = None
     image: str | None = None
+    monitors: bool | None = None
+    monitor_label: list[str] | None = None
     kafka: str = KAFKA
 
     def given(self) -> list[str]:
@@ -74,6 +76,7 @@ def resolved(asked: Asked) -> tuple[Scenario, Target, tuple[Manifest, ...]]:
         volume_bytes=_bytes("--volume-size", asked.volume_size),
         storage_class=asked.storage_class or "",
         share_nodes=bool(asked.share_nodes),
+        monitors=_monitors(asked),
     )
     return scenario, target, kubernetes.manifests(plan, scenario, target)
 
@@ -257,6 +260,20 @@ def _scenario(plan: Plan, only: str | None) -> Scenario:
             "in Kubernetes it is one scenario at a time", hint=f"give one with --only: {', '.join(names)}"
         )
     return plan.scenario(names[0])
+
+
+def _monitors(asked: Asked) -> dict[str, str] | None:
+    """Their labels; None where none are asked for."""
+    from meshmark.errors import UsageError
+
+    labels = dict.fromkeys(asked.monitor_label or ())
+    if wrong := [text for text in labels if "=" not in text]:
+        raise UsageError(
+            f"--monitor-label {wrong[0]} is not allowed", hint="it takes KEY=VALUE, as release=prometheus"
+        )
+    if labels and not asked.monitors:
+        raise UsageError("--monitor-label is of --monitors, which is not given")
+    return {key: value for key, _, value in (text.partition("=") for text in labels)} if asked.monitors else None
 
 
 def _bytes(option: str, text: str | None) -> int | None:

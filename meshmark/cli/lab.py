@@ -20,6 +20,8 @@ from meshmark.cli.options import (
     Keeper,
     LabOnly,
     Memory,
+    MonitorLabel,
+    Monitors,
     Namespace,
     Offline,
     Only,
@@ -67,6 +69,8 @@ def up(
     storage_class: StorageClass = None,
     share_nodes: ShareNodes = None,
     image: Image = None,
+    monitors: Monitors = None,
+    monitor_label: MonitorLabel = None,
     timeout: Timeout = None,
     dry_run: Annotated[
         str | None,
@@ -92,6 +96,8 @@ def up(
         storage_class=storage_class,
         share_nodes=share_nodes,
         image=image,
+        monitors=monitors,
+        monitor_label=monitor_label,
         kafka=kafka,
     )
     if _in_kubernetes(backend):
@@ -182,6 +188,8 @@ def diff(
     storage_class: StorageClass = None,
     share_nodes: ShareNodes = None,
     image: Image = None,
+    monitors: Monitors = None,
+    monitor_label: MonitorLabel = None,
     kafka: Kafka = KAFKA,
 ) -> None:
     """Show what `up --backend kubernetes` would change, by the server's word; exit code 1 if anything."""
@@ -196,6 +204,8 @@ def diff(
         storage_class=storage_class,
         share_nodes=share_nodes,
         image=image,
+        monitors=monitors,
+        monitor_label=monitor_label,
         kafka=kafka,
     )
     kubernetes.diff(asked, context=context)

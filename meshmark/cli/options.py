@@ -60,6 +60,17 @@ Image = Annotated[
     str | None, typer.Option("--image", metavar="IMAGE", help="Default: Apache's own, of the lock's version.")
 ]
 
+Monitors = Annotated[
+    bool | None,
+    typer.Option("--monitors", help="Kubernetes: with monitors, alert rules and a dashboard (Prometheus Operator)."),
+]
+MonitorLabel = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--monitor-label", metavar="KEY=VALUE", help="By which your Prometheus chooses monitors; repeatable."
+    ),
+]
+
 Quick = Annotated[bool, typer.Option("--quick", help="Within 5 minutes; overrides the plan's durations and repeats.")]
 Full = Annotated[bool, typer.Option("--full", help="10 long repeats; overrides the plan's durations and repeats.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the order of rounds.")]

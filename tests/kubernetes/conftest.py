@@ -9,14 +9,17 @@ from __future__ import annotations
 import signal
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
 from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, reclaim
 from tests.kubernetes import build, last_run
 from tests.kubernetes.controlplane import ControlPlane, control_plane
+from tests.lab.ground import ROOT
 from tests.own_network import enter_own_network
 
+RIGHTS = ROOT / "meshmark" / "resources" / "kubernetes" / "rights.yaml"
 OUTCOMES = pytest.StashKey[list[str]]()
 
 
@@ -52,6 +55,13 @@ def _machine() -> Iterator[None]:
 def cluster(_machine: None) -> Iterator[ControlPlane]:
     with control_plane() as plane:
         yield plane
+
+
+@pytest.fixture(scope="session")
+def user(cluster: ControlPlane) -> Path:
+    """A kubeconfig with the documented rights and no others."""
+    cluster.kubectl("apply", f"--filename={RIGHTS}")
+    return cluster.account("meshmark", "default", everywhere=["meshmark-namespaces", "meshmark-objects"])
 
 
 @pytest.fixture

@@ -14,20 +14,11 @@ import pytest
 
 from meshmark.errors import ComponentFailed, NoRights, NotOurs
 from tests.kubernetes.controlplane import CONTEXT, ControlPlane
-from tests.lab.ground import ROOT
 
-RIGHTS = ROOT / "meshmark" / "resources" / "kubernetes" / "rights.yaml"
 UP = ("up", "--backend", "kubernetes", "--timeout", "2")
 OURS = "app.kubernetes.io/managed-by=meshmark"
 DIFFERENT = 1
 NOT_READY = 1
-
-
-@pytest.fixture(scope="session")
-def user(cluster: ControlPlane) -> Path:
-    """A kubeconfig with the documented rights and no others."""
-    cluster.kubectl("apply", f"--filename={RIGHTS}")
-    return cluster.account("meshmark", "default", everywhere=["meshmark-namespaces", "meshmark-objects"])
 
 
 def meshmark(

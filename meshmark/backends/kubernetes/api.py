@@ -37,6 +37,8 @@ PAGE = 200
 """Objects that are asked for at once."""
 VALUE = re.compile(r"Invalid value: [\[{].*[\]}]: ")
 """A whole object, in one line, in the midst of a message."""
+MISSING = "meshmark/no-such-label"
+"""That no object has: a list of them is short."""
 MANAGER_CONFLICT = "FieldManagerConflict"
 REVIEW = Kind(
     group="authorization.k8s.io",
@@ -80,6 +82,14 @@ class Api:
                 return self._list(kind, namespace, labels)
         except _Missing:
             return []
+
+    def knows(self, kind: Kind, namespace: str) -> bool:
+        """Has the cluster that kind? Needs the right to list it."""
+        try:
+            self._list(kind, namespace, {MISSING: "true"})
+        except _Missing:
+            return False
+        return True
 
     def _list(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Body]:
         with self._told(f"listing {kind.plural}"):
@@ -258,7 +268,7 @@ def _refusal(doing: str, context: str, status: Mapping[str, Any]) -> MeshmarkErr
     if code == 404:
         return _Missing(
             f"{doing}: it is not there: {message}",
-            hint="Istio's kinds are there once Istio is installed (`kubectl api-resources`).",
+            hint="`kubectl api-resources` lists the kinds that the cluster has.",
         )
     if code in (408, 410, 429) or (code >= 500 and "webhook" not in message):
         return (_Expired if code == 410 else ClusterUnreachable)(

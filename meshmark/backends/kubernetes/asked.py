@@ -7,7 +7,7 @@ a host on one small machine; a plan that says another heap than the lab's defaul
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from meshmark.errors import UsageError
@@ -30,6 +30,8 @@ REPOSITORY = "docker.io/apache/kafka"
 
 DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DNS_NAME = rf"{DNS_LABEL}(\.{DNS_LABEL})*"
+LABEL = r"[0-9A-Za-z]([\w.-]{0,61}[0-9A-Za-z])?"
+"""Of a label, its value, or its key without a prefix."""
 SHARED_NAMESPACES = r"default|kube-.*|istio-system"
 """The objects hold for a whole namespace (who is injected, who must encrypt), so it is nobody else's."""
 
@@ -48,6 +50,8 @@ class Target:
     volume_bytes: int
     storage_class: str = ""
     share_nodes: bool = False
+    monitors: Mapping[str, str] | None = None
+    """Labels of monitors and alert rules, beside ours. None: there are no monitors."""
 
 
 def target(
@@ -63,6 +67,7 @@ def target(
     volume_bytes: int | None = None,
     storage_class: str = "",
     share_nodes: bool = False,
+    monitors: Mapping[str, str] | None = None,
 ) -> Target:
     """With a default for all that is None. Raises UsageError with everything that cannot be meant."""
     asked = Target(
@@ -75,6 +80,7 @@ def target(
         volume_bytes=_volume_bytes(plan, scenario) if volume_bytes is None else volume_bytes,
         storage_class=storage_class,
         share_nodes=share_nodes,
+        monitors=monitors,
     )
     if wrong := [*_wrong(asked), *_too_small(asked, plan, scenario)]:
         raise UsageError("; ".join(wrong), hint="`meshmark export --help` shows what it takes")
@@ -117,10 +123,13 @@ def _wrong(asked: Target) -> Iterator[str]:
     yield from _wrong_namespace(asked.namespace)
     if not re.fullmatch(r"[\w.:/@-]+", asked.image):
         yield f"{asked.image!r} is no name of an image"
-    if not re.fullmatch(r"[0-9A-Za-z]([\w.-]{0,61}[0-9A-Za-z])?", asked.kafka_version):
+    if not re.fullmatch(LABEL, asked.kafka_version):
         yield f"{asked.kafka_version!r} is no version that a label can hold"
     if asked.storage_class and not re.fullmatch(DNS_NAME, asked.storage_class):
         yield f"{asked.storage_class!r} is no name of a storage class"
+    for key, value in (asked.monitors or {}).items():
+        if not re.fullmatch(rf"({DNS_NAME}/)?{LABEL}", key) or not re.fullmatch(rf"({LABEL})?", value):
+            yield f"{key}={value} is no label of Kubernetes"
     if asked.cpus < 1:
         yield "a broker needs 1 CPU at least"
     if asked.memory_bytes <= asked.heap_bytes:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meshmark.backends.kubernetes import ownership, rights, tls
+from meshmark.backends.kubernetes import installed, ownership, rights, tls
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.files import yaml_text
 from meshmark.backends.kubernetes.kinds import NAMESPACE, SECRET, kind_of, name_of
@@ -59,6 +59,7 @@ def apply(api: Api, wanted: Wanted, *, tell: Tell, dry_run: bool = False, force:
     is applied nothing has changed, and what was applied is labelled, so `down` finds it."""
     rights.require(api, "up", wanted.namespace)
     found = ownership.namespace(api, wanted.namespace, ownership.labels_of(wanted.namespace_body))
+    installed.require(api, wanted.manifests, wanted.namespace)
     there = ownership.refuse_others(api, wanted.manifests, found)
     makes_secret = wanted.needs_secret and (found is None or tls.wanting(api, wanted.namespace))
     would = " (would be; nothing was changed)" if dry_run else ""
@@ -87,6 +88,7 @@ def difference(api: Api, wanted: Wanted) -> str:
     differs. In a namespace that is not there yet the server can tell nothing, and all is new as it is written."""
     rights.require(api, "diff", wanted.namespace)
     found = ownership.namespace(api, wanted.namespace, ownership.labels_of(wanted.namespace_body))
+    installed.require(api, wanted.manifests, wanted.namespace)
     there = ownership.refuse_others(api, wanted.manifests, found)
     pairs: list[tuple[str, Body | None, Body | None]] = []
     for body in _bodies(wanted, found):

@@ -18,13 +18,15 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
-from meshmark.backends.kubernetes import mesh
+from meshmark.backends.kubernetes import mesh, monitors
 from meshmark.backends.kubernetes.manifest import Manifest
 from meshmark.errors import NoSpace, UsageError
 
 KUSTOMIZATION = "kustomization.yaml"
 OTHER_KUSTOMIZATIONS = ("kustomization.yml", "Kustomization")
 """Names that kustomize knows as well; it refuses a directory with two of them."""
+OPTIONAL = (*mesh.FILES, *monitors.FILES)
+"""Those that not every export has."""
 MARK = "# Written by `meshmark export`"
 WIDTH = 4_096  # no text is folded
 OTHER_IN_YAML_1_1 = {"y", "yes", "n", "no", "on", "off", "true", "false", "null"}
@@ -58,7 +60,7 @@ def write(directory: Path, files: Mapping[str, str]) -> None:
                 (Path(made) / name).write_text(text, encoding="utf-8")
             for name in files:
                 (Path(made) / name).replace(directory / name)
-        for name in mesh.FILES:
+        for name in OPTIONAL:
             if name not in files and _ours(directory / name):
                 (directory / name).unlink()
     except OSError as error:

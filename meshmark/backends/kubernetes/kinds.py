@@ -22,6 +22,8 @@ class Kind:
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
+MONITORING = "monitoring.coreos.com"
+
 NAMESPACE = Kind(name="Namespace", plural="namespaces", namespaced=False)
 SECRET = Kind(name="Secret", plural="secrets")
 STATEFUL_SET = Kind(group="apps", name="StatefulSet", plural="statefulsets")
@@ -36,6 +38,8 @@ LISTED = (
     Kind(name="ConfigMap", plural="configmaps"),
     Kind(name="Service", plural="services"),
     Kind(group="policy", name="PodDisruptionBudget", plural="poddisruptionbudgets"),
+    Kind(group=MONITORING, name="PodMonitor", plural="podmonitors"),
+    Kind(group=MONITORING, name="PrometheusRule", plural="prometheusrules"),
     STATEFUL_SET,
 )
 """In the namespace, what a scenario may consist of, the Secret apart: whoever may list those may read them all."""

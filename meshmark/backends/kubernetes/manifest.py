@@ -16,6 +16,7 @@ SERVICE = "kafka"
 WORKLOAD = "broker"
 """The StatefulSet: its pods are broker-1, broker-2, ..., as hosts of the lab are called."""
 CONFIG = "broker-config"
+DASHBOARD = "meshmark-dashboard"
 ACCOUNT = "broker"
 TLS_SECRET = "broker-tls"
 """Of kafka-tls; whoever applies the manifests makes it. Its keys are those that cert-manager writes."""
@@ -26,6 +27,7 @@ MANAGED = "app.kubernetes.io/managed-by"
 OWNER = "meshmark"
 PLAN = "meshmark/plan"
 SCENARIO = "meshmark/scenario"
+DATA_PLANE = "meshmark/data-plane"
 CREATED = "meshmark/created"
 """Annotation of a namespace that `up` made; only such a one is ever removed."""
 
@@ -66,5 +68,5 @@ def labels(plan: Plan, scenario: Scenario, version: str) -> dict[str, str]:
         MANAGED: OWNER,
         PLAN: plan.name,
         SCENARIO: scenario.name,
-        "meshmark/data-plane": str(scenario.data_plane),
+        DATA_PLANE: str(scenario.data_plane),
     }

@@ -20,7 +20,7 @@ from meshmark.plan import Scenario
 PEER_AUTHENTICATION = "peer-authentication.yaml"
 DESTINATION_RULE = "destination-rule.yaml"
 FILES = (PEER_AUTHENTICATION, DESTINATION_RULE)
-"""Those that not every data plane has; all other files are in every export."""
+"""Those that not every data plane has."""
 SIDECAR_MEMORY = "1Gi"
 """Istio's own default limit; here requested as well, so that a node's pressure never takes it away."""
 

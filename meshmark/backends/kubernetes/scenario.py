@@ -8,6 +8,7 @@ from meshmark.backends.kubernetes import config, manifest
 from meshmark.backends.kubernetes.asked import Target, refuse_inexpressible
 from meshmark.backends.kubernetes.manifest import Body, Manifest
 from meshmark.backends.kubernetes.mesh import mesh, policies
+from meshmark.backends.kubernetes.monitors import monitors
 from meshmark.backends.kubernetes.pods import pod, stateful_set
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
 from meshmark.plan import Plan, Scenario
@@ -44,6 +45,7 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
         },
         "service.yaml": _service(scenario),
         "pod-disruption-budget.yaml": _budget(scenario),
+        **({} if target.monitors is None else monitors(scenario, target.namespace, target.monitors)),
         "stateful-set.yaml": stateful_set(scenario, target, template),
     }
     return tuple(
@@ -57,7 +59,8 @@ def _placed(body: Body, namespace: str, labels: Mapping[str, str], of_namespace:
     if body["kind"] == "Namespace":
         metadata = {**body["metadata"], "labels": {**labels, **of_namespace}}
     else:
-        metadata = {**body["metadata"], "namespace": namespace, "labels": dict(labels)}
+        own = body["metadata"].get("labels", {})
+        metadata = {**body["metadata"], "namespace": namespace, "labels": {**own, **labels}}
     return {**body, "metadata": metadata}
 
 

@@ -10,14 +10,13 @@ from typing import Any
 from meshmark.backends.kubernetes import ownership
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.kinds import EVENT, POD, STATEFUL_SET, kind_of, name_of
-from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, PLAN, SCENARIO, WORKLOAD, Body, host
+from meshmark.backends.kubernetes.manifest import DATA_PLANE, MANAGED, OWNER, PLAN, SCENARIO, WORKLOAD, Body, host
 from meshmark.backends.kubernetes.pods import ZONE
 from meshmark.kafka.properties import BROKER_PORT
 
 CONTAINER = "kafka"
 EVENTS_EACH = 2
 """Of one object, the latest that are told."""
-DATA_PLANE = "meshmark/data-plane"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,13 +19,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from meshmark.backends.kubernetes.installed import BRINGS
 from meshmark.backends.kubernetes.kinds import APPLIED, CLAIM, EVENT, LISTED, POD, Kind
 
 Body = dict[str, Any]
 Path = tuple[str, ...]
 TOKEN = "good"
 KINDS = {(kind.api_version, kind.plural): kind for kind in (*APPLIED, POD, CLAIM, EVENT)}
-ISTIO = {kind for kind in LISTED if kind.group.endswith("istio.io")}
+CUSTOM = {kind for kind in LISTED if kind.group in BRINGS}
 STDIN_ENDS = bytes((255, 0))
 INPUT_TIMEOUT_S = 5.0
 WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -71,7 +72,8 @@ class FakeApi:
     `away` counts requests that get no answer. `brokers` says what becomes of them: ready, unplaced, quota."""
 
     brokers: str = "ready"
-    istio: bool = True
+    absent: tuple[str, ...] = ()
+    """API groups that the cluster does not have."""
     away: int = 0
     expired: int = 0
     """So many second pages of lists are gone before they are asked for."""
@@ -124,7 +126,7 @@ class FakeApi:
         if words[-1] == "selfsubjectaccessreviews" and method == "POST":
             return self._review(json.loads(text))
         kind, namespace, name = _place(words)
-        if kind in ISTIO and not self.istio:
+        if kind.group in self.absent:
             raise Refused(404, "404 page not found", reason="")
         if method == "GET" and not name:
             self._allow("list", kind, namespace)
@@ -189,7 +191,7 @@ class FakeApi:
             raise Refused(410, "The provided continue parameter is too old", reason="Expired")
         end = start + min(2, int(query["limit"][0]))  # small pages, so that there are several
         more = {"continue": str(end)} if end < len(chosen) else {}
-        said = set() if kind in ISTIO else {"apiVersion", "kind"}  # said by the list alone, but for custom resources
+        said = set() if kind in CUSTOM else {"apiVersion", "kind"}  # said by the list alone, but for custom resources
         items = [{key: value for key, value in body.items() if key not in said} for body in chosen[start:end]]
         return {"kind": f"{kind.name}List", "metadata": {"resourceVersion": "1", **more}, "items": items}
 

@@ -367,11 +367,26 @@ def test_what_cannot_change_while_it_is_up(fake: FakeApi, capsys: Capture) -> No
 
 
 def test_a_kind_that_the_cluster_does_not_have(fake: FakeApi, capsys: Capture) -> None:
-    fake.istio = False
-    assert main("up", only="istio-mtls") == ObjectRefused.exit_code
-    assert "applying peerauthentication/default: it is not there" in capsys.readouterr().err
+    fake.absent = ("security.istio.io", "networking.istio.io")
+    for verb in (["up", "--backend", "kubernetes"], ["diff"]):
+        assert app.main([*verb, "--context", "fake", "--only", "istio-mtls"]) == ObjectRefused.exit_code
+        told = capsys.readouterr().err
+        assert "no kind PeerAuthentication (security.istio.io), DestinationRule (networking.istio.io)\n" in told
+        assert told.count("istioctl install") == 1
+        assert fake.writes == []
     assert main("down", only="istio-mtls") == 0
     assert main("up") == 0, "what needs no mesh needs no Istio"
+
+
+def test_monitors_need_the_operator(fake: FakeApi, capsys: Capture) -> None:
+    fake.absent = ("monitoring.coreos.com",)
+    assert main("up", "--monitors") == ObjectRefused.exit_code
+    told = capsys.readouterr().err
+    assert "no kind PrometheusRule (monitoring.coreos.com)" in told
+    assert "leave out --monitors" in told
+    assert fake.writes == []
+    assert main("up") == 0
+    assert main("down") == 0
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,9 @@ def with_left_overs(fake: FakeApi, namespace: str) -> None:
 def test_rights_that_are_asked_for_are_those_that_are_used(verb: rights.Verb, fake: FakeApi) -> None:
     def run(only: str) -> int:
         if verb == "diff":
-            return app.main(["diff", "--context", "fake", "--only", only])
-        return main(verb, *(["broker-1", "--", "ls"] if verb == "exec" else []), only=only)
+            return app.main(["diff", "--context", "fake", "--only", only, "--monitors"])
+        more = {"exec": ["broker-1", "--", "ls"], "up": ["--monitors"]}
+        return main(verb, *more.get(verb, []), only=only)
 
     used: Used = set()
     if verb in ("up", "diff"):

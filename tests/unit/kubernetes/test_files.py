@@ -86,7 +86,7 @@ def test_a_second_export_keeps_copies_of_the_first(tmp_path: Path) -> None:
 
 def test_files_that_not_every_export_has_are_those_that_one_may_leave() -> None:
     first, *others = [set(exported(data_plane)[1]) for data_plane in DataPlane]
-    assert first.union(*others) - first.intersection(*others) == set(mesh.FILES)
+    assert first.union(*others) - first.intersection(*others) == set(mesh.FILES), "monitors are asked for"
 
 
 def test_files_of_others_are_not_overwritten(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Resource definitions of others for a real API server, out of their own Go modules, kept outside the checkout.
+
+    python -m tests.kubernetes.crds     downloads the modules: some MB, and next to no CPU
+
+Versions are those that the schemas in tests/unit/kubernetes were cut from. Go checks each module's sum against the
+public log of sums.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from meshmark.errors import DownloadError, MeshmarkError, MissingRequirement
+from tests.kubernetes import build
+from tests.kubernetes.controlplane import ControlPlane
+from tools.kubernetes_schemas import CUSTOM_KINDS
+
+COMMAND = "python -m tests.kubernetes.crds"
+
+
+def modules() -> list[str]:
+    """`PATH@vVERSION`, one for all files of it."""
+    return sorted({f"{file.partition('@')[0]}@{file.partition('@')[2].partition('/')[0]}" for file in CUSTOM_KINDS})
+
+
+def install(cluster: ControlPlane, *kinds: str) -> None:
+    """The definitions of these kinds; returns when the server serves them. Skips where they have not been fetched."""
+    files = [build.home() / "modules" / file for file, of in CUSTOM_KINDS.items() if set(of) & set(kinds)]
+    if absent := [file.name for file in files if not file.is_file()]:
+        pytest.skip(f"not fetched: {', '.join(absent)}; `{COMMAND}` does it")
+    for file in files:
+        made = cluster.kubectl("apply", "--server-side", f"--filename={file}", "--output=name").stdout.split()
+        cluster.kubectl("wait", "--for=condition=Established", *made)
+    for kind in kinds:  # an established kind still answers 429 for a moment, which kubectl waits for
+        cluster.kubectl("get", kind, "--all-namespaces")
+
+
+def fetch() -> list[Path]:
+    """Directories of the modules. Raises MissingRequirement without Go, and DownloadError."""
+    go = shutil.which("go")
+    if go is None:
+        raise MissingRequirement("no Go on PATH", hint=f"Install one; {COMMAND} needs no certain version.")
+    environment = os.environ | {"GOMODCACHE": str(build.home() / "modules"), "GOFLAGS": "-modcacherw", "GOWORK": "off"}
+    with tempfile.TemporaryDirectory() as elsewhere:
+        argv = [go, "mod", "download", *modules()]
+        (Path(elsewhere) / "go.mod").write_text("module nothing\n", encoding="utf-8")
+        if subprocess.run(argv, cwd=elsewhere, env=environment, check=False).returncode != 0:
+            raise DownloadError("the modules were not downloaded; Go says why above")
+    return [build.home() / "modules" / module for module in modules()]
+
+
+def main() -> None:
+    try:
+        for directory in fetch():
+            print(directory)
+    except MeshmarkError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,8 +5,9 @@ eksctl's own schema.
 
 MODULES is a directory with the Go modules `k8s.io/kubernetes`, `istio.io/api`, `github.com/weaveworks/eksctl` and
 `github.com/prometheus-operator/prometheus-operator`, of the versions below, as `go mod download` unpacks them.
-Descriptions and defaults are left out, and objects are closed, so that an unknown key is refused as a strict server
-does. Limit: rules in CEL, and those that the server has in code, are not in there.
+Beside them `strimzi-VERSION` has the resource definitions of Strimzi's release; of those only what is used is kept.
+Descriptions and defaults are left out, and objects are closed: an unknown key is refused, as by a strict server.
+Limit: rules in CEL, and those that the server has in code, are not in there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ KUBERNETES = "1.37.2"
 ISTIO = "1.31.1"
 PROMETHEUS_OPERATOR = "0.93.0"
 EKSCTL = "0.230.0"
+STRIMZI = "1.2.0"
 FILE = Path(__file__).parents[1] / "tests" / "unit" / "kubernetes" / "schemas.json"
 OPENAPI = f"k8s.io/kubernetes@v{KUBERNETES}/api/openapi-spec/v3"
 MONITORING = (
@@ -40,6 +42,25 @@ CUSTOM_KINDS = {
     f"{MONITORING}/monitoring.coreos.com_podmonitors.yaml": ("PodMonitor",),
     f"{MONITORING}/monitoring.coreos.com_prometheusrules.yaml": ("PrometheusRule",),
 }
+STRIMZI_KINDS = {
+    f"strimzi-{STRIMZI}/040-Crd-kafka.yaml": ("Kafka",),
+    f"strimzi-{STRIMZI}/045-Crd-kafkanodepool.yaml": ("KafkaNodePool",),
+}
+UNUSED = {
+    *(
+        "clientsCa",
+        "clusterCa",
+        "cruiseControl",
+        "entityOperator",
+        "kafkaExporter",
+        "maintenanceTimeWindows",
+        "status",
+    ),
+    *("authorization", "configuration", "logging", "metricsConfig", "networkPolicyPeers", "quotas", "tieredStorage"),
+    *("initContainer", "kafkaContainer", "perPodIngress", "perPodRoute", "perPodService", "persistentVolumeClaim"),
+    *("podSet", "templatedVolumes", "hostAliases", "dnsConfig", "imagePullSecrets", "securityContext"),
+}
+"""Properties of Strimzi's kinds that nothing here writes: without them they are refused."""
 REFERENCES = ("#/components/schemas/", "#/definitions/")
 LEFT_OUT = ("description", "default", "format", "example", "preferredOrder")
 
@@ -61,17 +82,18 @@ def cut(modules: Path) -> dict[str, Any]:
             [version] = [each for each in crd["spec"]["versions"] if each["name"] == "v1"]
             name = f"{crd['spec']['group']}.{crd['spec']['names']['kind']}"
             kinds[f"{crd['spec']['group']}/v1 {crd['spec']['names']['kind']}"] = name
-            definitions[name] = _custom(version["schema"]["openAPIV3Schema"])
+            schema = version["schema"]["openAPIV3Schema"]
+            definitions[name] = _custom(_used(schema) if crd["spec"]["group"] == "kafka.strimzi.io" else schema)
     schemas = json.loads((modules / CLUSTER_CONFIG).read_text(encoding="utf-8"))["definitions"]
     kinds["eksctl.io/v1alpha5 ClusterConfig"] = "ClusterConfig"
     _add("ClusterConfig", schemas, definitions)
-    versions = {"istio": ISTIO, "prometheus-operator": PROMETHEUS_OPERATOR, "eksctl": EKSCTL}
+    versions = {"istio": ISTIO, "prometheus-operator": PROMETHEUS_OPERATOR, "eksctl": EKSCTL, "strimzi": STRIMZI}
     return {"kubernetes": KUBERNETES, **versions, "kinds": kinds, "$defs": definitions}
 
 
 def _resource_definitions(modules: Path) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:
     """Each with the kinds that are wanted of its file."""
-    for file, wanted in CUSTOM_KINDS.items():
+    for file, wanted in {**CUSTOM_KINDS, **STRIMZI_KINDS}.items():
         for crd in YAML(typ="safe").load_all((modules / file).read_text(encoding="utf-8")):
             if crd:
                 yield crd, wanted
@@ -93,6 +115,20 @@ def _references(value: Any) -> list[str]:
     if isinstance(value, list):
         return [each for item in value for each in _references(item)]
     return []
+
+
+def _used(value: Any) -> Any:
+    """Without the properties that are not."""
+    if isinstance(value, list):
+        return [_used(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: {name: _used(item) for name, item in inner.items() if name not in UNUSED}
+        if key == "properties"
+        else _used(inner)
+        for key, inner in value.items()
+    }
 
 
 def _local(reference: str, start: str) -> str:

@@ -52,6 +52,14 @@ def export(
     monitors: Monitors = None,
     monitor_label: MonitorLabel = None,
     kafka: Kafka = KAFKA,
+    provider: Annotated[
+        str | None,
+        typer.Option("--provider", metavar="NAME", help="Who makes brokers: statefulset (default), or strimzi."),
+    ] = None,
+    replication_in_mesh: Annotated[
+        bool | None,
+        typer.Option("--replication-in-mesh", help="Strimzi: replication, which has TLS, passes the sidecars too."),
+    ] = None,
 ) -> None:
     """Write a scenario as plain manifests with a kustomization, to apply them yourself (docs/how-to/kubernetes.md)."""
     from meshmark.backends import kubernetes
@@ -69,6 +77,8 @@ def export(
         image=image,
         monitors=monitors,
         monitor_label=monitor_label,
+        provider=provider,
+        replication_in_mesh=replication_in_mesh,
         kafka=kafka,
     )
     scenario, target, made = resolved(asked)
@@ -92,6 +102,8 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
         found.append(SHARED)
     if scenario.data_plane.sidecars:
         found.append("needed in the cluster: Istio 1.22 or newer, injecting by the label istio-injection")
+    if target.provider == "strimzi":
+        return [*found, *_remarks_on_strimzi(scenario, target)]
     if scenario.data_plane is DataPlane.KAFKA_TLS:
         found.append(
             f"needed in the namespace {target.namespace}: the Secret {TLS_SECRET} with key and certificates; "
@@ -100,3 +112,16 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
     if target.monitors is not None:
         found.append("needed in the cluster: the Prometheus Operator")
     return found
+
+
+def _remarks_on_strimzi(scenario: Scenario, target: Target) -> list[str]:
+    from meshmark.backends.kubernetes.strimzi import replication
+
+    found = [
+        "needed in the cluster: Strimzi's operator, 1.2 or newer, watching this namespace, and nodes with a zone",
+        "Kafka is of the version that the operator brings, not of the lab's",
+    ]
+    encrypted = f"what brokers send each other is encrypted whatever the data plane: {replication(scenario, target)}"
+    if scenario.data_plane.sidecars and not target.replication_in_mesh:
+        encrypted += "; it does not pass the sidecars (--replication-in-mesh: it does)"
+    return [*found, encrypted]

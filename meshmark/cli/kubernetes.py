@@ -19,6 +19,7 @@ from meshmark.cli.plans import DEFAULT_PLAN, find
 if TYPE_CHECKING:
     from meshmark.backends.kubernetes import Manifest, Target
     from meshmark.backends.kubernetes.api import Api
+    from meshmark.backends.kubernetes.asked import Provider
     from meshmark.backends.kubernetes.contexts import Contexts
     from meshmark.backends.kubernetes.state import State
     from meshmark.plan import Plan, Scenario
@@ -45,6 +46,8 @@ class Asked:
     image: str | None = None
     monitors: bool | None = None
     monitor_label: list[str] | None = None
+    provider: str | None = None
+    replication_in_mesh: bool | None = None
     kafka: str = KAFKA
 
     def given(self) -> list[str]:
@@ -77,6 +80,8 @@ def resolved(asked: Asked) -> tuple[Scenario, Target, tuple[Manifest, ...]]:
         storage_class=asked.storage_class or "",
         share_nodes=bool(asked.share_nodes),
         monitors=_monitors(asked),
+        provider=_provider(asked),
+        replication_in_mesh=bool(asked.replication_in_mesh),
     )
     return scenario, target, kubernetes.manifests(plan, scenario, target)
 
@@ -274,6 +279,21 @@ def _monitors(asked: Asked) -> dict[str, str] | None:
     if labels and not asked.monitors:
         raise UsageError("--monitor-label is of --monitors, which is not given")
     return {key: value for key, _, value in (text.partition("=") for text in labels)} if asked.monitors else None
+
+
+def _provider(asked: Asked) -> Provider:
+    from meshmark.backends.kubernetes.asked import PROVIDERS
+    from meshmark.errors import UsageError
+
+    name = asked.provider or PROVIDERS[0]
+    provider = next((each for each in PROVIDERS if each == name), None)
+    if provider is None:
+        raise UsageError(f"--provider {name} is not allowed", hint=f"it takes {', '.join(PROVIDERS)}")
+    if provider == "statefulset" and asked.replication_in_mesh:
+        raise UsageError("--replication-in-mesh is of --provider strimzi", hint="A StatefulSet's always is.")
+    if provider == "strimzi" and asked.image:
+        raise UsageError("--image is of --provider statefulset", hint="Strimzi's operator brings its own.")
+    return provider
 
 
 def _bytes(option: str, text: str | None) -> int | None:

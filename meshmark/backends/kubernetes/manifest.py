@@ -70,3 +70,13 @@ def labels(plan: Plan, scenario: Scenario, version: str) -> dict[str, str]:
         SCENARIO: scenario.name,
         DATA_PLANE: str(scenario.data_plane),
     }
+
+
+def placed(body: Body, namespace: str, labels: Mapping[str, str], of_namespace: Mapping[str, str]) -> Body:
+    """With its labels and, where it is not the namespace itself, in the namespace."""
+    if body["kind"] == "Namespace":
+        metadata = {**body["metadata"], "labels": {**labels, **of_namespace}}
+    else:
+        own = body["metadata"].get("labels", {})
+        metadata = {**body["metadata"], "namespace": namespace, "labels": {**own, **labels}}
+    return {**body, "metadata": metadata}

@@ -78,7 +78,7 @@ def pod(scenario: Scenario, target: Target, labels: Mapping[str, str], annotatio
                 "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            **_placement(scenario, target),
+            **placement(manifest.selector(scenario), target),
             "containers": [_container(scenario, target)],
             "volumes": _volumes(scenario),
         },
@@ -90,10 +90,10 @@ def _remark(target: Target) -> Body:
     return {"annotations": {SHARED: "true"}} if target.share_nodes else {}
 
 
-def _placement(scenario: Scenario, target: Target) -> Body:
+def placement(selector: Mapping[str, str], target: Target) -> Body:
     """A node for each broker, or as many as there are where they may share; of the brokers' pool where there is one,
-    and over zones as evenly as there are any."""
-    alike = {"matchLabels": manifest.selector(scenario)}
+    and over zones as evenly as there are any. The selector finds all brokers' pods."""
+    alike = {"matchLabels": dict(selector)}
     apart = {"labelSelector": alike, "topologyKey": HOST}
     strict = {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}
     wished = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": apart}]}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from meshmark.backends.kubernetes import config, manifest
+from meshmark.backends.kubernetes import config, manifest, strimzi
 from meshmark.backends.kubernetes.asked import Target, refuse_inexpressible
 from meshmark.backends.kubernetes.manifest import Body, Manifest
 from meshmark.backends.kubernetes.mesh import mesh, policies
@@ -13,12 +11,22 @@ from meshmark.backends.kubernetes.pods import pod, stateful_set
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
 from meshmark.plan import Plan, Scenario
 
+FILES = (
+    "service-account.yaml",
+    "config-map.yaml",
+    "service.yaml",
+    "pod-disruption-budget.yaml",
+    "stateful-set.yaml",
+)
+"""Of this provider alone."""
 CONFIG_DIGEST = "meshmark/config-sha256"
 
 
 def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest, ...]:
     """Of one scenario of the plan. Raises UsageError where no cluster can be told what the plan says."""
     refuse_inexpressible(plan, scenario)
+    if target.provider == "strimzi":
+        return strimzi.manifests(plan, scenario, target)
     texts = config.data(plan, scenario, target)
     around = mesh(scenario, target)
     common = manifest.labels(plan, scenario, target.kafka_version)
@@ -49,19 +57,9 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
         "stateful-set.yaml": stateful_set(scenario, target, template),
     }
     return tuple(
-        Manifest(file=file, body=_placed(body, target.namespace, common, around.namespace_labels))
+        Manifest(file=file, body=manifest.placed(body, target.namespace, common, around.namespace_labels))
         for file, body in bodies.items()
     )
-
-
-def _placed(body: Body, namespace: str, labels: Mapping[str, str], of_namespace: Mapping[str, str]) -> Body:
-    """With its labels and, where it is not the namespace itself, in the namespace."""
-    if body["kind"] == "Namespace":
-        metadata = {**body["metadata"], "labels": {**labels, **of_namespace}}
-    else:
-        own = body["metadata"].get("labels", {})
-        metadata = {**body["metadata"], "namespace": namespace, "labels": {**own, **labels}}
-    return {**body, "metadata": metadata}
 
 
 def _service(scenario: Scenario) -> Body:

@@ -1,7 +1,7 @@
 """A real control plane for the tests of this directory, where its parts have been built; else they are skipped.
 
-Building them takes a quarter of an hour, so CI does not; whatever it finds in the cache it uses. Either way it prints
-when, and at which commit, these tests last ran against the real thing.
+Building them takes half an hour, so CI does not; whatever it finds in the cache it uses. Either way it prints when,
+and at which commit, these tests last ran against the real thing.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 import signal
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, reclaim
+from meshmark.errors import MissingRequirement
 from tests.kubernetes import build, last_run
 from tests.kubernetes.controlplane import ControlPlane, control_plane
-from tests.lab.ground import ROOT
+from tests.kubernetes.istio import istiod
+from tests.kubernetes.node import PARTS
+from tests.kubernetes.node import one_node as one_node_cluster
+from tests.kubernetes.verbs import documented_user
 from tests.own_network import enter_own_network
 
-RIGHTS = ROOT / "meshmark" / "resources" / "kubernetes" / "rights.yaml"
 OUTCOMES = pytest.StashKey[list[str]]()
 
 
@@ -36,7 +40,7 @@ def _is_here(item: pytest.Item) -> bool:
 def needs(parts: Iterable[str]) -> None:
     """Skips where one of them has not been built."""
     if absent := build.missing(parts):
-        pytest.skip(f"not built: {', '.join(absent)} of Kubernetes {build.version()}; `{build.COMMAND}` does it")
+        pytest.skip(f"not built: {', '.join(absent)} for Kubernetes {build.version()}; {build.advice(absent)}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,9 +63,27 @@ def cluster(_machine: None) -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="session")
 def user(cluster: ControlPlane) -> Path:
-    """A kubeconfig with the documented rights and no others."""
-    cluster.kubectl("apply", f"--filename={RIGHTS}")
-    return cluster.account("meshmark", "default", everywhere=["meshmark-namespaces", "meshmark-objects"])
+    return documented_user(cluster)
+
+
+@pytest.fixture(scope="session")
+def one_node(_machine: None) -> Iterator[ControlPlane]:
+    """Another cluster, with a node that runs pods."""
+    needs(PARTS)
+    with ExitStack() as stack:
+        try:
+            plane = stack.enter_context(one_node_cluster())
+        except MissingRequirement as error:
+            pytest.skip(f"kernel: {error}")
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def sidecars(one_node: ControlPlane) -> Iterator[ControlPlane]:
+    """The same, with an istiod that injects them."""
+    needs(build.ISTIO)
+    with istiod(one_node):
+        yield one_node
 
 
 @pytest.fixture

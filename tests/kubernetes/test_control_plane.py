@@ -19,6 +19,7 @@ from tests.kubernetes.controlplane import ControlPlane
 from tests.lab.ground import ENVIRONMENT, wait_for
 from tests.lab.runs import processes
 
+WAIT = "--timeout=120s"
 FIRST, SECOND = "--field-manager=first", "--field-manager=second"
 
 
@@ -67,14 +68,14 @@ def test_the_server_is_of_the_version_that_was_asked_for(cluster: ControlPlane) 
 @pytest.mark.usefixtures("controllers")
 def test_controllers_complete_a_new_namespace(cluster: ControlPlane, namespace: str) -> None:
     names = ("serviceaccount/default", "configmap/kube-root-ca.crt")
-    cluster.kubectl("wait", "--for=create", *names, "--namespace", namespace, "--timeout=60s")
+    cluster.kubectl("wait", "--for=create", *names, "--namespace", namespace, WAIT)
 
 
 @pytest.mark.usefixtures("controllers")
 def test_the_scheduler_says_why_a_pod_has_no_node(cluster: ControlPlane, namespace: str) -> None:
-    cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--namespace", namespace, "--timeout=60s")
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--namespace", namespace, WAIT)
     cluster.kubectl("run", "idle", "--image=none.invalid/idle", "--namespace", namespace)
-    cluster.kubectl("wait", "--for=condition=PodScheduled=False", "pod/idle", "--namespace", namespace)
+    cluster.kubectl("wait", "--for=condition=PodScheduled=False", "pod/idle", "--namespace", namespace, WAIT)
     conditions = read(cluster, "pod", "idle", "--namespace", namespace)["status"]["conditions"]
     assert [(each["type"], each["reason"]) for each in conditions] == [("PodScheduled", "Unschedulable")]
 

@@ -18,6 +18,8 @@ from tests.kubernetes.controlplane import ControlPlane
 PODS = ("pod/broker-1", "pod/broker-2", "pod/broker-3")
 CLAIMS = ["data-broker-1", "data-broker-2", "data-broker-3"]
 DIFFERENT = 1
+WAIT = "--timeout=120s"
+"""Shorter than a command may take; a controller of a busy machine needs some of it."""
 WITHOUT_ISTIO = pytest.mark.parametrize("data_plane", [DataPlane.PLAIN, DataPlane.KAFKA_TLS])
 
 
@@ -46,10 +48,10 @@ def test_an_export_is_acted_upon_and_given_back(data_plane: DataPlane, cluster: 
     namespace = f"--namespace=meshmark-{data_plane}"
     everything = export(cluster, tmp_path, data_plane)
     cluster.kubectl("apply", "--server-side", everything)
-    cluster.kubectl("wait", "--for=create", *PODS, namespace)
-    cluster.kubectl("wait", "--for=condition=PodScheduled=False", *PODS, namespace)
+    cluster.kubectl("wait", "--for=create", *PODS, namespace, WAIT)
+    cluster.kubectl("wait", "--for=condition=PodScheduled=False", *PODS, namespace, WAIT)
     claims = json.loads(cluster.kubectl("get", "persistentvolumeclaims", namespace, "--output=json").stdout)["items"]
     assert sorted(claim["metadata"]["name"] for claim in claims) == CLAIMS
-    cluster.kubectl("delete", everything, "--timeout=60s")
+    cluster.kubectl("delete", everything, WAIT)
     gone = cluster.kubectl("get", "namespace", f"meshmark-{data_plane}", check=False)
     assert "(NotFound)" in gone.stderr

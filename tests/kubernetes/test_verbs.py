@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from meshmark.errors import ComponentFailed, NoRights, NotOurs
-from tests.kubernetes.controlplane import CONTEXT, ControlPlane
+from tests.kubernetes import verbs
+from tests.kubernetes.controlplane import ControlPlane
 
 UP = ("up", "--backend", "kubernetes", "--timeout", "2")
 OURS = "app.kubernetes.io/managed-by=meshmark"
@@ -24,8 +24,7 @@ NOT_READY = 1
 def meshmark(
     cluster: ControlPlane, user: Path, *verb: str, namespace: str = "meshmark-verbs"
 ) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "meshmark", *verb, "--context", CONTEXT, "--only", "plain", "-n", namespace]
-    return subprocess.run(argv, env=cluster.environment(user), capture_output=True, text=True, check=False)
+    return verbs.meshmark(cluster, user, *verb, "--only", "plain", "-n", namespace)
 
 
 def test_what_up_applies_a_second_one_leaves_as_it_is(cluster: ControlPlane, user: Path) -> None:

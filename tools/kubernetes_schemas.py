@@ -5,7 +5,8 @@ eksctl's own schema.
 
 MODULES is a directory with the Go modules `k8s.io/kubernetes`, `istio.io/api`, `github.com/weaveworks/eksctl` and
 `github.com/prometheus-operator/prometheus-operator`, of the versions below, as `go mod download` unpacks them.
-Beside them `strimzi-VERSION` has the resource definitions of Strimzi's release; of those only what is used is kept.
+Beside them `strimzi-VERSION` has the resource definitions of Strimzi's release, and `koperator-VERSION` those of the
+chart of adobe/koperator; of these only what is used is kept.
 Descriptions and defaults are left out, and objects are closed: an unknown key is refused, as by a strict server.
 Limit: rules in CEL, and those that the server has in code, are not in there.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ ISTIO = "1.31.1"
 PROMETHEUS_OPERATOR = "0.93.0"
 EKSCTL = "0.230.0"
 STRIMZI = "1.2.0"
+KOPERATOR = "0.28.0"
 FILE = Path(__file__).parents[1] / "tests" / "unit" / "kubernetes" / "schemas.json"
 OPENAPI = f"k8s.io/kubernetes@v{KUBERNETES}/api/openapi-spec/v3"
 MONITORING = (
@@ -42,25 +44,34 @@ CUSTOM_KINDS = {
     f"{MONITORING}/monitoring.coreos.com_podmonitors.yaml": ("PodMonitor",),
     f"{MONITORING}/monitoring.coreos.com_prometheusrules.yaml": ("PrometheusRule",),
 }
-STRIMZI_KINDS = {
+OPERATORS_KINDS = {
     f"strimzi-{STRIMZI}/040-Crd-kafka.yaml": ("Kafka",),
     f"strimzi-{STRIMZI}/045-Crd-kafkanodepool.yaml": ("KafkaNodePool",),
+    f"koperator-{KOPERATOR}/kafkaclusters.yaml": ("KafkaCluster",),
 }
 UNUSED = {
-    *(
-        "clientsCa",
-        "clusterCa",
-        "cruiseControl",
-        "entityOperator",
-        "kafkaExporter",
-        "maintenanceTimeWindows",
-        "status",
-    ),
-    *("authorization", "configuration", "logging", "metricsConfig", "networkPolicyPeers", "quotas", "tieredStorage"),
-    *("initContainer", "kafkaContainer", "perPodIngress", "perPodRoute", "perPodService", "persistentVolumeClaim"),
-    *("podSet", "templatedVolumes", "hostAliases", "dnsConfig", "imagePullSecrets", "securityContext"),
+    "kafka.strimzi.io": {
+        *("clientsCa", "clusterCa", "cruiseControl", "entityOperator", "kafkaExporter", "maintenanceTimeWindows"),
+        *("authorization", "configuration", "logging", "metricsConfig", "networkPolicyPeers", "quotas", "status"),
+        *(
+            "initContainer",
+            "kafkaContainer",
+            "perPodIngress",
+            "perPodRoute",
+            "perPodService",
+            "podSet",
+            "tieredStorage",
+        ),
+        *("persistentVolumeClaim", "templatedVolumes", "hostAliases", "dnsConfig", "imagePullSecrets"),
+    },
+    "kafka.banzaicloud.io": {
+        *("additionalPorts", "alertManagerConfig", "contourIngressConfig", "envoyConfig", "externalListeners"),
+        *("containers", "initContainers", "volumes", "volumeMounts", "envs", "podSecurityContext", "securityContext"),
+        *("brokerConfig", "dataSource", "dataSourceRef", "emptyDir", "imagePullSecrets", "monitoringConfig"),
+        *("networkConfig", "sslSecrets", "status"),
+    },
 }
-"""Properties of Strimzi's kinds that nothing here writes: without them they are refused."""
+"""Of operators' kinds, by group, properties that nothing here writes: without them they are refused."""
 REFERENCES = ("#/components/schemas/", "#/definitions/")
 LEFT_OUT = ("description", "default", "format", "example", "preferredOrder")
 
@@ -79,21 +90,27 @@ def cut(modules: Path) -> dict[str, Any]:
             _add(root, schemas, definitions)
     for crd, wanted in _resource_definitions(modules):
         if crd["spec"]["names"]["kind"] in wanted:
-            [version] = [each for each in crd["spec"]["versions"] if each["name"] == "v1"]
+            [version] = [each for each in crd["spec"]["versions"] if each["storage"]]
             name = f"{crd['spec']['group']}.{crd['spec']['names']['kind']}"
-            kinds[f"{crd['spec']['group']}/v1 {crd['spec']['names']['kind']}"] = name
+            kinds[f"{crd['spec']['group']}/{version['name']} {crd['spec']['names']['kind']}"] = name
             schema = version["schema"]["openAPIV3Schema"]
-            definitions[name] = _custom(_used(schema) if crd["spec"]["group"] == "kafka.strimzi.io" else schema)
+            definitions[name] = _custom(_used(schema, UNUSED.get(crd["spec"]["group"], frozenset())))
     schemas = json.loads((modules / CLUSTER_CONFIG).read_text(encoding="utf-8"))["definitions"]
     kinds["eksctl.io/v1alpha5 ClusterConfig"] = "ClusterConfig"
     _add("ClusterConfig", schemas, definitions)
-    versions = {"istio": ISTIO, "prometheus-operator": PROMETHEUS_OPERATOR, "eksctl": EKSCTL, "strimzi": STRIMZI}
+    versions = {
+        "istio": ISTIO,
+        "prometheus-operator": PROMETHEUS_OPERATOR,
+        "eksctl": EKSCTL,
+        "strimzi": STRIMZI,
+        "koperator": KOPERATOR,
+    }
     return {"kubernetes": KUBERNETES, **versions, "kinds": kinds, "$defs": definitions}
 
 
 def _resource_definitions(modules: Path) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:
     """Each with the kinds that are wanted of its file."""
-    for file, wanted in {**CUSTOM_KINDS, **STRIMZI_KINDS}.items():
+    for file, wanted in {**CUSTOM_KINDS, **OPERATORS_KINDS}.items():
         for crd in YAML(typ="safe").load_all((modules / file).read_text(encoding="utf-8")):
             if crd:
                 yield crd, wanted
@@ -117,18 +134,16 @@ def _references(value: Any) -> list[str]:
     return []
 
 
-def _used(value: Any) -> Any:
-    """Without the properties that are not."""
+def _used(value: Any, unused: Set[str]) -> Any:
+    """Without those properties."""
     if isinstance(value, list):
-        return [_used(item) for item in value]
+        return [_used(item, unused) for item in value]
     if not isinstance(value, Mapping):
         return value
-    return {
-        key: {name: _used(item) for name, item in inner.items() if name not in UNUSED}
-        if key == "properties"
-        else _used(inner)
-        for key, inner in value.items()
-    }
+    made = {key: _used(inner, unused) for key, inner in value.items()}
+    if isinstance(properties := made.get("properties"), dict):
+        made["properties"] = {name: inner for name, inner in properties.items() if name not in unused}
+    return made
 
 
 def _local(reference: str, start: str) -> str:
@@ -149,6 +164,9 @@ def _closed(value: Any) -> Any:
         for key, inner in value.items()
         if key not in LEFT_OUT and not key.startswith("x-")
     }
+    for end in ("Minimum", "Maximum"):  # OpenAPI 3.0 says it beside the limit, JSON Schema in its place
+        if made.pop(f"exclusive{end}", False):
+            made[f"exclusive{end}"] = made.pop(end.lower())
     is_open = "additionalProperties" in value or value.get("x-kubernetes-preserve-unknown-fields")
     if "properties" in value and not is_open:
         made["additionalProperties"] = False

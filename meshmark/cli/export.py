@@ -36,6 +36,8 @@ EXAMPLES = (
     "  kubectl apply -k manifests"
 )
 
+OPERATORS_KAFKA = "Kafka is of the version that the operator brings, not of the lab's"
+
 
 def export(
     directory: Annotated[Path, typer.Option("-d", "--directory", metavar="DIR", help="Where the files go.")],
@@ -54,7 +56,9 @@ def export(
     kafka: Kafka = KAFKA,
     provider: Annotated[
         str | None,
-        typer.Option("--provider", metavar="NAME", help="Who makes brokers: statefulset (default), or strimzi."),
+        typer.Option(
+            "--provider", metavar="NAME", help="Who makes brokers: statefulset (default), strimzi or koperator."
+        ),
     ] = None,
     replication_in_mesh: Annotated[
         bool | None,
@@ -102,8 +106,8 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
         found.append(SHARED)
     if scenario.data_plane.sidecars:
         found.append("needed in the cluster: Istio 1.22 or newer, injecting by the label istio-injection")
-    if target.provider == "strimzi":
-        return [*found, *_remarks_on_strimzi(scenario, target)]
+    if target.provider != "statefulset":
+        return [*found, *REMARKS[target.provider](scenario, target)]
     if scenario.data_plane is DataPlane.KAFKA_TLS:
         found.append(
             f"needed in the namespace {target.namespace}: the Secret {TLS_SECRET} with key and certificates; "
@@ -119,9 +123,19 @@ def _remarks_on_strimzi(scenario: Scenario, target: Target) -> list[str]:
 
     found = [
         "needed in the cluster: Strimzi's operator, 1.2 or newer, watching this namespace, and nodes with a zone",
-        "Kafka is of the version that the operator brings, not of the lab's",
+        OPERATORS_KAFKA,
     ]
     encrypted = f"what brokers send each other is encrypted whatever the data plane: {replication(scenario, target)}"
     if scenario.data_plane.sidecars and not target.replication_in_mesh:
         encrypted += "; it does not pass the sidecars (--replication-in-mesh: it does)"
     return [*found, encrypted]
+
+
+def _remarks_on_koperator(scenario: Scenario, target: Target) -> list[str]:
+    found = ["needed in the cluster: Koperator 0.28 or newer, and nodes with a zone", OPERATORS_KAFKA]
+    if scenario.data_plane.mtls:
+        found.append("needed for Koperator itself: a sidecar, or STRICT refuses it at the brokers")
+    return [*found, "Cruise Control and its reporter in each broker are a load that the plan does not have"]
+
+
+REMARKS = {"strimzi": _remarks_on_strimzi, "koperator": _remarks_on_koperator}

@@ -291,8 +291,8 @@ def _provider(asked: Asked) -> Provider:
         raise UsageError(f"--provider {name} is not allowed", hint=f"it takes {', '.join(PROVIDERS)}")
     if provider == "statefulset" and asked.replication_in_mesh:
         raise UsageError("--replication-in-mesh is of --provider strimzi", hint="A StatefulSet's always is.")
-    if provider == "strimzi" and asked.image:
-        raise UsageError("--image is of --provider statefulset", hint="Strimzi's operator brings its own.")
+    if provider != "statefulset" and asked.image:
+        raise UsageError("--image is of --provider statefulset", hint="An operator brings its own.")
     return provider
 
 

@@ -29,7 +29,7 @@ LOGS_SHARE = 0.8
 REPOSITORY = "docker.io/apache/kafka"
 """The Apache project's own image; its tags are Kafka's versions."""
 
-Provider = Literal["statefulset", "strimzi"]
+Provider = Literal["statefulset", "strimzi", "koperator"]
 """Who makes brokers: Kubernetes itself, or an operator."""
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 

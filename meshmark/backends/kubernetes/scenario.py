@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshmark.backends.kubernetes import config, manifest, strimzi
+from meshmark.backends.kubernetes import config, koperator, manifest, strimzi
 from meshmark.backends.kubernetes.asked import Target, refuse_inexpressible
 from meshmark.backends.kubernetes.manifest import Body, Manifest
 from meshmark.backends.kubernetes.mesh import mesh, policies
@@ -11,6 +11,7 @@ from meshmark.backends.kubernetes.pods import pod, stateful_set
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
 from meshmark.plan import Plan, Scenario
 
+OPERATORS = {"strimzi": strimzi.manifests, "koperator": koperator.manifests}
 FILES = (
     "service-account.yaml",
     "config-map.yaml",
@@ -25,8 +26,8 @@ CONFIG_DIGEST = "meshmark/config-sha256"
 def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest, ...]:
     """Of one scenario of the plan. Raises UsageError where no cluster can be told what the plan says."""
     refuse_inexpressible(plan, scenario)
-    if target.provider == "strimzi":
-        return strimzi.manifests(plan, scenario, target)
+    if target.provider in OPERATORS:
+        return OPERATORS[target.provider](plan, scenario, target)
     texts = config.data(plan, scenario, target)
     around = mesh(scenario, target)
     common = manifest.labels(plan, scenario, target.kafka_version)

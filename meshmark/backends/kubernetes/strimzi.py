@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from meshmark.backends.kubernetes import manifest
 from meshmark.backends.kubernetes.asked import Target, quantity
 from meshmark.backends.kubernetes.manifest import Body, Manifest, placed
 from meshmark.backends.kubernetes.mesh import DESTINATION_RULE, PEER_AUTHENTICATION, mesh, policies
+from meshmark.backends.kubernetes.operators import inexpressible, settings
 from meshmark.backends.kubernetes.pods import ZONE, placement
 from meshmark.errors import UsageError
-from meshmark.kafka.properties import BROKER_PORT, Node, broker_properties
+from meshmark.kafka.properties import BROKER_PORT
 from meshmark.plan import DataPlane, Plan, Scenario
 
 API_VERSION = "kafka.strimzi.io/v1"
@@ -66,7 +66,7 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
     if wrong := list(_inexpressible(scenario, target)):
         raise UsageError(
             f"Strimzi cannot be told the scenario {scenario.name}: {'; '.join(wrong)}",
-            hint="Leave these out, or take the provider statefulset (docs/how-to/strimzi.md).",
+            hint="Leave these out, or take the provider statefulset (docs/how-to/operators.md).",
         )
     labels = manifest.labels(plan, scenario, target.kafka_version)
     del labels["app.kubernetes.io/version"]  # the operator's to say
@@ -153,14 +153,10 @@ def _kafka(plan: Plan, scenario: Scenario, target: Target) -> Body:
 
 
 def _settings(plan: Plan, scenario: Scenario) -> dict[str, str]:
-    """Those of the lab's brokers that are not the operator's to decide."""
-    plain = scenario.model_copy(update={"data_plane": DataPlane.PLAIN})
-    node = Node(node_id=1, address="")
-    lab = broker_properties(plain, [node], node, directory=Path("/"), log_budget_bytes=plan.log_budget_bytes)
-    made = {key: value for key, value in lab.items() if not key.startswith(FORBIDDEN)}
-    if scenario.data_plane is DataPlane.KAFKA_TLS:  # two that it leaves to others
-        made |= {"ssl.enabled.protocols": "TLSv1.3", "ssl.protocol": "TLSv1.3"}
-    return made
+    """Of TLS, two that it leaves to others."""
+    tls = {"ssl.enabled.protocols": "TLSv1.3", "ssl.protocol": "TLSv1.3"}
+    more = tls if scenario.data_plane is DataPlane.KAFKA_TLS else {}
+    return {**settings(plan, scenario, FORBIDDEN), **more}
 
 
 def _jvm(scenario: Scenario, target: Target) -> Body:
@@ -204,9 +200,6 @@ def _policies(scenario: Scenario, target: Target) -> dict[str, Body]:
 
 
 def _inexpressible(scenario: Scenario, target: Target) -> Iterator[str]:
-    if taken := sorted(key for key in scenario.cluster.broker_config if key.startswith(FORBIDDEN)):
-        yield f"brokerConfig sets {', '.join(taken)}, which its operator decides"
-    if target.monitors is not None:
-        yield "--monitors are for the StatefulSet's pods"
+    yield from inexpressible(scenario, target, FORBIDDEN)
     if target.replication_in_mesh and not scenario.data_plane.sidecars:
         yield "--replication-in-mesh needs a data plane with sidecars"

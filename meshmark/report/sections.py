@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from meshmark.analysis.model import CpuPerGb, Figures, LedgerLine, RepeatSummary, ScenarioSummary, Summary
@@ -13,6 +13,8 @@ from meshmark.units import MB, UNKNOWN, column, percent, rate_msg_s
 
 CPU_COMPONENTS = tuple(CpuPerGb.model_fields)
 _HEADS = {"compilers": cost.JIT}
+_USED_WIDE, _HOSTS_WIDE = 6, 4
+"""Scenarios in one table that has columns for each: so many with long names fit the width of a sheet of paper."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,12 +135,24 @@ def environment(summary: Summary) -> list[Figure]:
     return found
 
 
-def evidence(summary: Summary) -> Grid | None:
+def _parts(rows: Sequence[ScenarioSummary], title: str, most: int) -> Iterator[tuple[str, Sequence[ScenarioSummary]]]:
+    """Titles and scenarios of tables that have columns for each of them, `most` at most."""
+    for start in range(0, len(rows), most):
+        part = rows[start : start + most]
+        yield title if len(rows) <= most else f"{title}: {part[0].name} to {part[-1].name}", part
+
+
+def evidence(summary: Summary) -> list[Grid]:
     """Every resource looked at, and how much of it each scenario used."""
-    resources = list(dict.fromkeys(each.resource for row in summary.scenarios for each in row.evidence))
+    parts = _parts(summary.scenarios, "How much of each resource was used", _USED_WIDE)
+    return [grid for title, rows in parts if (grid := _evidence(title, rows))]
+
+
+def _evidence(title: str, rows: Sequence[ScenarioSummary]) -> Grid | None:
+    resources = list(dict.fromkeys(each.resource for row in rows for each in row.evidence))
     if not resources:
         return None
-    shares = {(row.name, each.resource): each for row in summary.scenarios for each in row.evidence}
+    shares = {(row.name, each.resource): each for row in rows for each in row.evidence}
     any_of = {each.resource: each for each in shares.values()}
     limits = [any_of[resource].limit for resource in resources]
 
@@ -147,13 +161,10 @@ def evidence(summary: Summary) -> Grid | None:
         return UNKNOWN if each is None else percent(each.share)
 
     return Grid(
-        title="How much of each resource was used",
+        title=title,
         columns=(
             text_column("resource", resources),
-            *(
-                Column(head=row.name, cells=tuple(share(row.name, resource) for resource in resources))
-                for row in summary.scenarios
-            ),
+            *(Column(head=row.name, cells=tuple(share(row.name, resource) for resource in resources)) for row in rows),
             Column(
                 head="said to limit from",
                 cells=tuple("never by itself" if limit is None else percent(limit) for limit in limits),
@@ -223,31 +234,44 @@ def _count(value: int | None) -> str:
 
 
 def ledgers(summary: Summary) -> list[Grid]:
-    """CPU seconds per GB by component: all, user, system."""
+    """CPU seconds per GB by component: all, user, system; how busy that left the machine; each host's part."""
     picks: tuple[tuple[str, Callable[[ScenarioSummary], CpuPerGb]], ...] = (
         ("CPU seconds per GB acknowledged", lambda row: row.cpu_s_per_gb),
         ("Of which user", lambda row: row.cpu_user_s_per_gb),
         ("Of which system, interrupts inside", lambda row: row.cpu_system_s_per_gb),
     )
-    whole = [_ledger(summary.scenarios, title, pick, whole=place == 0) for place, (title, pick) in enumerate(picks)]
-    return [*whole, *_by_host(summary.scenarios)]
+    rows = summary.scenarios
+    return [*(_ledger(rows, title, pick) for title, pick in picks), _machine(rows), *_by_host(rows)]
 
 
-def _by_host(rows: Sequence[ScenarioSummary]) -> list[Grid]:
+def _machine(rows: Sequence[ScenarioSummary]) -> Grid:
+    return Grid(
+        title="Of the whole machine",
+        columns=(
+            text_column("scenario", (row.name for row in rows)),
+            Column(head="busy", cells=tuple(percent(row.machine_cpu_share) for row in rows)),
+            Column(head="unattributed share", cells=tuple(cost.tenths(row.unattributed_share) for row in rows)),
+            Column(head="steal", cells=tuple(cost.tenths(row.steal_share) for row in rows)),
+            number_column("softirq, s per GB", (row.softirq_s_per_gb for row in rows)),
+        ),
+    )
+
+
+def _by_host(rows: Sequence[ScenarioSummary]) -> Iterator[Grid]:
     """User and system of every component of every host; nothing if no repeat counts."""
-    keys = sorted({(line.host, line.component) for row in rows for line in row.ledger})
-    if not keys:
-        return []
-    columns = []
-    for row in rows:
-        found = {(line.host, line.component): line for line in row.ledger}
-        columns += [
-            number_column("user", (_used(found.get(key), "user_s_per_gb") for key in keys), row.name),
-            number_column("system", (_used(found.get(key), "system_s_per_gb") for key in keys), row.name),
-        ]
-    return [
-        Grid(
-            title="CPU seconds per GB acknowledged, by host",
+    for title, part in _parts(rows, "CPU seconds per GB acknowledged, by host", _HOSTS_WIDE):
+        keys = sorted({(line.host, line.component) for row in part for line in row.ledger})
+        if not keys:
+            continue
+        columns = []
+        for row in part:
+            found = {(line.host, line.component): line for line in row.ledger}
+            columns += [
+                number_column("user", (_used(found.get(key), "user_s_per_gb") for key in keys), row.name),
+                number_column("system", (_used(found.get(key), "system_s_per_gb") for key in keys), row.name),
+            ]
+        yield Grid(
+            title=title,
             columns=(
                 text_column("host", (host for host, _ in keys)),
                 text_column("component", (component for _, component in keys)),
@@ -255,7 +279,6 @@ def _by_host(rows: Sequence[ScenarioSummary]) -> list[Grid]:
             ),
             note="`others:NAME` are the largest processes within `others`; `kafka` includes its JIT compilers.",
         )
-    ]
 
 
 def _used(line: LedgerLine | None, kind: str) -> float | None:
@@ -263,23 +286,16 @@ def _used(line: LedgerLine | None, kind: str) -> float | None:
     return value
 
 
-def _ledger(
-    rows: Sequence[ScenarioSummary], title: str, pick: Callable[[ScenarioSummary], CpuPerGb], *, whole: bool
-) -> Grid:
+def _ledger(rows: Sequence[ScenarioSummary], title: str, pick: Callable[[ScenarioSummary], CpuPerGb]) -> Grid:
+    """Components that no scenario has are left out."""
     values = [[getattr(pick(row), component) for component in CPU_COMPONENTS] for row in rows]
     flat = column([value for line in values for value in line])
     width = len(CPU_COMPONENTS)
     columns = [
         Column(head=_HEADS.get(component, component), cells=tuple(flat[place::width]))
         for place, component in enumerate(CPU_COMPONENTS)
+        if any(line[place] is not None for line in values)
     ]
-    if whole:
-        columns += [
-            Column(head="unattributed share", cells=tuple(cost.tenths(row.unattributed_share) for row in rows)),
-            number_column("of which softirq", (row.softirq_s_per_gb for row in rows)),
-            Column(head="machine busy", cells=tuple(percent(row.machine_cpu_share) for row in rows)),
-            Column(head="steal", cells=tuple(cost.tenths(row.steal_share) for row in rows)),
-        ]
     return Grid(title=title, columns=(text_column("scenario", (row.name for row in rows)), *columns))
 
 

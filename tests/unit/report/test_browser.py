@@ -179,6 +179,25 @@ def test_nothing_hangs_out_of_the_page(browser: Any, address: str, viewport: dic
     assert width == viewport["width"]
 
 
+def too_wide_for_paper(browser: Any, address: str) -> list[str]:
+    """Tables that a sheet of A4 less its margins cuts, or for which a browser shrinks everything."""
+    page = browser.new_page(viewport={"width": 695, "height": 1017})
+    page.goto(address)
+    page.evaluate(OPEN_ALL)
+    page.emulate_media(media="print")
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll('.scroll')]
+            .filter(each => each.checkVisibility() && each.scrollWidth > each.clientWidth)
+            .map(each => each.getAttribute('aria-label'))"""
+    )
+    page.close()
+    return list(cut)
+
+
+def test_every_table_fits_a_sheet_of_paper(browser: Any, address: str) -> None:
+    assert too_wide_for_paper(browser, address) == []
+
+
 def words_cut(browser: Any, address: str) -> list[str]:
     """Names may stand a few pixels out of their picture, where the page has room; not more."""
     page = browser.new_page(viewport=WIDE)
@@ -216,6 +235,7 @@ def test_a_page_with_parts_of_its_own_holds_as_well(browser: Any, special: str) 
     assert complaints_of_all(browser, special) == []
     assert asked_and_said(browser, special) == ([special], [])
     assert words_cut(browser, special) == []
+    assert too_wide_for_paper(browser, special) == []
     for viewport in (WIDE, NARROW):
         page = browser.new_page(viewport=viewport)
         page.goto(special)

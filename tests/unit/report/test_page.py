@@ -20,7 +20,7 @@ from meshmark import store
 from meshmark.analysis.summary import summarize
 from meshmark.errors import UsageError
 from meshmark.record import Event, Proof, RoundStarted
-from meshmark.report import charts, rounds
+from meshmark.report import charts, rounds, sections
 from meshmark.report.accounts import self_tests
 from meshmark.report.html import html
 from meshmark.report.lines import Window, lines
@@ -336,3 +336,22 @@ def test_what_the_self_test_counted_stands_between_its_bounds(whole: Told, page:
     for row, check in zip(grid.rows, done.checks, strict=True):
         assert {f"{check.low:,}", f"{check.counted:,}", f"{check.high:,}", "yes"} <= set(row)
     assert grid.note == "2 of 2 counts are what arithmetic says."
+
+
+def test_many_setups_stand_in_several_tables_that_fit_a_sheet(whole: Told) -> None:
+    row = whole.summary.scenarios[-1]
+    names = [f"setup-{number}" for number in range(1, 10)]
+    rows = tuple(row.model_copy(update={"name": name}) for name in names)
+    summary = whole.summary.model_copy(update={"scenarios": rows})
+    used = sections.evidence(summary)
+    assert [grid.title.partition(": ")[2] for grid in used] == ["setup-1 to setup-6", "setup-7 to setup-9"]
+    by_host = [grid for grid in sections.ledgers(summary) if ", by host" in grid.title]
+    told = [[head for head, _ in grid.groups if head] for grid in by_host]
+    assert told == [names[:4], names[4:8], names[8:]]
+
+
+def test_a_component_that_no_setup_has_takes_no_column(whole: Told) -> None:
+    ledger, *_ = sections.ledgers(whole.summary)
+    heads = [column.head for column in ledger.columns]
+    assert "sidecars" in heads
+    assert "gateways" not in heads

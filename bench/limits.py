@@ -1,12 +1,18 @@
 """Is a cap on one resource of one host named by the verdict? Blind cases, and their confusion matrix.
 
     python -m bench.limits --cases 12 --seed 1
+    python -m bench.limits --explain --cases 4
 
 On one warm cluster each case draws what is capped (a broker's CPU, disk or link, or nothing), on which broker, and how
 tightly: to a part of what an uncapped trial used. Everything else of every broker is capped as well, but at several
 times of its use, so that it is no hint that something has a cap. Then more is offered than the system carries, and the
 record of that trial is all that the verdict gets: it is read from the disk by another process, which has neither the
 seed nor the caps. Without a cap on a broker, 'machine CPU' is the right answer here.
+
+With --explain the verdict is that of the experiment (`run --explain`): under the caps of a case, half of the machine's
+CPU, and of each resource of each broker, is taken away in turn. The record has these as shares of what there is, so
+that amounts tell nothing. Two things differ from the cases above: CPU of brokers has no loose cap, since one process
+has one quota at a time, and half of the machine is taken from all but the broker whose CPU is capped.
 
 A verdict is right if it names the capped resource and its host, and nothing else.
 """
@@ -23,20 +29,25 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from meshmark.analysis import limits
 from meshmark.analysis.ceilings import start_msg_s
-from meshmark.analysis.ledger import cpu_of
-from meshmark.backends.lab.backend import LabBackend, lab
-from meshmark.clock import SystemClock
+from meshmark.analysis.explain import SHARE, explanation, title
+from meshmark.analysis.ledger import broker_hosts, cpu_of
+from meshmark.backends.lab.backend import lab
+from meshmark.clock import Clock, SystemClock
+from meshmark.cluster import Backend
+from meshmark.experiment.explain import explain
 from meshmark.experiment.progress import Silent
 from meshmark.experiment.trial import Bench, Offered, measure, warm_up
 from meshmark.measure.sampler import sampling
 from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Slot
-from meshmark.record import Limit, RoundStarted, Started, Trial
+from meshmark.planfile.effort import EXPLAIN_BLOCKS, trial_seconds
+from meshmark.record import Limit, RoundStarted, Started, Tightened, Trial
 from meshmark.store import RunWriter, load
 
 Resource = Literal["cpu", "disk", "network"]
@@ -46,7 +57,8 @@ LOOSE = 4.0
 """Of what an uncapped trial used."""
 PARTS = (0.3, 0.6)
 OVERLOAD = 1.2
-NAMES = {"/kafka CPU quota": "cpu", " disk": "disk", " network": "network"}
+NAMES = {"/kafka CPU": "cpu", " disk": "disk", " network": "network"}
+"""Of a quota that is used up, the verdict by utilisation says so: `/kafka CPU quota`."""
 RIGHT, OTHERS_TOO, WRONG_HOST, MACHINE = "right", "right, and others", "right, wrong host", "machine CPU"
 ANSWERS = (RIGHT, OTHERS_TOO, WRONG_HOST, MACHINE, "another", limits.UNKNOWN)
 SCENARIO = Scenario(
@@ -55,6 +67,9 @@ SCENARIO = Scenario(
     cluster=ClusterSpec(storage="image"),
     method=Method(warmup_seconds=8, warmup_max_seconds=30, settle_seconds=1.5, window_seconds=3.5),
 )
+PLAN = Plan(name="limits", log_budget_bytes=8_000_000_000, scenarios=(SCENARIO,))
+HOSTS = broker_hosts(SCENARIO)
+CPUS = os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,41 +119,90 @@ def caps(case: Case, uncapped: Trial, hosts: Sequence[str]) -> list[Limit]:
     ]
 
 
+def there_is(case: Case, uncapped: Trial, hosts: Sequence[str], cpus: int) -> list[Limit]:
+    """Of the machine, and of each resource of each broker, in an experiment."""
+    machine = Limit(host=limits.MACHINE, resource="cpu", amount=cpus)
+    return [
+        machine,
+        *(
+            cap.model_copy(update={"amount": float(cpus)})
+            if cap.resource == "cpu" and (case.host, case.resource) != (cap.host, "cpu")
+            else cap
+            for cap in caps(case, uncapped, hosts)
+        ),
+    ]
+
+
+def held(everything: Sequence[Limit], less: Tightened) -> list[Limit]:
+    """What is limited in a trial that has a share of something, and all there is of everything else. The machine
+    comes first, so that a broker with a quota of its own leaves its group."""
+    cpus = everything[0].amount
+    taken = less.limit
+    part = {title(taken): taken.amount} if taken else {}
+    found = [each.model_copy(update={"amount": each.amount * part.get(title(each), 1.0)}) for each in everything]
+    return [each for each in found if each.resource != "cpu" or each.amount < cpus]
+
+
 def answer(case: Case, named: Sequence[str]) -> str:
     """Of ANSWERS: what a verdict is worth. That nothing was capped is right where the machine is named."""
+    names = [name.removesuffix(" quota") for name in named]
     right = MACHINE if case.resource == NOTHING else f"{case.host}{_name(case.resource)}"
-    if right in named:
-        return (MACHINE if right == MACHINE else RIGHT) if len(named) == 1 else OTHERS_TOO
-    if case.resource != NOTHING and any(name.endswith(_name(case.resource)) for name in named):
+    if right in names:
+        return (MACHINE if right == MACHINE else RIGHT) if len(names) == 1 else OTHERS_TOO
+    if case.resource != NOTHING and any(name.endswith(_name(case.resource)) for name in names):
         return WRONG_HOST
-    return named[0] if named[0] in ANSWERS else "another"
+    return names[0] if names[0] in ANSWERS else "another"
 
 
 def _name(resource: str) -> str:
     return next(ending for ending, meant in NAMES.items() if meant == resource)
 
 
-def judge(directory: Path) -> list[tuple[int, list[str], list[str]]]:
-    """Trial, verdict, and the evidence nearest to its limit: of a record alone."""
+class Verdict(NamedTuple):
+    """Of a case, by its number from 1 on; 0 is the uncapped trial."""
+
+    number: int
+    rate_msg_s: float | None
+    named: Sequence[str]
+    near: Sequence[str]
+    """What stands out most."""
+
+
+def judge(directory: Path, count: int, *, explained: bool) -> list[Verdict]:
+    """Of a record alone."""
     run = load(directory)
+    trials = [trial for data in run.rounds for trial in data.trials]
+    if explained:
+        return _explanations([trial for trial in trials if trial.tightened], count)
     found = []
-    for trial in (trial for data in run.rounds for trial in data.trials):
+    for trial in trials:
         evidence = limits.evidence(trial, run.plan.scenario(trial.scenario), run.started.host.cpus)
         near = sorted((each for each in evidence if each.limit), key=lambda each: -each.share / (each.limit or 1))
-        found.append(
-            (
-                trial.number,
-                list(limits.limiting(evidence)),
-                [f"{each.resource} {each.share:.0%} of {each.limit:.0%}" for each in near[:3]],
-            )
-        )
+        texts = [f"{each.resource} {each.share:.0%} of {each.limit:.0%}" for each in near[:3]]
+        found.append(Verdict(trial.number - 1, trial.rate_msg_s, limits.limiting(evidence), texts))
+    return found
+
+
+def _explanations(trials: Sequence[Trial], count: int) -> list[Verdict]:
+    """Cases have as many trials each."""
+    each = len(trials) // count
+    found = []
+    for number in range(1, count + 1):
+        made = explanation(trials[(number - 1) * each : number * each])
+        assert made is not None
+        texts = [
+            f"{row.resource} {row.elasticity:.2f}"
+            + (f" ({row.interval.low:.2f} to {row.interval.high:.2f})" if row.interval else "")
+            for row in made.elasticities[:3]
+        ]
+        found.append(Verdict(number, made.carried_msg_s, made.limited_by, [f"{made.blocks} blocks", *texts]))
     return found
 
 
 @contextmanager
-def benched(backend: LabBackend, plan: Plan, directory: Path) -> Iterator[Bench]:
+def benched(backend: Backend, directory: Path, clock: Clock) -> Iterator[Bench]:
     """A cluster with a record."""
-    clock = SystemClock()
+    backend.prepare(PLAN)
     started = Started(
         run_id="limits",
         started_at=clock.wall(),
@@ -157,7 +221,7 @@ def benched(backend: LabBackend, plan: Plan, directory: Path) -> Iterator[Bench]
         started_at=clock.wall(),
         time_s=clock.now(),
     )
-    writer = RunWriter.create(directory, plan, started).round(first)
+    writer = RunWriter.create(directory, PLAN, started).round(first)
     with backend.cluster(SCENARIO) as cluster, sampling(cluster.probes, 1.0, writer.sample, clock) as sampler:
         yield Bench(
             cluster=cluster,
@@ -171,54 +235,68 @@ def benched(backend: LabBackend, plan: Plan, directory: Path) -> Iterator[Bench]
         )
 
 
-def play(directory: Path, seed: int, count: int, parts: tuple[float, float]) -> dict[int, Case]:
-    """Trial number -> case. Number 1 is the uncapped trial."""
-    plan = Plan(name="limits", log_budget_bytes=8_000_000_000, scenarios=(SCENARIO,))
-    played: dict[int, Case] = {}
-    with lab("bench") as backend:
-        backend.prepare(plan)
-        with benched(backend, plan, directory) as bench:
-            warm = warm_up(bench)
-            print(f"warm after {len(warm.rates_msg_s)} s: {warm.warm}; load average {os.getloadavg()[0]:.1f}")
-            rate = start_msg_s(warm.rates_msg_s) * OVERLOAD
-            uncapped = measure(bench, Offered(number=1, purpose="explain", rate_msg_s=rate))
-            bench.writer.trial(uncapped)
-            hosts = bench.cluster.broker_hosts
-            print(f"uncapped: {uncapped.rate_msg_s:,.0f} msg/s; broker-1 used {used(uncapped, hosts[0])}", flush=True)
-            for number, case in enumerate(cases(seed, count, hosts, parts), start=2):
-                offered = Offered(number=number, purpose="explain", rate_msg_s=rate)
-                trial = measure(bench, offered, caps(case, uncapped, hosts))
-                bench.writer.trial(trial)
-                played[number] = case
-    return played
+def play(bench: Bench, drawn: Sequence[Case], blocks: int) -> Iterator[int]:
+    """An uncapped trial, then the cases: a trial each, or so many blocks of an experiment. How many are done."""
+    warm = warm_up(bench)
+    print(f"warm after {len(warm.rates_msg_s)} s: {warm.warm}; load average {os.getloadavg()[0]:.1f}")
+    rate = start_msg_s(warm.rates_msg_s) * OVERLOAD
+    uncapped = measure(bench, Offered(number=1, purpose="explain", rate_msg_s=rate))
+    bench.writer.trial(uncapped)
+    hosts = bench.cluster.broker_hosts
+    print(f"uncapped: {uncapped.rate_msg_s:,.0f} msg/s; broker-1 used {used(uncapped, hosts[0])}", flush=True)
+    number = 2
+    for done, case in enumerate(drawn, start=1):
+        if blocks:
+            number += experiment(bench, case, uncapped, rate, blocks, number)
+        else:
+            offered = Offered(number=number, purpose="explain", rate_msg_s=rate)
+            bench.writer.trial(measure(bench, offered, caps(case, uncapped, hosts)))
+            number += 1
+        yield done
 
 
-def judged_elsewhere(directory: Path) -> list[tuple[int, list[str], list[str]]]:
-    command = [sys.executable, "-m", "bench.limits", "--judge", str(directory)]
-    found: list[tuple[int, list[str], list[str]]] = json.loads(
-        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def experiment(bench: Bench, case: Case, uncapped: Trial, most_msg_s: float, blocks: int, number: int) -> int:
+    """As `run --explain` makes it; how many trials it took."""
+    everything = there_is(case, uncapped, bench.cluster.broker_hosts, CPUS)
+    less = [
+        Tightened(block=0, limit=each.model_copy(update={"amount": 1 - SHARE}), available=1.0) for each in everything
+    ]
+    made = explain(
+        replace(bench, seed=number), most_msg_s, less, blocks=blocks, number=number, held=partial(held, everything)
     )
-    return found
+    return sum(1 for _ in made)
 
 
-def show(played: dict[int, Case], directory: Path) -> None:
+def minutes(count: int, blocks: int) -> float:
+    """What so many cases take, the start of the cluster apart: with blocks, of an experiment each."""
+    trials = blocks * (2 + len(HOSTS) * len(RESOURCES)) if blocks else 1
+    return (SCENARIO.method.warmup_max_seconds + (1 + count * trials) * trial_seconds(PLAN, SCENARIO)) / 60
+
+
+def judged_elsewhere(directory: Path, count: int, *, explained: bool) -> list[Verdict]:
+    command = [sys.executable, "-m", "bench.limits", "--judge", str(directory), "--cases", str(count)]
+    done = subprocess.run([*command, *["--explain"] * explained], capture_output=True, text=True, check=True)
+    return [Verdict(*each) for each in json.loads(done.stdout)]
+
+
+def show(drawn: Sequence[Case], verdicts: Sequence[Verdict]) -> None:
     """Each case, then the matrix."""
     matrix: Counter[tuple[str, str]] = Counter()
-    rates = {trial.number: trial.rate_msg_s for data in load(directory).rounds for trial in data.trials}
-    for number, named, near in judged_elsewhere(directory):
-        case = played.get(number)
-        if case is None:
+    for number, rate, named, near in verdicts:
+        if number == 0:
             print(f"uncapped, all free: {', '.join(named)} ({'; '.join(near)})")
             continue
+        case = drawn[number - 1]
         found = answer(case, named)
         matrix[case.resource, found] += 1
+        carried = "–" if rate is None else f"{rate:,.0f}"
         print(
-            f"{number - 1}. {case.host} {case.resource} at {case.part:.2f}: {rates[number]:,.0f} msg/s; "
+            f"{number}. {case.host} {case.resource} at {case.part:.2f}: {carried} msg/s; "
             f"{', '.join(named)}: {found} ({'; '.join(near)})"
         )
     print(f"\n| capped | {' | '.join(ANSWERS)} |\n|{'---|' * (len(ANSWERS) + 1)}")
     for kind in (*RESOURCES, NOTHING):
-        print(f"| {kind} | {' | '.join(str(matrix[kind, each] or '') for each in ANSWERS)} |")
+        print(f"| {kind} | {' | '.join(str(matrix[kind, each] or '') for each in ANSWERS)} |", flush=True)
 
 
 def main() -> None:
@@ -226,16 +304,26 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=12)
     parser.add_argument("--seed", type=int, default=None, help="drawn if not given")
     parser.add_argument("--parts", type=float, nargs=2, default=PARTS, metavar=("LOW", "HIGH"))
+    parser.add_argument("--explain", action="store_true", help="judge by experiment: minutes for each case")
+    parser.add_argument("--blocks", type=int, default=EXPLAIN_BLOCKS, help="of an experiment")
     parser.add_argument("--judge", type=Path, default=None, metavar="DIR", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.cases < 1 or asked.blocks < 2:
+        parser.error("at least one case, and two blocks: one alone has no interval")
     if asked.judge:
-        json.dump(judge(asked.judge), sys.stdout)
+        json.dump(judge(asked.judge, asked.cases, explained=asked.explain), sys.stdout)
         return
     seed = random.SystemRandom().getrandbits(32) if asked.seed is None else asked.seed
-    print(f"seed {seed}, {asked.cases} cases, {os.cpu_count()} CPUs")
+    blocks = asked.blocks if asked.explain else 0
+    takes = f"{minutes(asked.cases, blocks):.0f} minutes"
+    print(f"seed {seed}, {asked.cases} cases, {CPUS} CPUs; about {takes}", flush=True)
+    drawn = cases(seed, asked.cases, HOSTS, tuple(asked.parts))
     with tempfile.TemporaryDirectory(prefix="meshmark-bench-") as directory:
         record = Path(directory) / "run"
-        show(play(record, seed, asked.cases, tuple(asked.parts)), record)
+        with lab("bench") as backend, benched(backend, record, SystemClock()) as bench:
+            for done in play(bench, drawn, blocks):
+                if blocks or done == len(drawn):
+                    show(drawn[:done], judged_elsewhere(record, done, explained=asked.explain))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from meshmark import seal
 from meshmark.analysis import ceilings
 from meshmark.analysis import hardware as profiles
 from meshmark.analysis.distance_law import predictions
-from meshmark.analysis.explain import Ceilings, probed
+from meshmark.analysis.explain import Ceilings, candidates, probed
 from meshmark.analysis.saturation import Search
 from meshmark.analysis.summary import summarize
 from meshmark.clock import Clock
@@ -347,9 +347,8 @@ class _Conductor:
             return
         self._tell("info", name, "telling what limits")
         most = max(ceiling, ceilings.start_msg_s(rates), *(trial.rate_msg_s for trial in valid))
-        told = explain(
-            bench, most, valid[-1], self._there_is, blocks=self._plan.explain_blocks, number=here[-1].number + 1
-        )
+        less = candidates(valid[-1], bench.scenario, self._there_is)
+        told = explain(bench, most, less, blocks=self._plan.explain_blocks, number=here[-1].number + 1)
         for trial in told:
             trials.append(trial)
             for fault in trial.faults:

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from meshmark.analysis.explain import OVERLOAD, Ceilings, candidates, title
+from meshmark.analysis.explain import OVERLOAD, title
 from meshmark.experiment.trial import Bench, Offered, measure
-from meshmark.record import Tightened, Trial
+from meshmark.record import Limit, Tightened, Trial
+
+
+def taken_away(less: Tightened) -> Sequence[Limit]:
+    """What holds in a trial, where nothing is limited otherwise."""
+    return [less.limit] if less.limit else []
 
 
 def explain(
-    bench: Bench, most_msg_s: float, before: Trial, there_is: Ceilings, *, blocks: int, number: int
+    bench: Bench,
+    most_msg_s: float,
+    less: Sequence[Tightened],
+    *,
+    blocks: int,
+    number: int,
+    held: Callable[[Tightened], Sequence[Limit]] = taken_away,
 ) -> Iterator[Trial]:
-    """Trials, recorded as they end, numbered from `number`. `most_msg_s` can be carried, as far as is known; `before`
-    is a valid trial of this round, and tells which hosts use most."""
-    less = candidates(before, bench.scenario, there_is)
+    """Trials, recorded as they end, numbered from `number`: in each block one of each `less`, and one with nothing
+    less. `most_msg_s` can be carried, as far as is known."""
     source = random.Random(f"{bench.seed}/{bench.scenario.name}/explain")
     numbers = itertools.count(number)
     for block in range(1, blocks + 1):
@@ -30,7 +40,6 @@ def explain(
             what = f"less {title(each.limit)}" if each.limit else "nothing less"
             bench.progress.phase(f"what limits, {block} of {blocks}: {what}")
             offered = Offered(number=next(numbers), purpose="explain", rate_msg_s=most_msg_s * OVERLOAD)
-            trial = measure(bench, offered, [each.limit] if each.limit else [])
-            trial = trial.model_copy(update={"tightened": each})
+            trial = measure(bench, offered, held(each)).model_copy(update={"tightened": each})
             bench.writer.trial(trial)
             yield trial

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from bench.limits import ANSWERS, NOTHING, PARTS, Case, answer, cases
+from bench.limits import ANSWERS, NOTHING, PARTS, Case, answer, benched, cases, held, judge, play
+from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
+from meshmark.record import Limit, Tightened
+from meshmark.store import load
 
 HOSTS = ("broker-1", "broker-2", "broker-3")
+BLOCKS = 2
 
 
 def test_every_kind_is_drawn_as_often_and_the_seed_decides_the_rest() -> None:
@@ -28,6 +34,8 @@ def test_every_kind_is_drawn_as_often_and_the_seed_decides_the_rest() -> None:
         ("network", ("broker-1 network",), "right, wrong host"),
         ("disk", ("machine CPU",), "machine CPU"),
         ("disk", ("broker-2 request handlers",), "another"),
+        ("cpu", ("broker-2/kafka CPU",), "right"),
+        ("cpu", ("broker-2/kafka CPU", "machine CPU"), "right, and others"),
         ("cpu", ("unknown",), "unknown"),
         (NOTHING, ("machine CPU",), "machine CPU"),
         (NOTHING, ("broker-2 disk",), "another"),
@@ -39,3 +47,47 @@ def test_a_verdict_is_right_if_it_names_the_resource_its_host_and_nothing_else(
     case = Case(resource=resource) if resource == NOTHING else Case(resource=resource, host="broker-2", part=0.4)
     assert answer(case, named) == worth
     assert worth in ANSWERS
+
+
+def played(directory: Path, drawn: Sequence[Case], truth: Truth) -> list[str]:
+    """What verdicts by experiment on the simulated system are worth."""
+    clock = SimulatedClock()
+    with benched(SimulatedBackend(clock, truth), directory, clock) as bench:
+        assert list(play(bench, drawn, BLOCKS)) == list(range(1, len(drawn) + 1))
+    return [answer(drawn[each.number - 1], each.named) for each in judge(directory, len(drawn), explained=True)]
+
+
+def test_an_experiment_names_a_capped_disk_its_host_included_and_the_machine_where_nothing_is_capped(
+    tmp_path: Path,
+) -> None:
+    drawn = [Case(resource="disk", host="broker-2", part=0.4), Case(resource=NOTHING)]
+    assert played(tmp_path / "run", drawn, Truth()) == ["right", "machine CPU"]
+
+
+def test_an_experiment_without_what_limits_names_nothing_and_its_record_has_shares_for_amounts(tmp_path: Path) -> None:
+    drawn = [Case(resource="cpu", host="broker-2", part=0.4)]
+    assert played(tmp_path / "run", drawn, Truth(limited_by=("broker-9", "disk"))) == ["unknown"]
+    (data,) = load(tmp_path / "run").rounds
+    less = [trial.tightened.limit for trial in data.trials if trial.tightened and trial.tightened.limit]
+    assert len(less) == BLOCKS * (1 + 3 * 3)
+    assert {limit.amount for limit in less} == {0.5}
+
+
+def test_of_what_holds_in_a_trial_the_machine_comes_first_and_all_of_its_cpu_is_no_limit() -> None:
+    machine = Limit(host="machine", resource="cpu", amount=2)
+    everything = [
+        machine,
+        Limit(host="broker-1", resource="cpu", amount=2),
+        Limit(host="broker-2", resource="cpu", amount=0.2),
+        Limit(host="broker-1", resource="disk", amount=4e6),
+    ]
+
+    def holding(less: Limit | None) -> list[tuple[str, str, float]]:
+        tightened = Tightened(block=1, limit=less and less.model_copy(update={"amount": 0.5}), available=1.0)
+        return [(each.host, each.resource, each.amount) for each in held(everything, tightened)]
+
+    capped = ("broker-2", "cpu", 0.2)
+    assert holding(None) == [capped, ("broker-1", "disk", 4e6)]
+    assert holding(machine) == [("machine", "cpu", 1), capped, ("broker-1", "disk", 4e6)]
+    assert holding(everything[1]) == [("broker-1", "cpu", 1), capped, ("broker-1", "disk", 4e6)]
+    assert holding(everything[3]) == [capped, ("broker-1", "disk", 2e6)]

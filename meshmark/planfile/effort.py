@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from meshmark.errors import UsageError
-from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Slo
+from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario, Slo
 from meshmark.planfile.hardware import brokers_have_quota, kinds_limited, limits_operations
 from meshmark.planfile.schema import did_you_mean
 
@@ -27,6 +27,9 @@ _QUOTA_TRIAL_SECONDS = 9.5
 """The same by brokers that have a quota of CPU."""
 _SELF_TEST_SECONDS, _FAR_SELF_TEST_SECONDS, _FAR_S = 10, 30, 0.04
 """Of the first round. Over a link that is so far its second attempt is needed, too."""
+_CONNECT_SECONDS = 0.02
+"""Of a load, for each producer beyond _MANY whose connections are encrypted (1,000: 15 to 45 s, `load.settings`)."""
+_MANY = 100
 _TESTBED_SECONDS = 1.5
 _DISK_MODES = 2
 _FLOW_KINDS = 2
@@ -167,13 +170,21 @@ def _round_seconds(plan: Plan, scenario: Scenario) -> float:
     """On average: equal loads are measured from the second repeat on."""
     method, repeats = scenario.method, plan.repeats
     trials = method.trials + len(method.equal_load) * (repeats - 1) / repeats + (method.load_bytes_s is not None)
-    return _ROUND_SECONDS + _warmup_seconds(method) + trials * trial_seconds(plan, scenario)
+    around = _ROUND_SECONDS + _connect_seconds(scenario)
+    return around + _warmup_seconds(method) + trials * trial_seconds(plan, scenario)
 
 
 def trial_seconds(plan: Plan, scenario: Scenario) -> float:
     """Of one trial, with what comes before and after its load."""
     around = _QUOTA_TRIAL_SECONDS if brokers_have_quota(plan) else _TRIAL_SECONDS
+    around += _connect_seconds(scenario)
     return scenario.method.settle_seconds + scenario.method.window_seconds + around
+
+
+def _connect_seconds(scenario: Scenario) -> float:
+    plane = scenario.data_plane
+    encrypted = plane.mtls or plane is DataPlane.KAFKA_TLS
+    return _CONNECT_SECONDS * max(0, scenario.workload.workers - _MANY) if encrypted else 0.0
 
 
 def _warmup_seconds(method: Method) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from meshmark.errors import MissingRequirement
-from meshmark.load.clients import ClientError, native
+from meshmark.load.clients import ClientError, librdkafka, native
 from meshmark.load.clients.librdkafka import Consumer, Producer
 from meshmark.load.clients.raw_settings import read_settings
 from meshmark.load.clients.statistics import Statistics, sum_batches
@@ -187,3 +187,13 @@ def test_a_client_is_connected_when_it_reaches_the_leader_of_every_partition() -
 def test_batches_of_connections_add_up() -> None:
     one = Batches(batches=1, records=2, batch_bytes=3, requests=4, request_bytes=5)
     assert sum_batches([one, one]) == Batches(batches=2, records=4, batch_bytes=6, requests=8, request_bytes=10)
+
+
+def test_a_consumer_whose_cluster_is_away_at_the_end_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(librdkafka, "_QUERY_TIMEOUT_MS", 50)
+    with Consumer(spec(role="consumer")) as consumer:
+        consumer._connections[0].partitions = {"t": 1}
+        consumer.stop(0)
+        assert consumer.done()
+        assert consumer.notes().startswith("how far it was to read is not known: ")
+        assert "no end offset of t-0: " in consumer.notes()

@@ -334,8 +334,8 @@ class _Enquirer(Handle):
     def __init__(self, settings: dict[str, ConfigValue]) -> None:
         super().__init__(native.CONSUMER, settings, events=0)
 
-    def end_offset(self, topic: str, partition: int) -> int | None:
-        """None for a partition that holds nothing."""
+    def end_offset(self, topic: str, partition: int) -> int:
+        """OFFSET_INVALID, below all others, for a partition that holds nothing."""
         low, high = ctypes.c_int64(), ctypes.c_int64()
         code = self.lib.rd_kafka_query_watermark_offsets(
             self.client, topic.encode(), partition, ctypes.byref(low), ctypes.byref(high), _QUERY_TIMEOUT_MS
@@ -344,7 +344,7 @@ class _Enquirer(Handle):
             raise ClientError(
                 native.error_name(code), f"no end offset of {topic}-{partition}: {native.error_text(code)}"
             )
-        return high.value if high.value > low.value else None
+        return high.value if high.value > low.value else native.OFFSET_INVALID
 
 
 class Consumer:
@@ -361,6 +361,7 @@ class Consumer:
         self._subscribed = False
         self._held = spec.held
         self._ends: dict[tuple[str, int], int] = {}
+        self._endless = ""
         self._drain_until = 0.0
         self._consumed = self._consumed_bytes = self._unstamped = 0
 
@@ -436,20 +437,22 @@ class Consumer:
         self._drain_until = monotonic() + DRAIN_S
         if self._held:
             return  # it was never to read anything
-        with closing(_Enquirer(self._settings)) as enquirer:
-            ends = {
-                (topic, partition): enquirer.end_offset(topic, partition)
-                for topic, partitions in self._connections[0].partitions.items()
-                for partition in range(partitions)
-            }
-        self._ends = {key: end for key, end in ends.items() if end is not None}
+        try:
+            with closing(_Enquirer(self._settings)) as enquirer:
+                self._ends = {
+                    (topic, partition): enquirer.end_offset(topic, partition)
+                    for topic, partitions in self._connections[0].partitions.items()
+                    for partition in range(partitions)
+                }
+        except ClientError as error:
+            self._endless = f"how far it was to read is not known: {error}"
 
     def done(self) -> bool:
         return not self._behind() or monotonic() > self._drain_until
 
     def notes(self) -> str:
         behind = self._behind()
-        return f"{behind} partitions were not read to their end within {DRAIN_S:.0f} s" if behind else ""
+        return f"{behind} partitions were not read to their end within {DRAIN_S:.0f} s" if behind else self._endless
 
     def totals(self) -> LoadTotals:
         return LoadTotals(

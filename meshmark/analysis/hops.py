@@ -12,8 +12,8 @@
 
 Only means add up, so only means are told. Records are counted where they are known (held back, client queue), requests
 elsewhere: where some batches are much fuller than others, a mean over requests is not one over records. The parts come
-from different clocks' windows too: the client's statistics are a second old at most, the rest is cut at the window's
-edges.
+from different clocks' windows too: the client's statistics are half a second old at most, the rest is cut at the
+window's edges.
 
 `connection` is a rest, too, and told apart because it has known causes that nothing measures alone: a broker serves
 the requests of one connection one by one, so those sent meanwhile wait in its socket, unread; a batch is larger than

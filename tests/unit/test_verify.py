@@ -305,6 +305,8 @@ def test_a_report_that_tells_something_else_is_caught_and_other_wording_is_not(c
     found = verify(copy)
     assert found.verdict == "not sound"
     assert "summary.json: scenarios[1].rate_msg_s" in files(found)
+    change(copy / "summary.json", lambda told: put(told, "scenarios.2.encrypted_hops.1", "application-sidecar"))
+    assert "summary.json: scenarios[2].encrypted_hops[1]" in files(verify(copy))
     (copy / "summary.json").write_text("[1")
     assert "summary.json: no JSON" in files(verify(copy))
 

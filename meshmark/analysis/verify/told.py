@@ -16,8 +16,13 @@ from meshmark.analysis.verify.model import Finding
 JUDGED = ("summary.json", "report.json")
 ALIKE = 1e-6
 """Another machine's arithmetic differs by much less; no figure is shown with so many digits."""
-NAMES = frozenset({"name", "run_id", "outcome", "baseline", "data_plane", "verdict", "purpose", "limited_by"})
-"""Keys whose texts are results or names."""
+WORDING = frozenset(
+    {
+        *("chosen", "contradictions", "counter", "explained", "how", "left_out", "not_scaled", "reason", "reasons"),
+        *("recorded_in", "search_ended", "source", "text", "verdict_text", "warnings", "why"),
+    }
+)
+"""Keys whose texts say in words what stands beside them; all other texts are results or names."""
 SHOWN = 5
 
 
@@ -58,7 +63,7 @@ def _differences(told: object, again: object, path: str) -> Iterator[tuple[str, 
             yield from _differences(one, other, f"{path}[{place}]")
     elif isinstance(told, str) and isinstance(again, str):
         key = path.rpartition(".")[2].partition("[")[0]
-        judged = key in NAMES or path.startswith(("plan.", "started.", "finished."))
+        judged = key not in WORDING or path.startswith(("plan.", "started.", "finished."))
         if judged and told != again:
             yield path, repr(told), repr(again)
     elif not _same(told, again):

@@ -296,6 +296,8 @@ def require_run(directory: Path) -> None:
     """RecordError where there is none; of a directory of runs it says so."""
     if (directory / "started.json").is_file():
         return
+    if not directory.is_dir():
+        raise RecordError(f"there is no directory {directory}", hint="give the directory that `meshmark run` printed")
     inside = sorted(path.parent.name for path in directory.glob("*/started.json"))
     if inside:
         raise RecordError(

@@ -123,6 +123,10 @@ MetricsPort = Annotated[
     ),
 ]
 MetricsAddress = Annotated[
-    str,
-    typer.Option("--metrics-address", metavar="IP", help="Of the metrics; others can read them on 0.0.0.0."),
+    str | None,
+    typer.Option(
+        "--metrics-address",
+        metavar="IP",
+        help="Of the metrics; others can read them on 0.0.0.0.  [default: 127.0.0.1]",
+    ),
 ]

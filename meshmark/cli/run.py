@@ -77,7 +77,7 @@ def run(
     perf: Perf = False,
     live: Live = False,
     metrics_port: MetricsPort = None,
-    metrics_address: MetricsAddress = "127.0.0.1",
+    metrics_address: MetricsAddress = None,
     versus: Versus = None,
     profile: Profile = None,
     scale: Scale = None,
@@ -213,16 +213,20 @@ def _go_on(before: Run, backend: Backend, clock: Clock, shown: Shown) -> None:
 
 @contextmanager
 def _endpoint(
-    address: str, port: int | None, directory: Path, resumptions: int
+    address: str | None, port: int | None, directory: Path, resumptions: int
 ) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Bound first, so that a port that is taken is told at once; it answers when no more namespace is to be entered,
     which only a process without a second thread can do."""
+    from meshmark.errors import UsageError
+
     if port is None:
+        if address is not None:
+            raise UsageError("--metrics-address belongs to --metrics-port", hint="give that as well, or none of them")
         yield nullcontext
         return
-    from meshmark.live.endpoint import endpoint
+    from meshmark.live.endpoint import LOOPBACK, endpoint
 
-    with endpoint(address, port, directory, resumptions) as bound:
+    with endpoint(address or LOOPBACK, port, directory, resumptions) as bound:
         note(f"metrics: {bound.url}")
         yield bound.serving
 

@@ -32,6 +32,7 @@ from meshmark.analysis.exposition import FAMILIES, samples
 from meshmark.errors import UsageError
 from meshmark.live.follow import Following
 
+LOOPBACK = "127.0.0.1"
 PATH = "/metrics"
 PATIENCE_S = 5.0
 """With a client that connects and asks for nothing."""
@@ -68,7 +69,7 @@ def endpoint(address: str, port: int, directory: Path, resumptions: int = 0) -> 
     except (OSError, OverflowError) as error:
         raise UsageError(
             f"cannot listen on {address}:{port}: {getattr(error, 'strerror', None) or error}",
-            hint="give another port with --metrics-port; 0 takes any that is free",
+            hint="give another port with --metrics-port (0 takes any that is free), or another --metrics-address",
         ) from error
     with server:
         yield Endpoint(server)

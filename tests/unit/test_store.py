@@ -144,6 +144,10 @@ def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
 def test_a_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="is not a run directory"):
         load(tmp_path)
+    (tmp_path / "file").touch()
+    for name in ("none", "file"):
+        with pytest.raises(RecordError, match=f"there is no directory {tmp_path / name}"):
+            load(tmp_path / name)
 
 
 @pytest.mark.parametrize(

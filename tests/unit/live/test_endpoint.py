@@ -104,3 +104,10 @@ def test_a_run_whose_port_is_taken_does_not_begin(tmp_path: Path, capsys: Captur
         assert app.main(argv) == 2
     assert "give another port with --metrics-port" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_an_address_without_a_port_is_refused_rather_than_ignored(tmp_path: Path, capsys: Capture) -> None:
+    argv = ["run", "--backend", "simulated", "--out", str(tmp_path / "run"), "--metrics-address", "0.0.0.0"]
+    assert app.main(argv) == 2
+    assert "--metrics-address belongs to --metrics-port" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

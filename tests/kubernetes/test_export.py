@@ -1,6 +1,6 @@
 """A real API server takes what `export` writes, keeps it as it is, acts upon it, and gives all of it back.
 
-What is not there: nodes, so no pod of these runs; and Istio, so its data planes are not among them.
+What is not there: nodes, so no pod of these runs; and of Istio more than its kinds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from meshmark.plan import DataPlane
+from tests.kubernetes import crds
 from tests.kubernetes.controlplane import ControlPlane
 
 PODS = ("pod/broker-1", "pod/broker-2", "pod/broker-3")
@@ -31,15 +32,27 @@ def export(cluster: ControlPlane, directory: Path, data_plane: DataPlane) -> str
     return f"--kustomize={directory}"
 
 
-@WITHOUT_ISTIO
+@pytest.mark.parametrize("data_plane", DataPlane)
 def test_an_export_is_taken_and_then_nothing_differs(
     data_plane: DataPlane, cluster: ControlPlane, tmp_path: Path
 ) -> None:
+    if data_plane.sidecars:
+        crds.install(cluster, "PeerAuthentication", "DestinationRule")
     everything = export(cluster, tmp_path, data_plane)
     assert cluster.kubectl("diff", "--server-side", everything, check=False).returncode == DIFFERENT
     cluster.kubectl("apply", "--server-side", "--validate=strict", everything)
     again = cluster.kubectl("diff", "--server-side", everything, check=False)
     assert (again.returncode, again.stdout) == (0, ""), again.stderr
+
+
+def test_a_wrong_word_in_a_policy_is_refused(cluster: ControlPlane, tmp_path: Path) -> None:
+    crds.install(cluster, "PeerAuthentication", "DestinationRule")
+    export(cluster, tmp_path, DataPlane.ISTIO_MTLS)
+    policy = tmp_path / "peer-authentication.yaml"
+    policy.write_text(policy.read_text(encoding="utf-8").replace("STRICT", "STRICTER"), encoding="utf-8")
+    refused = cluster.kubectl("apply", "--server-side", "--dry-run=server", f"--filename={policy}", check=False)
+    assert refused.returncode != 0
+    assert "STRICTER" in refused.stderr
 
 
 @WITHOUT_ISTIO

@@ -418,7 +418,7 @@ def _round(directory: Path) -> RoundData:
 def _refuse_other(path: Path) -> None:
     try:
         version = json.loads(path.read_text(encoding="utf-8")).get("schemaVersion")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise RecordError(f"{path} cannot be read: {error}", hint="the record is damaged") from error
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise RecordError(

@@ -129,10 +129,10 @@ def _proxies(scenario: Scenario, texts: Mapping[str, str]) -> Told:
     for part, names in hosts.items():
         for name in names:
             try:
-                envoy = json.loads(texts.get(f"{name}.envoy.json", "{}"))
-            except ValueError:
+                settings = list(_envoy(json.loads(texts.get(f"{name}.envoy.json", "{}"))))
+            except (ValueError, RecursionError):
                 continue
-            for setting, value in _envoy(envoy):
+            for setting, value in settings:
                 yield part, setting, "config/*.envoy.json", value
 
 

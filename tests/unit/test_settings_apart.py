@@ -132,7 +132,8 @@ def test_hops_are_told_as_encrypted_only_where_all_proofs_hold(copy: Path) -> No
 
 
 def test_a_configuration_that_is_none_ends_no_report(copy: Path) -> None:
-    for broken in ("[1, {", '[{"@type": "DownstreamTlsContext", "common_tls_context": [3]}]'):
+    no_context = '[{"@type": "DownstreamTlsContext", "common_tls_context": [3]}]'
+    for broken in ("[1, {", "[" * 900 + "]" * 900, "[" * 10_000, no_context):
         for path in copy.glob("rounds/*/config/*.envoy.json"):
             path.write_text(broken)
         assert settings_apart(load(copy))

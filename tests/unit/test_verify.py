@@ -383,6 +383,15 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(copy: Path, name: str) 
     assert verify(copy).verdict == ("sound" if name == "summary.json" else "not sound")
 
 
+@pytest.mark.parametrize("name", ["started.json", "summary.json", "rounds/*-istio-mtls/config/broker-1.envoy.json"])
+def test_a_file_that_is_nested_too_deeply_is_a_finding(copy: Path, name: str) -> None:
+    path = next(copy.glob(name))
+    path.write_text("[" * 10_000)
+    found = verify(copy)
+    assert found.verdict == "not sound"
+    assert str(path.relative_to(copy)) in files(found)
+
+
 def test_a_chain_whose_tail_is_gone_is_never_sound(copy: Path) -> None:
     text = (copy / seal.NAME).read_text().splitlines(keepends=True)
     for keep in (len(text) - 1, len(text) // 2, 1):

@@ -140,7 +140,7 @@ def _envoy(file: str, text: str, scenario: Scenario, *, expected: bool) -> Itera
         return
     try:
         contexts = list(_tls_contexts(json.loads(text)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         yield Finding(file=file, recorded=f"no JSON: {error}", follows="Envoy was given a configuration")
         return
     if not scenario.data_plane.mtls:
@@ -171,7 +171,7 @@ def _envoy(file: str, text: str, scenario: Scenario, *, expected: bool) -> Itera
 def _gateway(file: str, text: str) -> Iterator[Finding]:
     try:
         contexts = list(_tls_contexts(json.loads(text)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         yield Finding(file=file, recorded=f"no JSON: {error}", follows="Envoy was given a configuration")
         return
     if contexts:

@@ -31,7 +31,7 @@ def told_findings(file: str, text: str, summary: Summary) -> Iterator[Finding]:
     schema: its keys mean something else."""
     try:
         told = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         yield Finding(file=file, recorded=f"no JSON: {error}", follows="`meshmark report DIR -o json` writes it anew")
         return
     if not isinstance(told, dict) or told.get("schema_version") != SUMMARY_VERSION:
@@ -46,7 +46,7 @@ def told_findings(file: str, text: str, summary: Summary) -> Iterator[Finding]:
 def other_schema(text: str) -> bool:
     try:
         told = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return not isinstance(told, dict) or told.get("schema_version") != SUMMARY_VERSION
 

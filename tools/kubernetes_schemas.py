@@ -4,7 +4,8 @@ eksctl's own schema.
     python -m tools.kubernetes_schemas MODULES      writes tests/unit/kubernetes/schemas.json
 
 MODULES is a directory with the Go modules `k8s.io/kubernetes`, `istio.io/api`, `github.com/weaveworks/eksctl` and
-`github.com/prometheus-operator/prometheus-operator`, of the versions below, as `go mod download` unpacks them.
+`github.com/prometheus-operator/prometheus-operator` and `sigs.k8s.io/gateway-api`, of the versions below, as
+`go mod download` unpacks them.
 Beside them `strimzi-VERSION` has the resource definitions of Strimzi's release, and `koperator-VERSION` those of the
 chart of adobe/koperator; of these only what is used is kept.
 Descriptions and defaults are left out, and objects are closed: an unknown key is refused, as by a strict server.
@@ -25,6 +26,7 @@ KUBERNETES = "1.37.2"
 ISTIO = "1.31.1"
 PROMETHEUS_OPERATOR = "0.93.0"
 EKSCTL = "0.230.0"
+GATEWAY_API = "1.6.0"
 STRIMZI = "1.2.0"
 KOPERATOR = "0.28.0"
 FILE = Path(__file__).parents[1] / "tests" / "unit" / "kubernetes" / "schemas.json"
@@ -41,6 +43,9 @@ KINDS = {
 }
 CUSTOM_KINDS = {
     f"istio.io/api@v{ISTIO}/kubernetes/customresourcedefinitions.gen.yaml": ("PeerAuthentication", "DestinationRule"),
+    f"sigs.k8s.io/gateway-api@v{GATEWAY_API}/config/crd/standard/gateway.networking.k8s.io_gateways.yaml": (
+        "Gateway",
+    ),
     f"{MONITORING}/monitoring.coreos.com_podmonitors.yaml": ("PodMonitor",),
     f"{MONITORING}/monitoring.coreos.com_prometheusrules.yaml": ("PrometheusRule",),
 }
@@ -102,6 +107,7 @@ def cut(modules: Path) -> dict[str, Any]:
         "istio": ISTIO,
         "prometheus-operator": PROMETHEUS_OPERATOR,
         "eksctl": EKSCTL,
+        "gateway-api": GATEWAY_API,
         "strimzi": STRIMZI,
         "koperator": KOPERATOR,
     }

@@ -36,6 +36,10 @@ EXAMPLES = (
     "  kubectl apply -k manifests"
 )
 
+MESHES = {
+    "ambient": "Istio 1.24 or newer with its ambient profile (for a waypoint with the Gateway API's kinds)",
+    "linkerd": "Linkerd 2.14 or newer",
+}
 OPERATORS_KAFKA = "Kafka is of the version that the operator brings, not of the lab's"
 
 
@@ -60,6 +64,14 @@ def export(
             "--provider", metavar="NAME", help="Who makes brokers: statefulset (default), strimzi or koperator."
         ),
     ] = None,
+    mesh: Annotated[
+        str | None,
+        typer.Option(
+            "--mesh",
+            metavar="NAME",
+            help="In place of Istio's sidecars: ambient, ambient-waypoint, linkerd or linkerd-skip.",
+        ),
+    ] = None,
     replication_in_mesh: Annotated[
         bool | None,
         typer.Option("--replication-in-mesh", help="Strimzi: replication, which has TLS, passes the sidecars too."),
@@ -82,6 +94,7 @@ def export(
         monitors=monitors,
         monitor_label=monitor_label,
         provider=provider,
+        mesh=mesh,
         replication_in_mesh=replication_in_mesh,
         kafka=kafka,
     )
@@ -104,6 +117,8 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
     ]
     if target.share_nodes:
         found.append(SHARED)
+    if target.mesh != "sidecars":
+        return [*found, f"needed in the cluster: {MESHES[target.mesh.partition('-')[0]]}, and clients in its mesh"]
     if scenario.data_plane.sidecars:
         found.append("needed in the cluster: Istio 1.22 or newer, injecting by the label istio-injection")
     if target.provider != "statefulset":

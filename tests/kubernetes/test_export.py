@@ -24,9 +24,9 @@ WAIT = "--timeout=120s"
 WITHOUT_ISTIO = pytest.mark.parametrize("data_plane", [DataPlane.PLAIN, DataPlane.KAFKA_TLS])
 
 
-def export(cluster: ControlPlane, directory: Path, data_plane: DataPlane) -> str:
+def export(cluster: ControlPlane, directory: Path, data_plane: DataPlane, *options: str) -> str:
     """Applies the namespace of an export. Returns the argument that names all of it."""
-    argv = [sys.executable, "-m", "meshmark", "export", "--only", data_plane, "-d", str(directory)]
+    argv = [sys.executable, "-m", "meshmark", "export", "--only", data_plane, "-d", str(directory), *options]
     subprocess.run(argv, check=True, capture_output=True)
     cluster.kubectl("apply", "--server-side", f"--filename={directory}/namespace.yaml")
     return f"--kustomize={directory}"
@@ -40,6 +40,15 @@ def test_an_export_is_taken_and_then_nothing_differs(
         crds.install(cluster, "PeerAuthentication", "DestinationRule")
     everything = export(cluster, tmp_path, data_plane)
     assert cluster.kubectl("diff", "--server-side", everything, check=False).returncode == DIFFERENT
+    cluster.kubectl("apply", "--server-side", "--validate=strict", everything)
+    again = cluster.kubectl("diff", "--server-side", everything, check=False)
+    assert (again.returncode, again.stdout) == (0, ""), again.stderr
+
+
+def test_an_export_for_ambient_mode_with_a_waypoint_is_taken(cluster: ControlPlane, tmp_path: Path) -> None:
+    crds.install(cluster, "PeerAuthentication", "Gateway")
+    options = ("--mesh", "ambient-waypoint", "--namespace", "meshmark-ambient")
+    everything = export(cluster, tmp_path, DataPlane.ISTIO_MTLS, *options)
     cluster.kubectl("apply", "--server-side", "--validate=strict", everything)
     again = cluster.kubectl("diff", "--server-side", everything, check=False)
     assert (again.returncode, again.stdout) == (0, ""), again.stderr

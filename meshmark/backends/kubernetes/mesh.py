@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshmark.backends.kubernetes.asked import SHARED_CPU, Target
 from meshmark.backends.kubernetes.manifest import SERVICE, Body
@@ -32,6 +32,7 @@ class Mesh:
     namespace_labels: Mapping[str, str]
     pod_labels: Mapping[str, str]
     pod_annotations: Mapping[str, str]
+    service_annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def mesh(scenario: Scenario, target: Target) -> Mesh:

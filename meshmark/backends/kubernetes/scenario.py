@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from meshmark.backends.kubernetes import config, koperator, manifest, strimzi
 from meshmark.backends.kubernetes.asked import Target, refuse_inexpressible
 from meshmark.backends.kubernetes.manifest import Body, Manifest
-from meshmark.backends.kubernetes.mesh import mesh, policies
+from meshmark.backends.kubernetes.meshes import mesh, policies
 from meshmark.backends.kubernetes.monitors import monitors
 from meshmark.backends.kubernetes.pods import pod, stateful_set
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
@@ -26,11 +28,13 @@ CONFIG_DIGEST = "meshmark/config-sha256"
 def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest, ...]:
     """Of one scenario of the plan. Raises UsageError where no cluster can be told what the plan says."""
     refuse_inexpressible(plan, scenario)
+    around = mesh(scenario, target)
     if target.provider in OPERATORS:
         return OPERATORS[target.provider](plan, scenario, target)
     texts = config.data(plan, scenario, target)
-    around = mesh(scenario, target)
     common = manifest.labels(plan, scenario, target.kafka_version)
+    if target.mesh != "sidecars":
+        common[manifest.DATA_PLANE] = target.mesh
     template = pod(
         scenario,
         target,
@@ -45,14 +49,14 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
             "metadata": {"name": manifest.ACCOUNT},
             "automountServiceAccountToken": False,
         },
-        **policies(scenario),
+        **policies(scenario, target),
         "config-map.yaml": {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": manifest.CONFIG},
             "data": texts,
         },
-        "service.yaml": _service(scenario),
+        "service.yaml": _service(scenario, around.service_annotations),
         "pod-disruption-budget.yaml": _budget(scenario),
         **({} if target.monitors is None else monitors(scenario, target.namespace, target.monitors)),
         "stateful-set.yaml": stateful_set(scenario, target, template),
@@ -63,13 +67,13 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
     )
 
 
-def _service(scenario: Scenario) -> Body:
+def _service(scenario: Scenario, annotations: Mapping[str, str]) -> Body:
     """Headless: clients reach each broker by its own name. Those that are not ready have theirs too, or no quorum
     would ever form; and ports say that they are TCP, or a proxy waits to see what is spoken."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": manifest.SERVICE},
+        "metadata": {"name": manifest.SERVICE, **({"annotations": dict(annotations)} if annotations else {})},
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,

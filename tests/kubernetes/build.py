@@ -68,18 +68,19 @@ PARTS = {
         for name in OF_ISTIO
     },
 }
+CNI_PACKAGE = "containernetworking-plugins"
+CNI_PLUGINS = "/usr/lib/cni"
+"""Where Debian puts them."""
 DEBIAN = {
     "containerd": "containerd",
     "ctr": "containerd",
     "runc": "runc",
-    "bridge": "containernetworking-plugins",
-    "host-local": "containernetworking-plugins",
-    "loopback": "containernetworking-plugins",
+    "bridge": CNI_PACKAGE,
+    "host-local": CNI_PACKAGE,
+    "loopback": CNI_PACKAGE,
     "nft": "nftables",
 }
 """Program -> package."""
-CNI_PLUGINS = "/usr/lib/cni"
-"""Where Debian puts them."""
 
 API = ("etcd", "kube-apiserver", KUBECTL)
 """What keeps and judges objects, and a client of it."""
@@ -107,8 +108,9 @@ def version(name: str = "kube-apiserver") -> str:
 def path(name: str) -> Path:
     """Where the binary is, if it has been built or installed."""
     if name in DEBIAN:
-        found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", CNI_PLUGINS]))
-        return Path(found or f"{CNI_PLUGINS}/{name}")
+        if DEBIAN[name] == CNI_PACKAGE:  # iproute2 has another `bridge`
+            return Path(CNI_PLUGINS, name)
+        return Path(shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"])) or f"/usr/bin/{name}")
     return home() / f"{PARTS[name].module}-{_digest(PARTS[name].module)}" / name
 
 

@@ -71,7 +71,6 @@ bin_dir = "{plugins}"
 conf_dir = "{home}/cni"
 """
 COREFILE = f""".:53 {{
-  bind {ADDRESS}
   errors
   ready 127.0.0.1:{DNS_READY_PORT}
   kubernetes {DOMAIN} {{
@@ -153,9 +152,9 @@ def _inside(plane: ControlPlane, home: Path, groups: Iterable[Group]) -> dict[st
     for name in ("cni", "containerd", "kubelet"):
         (home / name).mkdir()
     (home / "cni" / "pods.conflist").write_text(json.dumps(_pod_network(home)), encoding="utf-8")
-    plugins = build.path("bridge").parent
     (home / "containerd.toml").write_text(
-        CONTAINERD.format(home=home, pause=images.PAUSE, runc=build.path("runc"), plugins=plugins), encoding="utf-8"
+        CONTAINERD.format(home=home, pause=images.PAUSE, runc=build.path("runc"), plugins=build.CNI_PLUGINS),
+        encoding="utf-8",
     )
     (home / "kubelet.json").write_text(json.dumps(_kubelet(plane, home)), encoding="utf-8")
     own = plane.credentials.identity(f"system:node:{NAME}", NODE_GROUP)

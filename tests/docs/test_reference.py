@@ -9,6 +9,7 @@ import pytest
 
 from meshmark import errors, record
 from meshmark.cli.reference import PAGES, RECORD
+from meshmark.metrics import METRICS
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -31,3 +32,11 @@ def test_the_page_of_the_record_names_every_file_that_a_store_reads() -> None:
     text = Path(record.__file__).with_name("store.py").read_text(encoding="utf-8")
     read = set(re.findall(r'"(\w+\.jsonl?)"', text)) - {"plan.json"}
     assert {name.rpartition("/")[2] for name in RECORD} == read
+
+
+def test_what_is_recorded_beside_a_node_exporter_is_recorded() -> None:
+    page = (REFERENCE.parent / "how-to" / "watch.md").read_text(encoding="utf-8")
+    table = page.partition("### Beside a node exporter")[2].partition("Not recorded:")[0]
+    named = re.findall(r"`(\w+)`", table)
+    assert len(named) > 50
+    assert [name for name in named if name not in METRICS] == []

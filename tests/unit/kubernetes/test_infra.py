@@ -128,7 +128,7 @@ def test_it_says_how_to_go_on_and_where_figures_are_from(provider: Provider, tod
     disks = asked.environment.disks
     assert f"--storage-class {disks.name} --volume-size {disks.volume_size}" in head
     assert "https://" in head
-    assert re.search(r"looked up on \d{4}-\d\d-\d\d", head)
+    assert re.search(r"as known on \d{4}-\d\d-\d\d", head)
     assert not re.search(r"[$€]\s*\d", head)
 
 

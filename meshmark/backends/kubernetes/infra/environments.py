@@ -1,6 +1,6 @@
 """The document's two environments and what a provider has in their place today: machines, counts, disks. Data.
 
-Each figure is the document's (Banzai Cloud, 2019-07-28), or has its source beside it, as it was looked up on
+Each figure is the document's (Banzai Cloud, 2019-07-28), or has its source beside it, as it was known on
 LOOKED_UP.
 What neither says is a choice, and says so. Limits: prices, quotas and what a region has are not known here.
 """

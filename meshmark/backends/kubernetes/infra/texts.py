@@ -111,7 +111,7 @@ def _head(asked: Asked, use: str) -> str:
         f"Then: {again} --storage-class | kubectl apply -f -",
         f"Then: meshmark up --backend kubernetes --storage-class {disks.name} --volume-size {disks.volume_size} ...",
         *of.remarks,
-        f"looked up on {LOOKED_UP}; no machine was made, and none was measured",
+        f"as known on {LOOKED_UP}; no machine was made, and none was measured",
     ]
     lines = [
         line for text in said for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)

@@ -73,11 +73,16 @@ class RecordedNoise:
             raise RecordError(f"{path} holds no recorded noise: every trial needs two rates or more")
         return noise
 
-    def capacity(self, source: np.random.Generator, ticks: int) -> FloatArray:
-        """A trial drawn at random, from a random point of it on, repeated if it is shorter than asked."""
-        trial = np.array(self.trials[int(source.integers(len(self.trials)))])
-        start = float(source.uniform(0, len(trial)))
-        return np.asarray(trial[(start + np.arange(ticks) * (TICK_S / self.interval_s)).astype(int) % len(trial)])
+    def capacity(self, source: np.random.Generator, rows: int, ticks: int) -> FloatArray:
+        """Each row a trial drawn at random, from a random point of it on, repeated if it is shorter than asked. Rows
+        are drawn evenly over trials and their points, so that many of them are distributed as all there could be."""
+        drawn = (source.permutation(rows) + source.uniform(size=rows)) / rows * len(self.trials)
+        steps = np.arange(ticks) * (TICK_S / self.interval_s)
+        found = []
+        for number, place in zip(drawn.astype(int), drawn % 1, strict=True):
+            trial = np.array(self.trials[number])
+            found.append(trial[(place * len(trial) + steps).astype(int) % len(trial)])
+        return np.array(found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +215,7 @@ def _switch(system: OpenSystem, source: np.random.Generator, rows: FloatArray) -
 def _capacity(system: OpenSystem, source: np.random.Generator, levels: FloatArray, ticks: int) -> FloatArray:
     """Capacity as a share of the ceiling, drift and warm-up apart; one row a trial."""
     if system.noise:
-        return np.array([system.noise.capacity(source, ticks) for _ in levels])
+        return system.noise.capacity(source, len(levels), ticks)
     rows = np.exp(levels)[:, None] * _fluctuation(system, source, len(levels), ticks)
     _stall(system, source, rows)
     if system.kind == "bimodal":

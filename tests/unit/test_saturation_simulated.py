@@ -8,6 +8,7 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.saturation import Answer, binomial_lower_bound, table
@@ -112,6 +113,9 @@ def test_recorded_noise_takes_the_place_of_the_synthetic_one(tmp_path: Path) -> 
     file.write_text(json.dumps({"interval_s": 0.5, "trials": [[0.9] * 20, [1.0] * 20, [1.1] * 20]}))
     system = replace(QUIET, noise=RecordedNoise.load(file))
     assert ceiling(system) == pytest.approx(10_000)
+    assert system.noise is not None
+    drawn = system.noise.capacity(np.random.default_rng(1), 30, 10)
+    assert sorted(drawn[:, 0]) == [0.9] * 10 + [1.0] * 10 + [1.1] * 10
     carried = {round(OpenBench(replace(system, seed=seed)).trial(20_000, 6).acknowledged[-1]) for seed in range(20)}
     assert len(carried) == 3
 

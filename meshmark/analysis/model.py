@@ -24,6 +24,9 @@ from meshmark.plan import DataPlane, Plan
 from meshmark.record import CpuProfile, Finished, HopTime, PathCheck, Proof, Purpose, Started, WorkKind
 
 SUMMARY_VERSION = 4
+ESTIMATOR = 2
+"""Raised when the same record gives other ceilings; reports by another estimator are told so and not judged. 1, which
+reports without the key have, took a backlog at a window's end for a lack of capacity in all of it."""
 
 Verdict = Literal["baseline", "slower", "faster", "cannot tell", "no ceiling", "no data"]
 
@@ -448,6 +451,7 @@ class Summary(Value):
     """A run in numbers."""
 
     schema_version: int = SUMMARY_VERSION
+    estimator: int = Field(ESTIMATOR, description="by which ceilings were found: it rises when a record gives others")
     run_id: str
     outcome: Literal["complete", "interrupted", "failed", "unfinished"] = Field(
         description="unfinished: the run has no last record; it crashed or still goes on"

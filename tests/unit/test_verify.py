@@ -322,6 +322,20 @@ def test_a_report_of_another_version_is_told_and_not_held_against_the_run(copy: 
     assert any("another version" in note and "rate_msg_s" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_report_by_another_estimator_of_ceilings_is_told_and_not_judged(copy: Path, *, named: bool) -> None:
+    def by_another(summary: dict[str, object]) -> None:
+        summary["estimator"] = 1
+        if not named:
+            del summary["estimator"]
+
+    change(copy / "summary.json", by_another)
+    change(copy / "summary.json", lambda told: put(told, "scenarios.1.rate_msg_s", 1.0))
+    found = verify(copy)
+    assert found.verdict == "sound"
+    assert any("by another estimator of ceilings" in note for note in found.notes)
+
+
 def test_a_report_is_written_again_without_harm(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "summary.json").unlink()
     assert app.main(["report", str(copy), "-o", "json", "--out", str(copy / "report.json")]) == 0

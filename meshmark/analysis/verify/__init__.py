@@ -25,7 +25,7 @@ from meshmark.analysis.verify.model import Checked, Finding, Headline, Verdict, 
 from meshmark.analysis.verify.predictions import prediction_findings
 from meshmark.analysis.verify.raw import loads, order, raw
 from meshmark.analysis.verify.times import time_findings
-from meshmark.analysis.verify.told import JUDGED, other_schema, told_findings
+from meshmark.analysis.verify.told import JUDGED, not_judged, told_findings
 from meshmark.analysis.verify.trials import trial_findings
 from meshmark.errors import RecordError
 from meshmark.resumed import Resumed
@@ -192,8 +192,8 @@ def _not_judged(directory: Path, integrity: Integrity, *, judged: bool) -> Itera
             yield f"{name} is made from the record and was not judged: `meshmark report` makes it again"
         elif not judged:
             yield f"{name} was not judged, because the record that it is made from does not hold"
-        elif other_schema(_text(directory / name)):
-            yield f"{name} was written with another schema and was not judged: `meshmark report` makes it again"
+        elif why := not_judged(_text(directory / name)):
+            yield f"{name} was written {why} and was not judged: `meshmark report` makes it again"
 
 
 def _text(path: Path) -> str:

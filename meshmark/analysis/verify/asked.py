@@ -22,7 +22,7 @@ from meshmark.units import percent, rate_msg_s
 SLACK_S = 10.0
 """By so much, and by as much as was asked for, anything may take longer on a machine that has too much to do."""
 ROUNDING_S = 0.01
-_WIDTH_SLACK = 1.1
+_WIDTH_SLACK = 1.5
 PURPOSES: tuple[Purpose, ...] = ("search", "fixed-load", "equal-load", "explain")
 """In the order in which a round has them."""
 _OFFERED = re.compile(r"([\d,]+) msg/s offered$")
@@ -126,7 +126,8 @@ def _left_out(run: Run) -> Iterator[Finding]:
 
 
 def _sharp(run: Run, done: int) -> Iterator[Finding]:
-    """A search that is told again may begin from another guess than the one that went on, so not to the last digit."""
+    """A search that is told again may begin from another guess than the one that went on, and another version may give
+    wider intervals, so about."""
     plan = run.plan
     slack = plan.model_copy(update={"stop_width": plan.stop_width * _WIDTH_SLACK})
     repeats, rest = divmod(done, len(plan.scenarios))

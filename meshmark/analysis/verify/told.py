@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator
 
-from meshmark.analysis.model import SUMMARY_VERSION, Summary
+from meshmark.analysis.model import ESTIMATOR, SUMMARY_VERSION, Summary
 from meshmark.analysis.verify.model import Finding
 
 JUDGED = ("summary.json", "report.json")
@@ -28,13 +28,13 @@ SHOWN = 5
 
 def told_findings(file: str, text: str, summary: Summary) -> Iterator[Finding]:
     """A report as it stands in the directory, against the one that the record gives now. Nothing of one with another
-    schema: its keys mean something else."""
+    schema, whose keys mean something else, or by another estimator, whose ceilings differ."""
     try:
         told = json.loads(text)
     except (ValueError, RecursionError) as error:
         yield Finding(file=file, recorded=f"no JSON: {error}", follows="`meshmark report DIR -o json` writes it anew")
         return
-    if not isinstance(told, dict) or told.get("schema_version") != SUMMARY_VERSION:
+    if _otherwise(told):
         return
     differences = list(_differences(told, json.loads(summary.model_dump_json()), ""))
     for path, one, other in differences[:SHOWN]:
@@ -43,12 +43,18 @@ def told_findings(file: str, text: str, summary: Summary) -> Iterator[Finding]:
         yield Finding(file=file, recorded=f"{len(differences) - SHOWN} more values", follows="the record gives others")
 
 
-def other_schema(text: str) -> bool:
+def not_judged(text: str) -> str:
+    """Why a report is not; empty where it is."""
     try:
-        told = json.loads(text)
+        return _otherwise(json.loads(text))
     except (ValueError, RecursionError):
-        return False
-    return not isinstance(told, dict) or told.get("schema_version") != SUMMARY_VERSION
+        return ""
+
+
+def _otherwise(told: object) -> str:
+    if not isinstance(told, dict) or told.get("schema_version") != SUMMARY_VERSION:
+        return "with another schema"
+    return "by another estimator of ceilings" if told.get("estimator", 1) != ESTIMATOR else ""
 
 
 def _differences(told: object, again: object, path: str) -> Iterator[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
     python -m bench.saturation                  # 200 stable systems and 60 of each other kind; some minutes
     python -m bench.saturation --cases 1000 --others 200
     python -m bench.saturation --noise bench/noise.json   # of real trials, as `bench.record_noise` has it
+    python -m bench.saturation --alone --lives 1          # one search a system, for any latency; half a second each
 
 * search: `meshmark.analysis.saturation`, its default budget over three lives, for any latency and three SLOs at once.
   It should find the median over all lives that there might have been. In one life, and for any latency alone, it
@@ -55,7 +56,7 @@ LADDER_STEP = 1.1
 LADDER_STOP = 0.95
 LADDER_TRIALS_MAX = 40
 FEEDBACK_S = 3.0
-FEEDBACK_PERIODS = 68
+FEEDBACK_PERIODS = 153
 FEEDBACK_LAST = 20
 BACKLOG_S = 0.2
 
@@ -211,21 +212,29 @@ def feedback(system: OpenSystem) -> Answer:
 
 
 def race(
-    systems: Sequence[OpenSystem], setting: Setting, tell: Callable[[int], None] = lambda done: None
+    systems: Sequence[OpenSystem],
+    setting: Setting,
+    tell: Callable[[int], None] = lambda done: None,
+    *,
+    alone: bool = False,
 ) -> list[Answer]:
-    """On all processors, in the order of the systems."""
+    """On all processors, in the order of the systems. `alone`: one search of each, for any latency."""
     answers: list[Answer] = []
     with ProcessPoolExecutor() as pool:
-        for done, found in enumerate(pool.map(case, systems, repeat(setting)), start=1):
+        for done, found in enumerate(pool.map(search_alone if alone else case, systems, repeat(setting)), start=1):
             answers += found
             tell(done)
     return answers
 
 
+def search_alone(system: OpenSystem, setting: Setting) -> list[Answer]:
+    return list(search_answers(system, replace(setting, slos=())))
+
+
 def case(system: OpenSystem, setting: Setting) -> list[Answer]:
     """All that is asked about one system."""
-    alone = replace(setting, lives=1, slos=())
-    return [*search_answers(system, setting), *search_answers(system, alone), ladder(system), feedback(system)]
+    in_one_life = search_alone(system, replace(setting, lives=1))
+    return [*search_answers(system, setting), *in_one_life, ladder(system), feedback(system)]
 
 
 def reason(system: OpenSystem, setting: Setting) -> str | None:
@@ -355,9 +364,10 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=60, help="unstable systems, and as many limited by the client")
     parser.add_argument("--seed", type=int, default=20_000_000, help="number of the first system")
     parser.add_argument("--lives", type=int, default=3, help="of a search")
-    parser.add_argument("--trials", type=int, help="of a search, over all lives; default: 18, and 2 for each SLO")
+    parser.add_argument("--trials", type=int, help="of a search, over all lives; default: 48, and 2 for each SLO")
     parser.add_argument("--seconds", type=float, default=TRIAL_S, help="of a trial's window")
     parser.add_argument("--settle", type=float, default=SETTLE_S, help="seconds of load before the window")
+    parser.add_argument("--alone", action="store_true", help="one search of each system, for any latency")
     parser.add_argument("--noise", type=Path, help="JSON file of recorded relative rates")
     options = parser.parse_args()
     setting = Setting(lives=options.lives, trials=options.trials, seconds=options.seconds, settle_s=options.settle)
@@ -368,10 +378,11 @@ def main() -> None:
     def tell(done: int) -> None:
         print(f"\r{done} of {len(systems)} ", end="", file=sys.stderr, flush=True)
 
-    answers = race(systems, setting, tell)
+    answers = race(systems, setting, tell, alone=options.alone)
     print(f"\n{table(answers)}\n\n{losses_table(answers)}\n\n{others_table(answers)}\n")
     print("| systems | number | any latency |\n|---|---|---|")
-    stable = [a.reason for a in answers if a.search == SEARCH and a.target == ANY_LATENCY]
+    first = SEARCH if options.lives > 1 else ONE_LIFE
+    stable = [a.reason for a in answers if a.search == first and a.target == ANY_LATENCY]
     print(verdicts("stable", stable))
     alone = replace(setting, slos=())
     for kind in ("unstable", "client"):

@@ -97,6 +97,15 @@ def cut_error(time_s: Sequence[float] | FloatArray, outstanding: Sequence[float]
     return math.sqrt(2) * float(np.std(series - series.mean() - line)) / float(times[-1] - times[0])
 
 
+def sway(time_s: Sequence[float] | FloatArray, values: Sequence[float] | FloatArray) -> float:
+    """How far a random walk swings over its whole length, as the standard deviation of its end: from how far it
+    departs from the straight line between its ends. A Brownian bridge's mean square is a sixth of that variance."""
+    times, series = np.asarray(time_s, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    place = (times - times[0]) / (times[-1] - times[0])
+    departure = series - series[0] - (series[-1] - series[0]) * place
+    return math.sqrt(6 * float(np.trapezoid(np.square(departure), place)))
+
+
 def _scaled(estimate: Estimate, factor: float) -> Estimate:
     return Estimate(value=estimate.value * factor, error=estimate.error * factor, effective=estimate.effective)
 

@@ -84,3 +84,15 @@ def test_means_and_slopes_need_enough_values() -> None:
         trend.mean([1.0, 2, 3])
     with pytest.raises(ValueError, match="needs 5 values"):
         trend.slope([0.0, 1, 2, 3, 4], [1.0, 2, 3, 4])
+
+
+def test_a_walks_sway_is_the_spread_of_its_end_whatever_its_drift() -> None:
+    source = np.random.default_rng(3)
+    times = [0.24 * step for step in range(26)]
+    walks = np.cumsum(source.normal(0, 1, (2_000, 26)), axis=1)
+    ends = float(np.std(walks[:, -1] - walks[:, 0]))
+    for drift in (0.0, 50.0):
+        line = drift * np.array(times)
+        sways = [trend.sway(times, (walk + line).tolist()) for walk in walks]
+        assert math.sqrt(float(np.mean(np.square(sways)))) == pytest.approx(ends, rel=0.05)
+    assert trend.sway(times, [3 * time for time in times]) == pytest.approx(0, abs=1e-9)

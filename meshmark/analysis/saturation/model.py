@@ -16,7 +16,7 @@ from meshmark.values import Model
 Phase = Literal["bracket", "refine", "confirm"]
 
 
-_TRIALS, _TRIALS_SLO = 18, 2
+_TRIALS, _TRIALS_SLO = 48, 2
 _SPARE = 1.5
 ANY_LATENCY = "any latency"
 
@@ -30,7 +30,7 @@ class SearchConfig(Model):
         None,
         ge=3,
         le=1_000,
-        description="trials at most, those that do not count included; null: 18, and 2 for each SLO",
+        description="trials at most, those that do not count included; null: 48, and 2 for each SLO",
     )
     trials_min: int = Field(3, ge=3, le=200, description="no interval is given from fewer trials that count")
     lives: int = Field(
@@ -47,10 +47,10 @@ class SearchConfig(Model):
         None,
         description="no trial starts that would end after this; null: half more than all trials are expected to take",
     )
-    width: float = Field(0.05, gt=0, lt=1, description="intervals this narrow, high / low - 1, end the search")
+    width: float = Field(0.06, gt=0, lt=1, description="intervals this narrow, high / low - 1, end the search")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     unstable_noise: float = Field(
-        0.09,
+        0.11,
         gt=0,
         lt=1,
         description="a ceiling that differs more than this between trials (standard deviation) is none",

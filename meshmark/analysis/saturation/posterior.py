@@ -6,11 +6,13 @@ compilers and placements chose differently: m_l ~ Normal(m, u). Noise, drift and
 lives. A search of one life is about that one: u is 0. An SLO's ceiling lies below by a gap g, with some noise of its
 own.
 
-* Growth of the backlog: below C_j there is none; above, log(acknowledged / offered) is k log(C_j / r). k is 1 for a
-  system that carries its ceiling while overloaded, more for one that thrashes, less for one whose batches grow. So an
-  overloaded trial measures C_j, and one that kept up says that C_j was above its rate.
+* Growth of the backlog: where the queue was never empty in the window, log(acknowledged / offered) is k log(C_j / r).
+  k is 1 for a system that carries its ceiling while overloaded, more for one that thrashes, less for one whose batches
+  grow. So an overloaded trial measures C_j. Where the queue was empty at times, capacity was lost, and the backlog at
+  the window's end says how far C_j may have been above what was carried (`bridge`).
 * An SLO held or not: a trial that kept up and missed it had its rate in the gap. Some trials miss at any rate (a pause
-  of the collector): lapses. The ceiling is the rate at which half of the trials hold the SLO, lapses included.
+  of the collector): lapses. The ceiling is the rate at which half of the trials hold the SLO, lapses included. For an
+  SLO, growth stands for a lack of capacity as it is, and below C_j there is none.
 
 A share of trials are outliers from a much wider distribution. Neighbouring trials resemble each other, which the model
 leaves out; `_WEIGHT` weakens their evidence instead. The constants were set on simulated systems, and the coverage was
@@ -23,15 +25,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from meshmark.analysis.saturation.bridge import emptied, ended_below
+
 FloatArray = NDArray[np.floating[Any]]
 """Of 32 bits, where many are computed: a share of a millionth is no matter here."""
 
-_WEIGHT = 0.86
+_WEIGHT = 0.67
 _OUTLIERS = 0.02
 _OUTLIER_NOISE = 0.35
 _NOISE_MEDIAN, _NOISE_SPREAD = 0.05, 0.5
@@ -40,6 +44,8 @@ _DRIFT = 0.03
 _GAP_NOISE = 0.008, 0.25
 """Standard deviation of a gap from trial to trial: at no gap, and more for each unit of gap."""
 
+RESOLUTION = 0.004
+"""Growth of a backlog by less than this share of the load is not told from none: windows cut through batches."""
 _LEAST = 1e-9
 _CHUNK = 50_000
 """Values worked on at once: more would leave the processor's cache."""
@@ -49,7 +55,9 @@ _CHUNK = 50_000
 class Evidence:
     """One trial. `log_share`: log(acknowledged / offered) with its error; None if records failed, which says only
     that the ceiling was below the rate. `at`: place in its life. `held`: how surely the SLO in question was met,
-    0..1; latency close to what is allowed could as well have been on the other side of it in an equal trial."""
+    0..1; latency close to what is allowed could as well have been on the other side of it in an equal trial.
+    `backlog`: when the window began and ended, as shares of its load; None if the queue was never empty in between.
+    `sway`: how far the capacity of such a window swings within it (`trend.sway`), a share too."""
 
     log_rate: float
     log_share: float | None
@@ -57,6 +65,8 @@ class Evidence:
     at: float
     life: int = 1
     held: float = 0.0
+    backlog: tuple[float, float] | None = None
+    sway: float = 0.01
 
 
 class _Axis(NamedTuple):
@@ -152,11 +162,17 @@ class Belief:
         return _median(self.between, self.between_weights) if len(self.between) > 1 else None
 
     def noise_above(self, limit: float) -> float:
-        return float(self.noise_weights[limit < self.noises].sum())
+        """Probability."""
+        return 1 - float(np.interp(math.log(limit), np.log(self.noises), _cumulated(self.noise_weights)))
 
 
 def _median(values: FloatArray, weights: FloatArray) -> float:
-    return float(np.exp(np.interp(0.5, np.cumsum(weights), np.log(values))))
+    return float(np.exp(np.interp(0.5, _cumulated(weights), np.log(values))))
+
+
+def _cumulated(weights: FloatArray) -> FloatArray:
+    """Each weight lies to both sides of its value."""
+    return np.asarray(np.cumsum(weights) - weights / 2)
 
 
 def locate(evidence: Sequence[Evidence], low: float, high: float, *, lives: bool) -> tuple[float, float]:
@@ -280,7 +296,65 @@ def _likelihoods(
 
 def _of_trials(evidence: Sequence[Evidence], centres: FloatArray, grid: _Grid, *, slo: bool) -> FloatArray:
     """Axes: trials, and those of `_likelihoods`, where they matter."""
+    if slo:
+        return _of_slo(evidence, centres, grid)
+    shape = (len(evidence), len(centres), *(len(axis.log_prior) for axis in grid[1:]))
+    found = np.full(shape, _LEAST, dtype=np.float32)
+    kinds: dict[_Kind, list[int]] = {}
+    for number, item in enumerate(evidence):
+        kinds.setdefault(_kind(item), []).append(number)
+    for kind, numbers in kinds.items():
+        found[numbers] += _of_growth(kind, [evidence[number] for number in numbers], centres, grid)[..., None, None]
+    return found
 
+
+_Kind = Literal["failed", "full", "emptied", "small"]
+
+
+def _kind(item: Evidence) -> _Kind:
+    """What is known of a trial's backlog: nothing, since records failed; that it was there all the time; how large it
+    was at the end; or that it was small then."""
+    if item.log_share is None:
+        return "failed"
+    if item.backlog is None:
+        return "full"
+    return "emptied" if item.backlog[1] > item.sway else "small"
+
+
+def _of_growth(kind: _Kind, items: Sequence[Evidence], centres: FloatArray, grid: _Grid) -> FloatArray:
+    """Of trials of a kind; axes: trials, m_l, noise, drift, thrashing."""
+
+    def each(values: Sequence[float]) -> FloatArray:
+        return np.array(values, dtype=np.float32)[:, None, None, None, None]
+
+    log_rate, at = each([item.log_rate for item in items]), each([item.at for item in items])
+    log_share = each([item.log_share or 0.0 for item in items])
+    begin, end = (each([(item.backlog or (0.0, 0.0))[place] for item in items]) for place in (0, 1))
+    sway = each([item.sway for item in items])
+    thrash = grid.thrash.values
+    distance = centres[:, None, None, None] - log_rate + grid.drift.values[:, None] * at
+    excess = -np.where(distance < 0, thrash * distance, distance)
+    total: FloatArray = np.zeros(1, dtype=np.float32)
+    for share, spread in _spreads(grid.noise.values[:, None, None]):
+        if kind == "failed":
+            seen = 1 - _below(distance / spread)
+        elif kind == "full":
+            both = np.hypot(thrash * spread, np.float32(RESOLUTION))
+            seen = _density((log_share - thrash * distance) / both) / both
+        elif kind == "emptied":
+            seen = emptied(begin, end, sway**2, excess, spread)
+        else:
+            seen = ended_below(begin, sway, sway**2, excess, spread)
+        total = total + share * seen
+    return total
+
+
+def _spreads(noise: FloatArray) -> tuple[tuple[float, FloatArray], ...]:
+    """Of trials, and of outliers, each with its share."""
+    return (1 - _OUTLIERS, noise), (_OUTLIERS, np.full_like(noise[:1], _OUTLIER_NOISE))
+
+
+def _of_slo(evidence: Sequence[Evidence], centres: FloatArray, grid: _Grid) -> FloatArray:
     def each(values: Sequence[float]) -> FloatArray:
         return np.array(values, dtype=np.float32)[:, None, None, None, None, None, None]
 
@@ -297,15 +371,12 @@ def _of_trials(evidence: Sequence[Evidence], centres: FloatArray, grid: _Grid, *
     # What does not depend on gap and blur, and what does not depend on thrashing: small arrays, joined at last.
     plain: FloatArray = np.full(1, _LEAST, dtype=np.float32)
     met: FloatArray = np.zeros(1, dtype=np.float32)
-    for share, spread in ((1 - _OUTLIERS, noise), (_OUTLIERS, np.full_like(noise[:1], _OUTLIER_NOISE))):
+    for share, spread in _spreads(noise):
         kept_up = _below(distance / spread)
         grown = np.where(known > 0, _grown(log_share, error, thrash * distance, thrash * spread), 1 - kept_up)
-        plain = plain + share * (1 - held if slo else 1) * (kept_up * seen_kept + grown)
-        if slo:
-            below = np.minimum(kept_up, _below((distance - gap) / np.hypot(spread, own)))
-            met = met + share * below
-    if not slo:
-        return np.broadcast_to(plain, (len(evidence), len(centres), *(len(axis.log_prior) for axis in grid[1:])))
+        plain = plain + share * (1 - held) * (kept_up * seen_kept + grown)
+        below = np.minimum(kept_up, _below((distance - gap) / np.hypot(spread, own)))
+        met = met + share * below
     return np.maximum(plain + (seen_kept * (2 * held - 1)) * ((1 - lapse) * met), np.float32(_LEAST))
 
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 from meshmark.analysis import trend
 from meshmark.analysis.saturation.model import SearchConfig, TrialOutcome, TrialView, Verdict
-from meshmark.analysis.saturation.posterior import Evidence
+from meshmark.analysis.saturation.posterior import RESOLUTION, Evidence
 
 TOLERANCE = 0.01
 """Backlog that grows by less than this share of the rate is not told from one that does not grow: a window of some
 seconds ends somewhere inside the system's own batches and pauses."""
 _CLOSE = 0.06
 """Latency within about this share of what is allowed is told from it with little certainty."""
-_ERROR_MIN = 0.004
+_QUEUE_LEAST, _QUEUE_LEAST_S = 0.02, 0.1
+"""A backlog that is never less than this share of the window's load, and than the load of these seconds, beyond what
+is in flight, is a queue that was never empty. Batches wait for each other before any queue grows."""
 _ALARM = 0.05
 """A backlog grows if one that does not would look so in fewer trials than this."""
 _SHARE_MIN = 0.02
@@ -43,9 +45,32 @@ class Reading:
     def counts(self) -> bool:
         return self.verdict in ("carried", "not carried", "unclear")
 
-    def evidence(self, target: int, at: float) -> Evidence:
-        """For any latency (target 0) or SLO number `target`; `at` is the trial's place in its life."""
+    @property
+    def lowest_s(self) -> float:
+        """The lowest backlog of the window, in seconds of load."""
+        return min(self.outcome.outstanding) / self.outcome.rate_msg_s
+
+    @property
+    def sway(self) -> float:
+        """Of the backlog, as a share of the window's load (`trend.sway`)."""
+        return trend.sway(self.outcome.time_s, self.outcome.outstanding) / self._load
+
+    @property
+    def _load(self) -> float:
+        """Records due in the window."""
+        return self.outcome.rate_msg_s * (self.outcome.time_s[-1] - self.outcome.time_s[0])
+
+    def emptied(self, in_flight_s: float) -> bool:
+        """The queue was empty at some moment; `in_flight_s` is the backlog when none waits, in seconds of load."""
+        least = max(_QUEUE_LEAST * self._load, _QUEUE_LEAST_S * self.outcome.rate_msg_s)
+        return (self.lowest_s - in_flight_s) * self.outcome.rate_msg_s <= least
+
+    def evidence(self, target: int, *, at: float, in_flight_s: float, sway: float) -> Evidence:
+        """For any latency (target 0) or SLO number `target`; `at` is the trial's place in its life, `sway` that of the
+        system."""
         share = min(max(1 - self.growth.value, _SHARE_MIN), 1.2)
+        outstanding = self.outcome.outstanding
+        begin = (outstanding[0] - min(outstanding)) / self._load
         return Evidence(
             log_rate=self.log_rate,
             log_share=None if self.reason else math.log(share),
@@ -53,6 +78,8 @@ class Reading:
             at=at,
             life=self.outcome.life,
             held=self.held[target - 1] if target else 0.0,
+            backlog=(begin, max(begin - math.log(share), 0.0)) if self.emptied(in_flight_s) else None,
+            sway=sway,
         )
 
     def met(self, target: int) -> bool:
@@ -78,7 +105,7 @@ def read(number: int, outcome: TrialOutcome, config: SearchConfig) -> Reading:
     estimate = trend.growth(outcome.time_s, outcome.outstanding)
     rate = outcome.rate_msg_s
     growth = trend.Estimate(value=estimate.value / rate, error=estimate.error / rate, effective=estimate.effective)
-    cut_error = math.hypot(trend.cut_error(outcome.time_s, outcome.outstanding) / rate, _ERROR_MIN)
+    cut_error = math.hypot(trend.cut_error(outcome.time_s, outcome.outstanding) / rate, RESOLUTION)
     seconds = outcome.time_s[-1] - outcome.time_s[0]
     acknowledged = outcome.acknowledged[-1] - outcome.acknowledged[0]
     errors = outcome.errors > config.error_share_max * rate * seconds

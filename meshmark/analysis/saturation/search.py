@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -51,12 +52,14 @@ _CHALLENGE, _CHALLENGE_EVERY = 0.22, 5
 """The second trial of a life, and every fifth after it, is so far above the believed ceiling for any latency: it
 measures what the trial carried, and a system with a second, higher mode, or one whose ceiling was believed too soon,
 betrays itself."""
-_SETTLED = 10
+_SETTLED = 20
 """No search of one life ends sooner because its interval is narrow: a few trials agree by chance."""
 _ANY_FIRST = 8
 """What a trial for any latency is worth, against one for a single SLO: it tells about every ceiling."""
 _BEYOND = 0.7
 """How far (in logarithms) a ceiling may lie outside the rates that were offered."""
+_SWAY, _SWAY_LEAST = 0.01, 0.006
+"""How far capacity swings within a window, before any trial has shown it; and what it is taken for at least."""
 _NOISE_LEAST, _NOISE_MOST = 0.015, 0.2
 _CLIENT_STEP = 0.96
 _CLIENT_NEAR = 0.15
@@ -267,7 +270,14 @@ class Search:
         return low - _BEYOND, max(reading.log_rate for reading in self._counting) + _BEYOND
 
     def _evidence(self, number: int) -> list[Evidence]:
-        return [reading.evidence(number, at) for reading, at in zip(self._counting, self._places(), strict=True)]
+        counting = self._counting
+        in_flight_s = min(reading.lowest_s for reading in counting)
+        sways = [_SWAY, *(reading.sway for reading in counting if not reading.emptied(in_flight_s))]
+        sway = max(_SWAY_LEAST, statistics.fmean(sways))
+        return [
+            reading.evidence(number, at=at, in_flight_s=in_flight_s, sway=sway)
+            for reading, at in zip(counting, self._places(), strict=True)
+        ]
 
     def _lives(self, posteriors: Sequence[Posterior]) -> tuple[Life, ...]:
         """By the posterior of the ceiling for any latency, the first of them."""

@@ -7,7 +7,7 @@ those whose maker is gone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
@@ -37,22 +37,20 @@ def node_groups() -> Iterator[list[Group]]:
     found = list(_groups())
     if lacking := NEEDED - {name for group in found for name in group.options.split(",")}:
         raise MissingRequirement(f"no hierarchies (v1) of control groups for {', '.join(sorted(lacking))}")
-    sweep(found)
-    try:
+    sweep()
+    with ExitStack() as stack:
         for group in found:
             group.path.mkdir()
+            stack.callback(_remove, group.path)
             for name in INHERITED if "cpuset" in group.options.split(",") else ():
                 (group.path / name).write_bytes((group.path.parent / name).read_bytes())
                 (group.path / "cgroup.clone_children").write_text("1", encoding="ascii")
         yield found
-    finally:
-        for group in found:
-            _remove(group.path)
 
 
-def sweep(groups: list[Group]) -> None:
+def sweep() -> None:
     """Removes what nodes have left whose makers were killed."""
-    for group in groups:
+    for group in _groups():
         for path in group.point.glob(f"**/{PREFIX}*"):
             if not Path("/proc", path.name.removeprefix(PREFIX)).exists():
                 _remove(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,6 +173,33 @@ def test_plain_from_up_to_down(one_node: ControlPlane, user: Path, plan: Path) -
             assert python(one_node, CLIENTS, PLAINTEXT, host(namespace), BROKER_PORT) == "answered"
 
 
+def test_istio_mtls_from_up_to_down(sidecars: ControlPlane, user: Path, plan: Path) -> None:
+    namespace = "meshmark-istio-mtls"
+    with up(sidecars, user, plan, "istio-mtls"):
+        pods = json.loads(sidecars.kubectl("get", "pods", f"--namespace={namespace}", "--output=json").stdout)["items"]
+        assert [sidecars_of(pod) for pod in pods] == [[True]] * len(BROKERS)
+        with client(sidecars, "outside"):
+            assert python(sidecars, "outside", PLAINTEXT, host(namespace), BROKER_PORT) == "refused"
+        with client(sidecars, "meshed", istio_injection="enabled"):
+            assert records(sidecars, "meshed", namespace) == ALL_RECORDS
+        for broker in BROKERS:
+            assert handshakes(sidecars, namespace, broker) > 0
+
+
+def sidecars_of(pod: Any) -> list[bool]:
+    """Whether each is ready. Istio makes them init containers that go on where the cluster knows such."""
+    status = pod["status"]
+    known = [*status.get("initContainerStatuses", ()), *status["containerStatuses"]]
+    return [each["ready"] for each in known if each["name"] == PROXY]
+
+
+def handshakes(cluster: ControlPlane, namespace: str, pod: str) -> int:
+    """TLS handshakes at a sidecar's inbound listener, by its own counters."""
+    ask = ("pilot-agent", "request", "GET", "stats?filter=listener.*15006.ssl.handshake")
+    said = cluster.kubectl("exec", pod, f"--namespace={namespace}", f"--container={PROXY}", "--", *ask).stdout
+    return sum(map(int, re.findall(r"ssl\.handshake: (\d+)$", said, re.MULTILINE)))
+
+
 @pytest.mark.usefixtures("one_node")  # so that it is skipped where that is
 def test_a_node_whose_owner_is_killed_leaves_nothing_after_the_next_start() -> None:
     settings = {path: Path(path).read_text(encoding="ascii") for path in node.COVERED}
@@ -183,8 +211,8 @@ def test_a_node_whose_owner_is_killed_leaves_nothing_after_the_next_start() -> N
         own = f"{groups.PREFIX}{process.pid}"
         process.kill()
     wait_for(lambda: processes(instance.name) == [], "a part outlives its owner")
-    with groups.node_groups() as made:
-        assert [path for group in made for path in group.point.glob(f"**/{own}")] == []
+    groups.sweep()
+    assert list(Path("/sys/fs/cgroup").glob(f"**/{own}")) == []
     assert [line for line in reclaim() if str(instance) in line]
     assert not instance.exists()
     assert directory not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")

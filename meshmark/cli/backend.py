@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from meshmark.cli import kubernetes
+from meshmark.cli.kubernetes import Place
 from meshmark.cli.output import note
 
 if TYPE_CHECKING:
@@ -20,21 +22,24 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(name: str, plan: Plan, *, kafka: str, offline: bool) -> Iterator[tuple[Backend, Clock]]:
+def opened(place: Place, plan: Plan, *, kafka: str, offline: bool) -> Iterator[tuple[Backend, Clock]]:
     """The backend of that name, ready to run the plan, and the clock it lives by."""
+    from meshmark.clock import SystemClock
     from meshmark.errors import UsageError
 
-    if name == "simulated":
+    if place.backend == "simulated":
         from meshmark.backends.simulated import SimulatedBackend, SimulatedClock
 
         simulated = SimulatedClock()
         yield SimulatedBackend(simulated, seed=plan.seed), simulated
         return
-    if name != "lab":
-        raise UsageError(f"there is no backend {name}", hint="backends are: lab, simulated")
+    if place.backend == "kubernetes":
+        yield kubernetes.backend(place, plan), SystemClock()
+        return
+    if place.backend != "lab":
+        raise UsageError(f"there is no backend {place.backend}", hint="backends are: lab, kubernetes, simulated")
     _make_ready(plan, kafka=kafka, offline=offline)
     from meshmark.backends.lab.backend import lab
-    from meshmark.clock import SystemClock
 
     with lab("run", kafka=kafka, offline=offline) as backend:
         for what in backend.instance.reclaimed:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from meshmark.backends.kubernetes import Manifest, Target
     from meshmark.backends.kubernetes.api import Api
     from meshmark.backends.kubernetes.asked import MeshKind, Provider
+    from meshmark.backends.kubernetes.backend import KubernetesBackend
     from meshmark.backends.kubernetes.contexts import Contexts
     from meshmark.backends.kubernetes.state import State
     from meshmark.plan import Plan, Scenario
@@ -49,6 +50,8 @@ class Asked:
     provider: str | None = None
     mesh: str | None = None
     replication_in_mesh: bool | None = None
+    client_image: str | None = None
+    client_nodes: str | None = None
     kafka: str = KAFKA
 
     def given(self) -> list[str]:
@@ -60,15 +63,57 @@ class Asked:
         ]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a plan is run: a backend's name, and what Kubernetes alone is told."""
+
+    backend: str
+    within: Asked
+    context: str | None = None
+    timeout_s: int | None = None
+
+    @classmethod
+    def of(cls, command: typer.Context, backend: str) -> Place:
+        """Of `run`'s options. Raises UsageError where they are Kubernetes' and the backend is another."""
+        from meshmark.errors import UsageError
+
+        given = command.params
+        names = ({field.name for field in dataclasses.fields(Asked)} & given.keys()) - {"only"}
+        place = cls(
+            backend=backend,
+            within=Asked(**{name: given[name] for name in names}),
+            context=given["cluster"],
+            timeout_s=given["timeout"],
+        )
+        others = {"--context": place.context, "--timeout": place.timeout_s}
+        said = [*(name for name, value in others.items() if value), *place.within.given()]
+        if backend == "kubernetes":
+            said = ["--offline"] if given["offline"] else []
+        if said:
+            raise UsageError(
+                f"{', '.join(said)} {'says' if len(said) == 1 else 'say'} nothing to the backend {backend}",
+                hint="leave it out, or give --backend " + ("lab" if backend == "kubernetes" else "kubernetes"),
+            )
+        return place
+
+
 def resolved(asked: Asked) -> tuple[Scenario, Target, tuple[Manifest, ...]]:
     """The scenario, its place and size, and its objects. Raises UsageError with all that cannot be meant."""
     from meshmark.backends import kubernetes
-    from meshmark.kafka import distribution
 
     plan = find(asked.file or DEFAULT_PLAN)
     scenario = _scenario(plan, asked.only)
     kubernetes.refuse_inexpressible(plan, scenario)
-    target = kubernetes.target(
+    target = target_of(asked, plan, scenario)
+    return scenario, target, kubernetes.manifests(plan, scenario, target)
+
+
+def target_of(asked: Asked, plan: Plan, scenario: Scenario) -> Target:
+    """Where a scenario goes, and how large its brokers are. Raises UsageError with all that cannot be meant."""
+    from meshmark.backends import kubernetes
+    from meshmark.kafka import distribution
+
+    return kubernetes.target(
         plan,
         scenario,
         kafka_version=distribution.kafka_version(asked.kafka),
@@ -85,7 +130,6 @@ def resolved(asked: Asked) -> tuple[Scenario, Target, tuple[Manifest, ...]]:
         mesh=_mesh(asked),
         replication_in_mesh=bool(asked.replication_in_mesh),
     )
-    return scenario, target, kubernetes.manifests(plan, scenario, target)
 
 
 def up(asked: Asked, *, context: str | None, dry_run: str, timeout_s: int | None, force: bool) -> None:
@@ -226,11 +270,11 @@ def describe(state: State, context: str) -> str:
             each.node or "-",
             each.zone or "-",
         )
-        for each in state.brokers
+        for each in (*state.brokers, *state.others)
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines += [" ".join(f"{cell:{size}}" for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines += [f"problem:    {each.name}: {each.problem}" for each in state.brokers if each.problem]
+    lines += [f"problem:    {each.name}: {each.problem}" for each in (*state.brokers, *state.others) if each.problem]
     lines += [f"objects:    {', '.join(state.objects) or 'none'}"]
     options = f"--backend kubernetes --context {context} -n {state.namespace}"
     if state.ready:
@@ -318,3 +362,34 @@ def _bytes(option: str, text: str | None) -> int | None:
     if match is None:
         raise UsageError(f"{option} {text} is not allowed", hint="it takes a size like 512Mi or 12Gi")
     return int(match["number"]) * (GIB if match["unit"] == "Gi" else MIB)
+
+
+def backend(place: Place, plan: Plan) -> KubernetesBackend:
+    """To run a plan with. Raises UsageError with what cannot be meant, before the cluster is asked."""
+    from meshmark.backends import kubernetes
+    from meshmark.backends.kubernetes.backend import KubernetesBackend
+    from meshmark.backends.kubernetes.measured import NODES, LoadPods
+    from meshmark.errors import UsageError
+
+    asked = place.within
+    if asked.client_image is None:
+        raise UsageError(
+            "load runs in pods of an image with meshmark, and none is named",
+            hint="--client-image IMAGE; docs/how-to/kubernetes.md has a Dockerfile for it",
+        )
+    if not re.fullmatch(r"[\w.:/@-]+", asked.client_image):
+        raise UsageError(f"{asked.client_image!r} is no name of an image", hint="--client-image takes one")
+    if asked.client_nodes is not None and not re.fullmatch(NODES, asked.client_nodes):
+        raise UsageError(f"--client-nodes {asked.client_nodes} is not allowed", hint="it takes LABEL=VALUE")
+    for scenario in plan.scenarios:
+        kubernetes.refuse_inexpressible(plan, scenario)
+        target_of(asked, plan, scenario)
+    load = LoadPods(image=asked.client_image, nodes=asked.client_nodes or "")
+    return KubernetesBackend(
+        connected(place.context),
+        plan,
+        lambda scenario: target_of(asked, plan, scenario),
+        load,
+        tell=note,
+        timeout_s=place.timeout_s or TIMEOUT_S,
+    )

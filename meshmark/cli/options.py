@@ -130,3 +130,18 @@ MetricsAddress = Annotated[
         help="Of the metrics; others can read them on 0.0.0.0.  [default: 127.0.0.1]",
     ),
 ]
+ClientImage = Annotated[
+    str | None,
+    typer.Option("--client-image", metavar="IMAGE", help="Kubernetes: of the load pods; meshmark's own, see docs."),
+]
+ClientNodes = Annotated[
+    str | None,
+    typer.Option("--client-nodes", metavar="LABEL=VALUE", help="Kubernetes: of the nodes that load pods run on."),
+]
+RunOnly = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="SCENARIO", help="Run only this scenario (* stands for anything); repeatable."),
+]
+RunBackend = Annotated[
+    str, typer.Option("--backend", help="lab, kubernetes, or simulated (made-up numbers, in a second).")
+]

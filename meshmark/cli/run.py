@@ -14,13 +14,21 @@ import typer
 
 from meshmark.cli.backend import opened
 from meshmark.cli.gate import require_held
+from meshmark.cli.kubernetes import Place
 from meshmark.cli.options import (
     KAFKA,
+    ClientImage,
+    ClientNodes,
+    Context,
+    Cpus,
     Disk,
     Explain,
     Full,
+    Heap,
+    Image,
     Kafka,
     Live,
+    Memory,
     MetricsAddress,
     MetricsPort,
     Offline,
@@ -28,9 +36,15 @@ from meshmark.cli.options import (
     Profile,
     Quick,
     Resume,
+    RunBackend,
+    RunOnly,
     Scale,
     Seed,
+    ShareNodes,
+    StorageClass,
+    Timeout,
     Versus,
+    VolumeSize,
 )
 from meshmark.cli.output import emit, note
 from meshmark.cli.plans import DEFAULT_PLAN, find, remarks
@@ -55,7 +69,20 @@ EXAMPLES = (
 )
 
 
-RESUMABLE = ("resume", "live", "metrics_port", "metrics_address", "kafka", "offline", "backend")
+RESUMABLE = (
+    *("resume", "live", "metrics_port", "metrics_address", "kafka", "offline", "backend", "cluster", "timeout"),
+    *(
+        "cpus",
+        "memory",
+        "heap",
+        "volume_size",
+        "storage_class",
+        "share_nodes",
+        "image",
+        "client_image",
+        "client_nodes",
+    ),
+)
 """Options that may go with --resume: they are of this process, not of what is measured."""
 
 
@@ -64,10 +91,7 @@ def run(
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="A built-in plan's name, or a file.")] = DEFAULT_PLAN,
     quick: Quick = False,
     full: Full = False,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="SCENARIO", help="Run only this scenario (* stands for anything); repeatable."),
-    ] = None,
+    only: RunOnly = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help=f"Where the record goes  [default: {RUNS}/PLAN-TIME]")
     ] = None,
@@ -84,14 +108,23 @@ def run(
     disk: Disk = None,
     kafka: Kafka = KAFKA,
     offline: Offline = False,
-    backend: Annotated[
-        str, typer.Option("--backend", help="lab, or simulated (made-up numbers, in a second).")
-    ] = "lab",
+    backend: RunBackend = "lab",
+    cluster: Context = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
+    heap: Heap = None,
+    volume_size: VolumeSize = None,
+    storage_class: StorageClass = None,
+    share_nodes: ShareNodes = None,
+    image: Image = None,
+    client_image: ClientImage = None,
+    client_nodes: ClientNodes = None,
+    timeout: Timeout = None,
 ) -> None:
     """Measure what each data plane of a plan carries and costs, and print the table."""
-    from meshmark.errors import UsageError
     from meshmark.experiment.resumption import as_begun
 
+    place = Place.of(context, backend)
     level = _effort(quick=quick, full=full)
     before = None if resume is None else _before(context, resume)
     if before is None:
@@ -102,24 +135,34 @@ def run(
         asked, directory = as_begun(before).plan, before.directory
     resumptions = 0 if before is None else len(before.resumptions) + 1
     shown = _shown(live=live, directory=directory, resumptions=resumptions)
-    try:
-        with (
-            _endpoint(metrics_address, metrics_port, directory, resumptions) as serving,
-            opened(backend, asked, kafka=kafka, offline=offline) as (system, clock),
-            serving(),
-        ):
-            if before is None:
-                _announce(asked, level, directory)
-                _conduct(asked, system, clock, directory, level, shown)
-            else:
-                _go_on(before, system, clock, shown)
+    with (
+        _keeping(directory),
+        _endpoint(metrics_address, metrics_port, directory, resumptions) as serving,
+        opened(place, asked, kafka=kafka, offline=offline) as (system, clock),
+        serving(),
+    ):
+        if before is None:
+            _announce(asked, level, directory)
+            _conduct(asked, system, clock, directory, level, shown)
+        else:
+            _go_on(before, system, clock, shown)
+    with _keeping(directory):
         summary = _report(directory)
+    _require_answer(summary)
+    require_held(summary)
+
+
+@contextmanager
+def _keeping(directory: Path) -> Iterator[None]:
+    """Tells, where it ends with an error, what is there all the same."""
+    from meshmark.errors import UsageError
+
+    try:
+        yield
     except BaseException as error:
         if not isinstance(error, UsageError):
             _tell_what_is_kept(directory, error)
         raise
-    _require_answer(summary)
-    require_held(summary)
 
 
 def _tell_what_is_kept(directory: Path, error: BaseException) -> None:

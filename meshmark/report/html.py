@@ -36,6 +36,7 @@ from meshmark.report import (
     thresholds,
     view,
 )
+from meshmark.report.caveats import caveats
 from meshmark.report.view import Grid
 from meshmark.store import Run
 
@@ -72,6 +73,7 @@ def html(run: Run, summary: Summary, pictured: Collection[int] = ()) -> str:
         script=Markup(_SCRIPT),
         script_digest=b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
         view=view,
+        caveats=" ".join(caveats(summary)),
         status=view.status(summary),
         headline=view.headline(summary),
         unlike=view.unlike(summary),

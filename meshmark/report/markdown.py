@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
 from meshmark.report import view
+from meshmark.report.caveats import caveats
 from meshmark.report.grids import grids
 from meshmark.report.view import Grid
 
@@ -22,7 +23,7 @@ def markdown(summary: Summary) -> str:
     parts += [section(grid) for grid in grids(summary)]
     parts.append(listed("Not like for like", view.unlike(summary)))
     parts.append(listed("Warnings", summary.warnings))
-    about = (f"Run {summary.run_id}", view.machine(summary), view.extent(summary), view.UNITS, view.CAVEAT)
+    about = (f"Run {summary.run_id}", view.machine(summary), view.extent(summary), *caveats(summary))
     parts.append("\n".join(f"{escaped(line)}  " for line in about).rstrip())
     return "\n\n".join(part for part in parts if part) + "\n"
 

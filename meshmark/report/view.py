@@ -15,17 +15,9 @@ from meshmark.analysis.brief import brief
 from meshmark.analysis.likeness import between, flat
 from meshmark.analysis.model import Change, Interval, NetworkCeiling, ScenarioSummary, Summary, Verdict
 from meshmark.plan import Scenario
+from meshmark.report.caveats import one_machine
 from meshmark.units import MB, UNKNOWN, column, duration, number, percent, rate_msg_s
 
-CAVEAT = (
-    "Brokers, sidecars and clients shared one machine, without a network card between them: ratios and CPU per GB "
-    "travel to other machines, MB/s do not."
-)
-UNITS = (
-    "MB = 10^6 bytes, GB = 10^9 bytes. 'Per MB' and 'per GB' are of payload acknowledged, before replication. "
-    "Bytes to the device lag behind bytes to the log, since writeback does. "
-    "Packets are offload super-packets as the hosts' interfaces count them, not packets on a wire."
-)
 ERROR_LENGTH = 160
 """Of what ended a run, on top of its report; all of it is in the record."""
 
@@ -230,7 +222,8 @@ def carried(summary: Summary) -> Grid:
 def _client_cpus(summary: Summary) -> str:
     own = [(scenario.name, scenario.cluster.client_cpus) for scenario in summary.plan.scenarios]
     if not any(cpus for _, cpus in own):
-        return "All share the CPUs, so a ceiling is the machine's, load workers included."
+        shared = "All share the CPUs, so a ceiling is the machine's, load workers included."
+        return shared if one_machine(summary) else ""
     return f"CPUs that load workers had for themselves: {listing([f'{name} {cpus}' for name, cpus in own])}."
 
 

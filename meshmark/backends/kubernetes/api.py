@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from http.client import responses
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import httpx2
 from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError
 from lightkube import Client
+from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
@@ -28,6 +29,7 @@ from wsproto.utilities import ProtocolError
 
 from meshmark.backends.kubernetes.kinds import Kind, kind_of, name_of
 from meshmark.backends.kubernetes.manifest import Body
+from meshmark.backends.kubernetes.stream import PROTOCOL, Socket
 from meshmark.errors import ClusterUnreachable, MeshmarkError, NoRights, NotOurs, ObjectRefused, UsageError
 
 FIELD_MANAGER = "meshmark"
@@ -58,7 +60,9 @@ class Api:
         self.server = config.cluster.server
         self._by_command = bool(config.user and config.user.exec)
         try:
-            self._client = Client(config, field_manager=FIELD_MANAGER, timeout=httpx2.Timeout(TIMEOUT_S))
+            timeout = httpx2.Timeout(TIMEOUT_S)
+            self._client = Client(config, field_manager=FIELD_MANAGER, timeout=timeout)
+            self._web = client_adapter.Client(config, client_adapter.ConnectionParams(timeout=timeout))
         except (ConfigError, OSError, ValueError, ssl.SSLError, httpx2.InvalidURL) as error:
             raise UsageError(
                 f"the context {self.context} cannot be used: {error}",
@@ -154,6 +158,36 @@ class Api:
                     hint="Is there such a command in the broker's image?",
                 ) from None
             return int(done.exit_code)
+
+    @contextmanager
+    def stream(self, pod: str, namespace: str, container: str, command: Sequence[str]) -> Iterator[Socket]:
+        """Runs it as long as the context lives, or it does; spoken to as `stream.py` says. Raises ObjectRefused where
+        there is no such pod or container."""
+        asked: list[tuple[str, str | int | float | bool | None]]
+        asked = [("container", container), *(("command", word) for word in command)]
+        asked += [(name, "true") for name in ("stdin", "stdout", "stderr")]
+        with ExitStack() as stack:
+            with self._told(f"running a command in pod/{pod}"):
+                socket = stack.enter_context(
+                    self._web.websocket(
+                        f"/api/v1/namespaces/{namespace}/pods/{pod}/exec",
+                        subprotocols=[PROTOCOL],
+                        params=httpx2.QueryParams(asked),
+                    )
+                )
+            yield socket
+
+    def version(self) -> str:
+        """Of the API server."""
+        with self._told("asking for the version"):
+            answer = self._web.get("/version")
+            answer.raise_for_status()
+            return str(answer.json()["gitVersion"])
+
+    def log(self, pod: str, namespace: str, container: str, lines: int) -> str:
+        """The last lines that a container wrote."""
+        with self._told(f"reading the log of pod/{pod}"):
+            return "".join(self._client.log(pod, namespace=namespace, container=container, tail_lines=lines))
 
     @contextmanager
     def _told(self, doing: str) -> Iterator[None]:

@@ -26,16 +26,18 @@ MONITORING = "monitoring.coreos.com"
 
 NAMESPACE = Kind(name="Namespace", plural="namespaces", namespaced=False)
 SECRET = Kind(name="Secret", plural="secrets")
+CONFIG_MAP = Kind(name="ConfigMap", plural="configmaps")
 STATEFUL_SET = Kind(group="apps", name="StatefulSet", plural="statefulsets")
 POD = Kind(name="Pod", plural="pods")
 CLAIM = Kind(name="PersistentVolumeClaim", plural="persistentvolumeclaims")
 EVENT = Kind(name="Event", plural="events")
+NODE = Kind(name="Node", plural="nodes", namespaced=False)
 
 LISTED = (
     Kind(name="ServiceAccount", plural="serviceaccounts"),
     Kind(group="security.istio.io", name="PeerAuthentication", plural="peerauthentications"),
     Kind(group="networking.istio.io", name="DestinationRule", plural="destinationrules"),
-    Kind(name="ConfigMap", plural="configmaps"),
+    CONFIG_MAP,
     Kind(name="Service", plural="services"),
     Kind(group="policy", name="PodDisruptionBudget", plural="poddisruptionbudgets"),
     Kind(group=MONITORING, name="PodMonitor", plural="podmonitors"),

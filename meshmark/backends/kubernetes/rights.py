@@ -14,8 +14,8 @@ from meshmark.backends.kubernetes.kinds import CLAIM, EVENT, LISTED, NAMESPACE, 
 from meshmark.backends.kubernetes.manifest import TLS_SECRET, Body
 from meshmark.errors import NoRights
 
-Verb = Literal["up", "diff", "status", "exec", "down"]
-VERBS: tuple[Verb, ...] = ("up", "diff", "status", "exec", "down")
+Verb = Literal["up", "diff", "status", "exec", "down", "run"]
+VERBS: tuple[Verb, ...] = ("up", "diff", "status", "exec", "down", "run")
 OF_NAMESPACES = "meshmark-namespaces"
 OF_OBJECTS = "meshmark-objects"
 
@@ -80,6 +80,11 @@ def cluster_roles() -> tuple[Body, ...]:
 
 
 def _needed(verb: Verb) -> Iterator[Right]:
+    if verb == "run":  # all of these in turn
+        for part in ("up", "exec", "down"):
+            yield from _needed(part)
+        yield Right(resource="pods/log", verb="get")
+        return
     yield from _of(NAMESPACE, "get")
     if verb in ("up", "diff"):
         yield from _of(NAMESPACE, "create", "patch")

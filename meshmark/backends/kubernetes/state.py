@@ -45,6 +45,8 @@ class State:
     """Has the StatefulSet's controller seen what was applied last, and are all its pods of that?"""
     objects: tuple[str, ...]
     brokers: tuple[Broker, ...]
+    others: tuple[Broker, ...] = ()
+    """Of a run: load pods, and one outside the mesh."""
 
     @property
     def ready(self) -> bool:
@@ -58,7 +60,8 @@ class State:
     def lines(self) -> tuple[str, ...]:
         """One a broker, with its problem."""
         return tuple(
-            f"{broker.name}: {'ready' if broker.ready else broker.problem or broker.phase}" for broker in self.brokers
+            f"{broker.name}: {'ready' if broker.ready else broker.problem or broker.phase}"
+            for broker in (*self.brokers, *self.others)
         )
 
 
@@ -67,7 +70,8 @@ def read(api: Api, namespace: Body) -> State:
     name = namespace["metadata"]["name"]
     labels = ownership.labels_of(namespace)
     objects = ownership.ours(api, name)
-    workload = next((body for body in objects if kind_of(body) == STATEFUL_SET), None)
+    workloads = [body for body in objects if kind_of(body) == STATEFUL_SET]
+    workload = next((body for body in workloads if body["metadata"]["name"] == WORKLOAD), None)
     pods = api.find(POD, name, {MANAGED: OWNER})
     return State(
         namespace=name,
@@ -75,15 +79,16 @@ def read(api: Api, namespace: Body) -> State:
         scenario=labels.get(SCENARIO, ""),
         data_plane=labels.get(DATA_PLANE, ""),
         wanted=workload["spec"]["replicas"] if workload else 0,
-        settled=workload is not None and _settled(workload),
+        settled=workload is not None and all(map(_settled, workloads)),
         objects=tuple(name_of(body) for body in objects),
-        brokers=tuple(_brokers(workload, pods)),
+        brokers=tuple(_brokers(workload, [pod for pod in pods if not _others(pod, workloads)])),
+        others=tuple(_broker(pod) for pod in pods if _others(pod, workloads)),
     )
 
 
 def warnings(api: Api, namespace: str) -> tuple[str, ...]:
-    """What the cluster says of the StatefulSet, its pods and their volumes: the latest of each, oldest first."""
-    about = re.compile(rf"{WORKLOAD}|{WORKLOAD}-\d+|data-{WORKLOAD}-\d+")
+    """What the cluster says of the StatefulSets, their pods and volumes: the latest of each, oldest first."""
+    about = re.compile(r"(data-)?(broker|client|stranger)(-\d+)?")
     found: dict[tuple[str, str], dict[str, str]] = {}
     events = [event for event in api.find(EVENT, namespace) if event.get("type") == "Warning"]
     for event in sorted(events, key=_time):
@@ -111,6 +116,18 @@ def _brokers(workload: Body | None, pods: Iterable[Body]) -> Iterator[Broker]:
         yield there.get(name) or Broker(
             name=name, phase="Missing", ready=False, restarts=0, node="", zone="", problem=""
         )
+
+
+def problem_of(pod: Body) -> str:
+    """Why it is not ready; empty where it is."""
+    found = _broker(pod)
+    return "" if found.ready else found.problem or f"is {found.phase}"
+
+
+def _others(pod: Body, workloads: Iterable[Body]) -> bool:
+    """Is it of a workload beside the brokers'?"""
+    of = pod["metadata"]["name"].rpartition("-")[0]
+    return of != WORKLOAD and any(body["metadata"]["name"] == of for body in workloads)
 
 
 def _broker(pod: Body) -> Broker:

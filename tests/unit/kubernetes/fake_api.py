@@ -7,29 +7,25 @@ refuses (no field manager, an unknown kind, a namespace that is not there), and 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from meshmark.backends.kubernetes.installed import BRINGS
 from meshmark.backends.kubernetes.kinds import APPLIED, CLAIM, EVENT, LISTED, POD, Kind
+from tests.unit.kubernetes.fake_exec import ExecHandler
 
 Body = dict[str, Any]
-Path = tuple[str, ...]
+Keys = tuple[str, ...]
 TOKEN = "good"
 KINDS = {(kind.api_version, kind.plural): kind for kind in (*APPLIED, POD, CLAIM, EVENT)}
 CUSTOM = {kind for kind in LISTED if kind.group in BRINGS}
-STDIN_ENDS = bytes((255, 0))
-INPUT_TIMEOUT_S = 5.0
-WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 
 class Refused(Exception):
@@ -62,7 +58,7 @@ class Refused(Exception):
 @dataclass
 class Object:
     body: Body
-    owners: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    owners: dict[Keys, dict[str, Any]] = field(default_factory=dict)
     """Path of a leaf -> manager -> the value that it applied."""
 
 
@@ -91,7 +87,11 @@ class FakeApi:
     writes: list[str] = field(default_factory=list)
     """Of objects that were changed, in order."""
     commands: list[list[str]] = field(default_factory=list)
+    runs: bool = False
+    """Are commands run, on this machine? Else their own text is all that they write."""
     count: int = 0
+    left: int | None = None
+    """Reads of a namespace that is being removed, until it is gone; None: they have not begun."""
 
     # What a test puts there or looks at.
 
@@ -102,7 +102,7 @@ class FakeApi:
         self.objects[kind, namespace if kind.namespaced else "", name] = Object(self._stamped(body))
         return body
 
-    def edit(self, name: str, path: Path, value: Any, manager: str) -> None:
+    def edit(self, name: str, path: Keys, value: Any, manager: str) -> None:
         """As somebody else does with another tool, by force."""
         [found] = [each for (kind, _, own), each in self.objects.items() if f"{kind.name.lower()}/{own}" == name]
         _set(found.body, path, value)
@@ -125,6 +125,8 @@ class FakeApi:
         words = parts.path.strip("/").split("/")
         if words[-1] == "selfsubjectaccessreviews" and method == "POST":
             return self._review(json.loads(text))
+        if words == ["version"]:
+            return {"gitVersion": "v1.37.0-fake"}
         kind, namespace, name = _place(words)
         if kind.group in self.absent:
             raise Refused(404, "404 page not found", reason="")
@@ -140,6 +142,10 @@ class FakeApi:
             self._allow("delete", kind, namespace, name)
             return self._delete(kind, namespace, name)
         raise AssertionError(f"the fake does not know {method} {url}")
+
+    def log(self, namespace: str, pod: str) -> str:
+        self._allowed("get", "pods/log", namespace, pod)
+        return f"what {pod} wrote\n"
 
     def allow_exec(self, namespace: str, pod: str) -> None:
         for verb in ("create", "get"):  # of a web socket the server asks for both
@@ -171,10 +177,11 @@ class FakeApi:
         if found is None:
             raise Refused(404, f'{kind.plural} "{name}" not found', reason="NotFound")
         if not kind.namespaced and "deletionTimestamp" in found.body["metadata"]:
-            if self.lasts == 0:
+            left = self.lasts if self.left is None else self.left
+            if left == 0:
                 for key in [key for key in self.objects if name in (key[1], key[2])]:
                     del self.objects[key]
-            self.lasts -= 1
+            self.left = left - 1 if left > 0 else None
         return found.body
 
     def _list(self, kind: Kind, namespace: str, query: Mapping[str, list[str]]) -> Body:
@@ -251,29 +258,42 @@ class FakeApi:
             found.body["metadata"]["deletionTimestamp"] = "2026-11-26T00:00:00Z"
             found.body["status"] = {"conditions": [{"status": "True", "message": "a pod is still there"}]}
         else:
-            gone = {(kind, name)} | ({(POD, ""), (CLAIM, "")} if kind.name == "StatefulSet" else set())
-            for key in list(self.objects):
-                if key[1] == namespace and ((key[0], key[2]) in gone or (key[0], "") in gone):
+            for key in [key for key in self.objects if key[1] == namespace]:
+                of = key[2].removeprefix("data-").rpartition("-")[0] if key[0] in (POD, CLAIM) else ""
+                if (key[0], key[2]) == (kind, name) or (kind.name, name) == ("StatefulSet", of):
                     del self.objects[key]
         return {"kind": "Status", "status": "Success"}
 
     def _start(self, namespace: str) -> None:
         """The controller, the scheduler and the kubelet, once the pods are asked for."""
-        workload = next(
-            (e.body for (k, ns, _), e in self.objects.items() if k.name == "StatefulSet" and ns == namespace), None
-        )
-        if workload is None:
-            return
+        sets = [e.body for (k, ns, _), e in self.objects.items() if k.name == "StatefulSet" and ns == namespace]
+        for workload in sets:
+            self._start_all(namespace, workload)
+
+    def _start_all(self, namespace: str, workload: Body) -> None:
+        of = workload["metadata"]["name"]
         if self.brokers == "quota":
-            self._event(namespace, "StatefulSet", "broker", "FailedCreate", "exceeded quota: small")
+            self._event(namespace, "StatefulSet", of, "FailedCreate", "exceeded quota: small")
             return
         spec = workload["spec"]
+        if "template" not in spec:  # a test's own
+            return
         for number in range(spec["ordinals"]["start"], spec["ordinals"]["start"] + spec["replicas"]):
-            name = f"broker-{number}"
+            name = f"{of}-{number}"
+            there = self.objects.get((POD, namespace, name))
+            if there and there.body["status"]["phase"] == "Running":
+                continue
             labels = spec["template"]["metadata"]["labels"]
             if self.brokers == "ready":
                 zone = {"topology.kubernetes.io/zone": "a"}
-                status: Body = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+                containers = [each["name"] for each in spec["template"]["spec"]["containers"]]
+                said = [{"name": each, "imageID": "sha256:1", "containerID": "fake://1"} for each in containers]
+                status: Body = {
+                    "phase": "Running",
+                    "podIP": "127.0.0.1",
+                    "conditions": [{"type": "Ready", "status": "True"}],
+                    "containerStatuses": said,
+                }
                 self.put(POD, name, namespace, labels={**labels, **zone}, spec={"nodeName": "n1"}, status=status)
             else:
                 message = "0/1 nodes are available: 1 Insufficient memory."
@@ -281,8 +301,8 @@ class FakeApi:
                 status = {"phase": "Pending", "conditions": [scheduled]}
                 self.put(POD, name, namespace, labels=labels, spec={}, status=status)
                 self._event(namespace, "Pod", name, "FailedScheduling", message)
-            claim = spec["volumeClaimTemplates"][0]["metadata"]
-            self.put(CLAIM, f"data-{name}", namespace, labels=claim["labels"])
+            for claim in spec.get("volumeClaimTemplates", []):
+                self.put(CLAIM, f"data-{name}", namespace, labels=claim["metadata"]["labels"])
         ready = spec["replicas"] if self.brokers == "ready" else 0
         workload["status"] = {
             "observedGeneration": workload["metadata"]["generation"],
@@ -319,7 +339,7 @@ def _place(words: list[str]) -> tuple[Kind, str, str]:
     return kind, namespace, rest[1] if len(rest) == 2 else ""
 
 
-def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def _leaves(value: Any, path: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """Lists are whole, as if all were atomic."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
@@ -350,22 +370,21 @@ def _merge(made: Object, body: Body, manager: str, *, force: bool) -> None:
         made.owners[path] = {**others, manager: value}
 
 
-def _set(body: Body, path: Path, value: Any) -> None:
+def _set(body: Body, path: Keys, value: Any) -> None:
     for word in path[:-1]:
         body = body.setdefault(word, {})
     body[path[-1]] = value
 
 
-def _drop(body: Body, path: Path) -> None:
+def _drop(body: Body, path: Keys) -> None:
     for word in path[:-1]:
         body = body.get(word, {})
     body.pop(path[-1], None)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(ExecHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    api: FakeApi
 
     def _serve(self) -> None:
         text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -375,7 +394,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             if self.path.partition("?")[0].endswith("/exec"):
-                self._exec()
+                self.execute()
+                return
+            if self.path.partition("?")[0].endswith("/log"):
+                words = urlsplit(self.path).path.strip("/").split("/")
+                self._send(200, self.api.log(words[3], words[5]))
                 return
             self._send(200, self.api.answer(self.command, self.path, self.headers, text))
         except Refused as error:
@@ -395,44 +418,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
-
-    def _exec(self) -> None:
-        """Answers with the command itself on standard output and 3 as exit code."""
-        words = urlsplit(self.path).path.strip("/").split("/")
-        self.api.allow_exec(words[3], words[5])
-        self.api.commands.append(parse_qs(urlsplit(self.path).query)["command"])
-        accept = base64.b64encode(hashlib.sha1(self.headers["Sec-WebSocket-Key"].encode() + WEBSOCKET).digest())
-        self.send_response(101)
-        for name, value in (
-            ("Upgrade", "websocket"),
-            ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", accept.decode()),
-            ("Sec-WebSocket-Protocol", "v5.channel.k8s.io"),
-        ):
-            self.send_header(name, value)
-        self.end_headers()
-        self.close_connection = True
-        if self.api.breaks:
-            return
-        if parse_qs(urlsplit(self.path).query).get("stdin") == ["true"]:
-            self.connection.settimeout(INPUT_TIMEOUT_S)
-            while self._input() != STDIN_ENDS:  # a command that reads its input ends no sooner
-                pass
-        causes = [{"reason": "ExitCode", "message": "3"}]
-        details = {"causes": causes}
-        status: Body = {"status": "Failure", "reason": "NonZeroExitCode", "message": "ended", "details": details}
-        if unknown := self.api.unknown_command:
-            status = {"status": "Failure", "reason": "InternalError", "message": unknown, "code": 500}
-        for channel, text in ((1, " ".join(self.api.commands[-1])), (3, json.dumps(status))):
-            message = bytes([channel]) + text.encode()
-            size = bytes([len(message)]) if len(message) < 126 else b"\x7e" + len(message).to_bytes(2, "big")
-            self.wfile.write(b"\x82" + size + message)
-
-    def _input(self) -> bytes:
-        """One short message of the client's, unmasked."""
-        _, size = self.rfile.read(2)
-        mask = self.rfile.read(4)
-        return bytes(byte ^ mask[number % 4] for number, byte in enumerate(self.rfile.read(size & 0x7F)))
 
     def log_message(self, *arguments: Any) -> None:
         """Nothing on the screen."""

@@ -1,0 +1,229 @@
+"""Inside a pod: answers what a run asks about its containers, one JSON object a line, over its standard streams.
+
+    python -m meshmark.backends.kubernetes.agent HOST [--data DIRECTORY] [--sidecar] [--machine]
+
+Containers of the pod share process IDs and network, so one agent sees all of them, exactly when it is asked: the
+kubelet's own figures are up to ten seconds and more old. Processes are told apart by name (java, envoy, pilot-agent),
+or booked. Every question is answered with one line; `{"error": TEXT}` where it could not be. It ends with its standard
+input.
+
+Keys are those of the lab: HOST/kafka, HOST/sidecar, HOST/client, HOST/meshmark (the agent itself), HOST/net, and of
+the node machine/{cpu,core:N,memory,disk,psi}. What a probe of the kubelet uses (a shell, now and then) is booked to
+nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import platform
+import ssl
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from meshmark.kafka.api_versions import Wrap, ask, plain_client
+from meshmark.probes import envoy, procfs
+from meshmark.probes.host import (
+    MACHINE,
+    PAGE_BYTES,
+    TICKS_PER_S,
+    KafkaLogProbe,
+    MachineProbe,
+    NetProbe,
+    ProcessProbe,
+    partition_of,
+    storage_under,
+    text_of,
+)
+from meshmark.record import Counters
+
+INTERFACE = "eth0"
+"""Of every pod, whatever the network plugin."""
+NAMES = {"java": "kafka", "envoy": "sidecar", "pilot-agent": "sidecar"}
+"""Of processes, as the kernel has them -> component."""
+ENVOY = ("127.0.0.1", 15_000)
+"""Istio's Envoy has its admin interface on the pod's loopback."""
+ENVOY_TIMEOUT_S = 2.0
+QUORUM_STATE = "metadata/__cluster_metadata-0/quorum-state"
+LOGS = "log"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+class Agent:
+    """Of one pod. `answer` gives what a question asks for, as JSON has it."""
+
+    def __init__(self, host: str, *, data: Path | None, sidecar: bool, machine: bool, held: ExitStack) -> None:
+        self._host, self._data, self._sidecar, self._held = host, data, sidecar, held
+        self._known: dict[int, str] = {}
+        self._processes: dict[str, ProcessProbe] = {}
+        self._pids: dict[str, list[int]] = {}
+        self._leads: Mapping[tuple[str, int], str] = {}
+        self._others = [held.enter_context(NetProbe(host, INTERFACE, lambda read: read()))]
+        self._log = None
+        if data is not None:
+            self._log = held.enter_context(KafkaLogProbe(host, [data / LOGS], lambda: self._leads))
+        self._machine = held.enter_context(MachineProbe(data or Path("/tmp"))) if machine else None
+        self._book(os.getpid(), "meshmark")
+
+    def answer(self, question: Mapping[str, Any]) -> Any:
+        match question["ask"]:
+            case "clock":
+                return {"time_s": time.monotonic(), "boot_id": Path(BOOT_ID).read_text(encoding="ascii").strip()}
+            case "read":
+                return self._read()
+            case "book":
+                return self._book(int(question["pid"]), question["component"])
+            case "signal":
+                return self._signal(question)
+            case "lead":
+                self._leads = dict.fromkeys(map(tuple, question["partitions"]), self._host)
+                return None
+            case "partitions":
+                return self._partitions()
+            case "quorum":
+                return self._quorum()
+            case "facts":
+                return self._facts()
+            case "kafka":
+                wrap = _wrap(question.get("authority"))
+                return ask(question["address"], question["port"], wrap, server_name=question.get("server_name"))
+            case "envoy":
+                return _envoy(question["path"])
+            case other:
+                raise ValueError(f"there is no question {other!r}")
+
+    def _read(self) -> Counters:
+        """CPU first and side by side, so that the ledger has one moment."""
+        self._look()
+        values = self._machine.read() if self._machine else {}
+        values = {key: value for key, value in values.items() if not key.startswith(f"{MACHINE}/meshmark/")}
+        for process in self._processes.values():
+            values |= process.read()
+        for probe in self._others:
+            values |= probe.read()
+        if self._log is not None:
+            values |= self._log.read()
+        if self._sidecar:
+            with suppress(OSError, http.client.HTTPException, ValueError):
+                found = envoy.statistics(_envoy(envoy.STATS_PATH), time.time())
+                values |= {f"{self._host}/sidecar/{name}": value for name, value in found.items()}
+        return values
+
+    def _look(self) -> None:
+        """Books processes that have come since. One that has become another program is booked as that."""
+        for name in (entry.name for entry in os.scandir("/proc")):
+            if not name.isdigit() or int(name) in self._known:
+                continue
+            with suppress(OSError, ValueError):
+                found = procfs.process_stat(text_of(f"/proc/{name}/stat"), TICKS_PER_S, PAGE_BYTES)
+                if component := NAMES.get(found.name):
+                    self._book(int(name), component)
+
+    def _book(self, pid: int, component: str) -> None:
+        if component not in self._processes:
+            self._processes[component] = self._held.enter_context(ProcessProbe(self._host, component))
+        self._processes[component].add(pid)
+        self._known[pid] = component
+        self._pids.setdefault(component, []).append(pid)
+
+    def _signal(self, question: Mapping[str, Any]) -> int:
+        """To one process, or all of a component; to how many it went."""
+        self._look()
+        pids = [int(question["pid"])] if "pid" in question else self._pids.get(question["component"], [])
+        reached = 0
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, int(question["number"]))
+                reached += 1
+        return reached
+
+    def _partitions(self) -> list[str]:
+        """Directories of partitions in the broker's log, those that are being deleted too."""
+        assert self._data is not None, "asked of brokers alone"
+        return [
+            entry.name
+            for entry in os.scandir(self._data / LOGS)
+            if partition_of(entry.name) or entry.name.endswith("-delete")
+        ]
+
+    def _quorum(self) -> dict[str, int]:
+        """What the broker has written down of the controllers' last election; a leader of -1: not known yet."""
+        assert self._data is not None, "asked of brokers alone"
+        state = json.loads((self._data / QUORUM_STATE).read_text(encoding="utf-8"))
+        return {"epoch": int(state["leaderEpoch"]), "leader": int(state["leaderId"])}
+
+    def _facts(self) -> dict[str, Any]:
+        import confluent_kafka
+
+        return {
+            "python": platform.python_version(),
+            "librdkafka": confluent_kafka.libversion()[0],
+            "kernel": platform.release(),
+            "cpus": os.cpu_count(),
+            "cpu_model": _field("/proc/cpuinfo", "model name") or platform.machine(),
+            "memory_bytes": int((_field("/proc/meminfo", "MemTotal") or "0 kB").split()[0]) * 1024,
+            "cgroup": "v2" if Path("/sys/fs/cgroup/cgroup.controllers").is_file() else "v1",
+            "pressure_stall_information": Path("/proc/pressure/cpu").is_file(),
+            "file_system": storage_under(self._data).text if self._data else "",
+        }
+
+
+def _wrap(authority: str | None) -> Wrap:
+    """In the clear, or as a TLS client: one that verifies by this file, or, where it is empty, one that takes any
+    server and has no certificate."""
+    if authority is None:
+        return plain_client
+    context = ssl.create_default_context(cafile=authority or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if not authority:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return lambda raw, server_name: context.wrap_socket(raw, server_hostname=server_name)
+
+
+def _envoy(path: str) -> str:
+    connection = http.client.HTTPConnection(*ENVOY, timeout=ENVOY_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        text = response.read().decode()
+    finally:
+        connection.close()
+    if response.status != http.HTTPStatus.OK:
+        raise http.client.HTTPException(f"Envoy answered {response.status} to {path}")
+    return text
+
+
+def _field(path: str, name: str) -> str | None:
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("host")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--sidecar", action="store_true")
+    parser.add_argument("--machine", action="store_true")
+    given = parser.parse_args()
+    with ExitStack() as held:
+        agent = Agent(given.host, data=given.data, sidecar=given.sidecar, machine=given.machine, held=held)
+        for line in sys.stdin:
+            try:
+                answer: dict[str, Any] = {"answer": agent.answer(json.loads(line))}
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Kubernetes as a Backend: each round's cluster in the namespace of its scenario, nothing left of it afterwards.
+
+    backend = KubernetesBackend(api, plan, targets, load, tell=note, timeout_s=600)
+    backend.prepare(plan)
+    with backend.cluster(scenario) as cluster: ...
+
+What the nodes and the images are is looked at, once, in pods without Kafka, before the run begins. Limits: one
+cluster; load pods on the conductor's node (`hosts.py`); no limits of hosts, no `perf`, no small requests along the
+path.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from meshmark import __version__
+from meshmark.backends.kubernetes import cluster, evidence
+from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.asked import Target
+from meshmark.backends.kubernetes.change import Tell, Wanted
+from meshmark.backends.kubernetes.cluster import PodsCluster
+from meshmark.backends.kubernetes.config import KAFKA_SCRIPTS
+from meshmark.backends.kubernetes.hosts import PodsTestbed
+from meshmark.backends.kubernetes.measured import LoadPods, measured
+from meshmark.backends.kubernetes.pods import BASH
+from meshmark.backends.kubernetes.scenario import manifests
+from meshmark.cluster import KeepLogs, discard_logs
+from meshmark.errors import ObjectRefused, UsageError
+from meshmark.plan import Plan, Scenario
+from meshmark.record import HostFacts, Versions
+
+NONE = "none"
+"""A version of what no scenario of the plan has."""
+LOOK = (BASH, "-c", f"ls {KAFKA_SCRIPTS}/../libs; java -version 2>&1")
+KAFKA = re.compile(r"^kafka-clients-(\S+)\.jar$", re.MULTILINE)
+JAVA = re.compile(r"^(?:openjdk|java) version \"([^\"]+)\"", re.MULTILINE)
+
+
+class KubernetesBackend:
+    """Implements `meshmark.cluster.Backend` in the cluster of one context."""
+
+    name = "kubernetes"
+
+    def __init__(
+        self,
+        api: Api,
+        plan: Plan,
+        targets: Callable[[Scenario], Target],
+        load: LoadPods,
+        *,
+        tell: Tell,
+        timeout_s: float,
+    ) -> None:
+        self._api, self._plan, self._targets, self._load = api, plan, targets, load
+        self._tell, self._timeout_s = tell, timeout_s
+        self._seen: tuple[HostFacts, Versions] | None = None
+
+    def facts(self) -> HostFacts:
+        return self._looked()[0]
+
+    def versions(self) -> Versions:
+        return self._looked()[1]
+
+    def prepare(self, plan: Plan) -> None:
+        """Raises UsageError with all that this backend cannot do, and NoRights and Busy, before anything is changed;
+        then it looks at nodes and images."""
+        self._plan = plan
+        if wrong := list(_impossible(plan)):
+            raise UsageError(
+                f"the plan {plan.name} cannot be run in Kubernetes: {'; '.join(wrong)}",
+                hint="Leave these out, or run it in the lab.",
+            )
+        for scenario in plan.scenarios:
+            cluster.refuse_kept(self._api, self._wanted(scenario))
+        self._looked()
+
+    def testbed(self, scenario: Scenario) -> AbstractContextManager[PodsTestbed]:
+        wanted = self._wanted(scenario, kafka=False)
+        return cluster.testbed(self._api, wanted, tell=self._tell, timeout_s=self._timeout_s)
+
+    def cluster(self, scenario: Scenario, keep_logs: KeepLogs = discard_logs) -> AbstractContextManager[PodsCluster]:
+        return cluster.cluster(
+            self._api, self._wanted(scenario), keep_logs, tell=self._tell, timeout_s=self._timeout_s
+        )
+
+    def _wanted(self, scenario: Scenario, *, kafka: bool = True) -> Wanted:
+        target = self._targets(scenario)
+        made = manifests(self._plan, scenario, target)
+        return Wanted(scenario=scenario, manifests=measured(made, scenario, target, self._load, kafka=kafka))
+
+    def _looked(self) -> tuple[HostFacts, Versions]:
+        """With sidecars, if any scenario has them: that they are injected is known then, too."""
+        if self._seen is None:
+            scenario = max(self._plan.scenarios, key=lambda each: each.data_plane.sidecars)
+            with self.testbed(scenario) as bed:
+                self._seen = self._facts(bed), self._versions(bed)
+        return self._seen
+
+    def _facts(self, bed: PodsTestbed) -> HostFacts:
+        """CPUs and memory of all nodes that pods are on."""
+        by_node = {bed.node(host): agent.ask("facts") for host, agent in reversed(bed.agents.items())}
+        first = bed.agents[bed.broker_hosts[0]].ask("facts")
+        nodes = f"{len(by_node)} {'node' if len(by_node) == 1 else 'nodes'}"
+        return HostFacts(
+            hostname=f"{self._api.context}: Kubernetes {self._api.version()}, {nodes}, {bed.runtime()}",
+            kernel=first["kernel"],
+            cpu_model=first["cpu_model"],
+            cpus=sum(each["cpus"] for each in by_node.values()),
+            memory_bytes=sum(each["memory_bytes"] for each in by_node.values()),
+            cgroup=first["cgroup"],
+            file_system=first["file_system"],
+            privileges="pods",
+            features={
+                "pressure_stall_information": first["pressure_stall_information"],
+                "one_node": len(by_node) == 1,
+                "one_clock": True,
+            },
+        )
+
+    def _versions(self, bed: PodsTestbed) -> Versions:
+        """As the parts say themselves."""
+        broker, client = bed.broker_hosts[0], bed.client_hosts[0]
+        said = io.BytesIO()
+        self._api.execute(broker, bed.namespace, "kafka", LOOK, said, io.BytesIO())
+        text = said.getvalue().decode(errors="replace")
+        kafka, java = KAFKA.search(text), JAVA.search(text)
+        wanted = self._targets(bed.scenario).kafka_version
+        if kafka is None or java is None or kafka[1] != wanted:
+            raise ObjectRefused(
+                f"the brokers' image has Kafka {kafka[1] if kafka else 'nowhere'} and Java "
+                f"{java[1] if java else 'nowhere'}; asked for was Kafka {wanted}",
+                hint="--image names the image, --kafka the version.",
+            )
+        facts = bed.agents[client].ask("facts")
+        sidecars = bed.scenario.data_plane.sidecars
+        envoy = (
+            evidence.envoy_version(bed.agents[client].ask("envoy", path=evidence.SERVER_INFO)) if sidecars else NONE
+        )
+        return Versions(
+            meshmark=__version__,
+            python=facts["python"],
+            kafka=kafka[1],
+            java=java[1],
+            envoy=envoy,
+            librdkafka=facts["librdkafka"],
+        )
+
+
+def _impossible(plan: Plan) -> Iterator[str]:
+    """What the plan asks for that pods cannot be made to do; each scenario's own is judged with its objects."""
+    if plan.explain_blocks:
+        yield "what limits is told by limiting hosts (explainBlocks), and nodes are what they are"
+    if plan.cpu_samples_hz:
+        yield "perf looks at a whole machine (cpuSamplesHz), and pods may not"
+    for scenario in plan.scenarios:
+        if scenario.cluster.client_cpus:
+            yield f"scenario {scenario.name}: clientCpus reserves CPUs of the lab; here it is --client-nodes"

@@ -1,0 +1,176 @@
+"""A scenario in a cluster as `meshmark/cluster.py` asks for it: pods with Kafka serving on them, or without.
+
+    with testbed(api, wanted, ...) as bed: ...
+    with cluster(api, wanted, ...) as made: ...
+
+It is brought up as `meshmark up` does, and removed however the context is left. What is there already is left alone.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+from meshmark.backends.kubernetes import evidence, lifecycle, manifest, ownership, rights
+from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.change import Tell, Wanted
+from meshmark.backends.kubernetes.evidence import Place
+from meshmark.backends.kubernetes.hosts import PodsTestbed
+from meshmark.clock import SystemClock
+from meshmark.cluster import KeepLogs, TopicLayout
+from meshmark.errors import Busy, ComponentFailed, LoadError, MeshmarkError
+from meshmark.kafka import administration
+from meshmark.kafka.administration import Administration, Layout, Leaders
+from meshmark.kafka.properties import BROKER_PORT
+from meshmark.plan import DataPlane, Workload
+from meshmark.record import Proof
+
+SERVING_TIMEOUT_S = 90.0
+
+
+class PodsCluster(PodsTestbed):
+    """Implements `meshmark.cluster.Cluster` and `Pausable`; made by `cluster` alone."""
+
+    def __init__(self, api: Api, wanted: Wanted, stack: ExitStack) -> None:
+        super().__init__(api, wanted, kafka=True, stack=stack)
+        process = stack.enter_context(
+            self.spawn(self.client_hosts[0], administration.ARGV, name="admin", component="meshmark")
+        )
+        self._administration = Administration(
+            process,
+            {"bootstrap.servers": self.bootstrap_servers, **self.client_config},
+            disks=self._partitions,
+            check=self.check,
+            told=self._lead,
+        )
+        self._proven = False
+
+    @property
+    def bootstrap_servers(self) -> str:
+        brokers = range(1, self.scenario.cluster.brokers + 1)
+        return ",".join(f"{manifest.address(number, self.namespace)}:{BROKER_PORT}" for number in brokers)
+
+    @property
+    def client_config(self) -> Mapping[str, str]:
+        if self.scenario.data_plane is DataPlane.KAFKA_TLS:
+            return {"security.protocol": "SSL", "ssl.ca.location": evidence.AUTHORITY}
+        return {"security.protocol": "PLAINTEXT"}
+
+    @property
+    def encrypted_hops(self) -> tuple[str, ...]:
+        """By sidecars, or Kafka's own TLS; empty unless all that `prove` asks for holds."""
+        plane = self.scenario.data_plane
+        promised = plane.mtls or plane is DataPlane.KAFKA_TLS
+        return self._hops if promised and self._proven else ()
+
+    @property
+    def plain_hops(self) -> tuple[str, ...]:
+        """The controllers' port is exempt from the mesh, and plaintext under Kafka TLS as well."""
+        local = ("application-sidecar",) if self.scenario.data_plane.sidecars else ()
+        return (*local, *(() if self.encrypted_hops else self._hops), "controller")
+
+    def create_topics(self, workload: Workload, prefix: str) -> Layout:
+        return self._administration.create(workload, self.scenario.cluster, prefix)
+
+    def delete_topics(self, layout: TopicLayout) -> None:
+        self._administration.delete(layout)
+
+    def prove(self) -> Sequence[Proof]:
+        brokers = [
+            Place(host=host, address=self.address(host), name=manifest.address(number, self.namespace))
+            for number, host in enumerate(self.broker_hosts, start=1)
+        ]
+        agents = {host: self.agents[host] for host in self.broker_hosts}
+        stranger = next((self.agents[host] for host in self.strangers), None)
+        found = evidence.prove(self.scenario.data_plane, brokers, agents, self.agents[self.client_hosts[0]], stranger)
+        self._proven = bool(found) and all(proof.holds for proof in found)
+        return found
+
+    def active_controller(self) -> str:
+        """As the brokers have written down. One that has not heard of its election yet knows no leader (-1)."""
+        found = [self.agents[host].ask("quorum") for host in self.broker_hosts]
+        latest = max(found, key=lambda each: (each["epoch"], each["leader"]))
+        return self.broker_hosts[int(latest["leader"]) - 1]
+
+    @contextmanager
+    def paused(self, host: str) -> Iterator[None]:
+        """The broker's container has no part in it: the monitor beside it stops the process."""
+        agent = self.agents[host]
+        try:
+            if agent.ask("signal", component="kafka", number=signal.SIGSTOP) != 1:
+                raise ComponentFailed(f"there is not one broker's process to be stopped in {host}", component="kafka")
+            yield
+        finally:
+            agent.ask("signal", component="kafka", number=signal.SIGCONT)
+
+    def wait_until_serving(self) -> None:
+        """Until the load pod sees all brokers through the data plane."""
+        try:
+            self._administration.wait(len(self.broker_hosts), SERVING_TIMEOUT_S)
+        except LoadError as error:
+            raise ComponentFailed(
+                f"the brokers are ready, and {self.client_hosts[0]} does not reach all of them: {error.message}",
+                component="kafka",
+                hint="The logs of brokers and sidecars tell more.",
+            ) from error
+
+    @property
+    def _hops(self) -> tuple[str, ...]:
+        return ("client-broker", "broker-broker") if self.scenario.cluster.brokers > 1 else ("client-broker",)
+
+    def _partitions(self) -> set[tuple[str, str]]:
+        return {(name, host) for host in self.broker_hosts for name in self.agents[host].ask("partitions")}
+
+    def _lead(self, leaders: Leaders) -> None:
+        for host in self.broker_hosts:
+            led = [[topic, number] for (topic, number), leader in leaders.items() if leader == host]
+            self.agents[host].ask("lead", partitions=led)
+
+
+@contextmanager
+def testbed(api: Api, wanted: Wanted, *, tell: Tell, timeout_s: float) -> Iterator[PodsTestbed]:
+    """Pods and, where the data plane has them, sidecars; brokers' containers are idle."""
+    with _up(api, wanted, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
+        yield PodsTestbed(api, wanted, kafka=False, stack=stack)
+
+
+@contextmanager
+def cluster(api: Api, wanted: Wanted, keep_logs: KeepLogs, *, tell: Tell, timeout_s: float) -> Iterator[PodsCluster]:
+    """A testbed with Kafka serving through the data plane."""
+    with _up(api, wanted, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
+        made = PodsCluster(api, wanted, stack)
+        stack.callback(lambda: keep_logs(made.logs()))
+        made.wait_until_serving()
+        yield made
+
+
+@contextmanager
+def _up(api: Api, wanted: Wanted, *, tell: Tell, timeout_s: float) -> Iterator[None]:
+    """Removed on any way out. What ended it counts more than what then keeps it from being removed."""
+    refuse_kept(api, wanted)
+    try:
+        lifecycle.up(api, wanted, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
+        yield
+    except BaseException:
+        try:
+            _down(api, wanted, tell, timeout_s)
+        except MeshmarkError as error:
+            tell(f"the namespace {wanted.namespace} is left: {error.message}; `meshmark down` removes it")
+        raise
+    _down(api, wanted, tell, timeout_s)
+
+
+def _down(api: Api, wanted: Wanted, tell: Tell, timeout_s: float) -> None:
+    lifecycle.down(api, wanted.namespace, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
+
+
+def refuse_kept(api: Api, wanted: Wanted) -> None:
+    """A run begins with an empty cluster."""
+    rights.require(api, "up", wanted.namespace)
+    found = ownership.namespace(api, wanted.namespace, ownership.labels_of(wanted.namespace_body))
+    if found is not None and (ownership.is_ending(found) or ownership.ours(api, wanted.namespace)):
+        raise Busy(
+            f"a cluster is up in the namespace {wanted.namespace} already",
+            hint=f"`meshmark down --backend kubernetes -n {wanted.namespace}` ends it, if nobody needs it.",
+        )

@@ -1,0 +1,142 @@
+"""What shows that traffic is encrypted, or is not, as the scenario says: answers, refusals, and sidecars' counters.
+
+A pod without a sidecar asks brokers what somebody outside the mesh gets; a load pod asks the same through its own. Of
+each sidecar Envoy's own counters say how many of its connections to Kafka's port began with a TLS handshake. A refusal
+means something only beside the same question that is answered.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from meshmark.backends.kubernetes import manifest
+from meshmark.backends.kubernetes.config import TLS_DIRECTORY
+from meshmark.backends.kubernetes.stream import AgentLink
+from meshmark.kafka.properties import BROKER_PORT
+from meshmark.plan import DataPlane
+from meshmark.record import Proof
+
+_OUTBOUND = rf"cluster\.outbound\|{BROKER_PORT}\|.*\.(upstream_cx_total|upstream_cx_connect_fail|ssl\.handshake)"
+STATISTICS = f"/stats?filter={quote(f'^{_OUTBOUND}$', safe='')}"
+SERVER_INFO = "/server_info"
+CONFIGURATION = "/config_dump"
+AUTHORITY = f"{TLS_DIRECTORY}/{manifest.TLS_AUTHORITY}"
+ANYBODY = ""
+"""In place of an authority: any server is taken, and no certificate shown."""
+
+
+class Place(NamedTuple):
+    """A broker as it is asked."""
+
+    host: str
+    address: str
+    name: str
+    """By which its certificate knows it."""
+
+
+class Connections(NamedTuple):
+    """Of a sidecar, out to Kafka's port: those that were made, and of them those with TLS."""
+
+    made: int
+    encrypted: int
+
+
+def prove(
+    plane: DataPlane,
+    brokers: Sequence[Place],
+    agents: Mapping[str, AgentLink],
+    client: AgentLink,
+    stranger: AgentLink | None,
+) -> tuple[Proof, ...]:
+    """All proofs of a data plane; `agents` are those of hosts that have a sidecar. Raises ComponentFailed where a
+    sidecar does not answer."""
+    found: list[Proof] = []
+    for broker in brokers:
+        if plane is DataPlane.KAFKA_TLS:
+            found += _kafka_tls(broker, client)
+        elif stranger is not None:
+            found += _mesh(plane, broker, client, stranger)
+    if plane.sidecars:
+        senders = [client, *agents.values()] if len(brokers) > 1 else [client]
+        found += [_counted(plane, agent) for agent in dict.fromkeys(senders)]
+    return tuple(found)
+
+
+def connections(text: str) -> Connections:
+    """Of Envoy's statistics, as STATISTICS asks for them."""
+    sums = {"upstream_cx_total": 0, "upstream_cx_connect_fail": 0, "handshake": 0}
+    for line in text.splitlines():
+        name, _, value = line.rpartition(": ")
+        if re.fullmatch(_OUTBOUND, name) and value.isdecimal():
+            sums[name.rpartition(".")[2]] += int(value)
+    return Connections(made=sums["upstream_cx_total"] - sums["upstream_cx_connect_fail"], encrypted=sums["handshake"])
+
+
+def envoy_version(text: str) -> str:
+    """Of Envoy's `/server_info`: `COMMIT/VERSION/...`."""
+    return str(json.loads(text)["version"]).split("/")[1]
+
+
+def envoy_configuration(text: str) -> str:
+    """Of Envoy's whole configuration what concerns Kafka: what it accepts, and its way to brokers. It has no keys."""
+    accepts: list[Any] = []
+    sends: list[Any] = []
+    for part in json.loads(text)["configs"]:
+        for entry in part.get("dynamic_listeners", []):
+            listener = entry.get("active_state", {}).get("listener", {})
+            if listener.get("name") == "virtualInbound":
+                accepts.append(listener)
+        sends += [entry["cluster"] for entry in part.get("dynamic_active_clusters", [])]
+    to_kafka = re.compile(rf"outbound\|{BROKER_PORT}\|.*\|{manifest.SERVICE}\..*")
+    sends = [cluster for cluster in sends if to_kafka.fullmatch(str(cluster.get("name", "")))]
+    return json.dumps({"accepts": accepts, "sends": sends}, indent=1, sort_keys=True) + "\n"
+
+
+def _kafka_tls(broker: Place, client: AgentLink) -> Iterator[Proof]:
+    yield _refused("a plaintext client gets no answer", broker, client)
+    yield _answered(
+        "a client that verifies the broker's certificate and name gets an answer over TLS 1.3",
+        broker,
+        client,
+        authority=AUTHORITY,
+        server_name=broker.name,
+    )
+
+
+def _mesh(plane: DataPlane, broker: Place, client: AgentLink, stranger: AgentLink) -> Iterator[Proof]:
+    yield _answered("a client behind a sidecar gets an answer", broker, client)
+    if plane.mtls:
+        yield _refused("STRICT: a plaintext client outside the mesh gets no answer", broker, stranger)
+        yield _refused(
+            "STRICT: a TLS client without a certificate gets no answer", broker, stranger, authority=ANYBODY
+        )
+    else:
+        yield _answered("a plaintext client outside the mesh gets an answer", broker, stranger)
+
+
+def _counted(plane: DataPlane, agent: AgentLink) -> Proof:
+    found = connections(agent.ask("envoy", path=STATISTICS))
+    if plane.mtls:
+        name, holds = "every connection that its sidecar made to Kafka is TLS", 0 < found.made <= found.encrypted
+    else:
+        name, holds = "no connection that its sidecar made to Kafka is TLS", found.made > 0 == found.encrypted
+    return Proof(
+        name=name,
+        host=agent.host,
+        holds=holds,
+        detail=f"Envoy counts {found.made} connections and {found.encrypted} TLS handshakes",
+    )
+
+
+def _answered(name: str, broker: Place, by: AgentLink, **how: str) -> Proof:
+    answered, detail = by.ask("kafka", address=broker.address, port=BROKER_PORT, **how)
+    return Proof(name=name, host=broker.host, holds=answered, detail=detail)
+
+
+def _refused(name: str, broker: Place, by: AgentLink, **how: str) -> Proof:
+    answered, detail = by.ask("kafka", address=broker.address, port=BROKER_PORT, **how)
+    return Proof(name=name, host=broker.host, holds=not answered, detail=detail)

@@ -1,0 +1,236 @@
+"""The pods of one scenario as hosts of an experiment: processes in them, what they count, whether they still run.
+
+In each pod an agent runs (`agent.py`), asked over the API server; so is every process. Load is made in one load pod,
+so its end-to-end latencies are of one clock. That clock has to be the conductor's: instants are told as such.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from meshmark.backends.kubernetes import evidence, manifest, state
+from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.change import Wanted
+from meshmark.backends.kubernetes.config import DATA_DIRECTORY
+from meshmark.backends.kubernetes.files import yaml_text
+from meshmark.backends.kubernetes.kinds import CONFIG_MAP, POD, STATEFUL_SET, kind_of
+from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, Body
+from meshmark.backends.kubernetes.measured import CLIENT, MONITOR, STRANGER, containers
+from meshmark.backends.kubernetes.stream import AgentLink, PodProcess, read_pid, with_pid
+from meshmark.cluster import Probe, Process
+from meshmark.errors import ClusterUnreachable, ComponentFailed, MeshmarkError, MissingRequirement
+from meshmark.probes.host import MACHINE, ProcessProbe
+from meshmark.record import Counters
+
+AGENT = ("python", "-m", "meshmark.backends.kubernetes.agent")
+CHECK_S = 2.0
+"""How often the API is asked whether all pods still run; `check` itself is called much more often."""
+PATIENCE_S = 30.0
+"""How long it may be away meanwhile."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+LOG_LINES = 5_000
+"""Of a container, the last ones that are kept."""
+
+
+class AgentsProbe:
+    """Implements `meshmark.cluster.Probe`: all agents, one after the other."""
+
+    edges_only = False
+
+    def __init__(self, agents: Mapping[str, AgentLink]) -> None:
+        self._agents = agents
+
+    def read(self) -> Counters:
+        values: Counters = {}
+        for agent in self._agents.values():
+            with suppress(ComponentFailed, ClusterUnreachable):  # `check` tells
+                values |= agent.ask("read")
+        return values
+
+
+class PodsTestbed:
+    """Implements `meshmark.cluster.Testbed`; made by `testbed` alone."""
+
+    def __init__(self, api: Api, wanted: Wanted, *, kafka: bool, stack: ExitStack) -> None:
+        self.api, self.scenario, self.namespace = api, wanted.scenario, wanted.namespace
+        self._wanted, self._kafka, self._stack = wanted, kafka, stack
+        self._pods = {pod["metadata"]["name"]: pod for pod in api.find(POD, self.namespace, {MANAGED: OWNER})}
+        self._restarts = {name: _restarts(pod) for name, pod in self._pods.items()}
+        self._checked = self._answered = time.monotonic()
+        self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meshmark-")))
+        self._logs: dict[str, Path] = {}
+        self.agents: dict[str, AgentLink] = {}
+        for host in (*self.broker_hosts, *self.client_hosts, *self.strangers):
+            self.agents[host] = stack.enter_context(self._agent(host))
+        self._probes: list[Probe] = [AgentsProbe(self.agents)]
+        self._require_one_clock()
+
+    @property
+    def broker_hosts(self) -> tuple[str, ...]:
+        return tuple(f"{manifest.WORKLOAD}-{n}" for n in range(1, self.scenario.cluster.brokers + 1))
+
+    @property
+    def client_hosts(self) -> tuple[str, ...]:
+        return tuple(f"{CLIENT}-{n}" for n in range(1, self.scenario.cluster.clients + 1))
+
+    @property
+    def log_dir(self) -> Path:
+        """In the brokers' pods."""
+        return Path(DATA_DIRECTORY)
+
+    def address(self, host: str) -> str:
+        return str(self._pods[host]["status"]["podIP"])
+
+    @contextmanager
+    def spawn(self, host: str, argv: Sequence[str], *, name: str, component: str = "client") -> Iterator[Process]:
+        """`python` is the one of the pod's image."""
+        with self._started(host, argv, name) as process:
+            process.agent = self.agents[host]
+            process.agent.ask("book", pid=process.pid, component=component)
+            yield process
+
+    def probes(self) -> Sequence[Probe]:
+        return tuple(self._probes)
+
+    def check(self) -> None:
+        """Every CHECK_S it looks at the pods."""
+        now = time.monotonic()
+        if now - self._checked < CHECK_S:
+            return
+        self._checked = now
+        try:
+            there = {pod["metadata"]["name"]: pod for pod in self.api.find(POD, self.namespace, {MANAGED: OWNER})}
+        except ClusterUnreachable:
+            if now - self._answered > PATIENCE_S:
+                raise
+            return
+        self._answered = now
+        wrong = {name: what for name in self._pods if (what := self._wrong(name, there.get(name)))}
+        if wrong:
+            raise ComponentFailed(
+                "; ".join(f"{name} {what}" for name, what in wrong.items()),
+                component=next(iter(wrong)),
+                log_tail=state.warnings(self.api, self.namespace),
+                hint="The pods' logs are in the run directory.",
+            )
+
+    def configurations(self) -> Mapping[str, str]:
+        """Brokers' settings and all workloads as they were applied, the images that run; and of sidecars what they
+        were told about Kafka."""
+        bodies = [each.body for each in self._wanted.manifests]
+        config = next(body for body in bodies if kind_of(body) == CONFIG_MAP)
+        found = {name: text for name, text in config["data"].items() if name.startswith(f"{manifest.WORKLOAD}-")}
+        for body in bodies:
+            if kind_of(body) == STATEFUL_SET:
+                found[f"{body['metadata']['name']}.statefulset.yaml"] = yaml_text(body)
+        found["images.json"] = json.dumps(self._images(), indent=1, sort_keys=True) + "\n"
+        for host in (*self.broker_hosts, *self.client_hosts):
+            if self.scenario.data_plane.sidecars:
+                agent = self.agents[host]
+                version = evidence.envoy_version(agent.ask("envoy", path=evidence.SERVER_INFO))
+                found[f"{host}.envoy.version"] = f"{version}\n"
+                told = evidence.envoy_configuration(agent.ask("envoy", path=evidence.CONFIGURATION))
+                found[f"{host}.envoy.json"] = told
+        return found
+
+    def node(self, host: str) -> str:
+        """That its pod is on."""
+        return str(self._pods[host]["spec"].get("nodeName", ""))
+
+    def runtime(self) -> str:
+        """What runs the containers, by the names that it gives them."""
+        statuses = [each for pod in self._pods.values() for each in pod["status"].get("containerStatuses") or []]
+        return ", ".join(sorted({str(each.get("containerID", "")).partition("://")[0] for each in statuses}))
+
+    def logs(self) -> Mapping[str, Path]:
+        """Of processes, and the last lines of every container, as far as they can be had."""
+        for host in self._pods:
+            for container in containers(host, self.scenario, kafka=self._kafka):
+                with suppress(MeshmarkError):
+                    file = self._directory / f"{host}-{container}.log"
+                    file.write_text(self.api.log(host, self.namespace, container, LOG_LINES), encoding="utf-8")
+                    self._logs[file.name] = file
+        return {name: file for name, file in self._logs.items() if file.is_file()}
+
+    @property
+    def strangers(self) -> tuple[str, ...]:
+        return tuple(name for name in self._pods if name.startswith(STRANGER))
+
+    def _wrong(self, name: str, pod: Body | None) -> str:
+        """One that is not ready for a moment, under load, still runs."""
+        if pod is None or pod["metadata"]["uid"] != self._pods[name]["metadata"]["uid"]:
+            return "is gone: it was removed or evicted"
+        if _restarts(pod) > self._restarts[name]:
+            return f"was started again: {state.problem_of(pod) or 'a container of it had ended'}"
+        runs = pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
+        return "" if runs else state.problem_of(pod) or "does not run any more"
+
+    @contextmanager
+    def _started(self, host: str, argv: Sequence[str], name: str) -> Iterator[PodProcess]:
+        log = self._directory / f"{host}-{name}.log"
+        self._logs[log.name] = log
+        with self.api.stream(host, self.namespace, _container(host), with_pid(argv)) as socket:
+            process = PodProcess(socket, host=host, name=name, log=log)
+            process.pid = read_pid(process)
+            try:
+                yield process
+            finally:
+                with suppress(ComponentFailed, ClusterUnreachable):  # the pod goes anyway
+                    process.end()
+
+    @contextmanager
+    def _agent(self, host: str) -> Iterator[AgentLink]:
+        words = [*AGENT, host]
+        if host.startswith(manifest.WORKLOAD):
+            words += ["--data", DATA_DIRECTORY]
+        if self.scenario.data_plane.sidecars and not host.startswith(STRANGER):
+            words.append("--sidecar")
+        if host == self.broker_hosts[0] and self._on_one_node():
+            words.append("--machine")
+        with self._started(host, words, "agent") as process:
+            yield AgentLink(process)
+
+    def _on_one_node(self) -> bool:
+        """Only then the node's figures are those of the whole cluster."""
+        return len({self.node(host) for host in self._pods}) == 1
+
+    def _require_one_clock(self) -> None:
+        """Load workers are told instants. This very process is booked where it shares the node with all."""
+        here = BOOT_ID.read_text(encoding="ascii").strip()
+        if away := [host for host in self.client_hosts if self.agents[host].ask("clock")["boot_id"] != here]:
+            raise MissingRequirement(
+                f"load workers on the node {self.node(away[0])} go by another clock than this process: instants that "
+                "it tells them would mean nothing",
+                hint="Run meshmark on that node, or in a pod there; --client-nodes says where load pods go.",
+            )
+        if self._on_one_node():
+            itself = self._stack.enter_context(ProcessProbe(MACHINE, "meshmark"))
+            itself.add(os.getpid())
+            self._probes.append(itself)
+
+    def _images(self) -> dict[str, dict[str, str]]:
+        """Pod -> container -> image, by digest where the cluster says it."""
+        return {
+            name: {
+                status["name"]: str(status.get("imageID") or status.get("image"))
+                for key in ("initContainerStatuses", "containerStatuses")
+                for status in (pod.get("status") or {}).get(key) or []
+            }
+            for name, pod in self._pods.items()
+        }
+
+
+def _container(host: str) -> str:
+    return MONITOR if host.startswith(manifest.WORKLOAD) else host.rpartition("-")[0]
+
+
+def _restarts(pod: Body) -> int:
+    status = pod.get("status") or {}
+    statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    return sum(each.get("restartCount", 0) for each in statuses)

@@ -1,0 +1,210 @@
+"""What a run needs of a scenario beside its brokers: load pods, and in each broker's pod somebody who reads. Pure.
+
+Brokers get a second container, `monitor`, of meshmark's image; the containers of a pod share process IDs, by which it
+sees, and can stop, the broker's process. Load pods (`client-1`, ...) have the brokers' data plane. With sidecars there
+is one more pod that has none, `stranger-1`, which asks what somebody outside the mesh gets. None has a service
+account's token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from meshmark.backends.kubernetes import manifest
+from meshmark.backends.kubernetes.asked import DNS_NAME, Target
+from meshmark.backends.kubernetes.config import DATA_DIRECTORY, TLS_DIRECTORY
+from meshmark.backends.kubernetes.kinds import STATEFUL_SET, kind_of
+from meshmark.backends.kubernetes.manifest import Body, Manifest
+from meshmark.backends.kubernetes.mesh import mesh
+from meshmark.backends.kubernetes.pods import HOST, TEMPORARY, TEMPORARY_SIZE, USER
+from meshmark.plan import DataPlane, Scenario
+
+CLIENT, STRANGER, MONITOR = "client", "stranger", "monitor"
+"""Load pods and the one outside the mesh, whose containers are called so too; and the brokers' second container."""
+PROBE_PORT = 5201
+"""Of the environment's network probe: a port of the brokers' service, so that the mesh treats it as Kafka's."""
+STATISTICS = (
+    r"tcp\..*\.downstream_cx_[rt]x_bytes_total",
+    r"listener\..*\.(downstream_cx_active|no_filter_chain_match|ssl\.handshake)",
+    r"cluster\.outbound\|.*\.(upstream_cx_total|upstream_cx_connect_fail|ssl\.handshake)",
+)
+"""Of Envoy's, which Istio hides unless it is told not to."""
+IDLE = ("sleep", "2147483647")
+SMALL = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
+LOAD = {"requests": {"cpu": "1", "memory": "256Mi"}}
+"""A load worker that waits for a CPU says nothing of the system: where brokers share its node and reserve next to
+nothing, it has ten times their weight, as the raised priority gives it in the lab. No limit."""
+LABEL = r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
+NODES = rf"({DNS_NAME}/)?{LABEL}=({LABEL})?"
+"""A label that nodes have, and its value."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadPods:
+    """`image` is meshmark's own. `nodes`: a label and its value, as LABEL=VALUE, of the nodes that load pods run on;
+    empty: any."""
+
+    image: str
+    nodes: str = ""
+
+
+def measured(
+    made: tuple[Manifest, ...], scenario: Scenario, target: Target, load: LoadPods, *, kafka: bool = True
+) -> tuple[Manifest, ...]:
+    """The scenario's objects, and those above. Without `kafka` the brokers' containers are there, and idle."""
+    workload = next(each.body for each in made if kind_of(each.body) == STATEFUL_SET)
+    labels = workload["metadata"]["labels"]
+    brokers = _read_by_monitor(workload, scenario, load)
+    changed = [
+        Manifest(file=each.file, body=_changed(each.body, brokers if kafka else _idle(brokers), kafka=kafka))
+        for each in made
+    ]
+    account = {"metadata": {"name": CLIENT}, "automountServiceAccountToken": False}
+    added: dict[str, Body] = {
+        "client-account.yaml": {"apiVersion": "v1", "kind": "ServiceAccount", **account},
+        "clients.yaml": _stateful_set(CLIENT, scenario, target, load, labels),
+    }
+    if scenario.data_plane.sidecars:
+        added["stranger.yaml"] = _stateful_set(STRANGER, scenario, target, load, labels)
+    return (*changed, *(Manifest(file=file, body=_placed(body, target, labels)) for file, body in added.items()))
+
+
+def containers(host: str, scenario: Scenario, *, kafka: bool = True) -> Iterator[str]:
+    """Of a pod, those that have a log of interest."""
+    if host.startswith(manifest.WORKLOAD) and kafka:
+        yield "kafka"
+    if scenario.data_plane.sidecars and not host.startswith(STRANGER):
+        yield "istio-proxy"
+
+
+def _changed(body: Body, brokers: Body, *, kafka: bool) -> Body:
+    if kind_of(body) == STATEFUL_SET:
+        return brokers
+    if body["kind"] == "Service" and not kafka:
+        probed = {"name": "tcp-probe", "port": PROBE_PORT, "protocol": "TCP", "appProtocol": "tcp"}
+        return {**body, "spec": {**body["spec"], "ports": [*body["spec"]["ports"], probed]}}
+    return body
+
+
+def _read_by_monitor(workload: Body, scenario: Scenario, load: LoadPods) -> Body:
+    template = workload["spec"]["template"]
+    monitor = {
+        **_container(MONITOR, load),
+        "volumeMounts": [
+            {"name": "data", "mountPath": DATA_DIRECTORY},
+            {"name": "monitor-temporary", "mountPath": TEMPORARY},
+        ],
+    }
+    spec = {
+        **template["spec"],
+        "shareProcessNamespace": True,
+        "containers": [*template["spec"]["containers"], monitor],
+        "volumes": [*template["spec"]["volumes"], _temporary("monitor-temporary")],
+    }
+    told = {**template["metadata"], "annotations": _told(template["metadata"]["annotations"], scenario)}
+    return {**workload, "spec": {**workload["spec"], "template": {**template, "metadata": told, "spec": spec}}}
+
+
+def _idle(workload: Body) -> Body:
+    """The broker's container with its image, and nothing that runs in it."""
+    template = workload["spec"]["template"]
+    kafka, *rest = template["spec"]["containers"]
+    asked = ("startupProbe", "readinessProbe", "livenessProbe", "command")
+    idle = {**{key: value for key, value in kafka.items() if key not in asked}, "command": list(IDLE)}
+    spec = {**template["spec"], "containers": [idle, *rest]}
+    return {**workload, "spec": {**workload["spec"], "template": {**template, "spec": spec}}}
+
+
+def _stateful_set(name: str, scenario: Scenario, target: Target, load: LoadPods, labels: Mapping[str, str]) -> Body:
+    around = mesh(scenario, target)
+    own = {**manifest.selector(scenario), "app.kubernetes.io/component": name}
+    outside = {"sidecar.istio.io/inject": "false"} if name == STRANGER else dict(around.pod_labels)
+    metadata: Body = {"labels": {**labels, **own, **outside}}
+    if name != STRANGER:
+        metadata = {**metadata, "annotations": _told(around.pod_annotations, scenario)}
+    return {
+        "apiVersion": STATEFUL_SET.api_version,
+        "kind": STATEFUL_SET.name,
+        "metadata": {"name": name},
+        "spec": {
+            "serviceName": manifest.SERVICE,
+            "replicas": scenario.cluster.clients if name == CLIENT else 1,
+            "ordinals": {"start": 1},
+            "podManagementPolicy": "Parallel",
+            "selector": {"matchLabels": own},
+            "template": {"metadata": metadata, "spec": _pod(name, scenario, target, load)},
+        },
+    }
+
+
+def _pod(name: str, scenario: Scenario, target: Target, load: LoadPods) -> Body:
+    mounts: list[Body] = [{"name": "temporary", "mountPath": TEMPORARY}]
+    volumes: list[Body] = [_temporary("temporary")]
+    if scenario.data_plane is DataPlane.KAFKA_TLS:
+        authority = {"key": manifest.TLS_AUTHORITY, "path": manifest.TLS_AUTHORITY}
+        mounts.append({"name": "tls", "mountPath": TLS_DIRECTORY})
+        volumes.append({"name": "tls", "secret": {"secretName": manifest.TLS_SECRET, "items": [authority]}})
+    label, _, value = load.nodes.partition("=")
+    return {
+        "serviceAccountName": CLIENT,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 5,
+        "shareProcessNamespace": True,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        **({"nodeSelector": {label: value}} if label else {}),
+        "affinity": {"podAntiAffinity": _away_from_brokers(scenario, target)},
+        "containers": [{**_container(name, load), "volumeMounts": mounts}],
+        "volumes": volumes,
+    }
+
+
+def _away_from_brokers(scenario: Scenario, target: Target) -> Body:
+    """On no broker's node; where nodes are shared, on another if there is one."""
+    term = {"labelSelector": {"matchLabels": manifest.selector(scenario)}, "topologyKey": HOST}
+    if target.share_nodes:
+        return {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
+    return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+
+
+def _container(name: str, load: LoadPods) -> dict[str, Any]:
+    """Nothing runs in it until it is told to."""
+    resources = LOAD if name == CLIENT else SMALL
+    return {
+        "name": name,
+        "image": load.image,
+        "command": list(IDLE),
+        "env": [{"name": "HOME", "value": TEMPORARY}, {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}],
+        "resources": resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _temporary(name: str) -> Body:
+    return {"name": name, "emptyDir": {"sizeLimit": TEMPORARY_SIZE}}
+
+
+def _told(annotations: Mapping[str, str], scenario: Scenario) -> dict[str, str]:
+    """A sidecar also counts what is looked at here."""
+    if not scenario.data_plane.sidecars:
+        return dict(annotations)
+    key = "proxy.istio.io/config"
+    proxy = {**json.loads(annotations[key]), "proxyStatsMatcher": {"inclusionRegexps": list(STATISTICS)}}
+    return {**annotations, key: json.dumps(proxy)}
+
+
+def _placed(body: Body, target: Target, labels: Mapping[str, str]) -> Body:
+    return {**body, "metadata": {**body["metadata"], "namespace": target.namespace, "labels": dict(labels)}}

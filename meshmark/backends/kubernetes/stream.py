@@ -1,0 +1,188 @@
+"""A command in a container, spoken to in lines: the API's exec over a web socket, kept open.
+
+    with api.stream("client-1", namespace, "client", ["cat"]) as stream: ...
+
+Messages are a channel's number and bytes (`v5.channel.k8s.io`): 0 is the command's input, 1 and 2 are what it writes,
+3 is how it ended. When the connection breaks, its standard input is at its end, by which workers and agents know.
+Limits: one reader; nothing is resumed on a new connection.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx2
+from httpx2.websockets import HTTPXWSException
+from wsproto.utilities import ProtocolError
+
+from meshmark.cluster import Lines
+from meshmark.errors import ClusterUnreachable, ComponentFailed
+
+PROTOCOL = "v5.channel.k8s.io"
+STDIN, STDOUT, STDERR, STATUS = range(4)
+END_OF_INPUT = bytes((255, STDIN))
+LOG_TAIL_LINES = 20
+BROKEN = (HTTPXWSException, ProtocolError, httpx2.HTTPError)
+"""What a web socket raises when it has no connection any more."""
+START_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 20.0
+GRACE_S = 5.0
+SHELL = ("/bin/sh", "-c", 'echo $$; exec "$@"', "sh")
+"""Tells its process ID, which is then the command's."""
+
+
+class Socket(Protocol):
+    """What is needed of a web socket."""
+
+    def send_bytes(self, data: bytes) -> None: ...
+
+    def receive_bytes(self, timeout: float | None = None) -> bytes: ...
+
+
+class PodProcess:
+    """Implements `meshmark.cluster.Process`. Its standard error is appended to `log`."""
+
+    def __init__(self, socket: Socket, *, host: str, name: str, log: Path) -> None:
+        self.host = host
+        self.name = name
+        self.pid = 0
+        self.agent: AgentLink | None = None
+        self._socket = socket
+        self._log = log
+        self._lines = Lines()
+        self._status: int | None = None
+        self._said: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+
+    def send_line(self, line: str) -> None:
+        if self._status is not None:
+            raise self.failure(f"ended (exit status {self._status})")
+        try:
+            self._socket.send_bytes(bytes((STDIN,)) + line.encode() + b"\n")
+        except BROKEN as error:
+            raise self._broken(error) from None
+
+    def read_line(self, timeout_s: float) -> str | None:
+        deadline = time.monotonic() + timeout_s
+        while (line := self._lines.next()) is None:
+            if self._status is not None:
+                raise self.failure(f"ended (exit status {self._status})")
+            if not self._take(deadline - time.monotonic()):
+                return None
+        return line
+
+    def signal(self, number: int) -> None:
+        """By the pod's agent. Nothing happens if it has ended."""
+        assert self.agent is not None, "spawned beside an agent"
+        self.agent.ask("signal", pid=self.pid, number=number)
+
+    def wait(self, timeout_s: float) -> int:
+        if not self._ends_within(timeout_s) or self._status is None:
+            raise self.failure(f"did not end within {timeout_s:g} s")
+        return self._status
+
+    def end(self) -> None:
+        """Its input first, by which workers know; then SIGTERM, and SIGKILL."""
+        for ask in (self._end_input, lambda: self.signal(signal.SIGTERM), lambda: self.signal(signal.SIGKILL)):
+            if self._ends_within(0):
+                return
+            ask()
+            if self._ends_within(GRACE_S):
+                return
+
+    def failure(self, what: str) -> ComponentFailed:
+        return ComponentFailed(f"{self.name} on {self.host} {what}", component=self.name, log_tail=tuple(self._said))
+
+    def _ends_within(self, timeout_s: float) -> bool:
+        """What it writes until then is of no more interest."""
+        deadline = time.monotonic() + timeout_s
+        while self._status is None:
+            if not self._take(deadline - time.monotonic()):
+                return False
+            while self._lines.next() is not None:
+                pass
+        return True
+
+    def _end_input(self) -> None:
+        try:
+            self._socket.send_bytes(END_OF_INPUT)
+        except BROKEN as error:
+            raise self._broken(error) from None
+
+    def _take(self, timeout_s: float) -> bool:
+        """One message, if one comes in time."""
+        try:
+            message = self._socket.receive_bytes(max(0.0, timeout_s))
+        except TimeoutError:
+            return False
+        except BROKEN as error:
+            raise self._broken(error) from None
+        channel, data = message[0], message[1:]
+        if channel == STDOUT:
+            self._lines.add(data)
+        elif channel == STDERR:
+            with self._log.open("ab") as log:
+                log.write(data)
+            self._said.extend(data.decode(errors="replace").splitlines())
+        elif channel == STATUS:
+            self._status = self._ended(json.loads(data))
+        return True
+
+    def _ended(self, status: Mapping[str, Any]) -> int:
+        if status.get("status") == "Success":
+            return 0
+        causes = (status.get("details") or {}).get("causes") or []
+        for cause in causes:
+            if cause.get("reason") == "ExitCode":
+                return int(cause["message"])
+        raise self.failure(f"could not be run: {status.get('message', 'no reason is given')}")
+
+    def _broken(self, error: Exception) -> ClusterUnreachable:
+        return ClusterUnreachable(
+            f"the connection to {self.name} on {self.host} broke: {str(error) or type(error).__name__}",
+            hint="The API server, the node or the pod went away; `meshmark status` tells what is there, and "
+            "`meshmark down` removes it.",
+        )
+
+
+class AgentLink:
+    """The agent of one pod (`agent.py`); may be asked by several threads."""
+
+    def __init__(self, process: PodProcess) -> None:
+        self._process = process
+        self._lock = threading.Lock()
+
+    @property
+    def host(self) -> str:
+        return self._process.host
+
+    def ask(self, question: str, **more: Any) -> Any:
+        """Raises ComponentFailed where it says why it cannot answer, or says nothing in time."""
+        with self._lock:
+            self._process.send_line(json.dumps({"ask": question, **more}))
+            line = self._process.read_line(ANSWER_TIMEOUT_S)
+        if line is None:
+            raise self._process.failure(f"did not answer `{question}` within {ANSWER_TIMEOUT_S:.0f} s")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise self._process.failure(f"could not answer `{question}`: {answer['error']}")
+        return answer["answer"]
+
+
+def with_pid(command: Sequence[str]) -> list[str]:
+    """The command, which first tells its process ID in a line of its own."""
+    return [*SHELL, *command]
+
+
+def read_pid(process: PodProcess) -> int:
+    """Of a command that was started so. Raises ComponentFailed where it was not."""
+    line = process.read_line(START_TIMEOUT_S)
+    if line is None:
+        raise process.failure(f"did not start within {START_TIMEOUT_S:.0f} s")
+    return int(line)

@@ -1,0 +1,28 @@
+"""What every report says of its figures: units, and what machines they are of."""
+
+from __future__ import annotations
+
+from meshmark.analysis.model import Summary
+
+UNITS = (
+    "MB = 10^6 bytes, GB = 10^9 bytes. 'Per MB' and 'per GB' are of payload acknowledged, before replication. "
+    "Bytes to the device lag behind bytes to the log, since writeback does. "
+    "Packets are offload super-packets as the hosts' interfaces count them, not packets on a wire."
+)
+ONE_MACHINE = (
+    "Brokers, sidecars and clients shared one machine, without a network card between them: ratios and CPU per GB "
+    "travel to other machines, MB/s do not."
+)
+NODES = (
+    "Brokers and clients were pods on several nodes of a cluster, whose CPUs and memory are added up: a ceiling is of "
+    "these nodes and of the network between them."
+)
+
+
+def one_machine(summary: Summary) -> bool:
+    """Did all of it run on one? A record of the lab does not say, and always did."""
+    return summary.started.host.features.get("one_node", True)
+
+
+def caveats(summary: Summary) -> tuple[str, str]:
+    return UNITS, ONE_MACHINE if one_machine(summary) else NODES

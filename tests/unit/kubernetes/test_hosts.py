@@ -1,0 +1,156 @@
+"""Pods as hosts of an experiment, on a fake API server that runs commands on this machine: no Kafka, and no node."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshmark.backends.kubernetes import contexts, hosts, manifests, rights, target
+from meshmark.backends.kubernetes.change import Wanted
+from meshmark.backends.kubernetes.cluster import testbed as opened
+from meshmark.backends.kubernetes.hosts import PodsTestbed
+from meshmark.backends.kubernetes.kinds import POD
+from meshmark.backends.kubernetes.measured import LoadPods, measured
+from meshmark.cli import app
+from meshmark.errors import Busy, ComponentFailed, MissingRequirement
+from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from tests.unit.kubernetes.fake_api import FakeApi
+from tests.unit.kubernetes.test_cluster_rights import in_use, plain
+
+TOLD: list[str] = []
+
+
+def wanted(data_plane: DataPlane = DataPlane.PLAIN) -> Wanted:
+    scenario = Scenario(
+        name="it", data_plane=data_plane, cluster=ClusterSpec(brokers=1), workload=Workload(replication_factor=1)
+    )
+    plan = Plan(name="small", scenarios=(scenario,))
+    place = target(plan, scenario, kafka_version="4.4.0", share_nodes=True)
+    made = manifests(plan, scenario, place)
+    return Wanted(
+        scenario=scenario, manifests=measured(made, scenario, place, LoadPods(image="meshmark:1"), kafka=False)
+    )
+
+
+@pytest.fixture
+def bed(fake: FakeApi) -> Iterator[PodsTestbed]:
+    fake.runs = True
+    api = contexts.connect(contexts.contexts(), "fake")
+    with opened(api, wanted(), tell=TOLD.append, timeout_s=5) as made:
+        yield made
+
+
+def test_a_process_in_a_pod_is_spoken_to_in_lines_and_ends_with_its_input(bed: PodsTestbed) -> None:
+    with bed.spawn("client-1", ["cat"], name="echo") as process:
+        process.send_line("one")
+        process.send_line("two")
+        assert [process.read_line(5), process.read_line(5)] == ["one", "two"]
+        assert process.read_line(0) is None
+    assert process.wait(5) == 0
+
+
+def test_what_a_process_writes_as_an_error_is_its_log_and_is_told_when_it_has_ended(bed: PodsTestbed) -> None:
+    with bed.spawn("client-1", ["sh", "-c", "echo no such thing >&2; exit 3"], name="bad") as process:
+        with pytest.raises(ComponentFailed, match=r"bad on client-1 ended \(exit status 3\)") as failed:
+            process.read_line(5)
+        assert failed.value.log_tail == ("no such thing",)
+        with pytest.raises(ComponentFailed, match="exit status 3"):
+            process.send_line("more")
+    assert bed.logs()["client-1-bad.log"].read_text(encoding="utf-8") == "no such thing\n"
+
+
+def test_a_process_is_stopped_and_goes_on_by_the_pods_agent(bed: PodsTestbed) -> None:
+    with bed.spawn("client-1", ["cat"], name="echo") as process:
+        process.signal(signal.SIGSTOP)
+        process.send_line("one")
+        assert process.read_line(0.3) is None
+        process.signal(signal.SIGCONT)
+        assert process.read_line(5) == "one"
+
+
+def test_the_cpu_of_a_process_is_booked_to_its_component_and_the_node_is_read_once(bed: PodsTestbed) -> None:
+    with bed.spawn("client-1", ["python", "-c", "sum(range(10**6)); input(print())"], name="busy") as process:
+        assert process.read_line(20) == ""
+        [read] = [values for probe in bed.probes() if (values := probe.read()) and "machine/cpu/idle_s" in values]
+    assert read["client-1/client/cpu_user_s"] > 0
+    assert {"broker-1/meshmark/cpu_user_s", "client-1/meshmark/cpu_user_s"} <= read.keys()
+    assert {key.split("/")[0] for key in read} == {"broker-1", "client-1", "machine"}
+
+
+def test_a_pod_that_is_gone_or_was_started_again_is_told_with_its_events(
+    bed: PodsTestbed, fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "CHECK_S", 0.0)
+    bed.check()
+    fake.body("pod/client-1")["status"]["containerStatuses"][0]["restartCount"] = 1
+    with pytest.raises(ComponentFailed, match="client-1 was started again"):
+        bed.check()
+    del fake.objects[POD, "meshmark-it", "client-1"]
+    with pytest.raises(ComponentFailed, match="client-1"):
+        bed.check()
+
+
+def test_a_clock_that_is_not_this_machines_is_refused(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.runs = True
+    monkeypatch.setattr(hosts, "BOOT_ID", Path("/proc/sys/kernel/ostype"))
+    api = contexts.connect(contexts.contexts(), "fake")
+    with (
+        pytest.raises(MissingRequirement, match="on the node n1 go by another clock"),
+        opened(api, wanted(), tell=TOLD.append, timeout_s=5),
+    ):
+        raise AssertionError("not reached")
+    assert "namespace/meshmark-it" in " ".join(fake.writes)
+    assert fake.names() == []
+
+
+def test_nothing_is_left_however_it_ends_and_what_is_up_already_is_left_alone(fake: FakeApi) -> None:
+    fake.runs = True
+    api = contexts.connect(contexts.contexts(), "fake")
+    names: list[str] = []
+
+    def interrupted() -> None:
+        with opened(api, wanted(DataPlane.ISTIO), tell=TOLD.append, timeout_s=5):
+            names.extend(fake.names())
+            with pytest.raises(Busy, match="a cluster is up in the namespace meshmark-it already"):
+                opened(api, wanted(), tell=TOLD.append, timeout_s=5).__enter__()
+            assert fake.names() == names
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert {"pod/broker-1", "pod/client-1", "pod/stranger-1"} <= set(names)
+    assert fake.names() == []
+
+
+def test_pods_that_never_start_are_told_and_removed(fake: FakeApi) -> None:
+    fake.brokers = "unplaced"
+    api = contexts.connect(contexts.contexts(), "fake")
+    with (
+        pytest.raises(ComponentFailed, match=r"not ready after 0\.2 s") as failed,
+        opened(api, wanted(), tell=TOLD.append, timeout_s=0.2),
+    ):
+        raise AssertionError("not reached")
+    assert any("Insufficient memory" in line for line in failed.value.log_tail)
+    assert fake.names() == []
+
+
+def test_a_run_uses_no_right_that_it_does_not_ask_for(bed: PodsTestbed, fake: FakeApi) -> None:
+    bed.logs()
+    assert in_use(fake.used) <= {plain(right) for right in rights.needed("run")}
+
+
+def test_options_of_kubernetes_need_it_and_load_needs_an_image(
+    fake: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.main(["run", "--client-image", "x", "--context", "fake"]) == 2
+    assert "--context, --client-image say nothing to the backend lab" in capsys.readouterr().err
+    assert app.main(["run", "--backend", "kubernetes", "--context", "fake"]) == 2
+    assert "--client-image IMAGE" in capsys.readouterr().err
+    run = ["run", "--backend", "kubernetes", "--context", "fake", "--client-image", "x"]
+    assert app.main([*run, "--explain"]) == 2
+    assert "nodes are what they are" in capsys.readouterr().err
+    assert app.main([*run, "--client-nodes", "pool"]) == 2
+    assert fake.writes == []

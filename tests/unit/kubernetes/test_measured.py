@@ -1,0 +1,205 @@
+"""What a run adds to a scenario's objects, and what shows that its data plane does what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from meshmark import planfile
+from meshmark.backends.kubernetes import evidence, manifests, target
+from meshmark.backends.kubernetes.evidence import Connections, Place
+from meshmark.backends.kubernetes.measured import STATISTICS, LoadPods, measured
+from meshmark.plan import DataPlane
+from meshmark.probes import envoy
+from tests.unit.kubernetes.test_schemas import judge
+
+SIDECARS = (DataPlane.ISTIO, DataPlane.ISTIO_MTLS)
+
+
+def bodies(data_plane: DataPlane, *, kafka: bool = True, nodes: str = "", share_nodes: bool = False) -> list[Any]:
+    plan = planfile.builtin("banzai-2019")
+    scenario = plan.scenario(data_plane)
+    asked = target(plan, scenario, kafka_version="4.4.0", share_nodes=share_nodes)
+    made = manifests(plan, scenario, asked)
+    load = LoadPods(image="registry.example/meshmark:1", nodes=nodes)
+    return [each.body for each in measured(made, scenario, asked, load, kafka=kafka)]
+
+
+def workloads(found: list[Any]) -> dict[str, Any]:
+    return {body["metadata"]["name"]: body for body in found if body["kind"] == "StatefulSet"}
+
+
+def spec(workload: Any) -> Any:
+    return workload["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("kafka", [True, False])
+@pytest.mark.parametrize("data_plane", DataPlane)
+def test_every_object_is_one_of_the_api(data_plane: DataPlane, kafka: bool) -> None:
+    for body in bodies(data_plane, kafka=kafka, nodes="pool=load"):
+        assert [error.message for error in judge(body).iter_errors(body)] == []
+
+
+@pytest.mark.parametrize("data_plane", DataPlane)
+def test_no_pod_has_a_token_or_a_privilege_and_all_see_their_own_processes(data_plane: DataPlane) -> None:
+    found = workloads(bodies(data_plane))
+    for workload in found.values():
+        assert spec(workload)["automountServiceAccountToken"] is False
+        assert spec(workload)["shareProcessNamespace"] is True
+        assert spec(workload)["securityContext"]["runAsNonRoot"] is True
+        for container in spec(workload)["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+    assert [container["name"] for container in spec(found["broker"])["containers"]] == ["kafka", "monitor"]
+
+
+def test_with_sidecars_there_is_one_pod_outside_the_mesh_and_else_none() -> None:
+    for data_plane in DataPlane:
+        found = workloads(bodies(data_plane))
+        assert ("stranger" in found) is (data_plane in SIDECARS)
+        inject = {
+            name: workload["spec"]["template"]["metadata"]["labels"]["sidecar.istio.io/inject"]
+            for name, workload in found.items()
+        }
+        mesh = "true" if data_plane in SIDECARS else "false"
+        assert inject == {"broker": mesh, "client": mesh, "stranger": "false"} if "stranger" in found else inject
+
+
+def test_load_pods_are_not_the_brokers_services_and_keep_away_from_them() -> None:
+    found = bodies(DataPlane.PLAIN, nodes="pool=load")
+    [service] = [body for body in found if body["kind"] == "Service"]
+    client = workloads(found)["client"]
+    labels = client["spec"]["template"]["metadata"]["labels"]
+    assert not service["spec"]["selector"].items() <= labels.items()
+    assert client["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert spec(client)["nodeSelector"] == {"pool": "load"}
+    [term] = spec(client)["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["labelSelector"]["matchLabels"] == service["spec"]["selector"]
+    shared = workloads(bodies(DataPlane.PLAIN, share_nodes=True))["client"]
+    assert list(spec(shared)["affinity"]["podAntiAffinity"]) == ["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert "nodeSelector" not in spec(shared)
+
+
+def test_only_load_pods_of_kafka_tls_get_the_authority_and_no_key() -> None:
+    for data_plane in DataPlane:
+        secrets = [volume["secret"] for volume in spec(workloads(bodies(data_plane))["client"])["volumes"][1:]]
+        only = [{"secretName": "broker-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}]
+        assert secrets == (only if data_plane is DataPlane.KAFKA_TLS else [])
+
+
+def test_without_kafka_the_containers_are_idle_and_the_mesh_knows_the_probes_port() -> None:
+    found = bodies(DataPlane.ISTIO_MTLS, kafka=False)
+    kafka, monitor = spec(workloads(found)["broker"])["containers"]
+    assert kafka["command"] == monitor["command"] == ["sleep", "2147483647"]
+    assert [key for key in kafka if key.endswith("Probe")] == []
+    [service] = [body for body in found if body["kind"] == "Service"]
+    assert [port["port"] for port in service["spec"]["ports"]] == [9092, 9093, 5201]
+
+
+def test_sidecars_count_what_is_read_of_them() -> None:
+    for name in ("broker", "client"):
+        template = workloads(bodies(DataPlane.ISTIO))[name]["spec"]["template"]
+        told = json.loads(template["metadata"]["annotations"]["proxy.istio.io/config"])
+        assert told["proxyStatsMatcher"] == {"inclusionRegexps": list(STATISTICS)}
+        assert told["holdApplicationUntilProxyStarts"] is True
+    read = [
+        "tcp.outbound|9092||kafka.ns.svc.cluster.local.downstream_cx_rx_bytes_total",
+        "tcp.inbound|9092||.downstream_cx_tx_bytes_total",
+        "listener.0.0.0.0_15006.downstream_cx_active",
+    ]
+    for name in read:
+        assert re.fullmatch(envoy.FILTER, name)
+        assert any(re.fullmatch(pattern, name) for pattern in STATISTICS)
+    counted = "cluster.outbound|9092||kafka.ns.svc.cluster.local;.ssl.handshake"
+    assert any(re.fullmatch(pattern, counted) for pattern in STATISTICS)
+
+
+STATS = """cluster.outbound|9092||kafka.ns.svc.cluster.local;.upstream_cx_total: 9
+cluster.outbound|9092||kafka.ns.svc.cluster.local;.upstream_cx_connect_fail: 2
+cluster.outbound|9092||kafka.ns.svc.cluster.local;.ssl.handshake: {tls}
+cluster.outbound|443||kubernetes.default.svc.cluster.local;.ssl.handshake: 5
+cluster.inbound|9092||;.upstream_cx_total: 7
+"""
+
+
+class Agent:
+    """Of a pod whose sidecar has made seven connections, and `tls` handshakes; asked, Kafka answers or not."""
+
+    def __init__(self, host: str, *, tls: int = 0, answers: bool = True) -> None:
+        self.host = host
+        self._tls, self._answers = tls, answers
+        self.asked: list[Mapping[str, Any]] = []
+
+    def ask(self, question: str, **more: Any) -> Any:
+        if question == "envoy":
+            return STATS.format(tls=self._tls)
+        assert question == "kafka"
+        self.asked.append(more)
+        return [self._answers and more.get("authority") != evidence.ANYBODY, "told"]
+
+
+BROKER = Place(host="broker-1", address="10.0.0.1", name="broker-1.kafka.ns.svc")
+
+
+def proofs(data_plane: DataPlane, client: Agent, stranger: Agent | None) -> dict[str, bool]:
+    found = evidence.prove(data_plane, [BROKER], {}, client, stranger)  # type: ignore[arg-type]
+    return {proof.name: proof.holds for proof in found}
+
+
+def test_connections_are_those_to_kafkas_port_that_were_made() -> None:
+    assert evidence.connections(STATS.format(tls=6)) == Connections(made=7, encrypted=6)
+    assert evidence.connections("server.uptime: 5\n") == Connections(made=0, encrypted=0)
+
+
+def test_strict_is_shown_by_refusals_beside_an_answer_and_by_handshakes() -> None:
+    held = proofs(DataPlane.ISTIO_MTLS, Agent("client-1", tls=7), Agent("stranger-1", answers=False))
+    assert held == {
+        "a client behind a sidecar gets an answer": True,
+        "STRICT: a plaintext client outside the mesh gets no answer": True,
+        "STRICT: a TLS client without a certificate gets no answer": True,
+        "every connection that its sidecar made to Kafka is TLS": True,
+    }
+    permissive = proofs(DataPlane.ISTIO_MTLS, Agent("client-1", tls=6), Agent("stranger-1"))
+    assert [name for name, holds in permissive.items() if not holds] == [
+        "STRICT: a plaintext client outside the mesh gets no answer",
+        "every connection that its sidecar made to Kafka is TLS",
+    ]
+
+
+def test_without_mtls_nothing_is_encrypted_and_plaintext_is_answered() -> None:
+    assert all(proofs(DataPlane.ISTIO, Agent("client-1"), Agent("stranger-1")).values())
+    assert not all(proofs(DataPlane.ISTIO, Agent("client-1", tls=1), Agent("stranger-1")).values())
+    assert proofs(DataPlane.PLAIN, Agent("client-1"), None) == {}
+
+
+def test_kafkas_own_tls_is_shown_by_a_client_that_verifies_the_brokers_name() -> None:
+    client = Agent("client-1")
+    assert list(proofs(DataPlane.KAFKA_TLS, client, None).values()) == [False, True]
+    assert client.asked[1] == {
+        "address": "10.0.0.1",
+        "port": 9092,
+        "authority": "/etc/meshmark-tls/ca.crt",
+        "server_name": "broker-1.kafka.ns.svc",
+    }
+
+
+def test_of_envoys_configuration_what_concerns_kafka_is_kept() -> None:
+    inbound, other = {"name": "virtualInbound", "x": 1}, {"name": "10.0.0.1_443"}
+    clusters = [{"name": f"outbound|{port}||kafka.ns.svc"} for port in (9092, 9093)]
+    clusters.append({"name": "outbound|9092||other.ns.svc"})
+    dump = {
+        "configs": [
+            {"dynamic_listeners": [{"active_state": {"listener": each}} for each in (inbound, other)]},
+            {"dynamic_active_clusters": [{"cluster": each} for each in clusters]},
+            {"dynamic_active_secrets": [{"secret": {"private_key": "x"}}]},
+        ]
+    }
+    assert json.loads(evidence.envoy_configuration(json.dumps(dump))) == {"accepts": [inbound], "sends": clusters[:1]}
+    assert evidence.envoy_version('{"version": "abc/1.38.0/Clean/RELEASE/BoringSSL"}') == "1.38.0"

@@ -27,6 +27,8 @@ from meshmark.plan import DataPlane, Workload
 from meshmark.record import Proof
 
 SERVING_TIMEOUT_S = 90.0
+HOPS = ("client-broker", "broker-broker")
+"""As the lab has them; the second is empty where there is one broker."""
 
 
 class PodsCluster(PodsTestbed):
@@ -62,13 +64,13 @@ class PodsCluster(PodsTestbed):
         """By sidecars, or Kafka's own TLS; empty unless all that `prove` asks for holds."""
         plane = self.scenario.data_plane
         promised = plane.mtls or plane is DataPlane.KAFKA_TLS
-        return self._hops if promised and self._proven else ()
+        return HOPS if promised and self._proven else ()
 
     @property
     def plain_hops(self) -> tuple[str, ...]:
         """The controllers' port is exempt from the mesh, and plaintext under Kafka TLS as well."""
         local = ("application-sidecar",) if self.scenario.data_plane.sidecars else ()
-        return (*local, *(() if self.encrypted_hops else self._hops), "controller")
+        return (*local, *(() if self.encrypted_hops else HOPS), "controller")
 
     def create_topics(self, workload: Workload, prefix: str) -> Layout:
         return self._administration.create(workload, self.scenario.cluster, prefix)
@@ -114,10 +116,6 @@ class PodsCluster(PodsTestbed):
                 component="kafka",
                 hint="The logs of brokers and sidecars tell more.",
             ) from error
-
-    @property
-    def _hops(self) -> tuple[str, ...]:
-        return ("client-broker", "broker-broker") if self.scenario.cluster.brokers > 1 else ("client-broker",)
 
     def _partitions(self) -> set[tuple[str, str]]:
         return {(name, host) for host in self.broker_hosts for name in self.agents[host].ask("partitions")}

@@ -94,6 +94,7 @@ class Started(Model):
     scenarios_selected: tuple[str, ...] = Field(description="those of the plan, or of `--only`")
     host: HostFacts
     versions: Versions
+    estimator: int = Field(1, description="of ceilings, by which it chose what to offer")
 
 
 class Finished(Model):

@@ -23,6 +23,7 @@ from meshmark.analysis import ceilings
 from meshmark.analysis import hardware as profiles
 from meshmark.analysis.distance_law import predictions
 from meshmark.analysis.explain import Ceilings, candidates, probed
+from meshmark.analysis.model import ESTIMATOR
 from meshmark.analysis.saturation import Search
 from meshmark.analysis.summary import summarize
 from meshmark.clock import Clock
@@ -75,6 +76,7 @@ def conduct(
         scenarios_selected=tuple(scenario.name for scenario in plan.scenarios),
         host=backend.facts(),
         versions=backend.versions(),
+        estimator=ESTIMATOR,
     )
     writer = RunWriter.create(directory, plan, started)
     return _played(_Conductor(plan, backend, writer, progress, clock), writer)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from meshmark import seal
+from meshmark.analysis.model import ESTIMATOR
 from meshmark.analysis.verify.times import CLOCK_SET_S
 from meshmark.clock import Clock
 from meshmark.cluster import Backend
@@ -74,6 +75,8 @@ def require_same(run: Run, backend: Backend, clock: Clock) -> None:
         for name in type(then).model_fields
         if getattr(then, name) not in (None, getattr(now, name))
     ]
+    if run.started.estimator != ESTIMATOR:
+        others.append(f"its ceilings were by estimator {run.started.estimator}, and would be by {ESTIMATOR}")
     if others:
         raise UsageError(f"{run.directory} cannot go on here: {'; '.join(others)}", hint=ANEW)
     _require_clock(run, clock)

@@ -264,11 +264,18 @@ def _another_machine(directory: Path) -> None:
     (directory / seal.NAME).unlink()
 
 
+def _another_estimator(directory: Path) -> None:
+    path = directory / "started.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"estimator": 1}))
+    (directory / seal.NAME).unlink()
+
+
 @pytest.mark.parametrize(
     ("change", "said", "kind"),
     [
         (_another_version, "kafka was 4.0.0, and is simulated", UsageError),
         (_another_machine, "hostname was other, and is simulated", UsageError),
+        (_another_estimator, "by estimator 1, and would be by", UsageError),
         (_tamper("rounds/002-*/trials.jsonl"), "it was changed", RecordError),
         (lambda directory: shutil.rmtree(next(directory.glob("rounds/002-*"))), "not the first", RecordError),
     ],

@@ -99,6 +99,12 @@ def test_a_run_that_claims_to_know_and_does_not_is_not_sound(tmp_path: Path) -> 
     (directory / "finished.json").write_text(json.dumps(told), encoding="utf-8")
     assert any("not every loss is known" in finding.follows for finding in verify(directory).findings)
 
+    started = json.loads((directory / "started.json").read_text(encoding="utf-8"))
+    (directory / "started.json").write_text(json.dumps(started | {"estimator": 1}), encoding="utf-8")
+    by_another = verify(directory)
+    assert not any("not every loss is known" in finding.follows for finding in by_another.findings)
+    assert any("another estimator of ceilings" in note for note in by_another.notes)
+
 
 def test_a_run_without_such_a_width_plays_all_repeats(tmp_path: Path) -> None:
     both = planfile.versus(plan("a", repeats=4), plan("b")).model_copy(update={"stop_width": 0})

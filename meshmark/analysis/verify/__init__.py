@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshmark import __version__, seal
-from meshmark.analysis.model import Interval, Summary
+from meshmark.analysis.model import ESTIMATOR, Interval, Summary
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify.asked import asked_findings, round_findings, untested
 from meshmark.analysis.verify.configuration import configuration_findings
@@ -76,7 +76,7 @@ def verify(directory: Path, expected_digest: str | None = None, signature: Signa
     if run is not None:
         findings += [finding for each in run.resumptions for finding in _laid_aside(directory, each)]
         notes += [f"cut after round {each.rounds_kept}, and gone on: {each.remains}" for each in run.resumptions]
-        notes += untested(run)
+        notes += [*untested(run), *_estimated_otherwise(run)]
     summary: Summary | None = None
     if run is not None and not found.findings:
         summary = summarize(run)
@@ -142,6 +142,16 @@ def truth(run: Run) -> Truth:
         intervals += len(round_.intervals)
         samples += len(round_.samples)
     return Truth(findings=tuple(findings), trials=trials, intervals=intervals, samples=samples)
+
+
+def _estimated_otherwise(run: Run) -> Iterator[str]:
+    """What followed from ceilings that are found otherwise now."""
+    if run.started.estimator == ESTIMATOR:
+        return
+    if run.predictions:
+        yield "predictions.jsonl was not judged: its laws go through ceilings by another estimator"
+    if run.finished is not None and run.finished.sharp:
+        yield "that every loss was known at its end was not judged: it was, by another estimator of ceilings"
 
 
 def _broken(integrity: Integrity) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from meshmark.analysis.distance_law import Errors, predictions
+from meshmark.analysis.model import ESTIMATOR
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify.model import Finding
 from meshmark.record import Prediction
@@ -19,7 +20,10 @@ FILE = "predictions.jsonl"
 
 
 def prediction_findings(run: Run) -> Iterator[Finding]:
-    """Nothing to recompute where nothing was predicted, and nothing measured that was to be."""
+    """Nothing to recompute where nothing was predicted, and nothing measured that was to be; nor where the law went
+    through ceilings by another estimator."""
+    if run.started.estimator != ESTIMATOR:
+        return
     held_out = {scenario.name for scenario in run.plan.scenarios if scenario.held_out}
     measured = any(data.started.scenario in held_out for data in run.rounds)
     if not run.predictions and not measured:

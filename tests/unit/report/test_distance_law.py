@@ -187,6 +187,8 @@ def test_a_prediction_that_was_made_up_or_made_later_is_found(tell: Tell) -> Non
     ):
         tampered = replace(run, predictions=(prediction.model_copy(update=changes),))
         assert list(prediction_findings(tampered)), changes
+        by_another = replace(tampered, started=run.started.model_copy(update={"estimator": 1}))
+        assert list(prediction_findings(by_another)) == []
     [lacking] = prediction_findings(replace(run, predictions=()))
     assert lacking.recorded == "no prediction of 25ms"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,17 +25,20 @@ from tests.kubernetes.node import one_node as one_node_cluster
 from tests.kubernetes.verbs import documented_user
 from tests.own_network import enter_own_network
 
+HERE = build.SOURCES.parent
 OUTCOMES = pytest.StashKey[list[str]]()
+MODULES = pytest.StashKey[set[Path]]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if _is_here(item):
-            item.add_marker(pytest.mark.kubernetes)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = [item for item in items if _is_here(item)]
+    config.stash[MODULES] = {item.path for item in here}
+    for item in here:
+        item.add_marker(pytest.mark.kubernetes)
 
 
 def _is_here(item: pytest.Item) -> bool:
-    return build.SOURCES.parent in item.path.parents
+    return HERE in item.path.parents
 
 
 def needs(parts: Iterable[str]) -> None:
@@ -95,14 +99,20 @@ def controllers() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if (report.when == "call" or report.failed) and item.get_closest_marker("kubernetes"):
+    if (report.when == "call" or report.outcome != "passed") and item.get_closest_marker("kubernetes"):
         item.config.stash.setdefault(OUTCOMES, []).append(report.outcome)
     return report
 
 
+def _asked_for_all(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> bool:
+    """All tests of this directory: no module, and no test of one, was left out by the command."""
+    items = [item for item in terminalreporter.stats.get("deselected", []) if _is_here(item)]
+    modules = config.stash.get(MODULES, set())
+    return not items and not any("::" in word for word in config.args) and modules == set(HERE.glob("test_*.py"))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    outcomes = config.stash.get(OUTCOMES, [])
-    left_out = any(_is_here(item) for item in terminalreporter.stats.get("deselected", []))
-    if set(outcomes) == {"passed"} and not left_out:
-        last_run.note(len(outcomes))
+    outcomes = Counter(config.stash.get(OUTCOMES, []))
+    if outcomes["passed"] and not outcomes["failed"] and _asked_for_all(terminalreporter, config):
+        last_run.note(outcomes["passed"], outcomes["skipped"])
     terminalreporter.write_line(f"Real Kubernetes: {last_run.text()}")

@@ -18,17 +18,19 @@ from tests.kubernetes import build
 
 COMMITTED = Path(__file__).with_suffix(".json")
 ROOT = Path(__file__).parents[2]
-KEYS = {"when", "commit", "changed", "kubernetes", "passed"}
+KEYS = {"when", "commit", "changed", "kubernetes", "passed", "skipped"}
 
 
-def note(passed: int) -> None:
-    """So many passed just now, none failed and none was left out. A cache that cannot be written keeps no note."""
+def note(passed: int, skipped: int) -> None:
+    """So many passed just now, the others were skipped, and none failed or was left out. A cache that cannot be
+    written keeps no note."""
     content = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "changed": bool(_git("status", "--porcelain")),
         "kubernetes": build.version(),
         "passed": passed,
+        "skipped": skipped,
     }
     with suppress(OSError):
         _noted().write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -41,7 +43,8 @@ def text() -> str:
         return "these tests never passed with one, as far as is known here"
     last = max(notes, key=lambda each: str(each["when"]))
     changed = " with changes that were not committed" if last["changed"] else ""
-    tests = f"{last['passed']} tests passed with {last['kubernetes']}"
+    skipped = f" ({last['skipped']} skipped)" if last["skipped"] else ""
+    tests = f"{last['passed']} tests passed{skipped} with {last['kubernetes']}"
     return f"last {tests} on {last['when']} at commit {last['commit'][:12]}{changed}"
 
 

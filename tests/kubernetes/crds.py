@@ -34,7 +34,7 @@ def install(cluster: ControlPlane, *kinds: str) -> None:
     """The definitions of these kinds; returns when the server serves them. Skips where they have not been fetched."""
     files = [build.home() / "modules" / file for file, of in CUSTOM_KINDS.items() if set(of) & set(kinds)]
     if absent := [file.name for file in files if not file.is_file()]:
-        pytest.skip(f"not fetched: {', '.join(absent)}; `{COMMAND}` does it")
+        pytest.skip(f"not built: {', '.join(absent)}; `{COMMAND}` does it")
     for file in files:
         made = cluster.kubectl("apply", "--server-side", f"--filename={file}", "--output=name").stdout.split()
         cluster.kubectl("wait", "--for=condition=Established", *made)

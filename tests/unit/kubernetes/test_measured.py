@@ -69,7 +69,7 @@ def test_with_sidecars_there_is_one_pod_outside_the_mesh_and_else_none() -> None
             for name, workload in found.items()
         }
         mesh = "true" if data_plane in SIDECARS else "false"
-        assert inject == {"broker": mesh, "client": mesh, "stranger": "false"} if "stranger" in found else inject
+        assert inject == {name: "false" if name == "stranger" else mesh for name in found}
 
 
 def test_load_pods_are_not_the_brokers_services_and_keep_away_from_them() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,11 +117,13 @@ def test_a_cluster_whose_owner_is_killed_leaves_no_process_and_the_next_start_re
     kubeconfig = tmp_path / "admin.kubeconfig"
     argv = [sys.executable, "-m", "tests.kubernetes.up", "--kubeconfig", str(kubeconfig)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=os.environ | ENVIRONMENT) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith(f"Kubernetes {build.version()} at https://127.0.0.1:")
-        [left] = set(stored_instances()) - before
-        assert len(processes(left.name)) >= len({"etcd", "kube-apiserver"})
-        process.send_signal(signal.SIGKILL)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(f"Kubernetes {build.version()} at https://127.0.0.1:")
+            [left] = set(stored_instances()) - before
+            assert len(processes(left.name)) >= len({"etcd", "kube-apiserver"})
+        finally:
+            process.kill()
     wait_for(lambda: processes(left.name) == [], "a part outlives its owner")
     assert left.is_dir()
     assert [line for line in reclaim() if str(left) in line]

@@ -36,6 +36,7 @@ cluster:
 scenarios: [plain, istio-mtls]
 """
 SMALL = ("--share-nodes", "--cpus", "1", "--memory", "768Mi", "--image", images.KAFKA)
+SOON = ("--timeout", "240")
 WAIT = "--timeout=150s"
 CLIENTS = "clients"
 PROXY = "istio-proxy"
@@ -111,15 +112,17 @@ def user(one_node: ControlPlane) -> Path:
 def client(cluster: ControlPlane, namespace: str, **labels: str) -> Iterator[None]:
     """A namespace with a pod `client`, of the image of meshmark's workers, that is ready."""
     cluster.kubectl("create", "namespace", namespace)
-    for name, value in labels.items():
-        cluster.kubectl("label", "namespace", namespace, f"{name.replace('_', '-')}={value}")
-    pod = ("pod/client", f"--namespace={namespace}")
-    cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={namespace}", WAIT)
-    image = f"--image={images.MESHMARK}"
-    cluster.kubectl("run", "client", f"--namespace={namespace}", image, "--command", "--", "bash", "-c", IDLE)
-    cluster.kubectl("wait", "--for=condition=Ready", *pod, WAIT)
-    yield
-    cluster.kubectl("delete", "namespace", namespace, WAIT)
+    try:
+        for name, value in labels.items():
+            cluster.kubectl("label", "namespace", namespace, f"{name.replace('_', '-')}={value}")
+        pod = ("pod/client", f"--namespace={namespace}")
+        cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={namespace}", WAIT)
+        image = f"--image={images.MESHMARK}"
+        cluster.kubectl("run", "client", f"--namespace={namespace}", image, "--command", "--", "bash", "-c", IDLE)
+        cluster.kubectl("wait", "--for=condition=Ready", *pod, WAIT)
+        yield
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, WAIT)
 
 
 def python(cluster: ControlPlane, namespace: str, code: str, *arguments: object) -> str:
@@ -138,10 +141,12 @@ ALL_RECORDS = {"left": 0, "errors": 0, "acknowledged": RECORDS, "same": True}
 def up(cluster: ControlPlane, user: Path, plan: Path, scenario: str) -> Iterator[None]:
     """What `up` made, and afterwards that `down` leaves nothing of it."""
     where = ("--backend", "kubernetes", "-f", str(plan), "--only", scenario)
-    done = verbs.meshmark(cluster, user, "up", *where, *SMALL)
-    assert done.returncode == 0, done.stderr
-    yield
-    gone = verbs.meshmark(cluster, user, "down", *where)
+    try:
+        done = verbs.meshmark(cluster, user, "up", *where, *SMALL, *SOON)
+        assert done.returncode == 0, done.stderr
+        yield
+    finally:
+        gone = verbs.meshmark(cluster, user, "down", *where, *SOON)
     assert gone.returncode == 0, gone.stderr
     namespace = f"meshmark-{scenario}"
     assert "(NotFound)" in cluster.kubectl("get", "namespace", namespace, check=False).stderr
@@ -204,12 +209,14 @@ def handshakes(cluster: ControlPlane, namespace: str, pod: str) -> int:
 def test_a_node_whose_owner_is_killed_leaves_nothing_after_the_next_start() -> None:
     settings = {path: Path(path).read_text(encoding="ascii") for path in node.COVERED}
     with script(NODE) as process:
-        assert process.stdout is not None
-        directory = process.stdout.readline().strip()
-        instance = Path(directory).parent
-        assert len(processes(instance.name)) >= len({"etcd", "kube-apiserver", "containerd", "kubelet"})
-        own = f"{groups.PREFIX}{process.pid}"
-        process.kill()
+        try:
+            assert process.stdout is not None
+            directory = process.stdout.readline().strip()
+            instance = Path(directory).parent
+            assert len(processes(instance.name)) >= len({"etcd", "kube-apiserver", "containerd", "kubelet"})
+            own = f"{groups.PREFIX}{process.pid}"
+        finally:
+            process.kill()
     wait_for(lambda: processes(instance.name) == [], "a part outlives its owner")
     groups.sweep()
     assert list(Path("/sys/fs/cgroup").glob(f"**/{own}")) == []

@@ -16,6 +16,7 @@ from tests.kubernetes import verbs
 from tests.kubernetes.controlplane import ControlPlane
 
 UP = ("up", "--backend", "kubernetes", "--timeout", "2")
+DOWN = ("down", "--backend", "kubernetes", "--timeout", "240")
 OURS = "app.kubernetes.io/managed-by=meshmark"
 DIFFERENT = 1
 NOT_READY = 1
@@ -80,7 +81,7 @@ def test_down_leaves_a_namespace_that_it_was_given(cluster: ControlPlane, user: 
     cluster.kubectl("create", "namespace", place)
     cluster.kubectl("label", "namespace", place, OURS)
     assert meshmark(cluster, user, *UP, namespace=place).returncode == ComponentFailed.exit_code
-    down = meshmark(cluster, user, "down", "--backend", "kubernetes", namespace=place)
+    down = meshmark(cluster, user, *DOWN, namespace=place)
     assert down.returncode == 0, down.stderr
     assert f"namespace/{place} stays" in down.stderr
     kinds = "statefulsets,services,configmaps,serviceaccounts,poddisruptionbudgets"
@@ -92,6 +93,6 @@ def test_down_leaves_a_namespace_that_it_was_given(cluster: ControlPlane, user: 
 @pytest.mark.usefixtures("controllers")
 def test_down_removes_all_of_it(cluster: ControlPlane, user: Path) -> None:
     meshmark(cluster, user, *UP, namespace="meshmark-down")
-    down = meshmark(cluster, user, "down", "--backend", "kubernetes", namespace="meshmark-down")
+    down = meshmark(cluster, user, *DOWN, namespace="meshmark-down")
     assert down.returncode == 0, down.stderr
     assert "(NotFound)" in cluster.kubectl("get", "namespace", "meshmark-down", check=False).stderr

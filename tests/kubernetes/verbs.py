@@ -10,6 +10,8 @@ from tests.kubernetes.controlplane import ControlPlane
 from tests.kubernetes.credentials import CONTEXT
 from tests.lab.ground import ROOT
 
+TIMEOUT_S = 300
+"""Longer than any of them is told to wait."""
 RIGHTS = ROOT / "meshmark" / "resources" / "kubernetes" / "rights.yaml"
 
 
@@ -23,4 +25,6 @@ def meshmark(cluster: ControlPlane, user: Path, *arguments: str) -> subprocess.C
     """A verb with its options; the context is said here."""
     verb, *options = arguments
     argv = [sys.executable, "-m", "meshmark", verb, "--context", CONTEXT, *options]
-    return subprocess.run(argv, env=cluster.environment(user), capture_output=True, text=True, check=False)
+    return subprocess.run(
+        argv, env=cluster.environment(user), capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+    )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from meshmark.analysis.saturation.bridge import emptied
+from meshmark.analysis.saturation.bridge import emptied, ended_below
 
 ENDS = np.linspace(1e-5, 0.8, 40_000)
 STEP = float(ENDS[1] - ENDS[0])
@@ -38,12 +38,16 @@ def test_a_simulated_queue_ends_where_it_should() -> None:
     place = np.arange(1, steps + 1) / steps
     path = begin + walk - walk[:, -1:] * place + mean[:, None] * place
     lowest = np.minimum.accumulate(path, axis=1)[:, -1]
-    ends = (path[:, -1] - np.minimum(lowest, 0))[lowest < 0]
+    reflected = path[:, -1] - np.minimum(lowest, 0)
+    ends = reflected[lowest < 0]
     told = density(begin, sway, excess, spread)
     assert len(ends) / trials == pytest.approx(float(told.sum() * STEP), abs=0.03)
     for share in (0.25, 0.5, 0.75):
         expected = float(np.interp(share, np.cumsum(told) / told.sum(), ENDS))
         assert float(np.quantile(ends, share)) == pytest.approx(expected, abs=0.003)
+    for limit in (0.005, 0.02, 0.05, 0.1):
+        below = ended_below(*(np.array(value) for value in (begin, limit, sway**2, excess, spread)))
+        assert float((reflected <= limit).mean()) == pytest.approx(float(below), abs=0.03)
 
 
 def test_it_stays_within_a_float_of_32_bits_and_follows_one_of_64() -> None:

@@ -112,7 +112,8 @@ def _asked_for_all(terminalreporter: pytest.TerminalReporter, config: pytest.Con
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    outcomes = Counter(config.stash.get(OUTCOMES, []))
+    told: list[str] = config.stash.get(OUTCOMES, [])
+    outcomes = Counter(told)
     if outcomes["passed"] and not outcomes["failed"] and _asked_for_all(terminalreporter, config):
         last_run.note(outcomes["passed"], outcomes["skipped"])
     terminalreporter.write_line(f"Real Kubernetes: {last_run.text()}")

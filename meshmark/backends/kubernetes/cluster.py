@@ -165,7 +165,7 @@ def _down(api: Api, wanted: Wanted, tell: Tell, timeout_s: float) -> None:
 
 def refuse_kept(api: Api, wanted: Wanted) -> None:
     """A run begins with an empty cluster."""
-    rights.require(api, "up", wanted.namespace)
+    rights.require(api, "run", wanted.namespace)
     found = ownership.namespace(api, wanted.namespace, ownership.labels_of(wanted.namespace_body))
     if found is not None and (ownership.is_ending(found) or ownership.ours(api, wanted.namespace)):
         raise Busy(

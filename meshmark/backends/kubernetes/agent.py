@@ -4,8 +4,8 @@
 
 Containers of the pod share process IDs and network, so one agent sees all of them, exactly when it is asked: the
 kubelet's own figures are up to ten seconds and more old. Processes are told apart by name (java, envoy, pilot-agent),
-or booked. Every question is answered with one line; `{"error": TEXT}` where it could not be. It ends with its standard
-input.
+or booked. Every question has an `id` and is answered with one line that has the same; with an `error` where it could
+not be. It ends with its standard input.
 
 Keys are those of the lab: HOST/kafka, HOST/sidecar, HOST/client, HOST/meshmark (the agent itself), HOST/net, and of
 the node machine/{cpu,core:N,memory,disk,psi}. What a probe of the kubelet uses (a shell, now and then) is booked to
@@ -74,7 +74,7 @@ class Agent:
     def answer(self, question: Mapping[str, Any]) -> Any:
         match question["ask"]:
             case "clock":
-                return {"time_s": time.monotonic(), "boot_id": Path(BOOT_ID).read_text(encoding="ascii").strip()}
+                return {"boot_id": Path(BOOT_ID).read_text(encoding="ascii").strip()}
             case "read":
                 return self._read()
             case "book":
@@ -218,11 +218,12 @@ def main() -> None:
     with ExitStack() as held:
         agent = Agent(given.host, data=given.data, sidecar=given.sidecar, machine=given.machine, held=held)
         for line in sys.stdin:
+            question = json.loads(line)
             try:
-                answer: dict[str, Any] = {"answer": agent.answer(json.loads(line))}
+                answer: dict[str, Any] = {"answer": agent.answer(question)}
             except (OSError, ValueError, http.client.HTTPException) as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
-            print(json.dumps(answer), flush=True)
+            print(json.dumps({"id": question["id"], **answer}), flush=True)
 
 
 if __name__ == "__main__":

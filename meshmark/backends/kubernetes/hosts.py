@@ -39,18 +39,24 @@ LOG_LINES = 5_000
 
 
 class AgentsProbe:
-    """Implements `meshmark.cluster.Probe`: all agents, one after the other."""
+    """Implements `meshmark.cluster.Probe`: all agents, one after the other. `failures` has, by host, why the last
+    reading of it failed, if it did."""
 
     edges_only = False
 
     def __init__(self, agents: Mapping[str, AgentLink]) -> None:
         self._agents = agents
+        self.failures: dict[str, MeshmarkError] = {}
 
     def read(self) -> Counters:
         values: Counters = {}
-        for agent in self._agents.values():
-            with suppress(ComponentFailed, ClusterUnreachable):  # `check` tells
+        for host, agent in self._agents.items():
+            try:
                 values |= agent.ask("read")
+            except (ComponentFailed, ClusterUnreachable) as error:  # `check` tells
+                self.failures[host] = error
+            else:
+                self.failures.pop(host, None)
         return values
 
 
@@ -68,7 +74,8 @@ class PodsTestbed:
         self.agents: dict[str, AgentLink] = {}
         for host in (*self.broker_hosts, *self.client_hosts, *self.strangers):
             self.agents[host] = stack.enter_context(self._agent(host))
-        self._probes: list[Probe] = [AgentsProbe(self.agents)]
+        self._read = AgentsProbe(self.agents)
+        self._probes: list[Probe] = [self._read]
         self._require_one_clock()
 
     @property
@@ -99,7 +106,7 @@ class PodsTestbed:
         return tuple(self._probes)
 
     def check(self) -> None:
-        """Every CHECK_S it looks at the pods."""
+        """Every CHECK_S it looks at the pods, and at whether their agents answer."""
         now = time.monotonic()
         if now - self._checked < CHECK_S:
             return
@@ -119,6 +126,8 @@ class PodsTestbed:
                 log_tail=state.warnings(self.api, self.namespace),
                 hint="The pods' logs are in the run directory.",
             )
+        for failure in tuple(self._read.failures.values()):
+            raise failure
 
     def configurations(self) -> Mapping[str, str]:
         """Brokers' settings and all workloads as they were applied, the images that run; and of sidecars what they

@@ -88,8 +88,9 @@ class PodProcess:
         return self._status
 
     def end(self) -> None:
-        """Its input first, by which workers know; then SIGTERM, and SIGKILL."""
-        for ask in (self._end_input, lambda: self.signal(signal.SIGTERM), lambda: self.signal(signal.SIGKILL)):
+        """Its input first, by which workers know; then SIGTERM, and SIGKILL, where an agent can send them."""
+        signals = (lambda: self.signal(signal.SIGTERM), lambda: self.signal(signal.SIGKILL))
+        for ask in (self._end_input, *(signals if self.agent else ())):
             if self._ends_within(0):
                 return
             ask()
@@ -157,6 +158,7 @@ class AgentLink:
     def __init__(self, process: PodProcess) -> None:
         self._process = process
         self._lock = threading.Lock()
+        self._asked = 0
 
     @property
     def host(self) -> str:
@@ -165,14 +167,23 @@ class AgentLink:
     def ask(self, question: str, **more: Any) -> Any:
         """Raises ComponentFailed where it says why it cannot answer, or says nothing in time."""
         with self._lock:
-            self._process.send_line(json.dumps({"ask": question, **more}))
-            line = self._process.read_line(ANSWER_TIMEOUT_S)
-        if line is None:
+            self._asked += 1
+            self._process.send_line(json.dumps({"id": self._asked, "ask": question, **more}))
+            answer = self._answer()
+        if answer is None:
             raise self._process.failure(f"did not answer `{question}` within {ANSWER_TIMEOUT_S:.0f} s")
-        answer = json.loads(line)
         if "error" in answer:
             raise self._process.failure(f"could not answer `{question}`: {answer['error']}")
         return answer["answer"]
+
+    def _answer(self) -> Mapping[str, Any] | None:
+        """To the last question. One to an earlier, for which nobody waits any more, is passed over."""
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        while (line := self._process.read_line(deadline - time.monotonic())) is not None:
+            answer: Mapping[str, Any] = json.loads(line)
+            if answer["id"] == self._asked:
+                return answer
+        return None
 
 
 def with_pid(command: Sequence[str]) -> list[str]:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from meshmark.backends.kubernetes import contexts, hosts, manifests, rights, target
+from meshmark.backends.kubernetes import contexts, hosts, manifests, rights, stream, target
 from meshmark.backends.kubernetes.change import Wanted
 from meshmark.backends.kubernetes.cluster import testbed as opened
 from meshmark.backends.kubernetes.hosts import PodsTestbed
 from meshmark.backends.kubernetes.kinds import POD
 from meshmark.backends.kubernetes.measured import LoadPods, measured
 from meshmark.cli import app
-from meshmark.errors import Busy, ComponentFailed, MissingRequirement
+from meshmark.errors import Busy, ComponentFailed, MissingRequirement, NoRights
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
 from tests.unit.kubernetes.fake_api import FakeApi
 from tests.unit.kubernetes.test_cluster_rights import in_use, plain
@@ -41,6 +41,19 @@ def bed(fake: FakeApi) -> Iterator[PodsTestbed]:
     api = contexts.connect(contexts.contexts(), "fake")
     with opened(api, wanted(), tell=TOLD.append, timeout_s=5) as made:
         yield made
+
+
+class Silent:
+    """A connection to something that does nothing of what it is told."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send_bytes(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def receive_bytes(self, timeout: float | None = None) -> bytes:
+        raise TimeoutError
 
 
 def test_a_process_in_a_pod_is_spoken_to_in_lines_and_ends_with_its_input(bed: PodsTestbed) -> None:
@@ -93,6 +106,43 @@ def test_a_pod_that_is_gone_or_was_started_again_is_told_with_its_events(
         bed.check()
 
 
+def test_an_agent_that_does_not_answer_any_more_is_told(bed: PodsTestbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "CHECK_S", 0.0)
+    [agents, *_] = bed.probes()
+    agents.read()
+    bed.check()
+    with monkeypatch.context() as silent:
+        silent.setattr(stream.PodProcess, "read_line", lambda *_: None)
+        read = agents.read()
+    assert "broker-1/meshmark/cpu_user_s" not in read
+    with pytest.raises(ComponentFailed, match="agent on broker-1 did not answer `read` within 20 s"):
+        bed.check()
+    assert {"broker-1/meshmark/cpu_user_s", "machine/cpu/idle_s"} <= agents.read().keys()
+    bed.check()
+
+
+def test_an_answer_that_came_too_late_is_not_taken_for_the_next_one(
+    bed: PodsTestbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = bed.agents["client-1"]
+    with monkeypatch.context() as silent:
+        silent.setattr(stream.PodProcess, "read_line", lambda *_: None)
+        with pytest.raises(ComponentFailed, match="did not answer `facts`"):
+            agent.ask("facts")
+    assert agent.ask("clock").keys() == {"boot_id"}
+    with pytest.raises(ComponentFailed, match="there is no question 'odd'"):
+        agent.ask("odd")
+
+
+def test_a_process_that_no_agent_can_signal_is_left_to_its_pod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "GRACE_S", 0.0)
+    socket = Silent()
+    stream.PodProcess(socket, host="client-1", name="agent", log=tmp_path / "log").end()
+    assert socket.sent == [stream.END_OF_INPUT]
+
+
 def test_a_clock_that_is_not_this_machines_is_refused(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.runs = True
     monkeypatch.setattr(hosts, "BOOT_ID", Path("/proc/sys/kernel/ostype"))
@@ -104,6 +154,16 @@ def test_a_clock_that_is_not_this_machines_is_refused(fake: FakeApi, monkeypatch
         raise AssertionError("not reached")
     assert "namespace/meshmark-it" in " ".join(fake.writes)
     assert fake.names() == []
+
+
+def test_a_run_needs_the_rights_to_speak_to_pods_before_it_makes_any(
+    fake: FakeApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.denied = {("create", "pods/exec")}
+    run = ["run", "--backend", "kubernetes", "--context", "fake", "--client-image", "x", "--only", "plain"]
+    assert app.main([*run, "--out", str(tmp_path / "run")]) == NoRights.exit_code
+    assert "lacks 1 right that run needs in the namespace meshmark-plain: create pods/exec" in capsys.readouterr().err
+    assert fake.writes == []
 
 
 def test_nothing_is_left_however_it_ends_and_what_is_up_already_is_left_alone(fake: FakeApi) -> None:

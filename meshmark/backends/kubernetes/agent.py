@@ -19,6 +19,7 @@ import http.client
 import json
 import os
 import platform
+import socket
 import ssl
 import sys
 import time
@@ -27,7 +28,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from meshmark.kafka.api_versions import Wrap, ask, plain_client
+from meshmark.kafka.api_versions import TIMEOUT_S, Wrap, ask, plain_client
 from meshmark.probes import envoy, procfs
 from meshmark.probes.host import (
     MACHINE,
@@ -93,6 +94,8 @@ class Agent:
             case "kafka":
                 wrap = _wrap(question.get("authority"))
                 return ask(question["address"], question["port"], wrap, server_name=question.get("server_name"))
+            case "reach":
+                return _reached(question["address"], question["port"])
             case "envoy":
                 return _envoy(question["path"])
             case other:
@@ -185,6 +188,15 @@ def _wrap(authority: str | None) -> Wrap:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return lambda raw, server_name: context.wrap_socket(raw, server_hostname=server_name)
+
+
+def _reached(address: str, port: int) -> bool:
+    """Whether anything accepts a connection there."""
+    try:
+        with socket.create_connection((address, port), TIMEOUT_S):
+            return True
+    except OSError:
+        return False
 
 
 def _envoy(path: str) -> str:

@@ -23,12 +23,10 @@ from meshmark.errors import Busy, ComponentFailed, LoadError, MeshmarkError
 from meshmark.kafka import administration
 from meshmark.kafka.administration import Administration, Layout, Leaders
 from meshmark.kafka.properties import BROKER_PORT
-from meshmark.plan import DataPlane, Workload
+from meshmark.plan import BETWEEN_HOSTS, DataPlane, Workload
 from meshmark.record import Proof
 
 SERVING_TIMEOUT_S = 90.0
-HOPS = ("client-broker", "broker-broker")
-"""As the lab has them; the second is empty where there is one broker."""
 
 
 class PodsCluster(PodsTestbed):
@@ -46,7 +44,6 @@ class PodsCluster(PodsTestbed):
             check=self.check,
             told=self._lead,
         )
-        self._proven = False
 
     @property
     def bootstrap_servers(self) -> str:
@@ -61,16 +58,14 @@ class PodsCluster(PodsTestbed):
 
     @property
     def encrypted_hops(self) -> tuple[str, ...]:
-        """By sidecars, or Kafka's own TLS; empty unless all that `prove` asks for holds."""
-        plane = self.scenario.data_plane
-        promised = plane.mtls or plane is DataPlane.KAFKA_TLS
-        return HOPS if promised and self._proven else ()
+        return BETWEEN_HOSTS if self.scenario.data_plane.encrypts else ()
 
     @property
     def plain_hops(self) -> tuple[str, ...]:
         """The controllers' port is exempt from the mesh, and plaintext under Kafka TLS as well."""
         local = ("application-sidecar",) if self.scenario.data_plane.sidecars else ()
-        return (*local, *(() if self.encrypted_hops else HOPS), "controller")
+        between = () if self.encrypted_hops else BETWEEN_HOSTS
+        return (*local, *between, "controller")
 
     def create_topics(self, workload: Workload, prefix: str) -> Layout:
         return self._administration.create(workload, self.scenario.cluster, prefix)
@@ -85,9 +80,8 @@ class PodsCluster(PodsTestbed):
         ]
         agents = {host: self.agents[host] for host in self.broker_hosts}
         stranger = next((self.agents[host] for host in self.strangers), None)
-        found = evidence.prove(self.scenario.data_plane, brokers, agents, self.agents[self.client_hosts[0]], stranger)
-        self._proven = bool(found) and all(proof.holds for proof in found)
-        return found
+        clients = [self.agents[host] for host in self.client_hosts]
+        return evidence.prove(self.scenario.data_plane, brokers, agents, clients, stranger)
 
     def active_controller(self) -> str:
         """As the brokers have written down. One that has not heard of its election yet knows no leader (-1)."""

@@ -1,8 +1,9 @@
 """What shows that traffic is encrypted, or is not, as the scenario says: answers, refusals, and sidecars' counters.
 
-A pod without a sidecar asks brokers what somebody outside the mesh gets; a load pod asks the same through its own. Of
-each sidecar Envoy's own counters say how many of its connections to Kafka's port began with a TLS handshake. A refusal
-means something only beside the same question that is answered.
+A pod without a sidecar asks brokers what somebody outside the mesh gets; load pods, and brokers' pods among each
+other, ask the same through their own. Of each sidecar Envoy's own counters say how many of its connections to Kafka's
+port began with a TLS handshake. A refusal means something only where a connection is accepted, and beside the same
+question that is answered.
 """
 
 from __future__ import annotations
@@ -49,20 +50,22 @@ def prove(
     plane: DataPlane,
     brokers: Sequence[Place],
     agents: Mapping[str, AgentLink],
-    client: AgentLink,
+    clients: Sequence[AgentLink],
     stranger: AgentLink | None,
 ) -> tuple[Proof, ...]:
-    """All proofs of a data plane; `agents` are those of hosts that have a sidecar. Raises ComponentFailed where a
-    sidecar does not answer."""
+    """All proofs of a data plane; `agents` are the brokers', by host, and `clients` those of all load pods. Sidecars
+    are counted last: each has sent something by then, if there is anywhere to send it. Raises ComponentFailed where
+    one does not answer."""
     found: list[Proof] = []
+    inside = [*clients, *agents.values()] if len(brokers) > 1 else [*clients]
     for broker in brokers:
         if plane is DataPlane.KAFKA_TLS:
-            found += _kafka_tls(broker, client)
+            for client in clients:
+                found += _kafka_tls(broker, client)
         elif stranger is not None:
-            found += _mesh(plane, broker, client, stranger)
+            found += _mesh(plane, broker, [agent for agent in inside if agent.host != broker.host], stranger)
     if plane.sidecars:
-        senders = [client, *agents.values()] if len(brokers) > 1 else [client]
-        found += [_counted(plane, agent) for agent in dict.fromkeys(senders)]
+        found += [_counted(plane, agent) for agent in inside]
     return tuple(found)
 
 
@@ -107,8 +110,9 @@ def _kafka_tls(broker: Place, client: AgentLink) -> Iterator[Proof]:
     )
 
 
-def _mesh(plane: DataPlane, broker: Place, client: AgentLink, stranger: AgentLink) -> Iterator[Proof]:
-    yield _answered("a client behind a sidecar gets an answer", broker, client)
+def _mesh(plane: DataPlane, broker: Place, inside: Sequence[AgentLink], stranger: AgentLink) -> Iterator[Proof]:
+    for agent in inside:
+        yield _answered("a client behind a sidecar gets an answer", broker, agent)
     if plane.mtls:
         yield _refused("STRICT: a plaintext client outside the mesh gets no answer", broker, stranger)
         yield _refused(
@@ -134,9 +138,11 @@ def _counted(plane: DataPlane, agent: AgentLink) -> Proof:
 
 def _answered(name: str, broker: Place, by: AgentLink, **how: str) -> Proof:
     answered, detail = by.ask("kafka", address=broker.address, port=BROKER_PORT, **how)
-    return Proof(name=name, host=broker.host, holds=answered, detail=detail)
+    return Proof(name=name, host=broker.host, holds=answered, detail=f"{by.host}: {detail}")
 
 
 def _refused(name: str, broker: Place, by: AgentLink, **how: str) -> Proof:
+    reached = by.ask("reach", address=broker.address, port=BROKER_PORT)
     answered, detail = by.ask("kafka", address=broker.address, port=BROKER_PORT, **how)
-    return Proof(name=name, host=broker.host, holds=not answered, detail=detail)
+    met = "a connection is accepted" if reached else "no connection is accepted, which shows nothing"
+    return Proof(name=name, host=broker.host, holds=reached and not answered, detail=f"{by.host}: {met}; {detail}")

@@ -130,16 +130,19 @@ cluster.inbound|9092||;.upstream_cx_total: 7
 
 
 class Agent:
-    """Of a pod whose sidecar has made seven connections, and `tls` handshakes; asked, Kafka answers or not."""
+    """Of a pod whose sidecar has made seven connections, and `tls` handshakes; asked, Kafka answers or not, where
+    there is a way to it."""
 
-    def __init__(self, host: str, *, tls: int = 0, answers: bool = True) -> None:
+    def __init__(self, host: str, *, tls: int = 0, answers: bool = True, reaches: bool = True) -> None:
         self.host = host
-        self._tls, self._answers = tls, answers
+        self._tls, self._answers, self._reaches = tls, answers, reaches
         self.asked: list[Mapping[str, Any]] = []
 
     def ask(self, question: str, **more: Any) -> Any:
         if question == "envoy":
             return STATS.format(tls=self._tls)
+        if question == "reach":
+            return self._reaches
         assert question == "kafka"
         self.asked.append(more)
         return [self._answers and more.get("authority") != evidence.ANYBODY, "told"]
@@ -149,7 +152,7 @@ BROKER = Place(host="broker-1", address="10.0.0.1", name="broker-1.kafka.ns.svc"
 
 
 def proofs(data_plane: DataPlane, client: Agent, stranger: Agent | None) -> dict[str, bool]:
-    found = evidence.prove(data_plane, [BROKER], {}, client, stranger)  # type: ignore[arg-type]
+    found = evidence.prove(data_plane, [BROKER], {}, [client], stranger)  # type: ignore[list-item,arg-type]
     return {proof.name: proof.holds for proof in found}
 
 
@@ -171,6 +174,40 @@ def test_strict_is_shown_by_refusals_beside_an_answer_and_by_handshakes() -> Non
         "STRICT: a plaintext client outside the mesh gets no answer",
         "every connection that its sidecar made to Kafka is TLS",
     ]
+
+
+def test_a_refusal_where_nothing_accepts_connections_shows_nothing() -> None:
+    away = Agent("stranger-1", answers=False, reaches=False)
+    held = proofs(DataPlane.ISTIO_MTLS, Agent("client-1", tls=7), away)
+    assert [name for name, holds in held.items() if not holds] == [
+        "STRICT: a plaintext client outside the mesh gets no answer",
+        "STRICT: a TLS client without a certificate gets no answer",
+    ]
+
+
+class Sender(Agent):
+    """Its sidecar has sent what was asked so far, and nothing else."""
+
+    def ask(self, question: str, **more: Any) -> Any:
+        if question == "envoy":
+            name, made = "cluster.outbound|9092||kafka.ns.svc.cluster.local;", len(self.asked)
+            return f"{name}.upstream_cx_total: {made}\n{name}.ssl.handshake: {made}\n"
+        return super().ask(question, **more)
+
+
+def test_of_several_brokers_each_asks_the_others_before_its_sidecar_is_counted() -> None:
+    brokers = [Place(host=f"broker-{n}", address=f"10.0.0.{n}", name=f"broker-{n}.kafka.ns.svc") for n in range(1, 4)]
+    agents = {broker.host: Sender(broker.host) for broker in brokers}
+    clients = [Sender("client-1"), Sender("client-2")]
+    stranger = Agent("stranger-1", answers=False)
+    found = evidence.prove(DataPlane.ISTIO_MTLS, brokers, agents, clients, stranger)  # type: ignore[arg-type]
+    assert [proof for proof in found if not proof.holds] == []
+    assert [proof.host for proof in found if "its sidecar" in proof.name] == ["client-1", "client-2", *agents]
+    asked = {host: [more["address"] for more in agent.asked] for host, agent in agents.items()}
+    assert asked == {"broker-1": ["10.0.0.2", "10.0.0.3"], "broker-2": ["10.0.0.1", "10.0.0.3"]} | {
+        "broker-3": ["10.0.0.1", "10.0.0.2"]
+    }
+    assert [len(client.asked) for client in clients] == [len(brokers)] * len(clients)
 
 
 def test_without_mtls_nothing_is_encrypted_and_plaintext_is_answered() -> None:

@@ -2,7 +2,7 @@
 
 A Backend opens a Testbed (hosts joined by a data plane, nothing on them yet) or a Cluster (a Testbed with
 Kafka serving on it). Both exist only inside their `with`; leaving it removes everything. The lab, the
-simulated system and later Kubernetes implement these; experiments know no more than this file.
+simulated system and Kubernetes implement these; experiments know no more than this file.
 """
 
 from __future__ import annotations

@@ -384,6 +384,8 @@ def backend(place: Place, plan: Plan) -> KubernetesBackend:
     for scenario in plan.scenarios:
         kubernetes.refuse_inexpressible(plan, scenario)
         target_of(asked, plan, scenario)
+    if asked.share_nodes:
+        note(SHARED)
     load = LoadPods(image=asked.client_image, nodes=asked.client_nodes or "")
     return KubernetesBackend(
         connected(place.context),

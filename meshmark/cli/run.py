@@ -83,7 +83,7 @@ RESUMABLE = (
         "client_nodes",
     ),
 )
-"""Options that may go with --resume: they are of this process, not of what is measured."""
+"""Options that may go with --resume: they are of this process, or what they say is compared with the record."""
 
 
 def run(

@@ -17,6 +17,10 @@ NODES = (
     "Brokers and clients were pods on several nodes of a cluster, whose CPUs and memory are added up: a ceiling is of "
     "these nodes and of the network between them."
 )
+SHARED_NODES = (
+    "Brokers might share a node with each other and with clients, and reserved next to no CPU: figures say how they "
+    "disturb each other."
+)
 
 
 def one_machine(summary: Summary) -> bool:
@@ -24,5 +28,6 @@ def one_machine(summary: Summary) -> bool:
     return summary.started.host.features.get("one_node", True)
 
 
-def caveats(summary: Summary) -> tuple[str, str]:
-    return UNITS, ONE_MACHINE if one_machine(summary) else NODES
+def caveats(summary: Summary) -> tuple[str, ...]:
+    shared = summary.started.host.features.get("shared_nodes", False)
+    return (UNITS, ONE_MACHINE if one_machine(summary) else NODES, *((SHARED_NODES,) if shared else ()))

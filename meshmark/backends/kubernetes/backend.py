@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from meshmark import __version__
 from meshmark.backends.kubernetes import cluster, evidence
 from meshmark.backends.kubernetes.api import Api
-from meshmark.backends.kubernetes.asked import Target
+from meshmark.backends.kubernetes.asked import Target, quantity
 from meshmark.backends.kubernetes.change import Tell, Wanted
 from meshmark.backends.kubernetes.cluster import PodsCluster
 from meshmark.backends.kubernetes.config import KAFKA_SCRIPTS
@@ -112,11 +112,12 @@ class KubernetesBackend:
             memory_bytes=sum(each["memory_bytes"] for each in by_node.values()),
             cgroup=first["cgroup"],
             file_system=first["file_system"],
-            privileges="pods",
+            privileges=given(self._targets(bed.scenario), self._load),
             features={
                 "pressure_stall_information": first["pressure_stall_information"],
                 "one_node": len(by_node) == 1,
                 "one_clock": True,
+                "shared_nodes": self._targets(bed.scenario).share_nodes,
             },
         )
 
@@ -147,6 +148,14 @@ class KubernetesBackend:
             envoy=envoy,
             librdkafka=facts["librdkafka"],
         )
+
+
+def given(target: Target, load: LoadPods) -> str:
+    """What pods are of, and get: the options that are no part of the plan. A run that goes on needs the same."""
+    size = f"{target.cpus} CPUs, {quantity(target.memory_bytes)} of memory, heap {quantity(target.heap_bytes)}"
+    volume = f"volume {quantity(target.volume_bytes)} of {target.storage_class or 'the default class'}"
+    nodes = f" on nodes {load.nodes}" if load.nodes else ""
+    return f"pods: brokers {target.image}, {size}, {volume}; load {load.image}{nodes}"
 
 
 def _impossible(plan: Plan) -> Iterator[str]:

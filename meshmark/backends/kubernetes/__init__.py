@@ -2,7 +2,7 @@
 
 Two halves. One is pure but for the writing of files, and needs no library: `target`, `manifests`, `texts`, `write`.
 The other speaks to a cluster, and is imported by who needs it: `contexts` (which one), `api`, `rights`, `ownership`,
-`change`, `lifecycle`. Limits: one cluster; nothing is measured there, and load and topics are not among the objects.
+`change`, `lifecycle`. `backend` measures there. Limits: one cluster; load and topics are not among the objects.
 """
 
 from meshmark.backends.kubernetes.asked import Target, refuse_inexpressible, target

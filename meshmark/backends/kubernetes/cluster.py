@@ -142,7 +142,11 @@ def _up(api: Api, wanted: Wanted, *, tell: Tell, timeout_s: float) -> Iterator[N
     """Removed on any way out. What ended it counts more than what then keeps it from being removed."""
     refuse_kept(api, wanted)
     try:
-        lifecycle.up(api, wanted, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
+        try:
+            lifecycle.up(api, wanted, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
+        except ComponentFailed as error:
+            error.hint = "It is removed; `meshmark up` shows the same and keeps it."
+            raise
         yield
     except BaseException:
         try:
@@ -154,7 +158,12 @@ def _up(api: Api, wanted: Wanted, *, tell: Tell, timeout_s: float) -> Iterator[N
 
 
 def _down(api: Api, wanted: Wanted, tell: Tell, timeout_s: float) -> None:
-    lifecycle.down(api, wanted.namespace, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
+    try:
+        lifecycle.down(api, wanted.namespace, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
+    except KeyboardInterrupt:
+        command = f"meshmark down --backend kubernetes -n {wanted.namespace}"
+        tell(f"the namespace {wanted.namespace} may be left: `{command}` removes it")
+        raise
 
 
 def refuse_kept(api: Api, wanted: Wanted) -> None:

@@ -31,7 +31,6 @@ STATEFUL_SET = Kind(group="apps", name="StatefulSet", plural="statefulsets")
 POD = Kind(name="Pod", plural="pods")
 CLAIM = Kind(name="PersistentVolumeClaim", plural="persistentvolumeclaims")
 EVENT = Kind(name="Event", plural="events")
-NODE = Kind(name="Node", plural="nodes", namespaced=False)
 
 LISTED = (
     Kind(name="ServiceAccount", plural="serviceaccounts"),

@@ -147,8 +147,7 @@ class PodProcess:
     def _broken(self, error: Exception) -> ClusterUnreachable:
         return ClusterUnreachable(
             f"the connection to {self.name} on {self.host} broke: {str(error) or type(error).__name__}",
-            hint="The API server, the node or the pod went away; `meshmark status` tells what is there, and "
-            "`meshmark down` removes it.",
+            hint="The API server, the node or the pod went away; the cluster's events tell more.",
         )
 
 

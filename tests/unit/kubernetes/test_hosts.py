@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meshmark.backends.kubernetes import contexts, hosts, manifests, rights, stream, target
+from meshmark.backends.kubernetes import contexts, hosts, lifecycle, manifests, rights, stream, target
 from meshmark.backends.kubernetes.change import Wanted
 from meshmark.backends.kubernetes.cluster import testbed as opened
 from meshmark.backends.kubernetes.hosts import PodsTestbed
@@ -194,7 +194,22 @@ def test_pods_that_never_start_are_told_and_removed(fake: FakeApi) -> None:
     ):
         raise AssertionError("not reached")
     assert any("Insufficient memory" in line for line in failed.value.log_tail)
+    assert failed.value.hint == "It is removed; `meshmark up` shows the same and keeps it."
     assert fake.names() == []
+
+
+def test_a_removal_that_is_interrupted_says_what_may_be_left(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    fake.runs = True
+    monkeypatch.setattr(lifecycle, "down", interrupted)
+    told: list[str] = []
+    api = contexts.connect(contexts.contexts(), "fake")
+    with pytest.raises(KeyboardInterrupt), opened(api, wanted(), tell=told.append, timeout_s=5):
+        pass
+    left = "the namespace meshmark-it may be left: `meshmark down --backend kubernetes -n meshmark-it` removes it"
+    assert told[-1] == left
 
 
 def test_a_run_uses_no_right_that_it_does_not_ask_for(bed: PodsTestbed, fake: FakeApi) -> None:

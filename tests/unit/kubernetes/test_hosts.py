@@ -161,8 +161,10 @@ def test_a_run_needs_the_rights_to_speak_to_pods_before_it_makes_any(
 ) -> None:
     fake.denied = {("create", "pods/exec")}
     run = ["run", "--backend", "kubernetes", "--context", "fake", "--client-image", "x", "--only", "plain"]
-    assert app.main([*run, "--out", str(tmp_path / "run")]) == NoRights.exit_code
-    assert "lacks 1 right that run needs in the namespace meshmark-plain: create pods/exec" in capsys.readouterr().err
+    assert app.main([*run, "--share-nodes", "--out", str(tmp_path / "run")]) == NoRights.exit_code
+    told = capsys.readouterr().err
+    assert "lacks 1 right that run needs in the namespace meshmark-plain: create pods/exec" in told
+    assert "brokers may share nodes and reserve next to no CPU" in told
     assert fake.writes == []
 
 

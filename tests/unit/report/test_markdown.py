@@ -64,6 +64,14 @@ def test_a_run_that_is_not_whole_says_so_on_top(cut: Told) -> None:
     assert markdown(cut.summary).split("\n\n")[2].startswith("**Incomplete run: it failed after ")
 
 
+def test_nodes_that_brokers_of_a_cluster_might_share_are_told(whole: Told) -> None:
+    host, said = whole.summary.started.host, "Brokers might share a node"
+    assert said not in markdown(whole.summary)
+    shared = host.model_copy(update={"features": {**host.features, "shared_nodes": True}})
+    started = whole.summary.started.model_copy(update={"host": shared})
+    assert said in markdown(whole.summary.model_copy(update={"started": started}))
+
+
 def test_numbers_are_aligned_to_the_right_and_groups_stand_before_the_names() -> None:
     grid = Grid(title="T", columns=(text_column("name", ["a|b"]), Column(head="p50", cells=("1",), group="ms")))
     assert table(grid) == "| name | ms: p50 |\n| --- | ---: |\n| a\\|b | 1 |"

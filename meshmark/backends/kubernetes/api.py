@@ -41,6 +41,7 @@ VALUE = re.compile(r"Invalid value: [\[{].*[\]}]: ")
 """A whole object, in one line, in the midst of a message."""
 MISSING = "meshmark/no-such-label"
 """That no object has: a list of them is short."""
+APPLIED_STAYS = "What was applied before it stays; `meshmark diff` shows what is still to come."
 MANAGER_CONFLICT = "FieldManagerConflict"
 REVIEW = Kind(
     group="authorization.k8s.io",
@@ -318,4 +319,4 @@ def _advice(message: str) -> str:
         return "Volumes and the scenario's name cannot change while it is up: `meshmark down` first."
     if "webhook" in message:
         return "The webhook is the cluster's own; is what serves it well?"
-    return "What was applied before it stays; `meshmark diff` shows what is still to come."
+    return APPLIED_STAYS

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from meshmark.backends.kubernetes import evidence, lifecycle, manifest, ownership, rights
-from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.api import APPLIED_STAYS, Api
 from meshmark.backends.kubernetes.change import Tell, Wanted
 from meshmark.backends.kubernetes.evidence import Place
 from meshmark.backends.kubernetes.hosts import PodsTestbed
@@ -144,8 +144,9 @@ def _up(api: Api, wanted: Wanted, *, tell: Tell, timeout_s: float) -> Iterator[N
     try:
         try:
             lifecycle.up(api, wanted, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
-        except ComponentFailed as error:
-            error.hint = "It is removed; `meshmark up` shows the same and keeps it."
+        except MeshmarkError as error:
+            if error.hint in (lifecycle.STAYS, APPLIED_STAYS):
+                error.hint = "It is removed; `meshmark up` shows the same and keeps it."
             raise
         yield
     except BaseException:

@@ -21,6 +21,10 @@ from meshmark.errors import ClusterUnreachable, ComponentFailed, Inconclusive, N
 POLL_S = 1.0
 PATIENCE_S = 30.0
 """How long an API server that answered before may be away."""
+STAYS = (
+    "All of it stays as it is: `meshmark status` shows it, the same `meshmark up` goes on waiting, and "
+    "`meshmark down` removes it."
+)
 
 Found = TypeVar("Found")
 
@@ -54,8 +58,7 @@ def up(api: Api, wanted: Wanted, *, tell: Tell, clock: Clock, timeout_s: float, 
         f"the brokers in the namespace {wanted.namespace} are not ready after {timeout_s:g} s",
         component=WORKLOAD,
         log_tail=(*heard, *state.warnings(api, wanted.namespace)),
-        hint="All of it stays as it is: `meshmark status` shows it, the same `meshmark up` goes on waiting, and "
-        "`meshmark down` removes it.",
+        hint=STAYS,
     )
 
 

@@ -15,9 +15,9 @@ from meshmark.backends.kubernetes.hosts import PodsTestbed
 from meshmark.backends.kubernetes.kinds import POD
 from meshmark.backends.kubernetes.measured import LoadPods, measured
 from meshmark.cli import app
-from meshmark.errors import Busy, ComponentFailed, MissingRequirement, NoRights
+from meshmark.errors import Busy, ComponentFailed, MissingRequirement, NoRights, ObjectRefused
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
-from tests.unit.kubernetes.fake_api import FakeApi
+from tests.unit.kubernetes.fake_api import FakeApi, Refused
 from tests.unit.kubernetes.test_cluster_rights import in_use, plain
 
 TOLD: list[str] = []
@@ -196,6 +196,18 @@ def test_pods_that_never_start_are_told_and_removed(fake: FakeApi) -> None:
     ):
         raise AssertionError("not reached")
     assert any("Insufficient memory" in line for line in failed.value.log_tail)
+    assert failed.value.hint == "It is removed; `meshmark up` shows the same and keeps it."
+    assert fake.names() == []
+
+
+def test_an_object_that_is_refused_is_not_said_to_stay(fake: FakeApi) -> None:
+    fake.refusals = {"statefulset/client": Refused(422, "spec: odd")}
+    api = contexts.connect(contexts.contexts(), "fake")
+    with (
+        pytest.raises(ObjectRefused, match="spec: odd") as failed,
+        opened(api, wanted(), tell=TOLD.append, timeout_s=5),
+    ):
+        raise AssertionError("not reached")
     assert failed.value.hint == "It is removed; `meshmark up` shows the same and keeps it."
     assert fake.names() == []
 

@@ -8,21 +8,24 @@ public log of sums.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from meshmark.errors import DownloadError, MeshmarkError, MissingRequirement
 from tests.kubernetes import build
-from tests.kubernetes.controlplane import ControlPlane
+from tests.kubernetes.controlplane import POLL_S, ControlPlane
 from tools.kubernetes_schemas import CUSTOM_KINDS
 
 COMMAND = "python -m tests.kubernetes.crds"
+ESTABLISHED_S = 60.0
 
 
 def modules() -> list[str]:
@@ -37,9 +40,19 @@ def install(cluster: ControlPlane, *kinds: str) -> None:
         pytest.skip(f"not built: {', '.join(absent)}; `{COMMAND}` does it")
     for file in files:
         made = cluster.kubectl("apply", "--server-side", f"--filename={file}", "--output=name").stdout.split()
-        cluster.kubectl("wait", "--for=condition=Established", *made)
+        deadline = time.monotonic() + ESTABLISHED_S
+        while absent := [name for name in made if not _established(cluster, name)]:
+            assert time.monotonic() < deadline, f"not established after {ESTABLISHED_S:g} s: {', '.join(absent)}"
+            time.sleep(POLL_S)
     for kind in kinds:  # an established kind still answers 429 for a moment, which kubectl waits for
         cluster.kubectl("get", kind, "--all-namespaces")
+
+
+def _established(cluster: ControlPlane, name: str) -> bool:
+    """Not by `kubectl wait`, which ends with an error where a definition has no conditions yet."""
+    status = json.loads(cluster.kubectl("get", name, "--output=json").stdout).get("status") or {}
+    conditions = status.get("conditions") or ()
+    return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
 
 
 def fetch() -> list[Path]:

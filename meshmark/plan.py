@@ -50,6 +50,18 @@ class DataPlane(StrEnum):
         """Between hosts, whoever does it."""
         return self.mtls or self is DataPlane.KAFKA_TLS
 
+    @property
+    def encrypted_hops(self) -> tuple[str, ...]:
+        """As it is made; a run proves it."""
+        return BETWEEN_HOSTS if self.encrypts else ()
+
+    @property
+    def plain_hops(self) -> tuple[str, ...]:
+        """The controllers' port is exempt from the mesh, and plaintext under Kafka TLS as well."""
+        local = ("application-sidecar",) if self.sidecars else ()
+        between = () if self.encrypts else BETWEEN_HOSTS
+        return (*local, *between, "controller")
+
 
 BETWEEN_HOSTS = ("client-broker", "broker-broker")
 """Hops that a data plane either encrypts or leaves plain; others (a controller's port) are the same in all."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from meshmark.errors import UsageError
-from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario, Slo
+from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Slo
 from meshmark.planfile.hardware import brokers_have_quota, kinds_limited, limits_operations
 from meshmark.planfile.schema import did_you_mean
 
@@ -182,9 +182,8 @@ def trial_seconds(plan: Plan, scenario: Scenario) -> float:
 
 
 def _connect_seconds(scenario: Scenario) -> float:
-    plane = scenario.data_plane
-    encrypted = plane.mtls or plane is DataPlane.KAFKA_TLS
-    return _CONNECT_SECONDS * max(0, scenario.workload.workers - _MANY) if encrypted else 0.0
+    many = max(0, scenario.workload.workers - _MANY)
+    return _CONNECT_SECONDS * many if scenario.data_plane.encrypts else 0.0
 
 
 def _warmup_seconds(method: Method) -> float:

@@ -23,7 +23,7 @@ from meshmark.errors import Busy, ComponentFailed, LoadError, MeshmarkError
 from meshmark.kafka import administration
 from meshmark.kafka.administration import Administration, Layout, Leaders
 from meshmark.kafka.properties import BROKER_PORT
-from meshmark.plan import BETWEEN_HOSTS, DataPlane, Workload
+from meshmark.plan import DataPlane, Workload
 from meshmark.record import Proof
 
 SERVING_TIMEOUT_S = 90.0
@@ -58,14 +58,11 @@ class PodsCluster(PodsTestbed):
 
     @property
     def encrypted_hops(self) -> tuple[str, ...]:
-        return BETWEEN_HOSTS if self.scenario.data_plane.encrypts else ()
+        return self.scenario.data_plane.encrypted_hops
 
     @property
     def plain_hops(self) -> tuple[str, ...]:
-        """The controllers' port is exempt from the mesh, and plaintext under Kafka TLS as well."""
-        local = ("application-sidecar",) if self.scenario.data_plane.sidecars else ()
-        between = () if self.encrypted_hops else BETWEEN_HOSTS
-        return (*local, *between, "controller")
+        return self.scenario.data_plane.plain_hops
 
     def create_topics(self, workload: Workload, prefix: str) -> Layout:
         return self._administration.create(workload, self.scenario.cluster, prefix)

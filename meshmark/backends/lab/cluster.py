@@ -38,7 +38,7 @@ from meshmark.kafka.properties import (
     render,
     with_plaintext,
 )
-from meshmark.plan import BETWEEN_HOSTS, DataPlane, Scenario, Workload
+from meshmark.plan import DataPlane, Scenario, Workload
 from meshmark.probes.host import DiskProbe, KafkaLogProbe, MachineProbe, NetProbe, ProcessProbe
 from meshmark.record import CpuProfile, Limit, LinkProbe, Proof
 
@@ -214,14 +214,11 @@ class LabCluster(LabTestbed):
 
     @property
     def encrypted_hops(self) -> tuple[str, ...]:
-        return BETWEEN_HOSTS if self.scenario.data_plane.encrypts else ()
+        return self.scenario.data_plane.encrypted_hops
 
     @property
     def plain_hops(self) -> tuple[str, ...]:
-        """The controllers' port is exempt from the mesh, and plaintext under Kafka TLS as well."""
-        local = ("application-sidecar",) if self.scenario.data_plane.sidecars else ()
-        between = () if self.encrypted_hops else BETWEEN_HOSTS
-        return (*local, *between, "controller")
+        return self.scenario.data_plane.plain_hops
 
     def create_topics(self, workload: Workload, prefix: str) -> Layout:
         return self._administration.create(workload, self.scenario.cluster, prefix)

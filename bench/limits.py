@@ -14,7 +14,8 @@ CPU, and of each resource of each broker, is taken away in turn. The record has 
 that amounts tell nothing. Two things differ from the cases above: CPU of brokers has no loose cap, since one process
 has one quota at a time, and half of the machine is taken from all but the broker whose CPU is capped.
 
-A verdict is right if it names the capped resource and its host, and nothing else.
+A verdict is right if it names the capped resource and its host, and nothing else. It is unknown, with the reason,
+where the load could not be driven, or no trial counts.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from meshmark.analysis.ledger import broker_hosts, cpu_of
 from meshmark.backends.lab.backend import lab
 from meshmark.clock import Clock, SystemClock
 from meshmark.cluster import Backend
+from meshmark.errors import LoadError
 from meshmark.experiment.explain import explain
 from meshmark.experiment.progress import Silent
 from meshmark.experiment.trial import Bench, Offered, measure, warm_up
@@ -168,35 +170,46 @@ class Verdict(NamedTuple):
     """What stands out most."""
 
 
-def judge(directory: Path, count: int, *, explained: bool) -> list[Verdict]:
-    """Of a record alone."""
+def judge(directory: Path, count: int, blocks: int) -> list[Verdict]:
+    """Of a record alone: the uncapped trial where no experiment was made, and each case, tried or not."""
     run = load(directory)
-    trials = [trial for data in run.rounds for trial in data.trials]
-    if explained:
-        return _explanations([trial for trial in trials if trial.tightened], count)
-    found = []
-    for trial in trials:
-        evidence = limits.evidence(trial, run.plan.scenario(trial.scenario), run.started.host.cpus)
-        near = sorted((each for each in evidence if each.limit), key=lambda each: -each.share / (each.limit or 1))
-        texts = [f"{each.resource} {each.share:.0%} of {each.limit:.0%}" for each in near[:3]]
-        found.append(Verdict(trial.number - 1, trial.rate_msg_s, limits.limiting(evidence), texts))
-    return found
+    tried: dict[int, list[Trial]] = {number: [] for number in range(1, count + 1)}
+    for trial in (trial for data in run.rounds for trial in data.trials):
+        tried.setdefault(-(-(trial.number - 1) // trials_each(blocks)), []).append(trial)
+    if blocks:
+        return [_explained(number, tried[number]) for number in range(1, count + 1)]
+    scenario, cpus = run.plan.scenario(SCENARIO.name), run.started.host.cpus
+    return [_seen(number, trials, scenario, cpus) for number, trials in sorted(tried.items())]
 
 
-def _explanations(trials: Sequence[Trial], count: int) -> list[Verdict]:
-    """Cases have as many trials each."""
-    each = len(trials) // count
-    found = []
-    for number in range(1, count + 1):
-        made = explanation(trials[(number - 1) * each : number * each])
-        assert made is not None
-        texts = [
-            f"{row.resource} {row.elasticity:.2f}"
-            + (f" ({row.interval.low:.2f} to {row.interval.high:.2f})" if row.interval else "")
-            for row in made.elasticities[:3]
-        ]
-        found.append(Verdict(number, made.carried_msg_s, made.limited_by, [f"{made.blocks} blocks", *texts]))
-    return found
+def _seen(number: int, trials: Sequence[Trial], scenario: Scenario, cpus: int) -> Verdict:
+    """By utilisation."""
+    if not trials:
+        return _undecided(number, trials)
+    (trial,) = trials
+    evidence = limits.evidence(trial, scenario, cpus)
+    near = sorted((each for each in evidence if each.limit), key=lambda each: -each.share / (each.limit or 1))
+    texts = [f"{each.resource} {each.share:.0%} of {each.limit:.0%}" for each in near[:3]]
+    return Verdict(number, trial.rate_msg_s, limits.limiting(evidence), texts)
+
+
+def _explained(number: int, trials: Sequence[Trial]) -> Verdict:
+    """By experiment."""
+    made = explanation(trials)
+    if made is None or not made.elasticities:
+        return _undecided(number, trials)
+    texts = [
+        f"{row.resource} {row.elasticity:.2f}"
+        + (f" ({row.interval.low:.2f} to {row.interval.high:.2f})" if row.interval else "")
+        for row in made.elasticities[:3]
+    ]
+    return Verdict(number, made.carried_msg_s, made.limited_by, [f"{made.blocks} blocks", *texts])
+
+
+def _undecided(number: int, trials: Sequence[Trial]) -> Verdict:
+    faulty = [trial.faults[0] for trial in trials if trial.faults]
+    text = f"of {len(trials)} trials no block counts, {len(faulty)} are invalid" if trials else "no trial"
+    return Verdict(number, None, (limits.UNKNOWN,), [f"{text}: {faulty[0]}" if faulty else text])
 
 
 @contextmanager
@@ -244,38 +257,46 @@ def play(bench: Bench, drawn: Sequence[Case], blocks: int) -> Iterator[int]:
     bench.writer.trial(uncapped)
     hosts = bench.cluster.broker_hosts
     print(f"uncapped: {uncapped.rate_msg_s:,.0f} msg/s; broker-1 used {used(uncapped, hosts[0])}", flush=True)
-    number = 2
     for done, case in enumerate(drawn, start=1):
-        if blocks:
-            number += experiment(bench, case, uncapped, rate, blocks, number)
-        else:
-            offered = Offered(number=number, purpose="explain", rate_msg_s=rate)
-            bench.writer.trial(measure(bench, offered, caps(case, uncapped, hosts)))
-            number += 1
+        number = 2 + (done - 1) * trials_each(blocks)
+        try:
+            if blocks:
+                experiment(bench, case, uncapped, rate, blocks, number)
+            else:
+                offered = Offered(number=number, purpose="explain", rate_msg_s=rate)
+                bench.writer.trial(measure(bench, offered, caps(case, uncapped, hosts)))
+        except LoadError as error:
+            print(f"{done}. broken off: {error}", flush=True)
         yield done
 
 
-def experiment(bench: Bench, case: Case, uncapped: Trial, most_msg_s: float, blocks: int, number: int) -> int:
-    """As `run --explain` makes it; how many trials it took."""
+def experiment(bench: Bench, case: Case, uncapped: Trial, most_msg_s: float, blocks: int, number: int) -> None:
+    """As `run --explain` makes it; its trials are numbered from `number`."""
     everything = there_is(case, uncapped, bench.cluster.broker_hosts, CPUS)
     less = [
         Tightened(block=0, limit=each.model_copy(update={"amount": 1 - SHARE}), available=1.0) for each in everything
     ]
-    made = explain(
+    for _ in explain(
         replace(bench, seed=number), most_msg_s, less, blocks=blocks, number=number, held=partial(held, everything)
-    )
-    return sum(1 for _ in made)
+    ):
+        """Recorded."""
+
+
+def trials_each(blocks: int) -> int:
+    """Of a case: one, or those of an experiment: with all there is, and with less of each."""
+    return blocks * (2 + len(HOSTS) * len(RESOURCES)) if blocks else 1
 
 
 def minutes(count: int, blocks: int) -> float:
-    """What so many cases take, the start of the cluster apart: with blocks, of an experiment each."""
-    trials = blocks * (2 + len(HOSTS) * len(RESOURCES)) if blocks else 1
-    return (SCENARIO.method.warmup_max_seconds + (1 + count * trials) * trial_seconds(PLAN, SCENARIO)) / 60
+    """What so many cases take, the start of the cluster apart."""
+    trials = 1 + count * trials_each(blocks)
+    return (SCENARIO.method.warmup_max_seconds + trials * trial_seconds(PLAN, SCENARIO)) / 60
 
 
-def judged_elsewhere(directory: Path, count: int, *, explained: bool) -> list[Verdict]:
+def judged_elsewhere(directory: Path, count: int, blocks: int) -> list[Verdict]:
     command = [sys.executable, "-m", "bench.limits", "--judge", str(directory), "--cases", str(count)]
-    done = subprocess.run([*command, *["--explain"] * explained], capture_output=True, text=True, check=True)
+    how = ["--explain", "--blocks", str(blocks)] if blocks else []
+    done = subprocess.run([*command, *how], stdout=subprocess.PIPE, text=True, check=True)
     return [Verdict(*each) for each in json.loads(done.stdout)]
 
 
@@ -310,11 +331,11 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.cases < 1 or asked.blocks < 2:
         parser.error("at least one case, and two blocks: one alone has no interval")
+    blocks = asked.blocks if asked.explain else 0
     if asked.judge:
-        json.dump(judge(asked.judge, asked.cases, explained=asked.explain), sys.stdout)
+        json.dump(judge(asked.judge, asked.cases, blocks), sys.stdout)
         return
     seed = random.SystemRandom().getrandbits(32) if asked.seed is None else asked.seed
-    blocks = asked.blocks if asked.explain else 0
     takes = f"{minutes(asked.cases, blocks):.0f} minutes"
     print(f"seed {seed}, {asked.cases} cases, {CPUS} CPUs; about {takes}", flush=True)
     drawn = cases(seed, asked.cases, HOSTS, tuple(asked.parts))
@@ -323,7 +344,7 @@ def main() -> None:
         with lab("bench") as backend, benched(backend, record, SystemClock()) as bench:
             for done in play(bench, drawn, blocks):
                 if blocks or done == len(drawn):
-                    show(drawn[:done], judged_elsewhere(record, done, explained=asked.explain))
+                    show(drawn[:done], judged_elsewhere(record, done, blocks))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from bench.limits import ANSWERS, NOTHING, PARTS, Case, answer, benched, cases, held, judge, play
+from bench.limits import (
+    ANSWERS,
+    NOTHING,
+    PARTS,
+    Case,
+    Verdict,
+    answer,
+    benched,
+    cases,
+    held,
+    judge,
+    play,
+    show,
+    trials_each,
+)
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
-from meshmark.record import Limit, Tightened
+from meshmark.errors import LoadError
+from meshmark.experiment.trial import Bench, Offered, measure
+from meshmark.record import Limit, Tightened, Trial
 from meshmark.store import load
 
 HOSTS = ("broker-1", "broker-2", "broker-3")
@@ -49,12 +65,19 @@ def test_a_verdict_is_right_if_it_names_the_resource_its_host_and_nothing_else(
     assert worth in ANSWERS
 
 
-def played(directory: Path, drawn: Sequence[Case], truth: Truth) -> list[str]:
-    """What verdicts by experiment on the simulated system are worth."""
+def verdicts(directory: Path, drawn: Sequence[Case], truth: Truth) -> list[Verdict]:
+    """By experiment, on the simulated system."""
     clock = SimulatedClock()
     with benched(SimulatedBackend(clock, truth), directory, clock) as bench:
         assert list(play(bench, drawn, BLOCKS)) == list(range(1, len(drawn) + 1))
-    return [answer(drawn[each.number - 1], each.named) for each in judge(directory, len(drawn), explained=True)]
+    found = judge(directory, len(drawn), BLOCKS)
+    assert [each.number for each in found] == list(range(1, len(drawn) + 1))
+    return found
+
+
+def played(directory: Path, drawn: Sequence[Case], truth: Truth) -> list[str]:
+    """What these verdicts are worth."""
+    return [answer(drawn[each.number - 1], each.named) for each in verdicts(directory, drawn, truth)]
 
 
 def test_an_experiment_names_a_capped_disk_its_host_included_and_the_machine_where_nothing_is_capped(
@@ -71,6 +94,29 @@ def test_an_experiment_without_what_limits_names_nothing_and_its_record_has_shar
     less = [trial.tightened.limit for trial in data.trials if trial.tightened and trial.tightened.limit]
     assert len(less) == BLOCKS * (1 + 3 * 3)
     assert {limit.amount for limit in less} == {0.5}
+
+
+def test_a_case_whose_trials_do_not_count_or_whose_load_breaks_off_is_unknown_in_the_matrix_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    each = trials_each(BLOCKS)
+
+    def disturbed(bench: Bench, offered: Offered, limits: Sequence[Limit]) -> Trial:
+        if 1 + each < offered.number <= 1 + 2 * each:
+            raise LoadError("the cluster is gone")
+        trial = measure(bench, offered, limits)
+        return trial.model_copy(update={"faults": ("followers lag",)}) if offered.number <= 1 + each else trial
+
+    monkeypatch.setattr("meshmark.experiment.explain.measure", disturbed)
+    drawn = [Case(resource="disk", host="broker-2", part=0.4)] * 3
+    found = verdicts(tmp_path / "run", drawn, Truth())
+    assert [answer(drawn[0], verdict.named) for verdict in found] == ["unknown", "unknown", "right"]
+    assert found[0].near == [f"of {each} trials no block counts, {each} are invalid: followers lag"]
+    assert found[1].near == ["no trial"]
+    show(drawn, found)
+    printed = capsys.readouterr().out
+    assert "2. broken off: the cluster is gone" in printed
+    assert "| disk | 1 |  |  |  |  | 2 |" in printed
 
 
 def test_of_what_holds_in_a_trial_the_machine_comes_first_and_all_of_its_cpu_is_no_limit() -> None:

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshmark.backends.kubernetes import manifest
+from meshmark.backends.kubernetes import manifest, pools
 from meshmark.backends.kubernetes.asked import DNS_NAME, Target
 from meshmark.backends.kubernetes.config import DATA_DIRECTORY, TLS_DIRECTORY
 from meshmark.backends.kubernetes.kinds import STATEFUL_SET, kind_of
 from meshmark.backends.kubernetes.manifest import Body, Manifest
 from meshmark.backends.kubernetes.mesh import mesh
 from meshmark.backends.kubernetes.pods import HOST, TEMPORARY, TEMPORARY_SIZE, USER
+from meshmark.backends.kubernetes.pools import Pool
 from meshmark.plan import DataPlane, Scenario
 
 CLIENT, STRANGER, MONITOR = "client", "stranger", "monitor"
@@ -162,7 +163,11 @@ def _pod(name: str, scenario: Scenario, target: Target, load: LoadPods) -> Body:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         **({"nodeSelector": {label: value}} if label else {}),
-        "affinity": {"podAntiAffinity": _away_from_brokers(scenario, target)},
+        "tolerations": pools.tolerations(Pool.CLIENT),
+        "affinity": {
+            "nodeAffinity": pools.affinity(Pool.CLIENT),
+            "podAntiAffinity": _away_from_brokers(scenario, target),
+        },
         "containers": [{**_container(name, load), "volumeMounts": mounts}],
         "volumes": volumes,
     }

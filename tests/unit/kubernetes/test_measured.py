@@ -15,6 +15,7 @@ from meshmark.backends.kubernetes import evidence, manifests, target
 from meshmark.backends.kubernetes.backend import given
 from meshmark.backends.kubernetes.evidence import Connections, Place
 from meshmark.backends.kubernetes.measured import STATISTICS, LoadPods, measured
+from meshmark.backends.kubernetes.pools import Pool, affinity, tolerations
 from meshmark.plan import DataPlane
 from meshmark.probes import envoy
 from tests.unit.kubernetes.test_schemas import judge
@@ -82,6 +83,8 @@ def test_load_pods_are_not_the_brokers_services_and_keep_away_from_them() -> Non
     assert not service["spec"]["selector"].items() <= labels.items()
     assert client["spec"]["selector"]["matchLabels"].items() <= labels.items()
     assert spec(client)["nodeSelector"] == {"pool": "load"}
+    assert spec(client)["tolerations"] == tolerations(Pool.CLIENT)
+    assert spec(client)["affinity"]["nodeAffinity"] == affinity(Pool.CLIENT)
     [term] = spec(client)["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert term["labelSelector"]["matchLabels"] == service["spec"]["selector"]
     shared = workloads(bodies(DataPlane.PLAIN, share_nodes=True))["client"]

@@ -257,3 +257,17 @@ def test_of_envoys_configuration_what_concerns_kafka_is_kept() -> None:
     }
     assert json.loads(evidence.envoy_configuration(json.dumps(dump))) == {"accepts": [inbound], "sends": clusters[:1]}
     assert evidence.envoy_version('{"version": "abc/1.38.0/Clean/RELEASE/BoringSSL"}') == "1.38.0"
+
+
+def test_three_brokers_that_share_a_node_of_two_cpus_fit_there_with_sidecars_and_a_load_pod() -> None:
+    reserved = 0
+    for workload in workloads(bodies(DataPlane.ISTIO_MTLS, share_nodes=True)).values():
+        template = workload["spec"]["template"]
+        containers = [container["resources"]["requests"]["cpu"] for container in template["spec"]["containers"]]
+        sidecar = template["metadata"].get("annotations", {}).get("sidecar.istio.io/proxyCPU", "0m")
+        reserved += workload["spec"]["replicas"] * sum(map(millicores, [*containers, sidecar]))
+    assert reserved <= 2_000
+
+
+def millicores(text: str) -> int:
+    return int(text.removesuffix("m")) * (1 if text.endswith("m") else 1_000)

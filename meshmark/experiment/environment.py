@@ -56,8 +56,11 @@ def measure(
     kinds = (*LOGS, PAGES) if limits_operations(plan) else LOGS
     for repeat in range(1, spec.repeats + 1):
         for path, scenario in probed_in(plan).items():
+            on_disk = path == "direct" and spec.disk_seconds
+            if not on_disk and not spec.network_seconds:
+                continue
             with backend.testbed(scenario) as testbed:
-                if path == "direct" and spec.disk_seconds:
+                if on_disk:
                     progress.phase(f"environment {repeat}/{spec.repeats}: disk")
                     for writes in kinds:
                         keep(_disk(testbed, spec, writes, repeat))

@@ -29,7 +29,7 @@ from wsproto.utilities import ProtocolError
 
 from meshmark.backends.kubernetes.kinds import Kind, kind_of, name_of
 from meshmark.backends.kubernetes.manifest import Body
-from meshmark.backends.kubernetes.stream import PROTOCOL, Socket
+from meshmark.backends.kubernetes.stream import PROTOCOL, Socket, copied, exit_code
 from meshmark.errors import ClusterUnreachable, MeshmarkError, NoRights, NotOurs, ObjectRefused, UsageError
 
 FIELD_MANAGER = "meshmark"
@@ -137,36 +137,28 @@ class Api:
     def execute(
         self, pod: str, namespace: str, container: str, command: Sequence[str], stdout: BinaryIO, stderr: BinaryIO
     ) -> int:
-        """Runs it to its end; its exit code. Its standard input is empty. Raises ObjectRefused where it never began,
-        and BrokenPipeError where nobody reads its output any more."""
+        """Runs it to its end; its exit code. It has no standard input. Raises ObjectRefused where it never began, and
+        BrokenPipeError where nobody reads its output any more."""
         doing = f"running a command in pod/{pod}"
-        with self._told(doing):
-            try:
-                done = self._client.exec(
-                    pod,
-                    namespace=namespace,
-                    container=container,
-                    command=list(command),
-                    stdin=b"",  # without it lightkube asks for an input and never ends it
-                    stdout=stdout,
-                    stderr=stderr,
-                )
-            except ApiError as error:
-                if error.response is not None:
-                    raise
-                raise ObjectRefused(  # what the container's runtime says, once the connection is there
-                    f"{doing}: it could not be run: {error.status.message or 'no reason is given'}",
-                    hint="Is there such a command in the broker's image?",
-                ) from None
-            return int(done.exit_code)
+        with self.stream(pod, namespace, container, command, stdin=False) as socket, self._told(doing):
+            status = copied(socket, stdout, stderr)
+        code = exit_code(status)
+        if code is None:  # what the container's runtime says, once the connection is there
+            raise ObjectRefused(
+                f"{doing}: it could not be run: {status.get('message') or 'no reason is given'}",
+                hint="Is there such a command in the broker's image?",
+            )
+        return code
 
     @contextmanager
-    def stream(self, pod: str, namespace: str, container: str, command: Sequence[str]) -> Iterator[Socket]:
+    def stream(
+        self, pod: str, namespace: str, container: str, command: Sequence[str], *, stdin: bool = True
+    ) -> Iterator[Socket]:
         """Runs it as long as the context lives, or it does; spoken to as `stream.py` says. Raises ObjectRefused where
         there is no such pod or container."""
         asked: list[tuple[str, str | int | float | bool | None]]
         asked = [("container", container), *(("command", word) for word in command)]
-        asked += [(name, "true") for name in ("stdin", "stdout", "stderr")]
+        asked += [(name, "true") for name in (*(["stdin"] if stdin else []), "stdout", "stderr")]
         with ExitStack() as stack:
             with self._told(f"running a command in pod/{pod}"):
                 socket = stack.enter_context(

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import httpx2
 from httpx2.websockets import HTTPXWSException
@@ -132,17 +132,11 @@ class PodProcess:
                 log.write(data)
             self._said.extend(data.decode(errors="replace").splitlines())
         elif channel == STATUS:
-            self._status = self._ended(json.loads(data))
+            status = json.loads(data)
+            self._status = exit_code(status)
+            if self._status is None:
+                raise self.failure(f"could not be run: {status.get('message', 'no reason is given')}")
         return True
-
-    def _ended(self, status: Mapping[str, Any]) -> int:
-        if status.get("status") == "Success":
-            return 0
-        causes = (status.get("details") or {}).get("causes") or []
-        for cause in causes:
-            if cause.get("reason") == "ExitCode":
-                return int(cause["message"])
-        raise self.failure(f"could not be run: {status.get('message', 'no reason is given')}")
 
     def _broken(self, error: Exception) -> ClusterUnreachable:
         return ClusterUnreachable(
@@ -183,6 +177,26 @@ class AgentLink:
             if answer["id"] == self._asked:
                 return answer
         return None
+
+
+def copied(socket: Socket, stdout: BinaryIO, stderr: BinaryIO) -> Mapping[str, Any]:
+    """What a command writes until it ends, and how it ended, as the API's Status has it. Nothing is sent: the command
+    may have ended, and its connection with it, before it could be."""
+    while True:
+        message = socket.receive_bytes()
+        channel, data = message[0], message[1:]
+        if channel == STATUS:
+            status: Mapping[str, Any] = json.loads(data)
+            return status
+        (stderr if channel == STDERR else stdout).write(data)
+
+
+def exit_code(status: Mapping[str, Any]) -> int | None:
+    """None where the command could not be run."""
+    if status.get("status") == "Success":
+        return 0
+    causes = (status.get("details") or {}).get("causes") or []
+    return next((int(cause["message"]) for cause in causes if cause.get("reason") == "ExitCode"), None)
 
 
 def with_pid(command: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -197,3 +198,21 @@ def test_a_consumer_whose_cluster_is_away_at_the_end_ends_and_says_so(monkeypatc
         assert consumer.done()
         assert consumer.notes().startswith("how far it was to read is not known: ")
         assert "no end offset of t-0: " in consumer.notes()
+
+
+def test_a_partition_that_a_member_lost_after_it_had_read_it_is_read_and_one_lost_before_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = ("t", 0), ("t", 1)
+    with Consumer(spec(role="consumer")) as consumer:
+        held = {first: 10, second: 7}
+        monkeypatch.setattr(consumer._connections[0], "positions", lambda: held)
+        monkeypatch.setattr(consumer, "_ends", {first: 10, second: 8})
+        monkeypatch.setattr(consumer, "_drain_until", math.inf)
+        assert not consumer.done()
+        held = {first: native.OFFSET_INVALID}
+        assert not consumer.done()
+        assert consumer.notes().startswith("1 partitions were not read to their end")
+        held = {second: 8}
+        assert consumer.done()
+        assert consumer.notes() == ""

@@ -7,9 +7,8 @@ partitions are in flight) and then goes to the next, so records spread evenly ov
 from a pool that librdkafka reads in place. Records with keys go to one topic after the other in the same way, and to
 the partitions that their keys say.
 
-Consumer: one group that reads all topics, or one for each topic. After `stop` it goes on to the end offsets of that
-moment. Where values are stamped, it takes the latency from the intended send. One that is held joins its group at
-once, and reads from its start on.
+Consumer: one group that reads all topics, or one for each. After `stop` it goes on to the end offsets of that moment.
+Of stamped values it takes the latency from the intended send. If held it joins at once, and reads from its start on.
 """
 
 from __future__ import annotations
@@ -361,6 +360,7 @@ class Consumer:
         self._subscribed = False
         self._held = spec.held
         self._ends: dict[tuple[str, int], int] = {}
+        self._reached: dict[tuple[str, int], int] = {}
         self._endless = ""
         self._drain_until = 0.0
         self._consumed = self._consumed_bytes = self._unstamped = 0
@@ -465,13 +465,13 @@ class Consumer:
     def batches(self) -> Batches:
         return Batches()
 
-    def _positions(self) -> dict[tuple[str, int], int]:
-        return {key: at for connection in self._connections for key, at in connection.positions().items()}
-
     def _behind(self) -> int:
-        """Partitions that are not read to the end that was asked for at `stop`."""
-        positions = self._positions()
-        return sum(positions.get(key, native.OFFSET_INVALID) < end for key, end in self._ends.items())
+        """Partitions that are not read to the end that was asked for at `stop`. A member that loses one afterwards has
+        read it all the same."""
+        for connection in self._connections:
+            for key, at in connection.positions().items():
+                self._reached[key] = max(at, self._reached.get(key, at))
+        return sum(self._reached.get(key, native.OFFSET_INVALID) < end for key, end in self._ends.items())
 
     def _read(self, connection: _ConsumerConnection) -> None:
         lib, reader = self._lib, self._reader

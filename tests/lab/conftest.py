@@ -5,6 +5,7 @@ A session that is terminated cleans up like one that is interrupted; what a kill
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, reclaim
+from meshmark.backends.lab.instance import MEMORY_DIR, WORK_DIR_VARIABLE, reclaim
 from tests.own_network import enter_own_network
+
+MEMORY_BYTES = 4e9
+"""More than the logs of two brokers, and what their file systems are made of."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,4 +34,19 @@ def _machine() -> Iterator[None]:
         enter_own_network()
         # In the user namespace pytest takes this user for root, and root's temporary directory for its own.
         patch.setenv("PYTEST_DEBUG_TEMPROOT", work)
+        yield
+
+
+@pytest.fixture(scope="module")
+def in_memory(_machine: None) -> Iterator[None]:
+    """Brokers' file systems are images in memory, where there is room for them: a test of a disk that is limited is
+    not to be one of the machine's own, which may be slower than the limit for a while."""
+    if not MEMORY_DIR.is_dir() or shutil.disk_usage(MEMORY_DIR).free < MEMORY_BYTES:
+        yield
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="meshmark-test-", dir=MEMORY_DIR) as work,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv(WORK_DIR_VARIABLE, work)
         yield

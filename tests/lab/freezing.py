@@ -1,4 +1,4 @@
-"""Run as root: freezes some threads of brokers about half of the time, for moments of random length, until its
+"""Run as root: freezes some threads of brokers most of the time, for moments of random length, until its
 standard input ends, so at the latest when whoever started it dies.
 
 python freezing.py handlers|network PID...
@@ -8,6 +8,7 @@ for sockets, request handlers for a lock and never for sockets. Each is looked a
 them run. A line says how many were found.
 """
 
+import itertools
 import os
 import random
 import select
@@ -37,11 +38,10 @@ def main(what: str, pids: list[str]) -> None:
         for thread in found:
             (group / "tasks").write_text(thread)
         print(len(found), flush=True)
-        over, state = False, "FROZEN"
-        while not over:
+        for state, shortest_s in itertools.cycle((("FROZEN", 0.1), ("THAWED", 0.05))):
             (group / "freezer.state").write_text(state)
-            over = bool(select.select([sys.stdin], [], [], source.uniform(0.05, 0.15))[0])
-            state = "THAWED" if state == "FROZEN" else "FROZEN"
+            if select.select([sys.stdin], [], [], source.uniform(shortest_s, 3 * shortest_s))[0]:
+                break
     finally:
         (group / "freezer.state").write_text("THAWED")
         for thread in found:

@@ -36,7 +36,7 @@ FRAMES = 1.5
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[LabBackend]:
+def backend(in_memory: None) -> Iterator[LabBackend]:
     try:
         require_images()
     except MissingRequirement as error:

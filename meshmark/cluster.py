@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from meshmark.errors import MissingRequirement
+from meshmark.nodes import NodesRead
 from meshmark.plan import Plan, Scenario, Workload
 from meshmark.record import Counters, CpuProfile, HostFacts, Limit, LinkProbe, Proof, Versions
 
@@ -37,6 +38,14 @@ class Process(Protocol):
 
     def wait(self, timeout_s: float) -> int:
         """The exit status; raises ComponentFailed when it does not end in time."""
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """A Process on a machine with a monotonic clock of its own."""
+
+    clock_ahead_s: float
+    """That clock before the conductor's, as well as it is known."""
 
 
 class Lines:
@@ -197,6 +206,33 @@ def _profiled(cluster: Cluster) -> Profiled:
     if not isinstance(cluster, Profiled):
         raise MissingRequirement("what this system's CPU does cannot be sampled", hint="Leave out --perf.")
     return cluster
+
+
+@runtime_checkable
+class Clocked(Protocol):
+    """A Cluster whose load workers may be on machines with clocks of their own."""
+
+    def clock_error_s(self, since_s: float) -> float | None:
+        """Of times from one load worker to another, at most, of those that ran since then and ended. None: their
+        clocks could not be compared again."""
+
+
+def clock_error_s(cluster: Cluster, since_s: float) -> float | None:
+    """0 where there is one clock for all."""
+    return cluster.clock_error_s(since_s) if isinstance(cluster, Clocked) else 0.0
+
+
+@runtime_checkable
+class OnNodes(Protocol):
+    """A Cluster on nodes that others count, too."""
+
+    def nodes_read(self) -> NodesRead:
+        """Since it was made. What could not be read is told in it; nothing is raised for that."""
+
+
+def nodes_read(cluster: Cluster) -> NodesRead | None:
+    """None where there are no such nodes."""
+    return cluster.nodes_read() if isinstance(cluster, OnNodes) else None
 
 
 @runtime_checkable

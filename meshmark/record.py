@@ -3,8 +3,7 @@
 Base units only: seconds, bytes, messages. Times named `*_at` are Unix seconds; series use the machine's
 monotonic clock (`time_s`), and `Started.clock_offset_s` joins the two.
 
-A *counter key* is `HOST/COMPONENT/METRIC`, e.g. `broker-1/kafka/cpu_user_s`. `HOST` is a lab host, or `machine`.
-`metrics.py` lists every metric.
+A *counter key* is `HOST/COMPONENT/METRIC`, as `broker-1/kafka/cpu_user_s` (all: `metrics.py`); HOST may be `machine`.
 """
 
 from __future__ import annotations
@@ -363,6 +362,7 @@ class Trial(Model):
     series: tuple[Point, ...] = Field(description="within the window, its edges included")
     latency: Latency | None = Field(None, description="of the records acknowledged in the window")
     end_to_end: Latency | None = Field(None, description="of the records consumed in the window")
+    end_to_end_error_s: float | None = Field(0, description="of these, by clocks; null: unknown")
     lateness: Lateness | None = Field(None, description="of the generator in the window")
     priority: str = Field("", description="of the load workers' threads, and of those that paced an open loop")
     batch: BatchFill

@@ -3,7 +3,7 @@
     plan.json  started.json  events.jsonl  environment.jsonl  hardware.json  predictions.jsonl  finished.json
     resumed.jsonl  digests.jsonl  remains/1/
     rounds/001-plain/  started.json proofs.jsonl links.jsonl outages.jsonl selftests.jsonl limits.jsonl trials.jsonl
-                       profiles.jsonl series.jsonl intervals.jsonl finished.json config/ logs/
+                       profiles.jsonl series.jsonl intervals.jsonl nodes.json finished.json config/ logs/
 
 A file that ends in .jsonl only grows, one record a line; a trial is on the disk (fsync) before the next begins.
 After a crash the last line of such a file may be cut; it is left out and told, everything before it counts.
@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from meshmark.errors import NoSpace, RecordError, UsageError
 from meshmark.hardware import Hardware, LimitProbe
+from meshmark.nodes import NodesRead
 from meshmark.plan import Plan
 from meshmark.record import (
     SCHEMA_VERSION,
@@ -156,6 +157,9 @@ class RoundWriter:
     def profile(self, profile: CpuProfile) -> None:
         self._profiles.append(profile)
 
+    def nodes(self, read: NodesRead) -> None:
+        _write(self.directory / "nodes.json", read.model_dump_json(indent=1))
+
     def sample(self, sample: Sample) -> None:
         self._series.append(sample)
 
@@ -260,6 +264,7 @@ class RoundData:
     limits: tuple[LimitProbe, ...]
     trials: tuple[Trial, ...]
     profiles: tuple[CpuProfile, ...]
+    nodes: NodesRead | None
 
     def series(self, within: Sequence[tuple[float, float]] | None = None) -> list[Sample]:
         """`within`: only what was read in one of these spans of time, edges included; the rest is not parsed."""
@@ -412,6 +417,7 @@ def _round(directory: Path) -> RoundData:
         limits=tuple(_read_lines(directory / "limits.jsonl", LimitProbe)),
         trials=tuple(_read_lines(directory / "trials.jsonl", Trial)),
         profiles=tuple(_read_lines(directory / "profiles.jsonl", CpuProfile)),
+        nodes=_read_if_there(directory / "nodes.json", NodesRead),
     )
 
 

@@ -1,7 +1,7 @@
 """What a load worker is told and what it tells: one JSON object a line, over its standard streams.
 
 A worker is a process on a client host. The conductor sends a WorkerSpec as the first line and WorkerCommands
-after it; the worker answers with WorkerReports. Times are the machine's monotonic clock.
+after it; the worker answers with WorkerReports. Times are the monotonic clock of the conductor's machine.
 
     spec ->            <- ready       connected, metadata of every topic known
     start ->           <- interval*   every `interval_s` until finished
@@ -75,8 +75,9 @@ class WorkerSpec(Model):
         ge=0,
         lt=2**63,
         description="marks records of this load: a value begins with its intended send time (nanoseconds of the "
-        "machine's monotonic clock) and this number, 8 bytes each, little-endian; 0: values are not stamped",
+        "conductor's monotonic clock) and this number, 8 bytes each, little-endian; 0: values are not stamped",
     )
+    clock_ahead_s: float = Field(0, description="the worker's machine's monotonic clock before the conductor's")
     itemized: bool = Field(False, description="of a load with a stamp: the worker ends by telling of each record")
 
     @model_validator(mode="after")

@@ -44,6 +44,7 @@ def _at(run: Run, scenario: Scenario, share: float) -> EqualLoad | None:
         repeats_valid=len(own),
         latency=_mean([latency_figures(trial.latency) for trial in trials]),
         end_to_end=_mean([latency_figures(trial.end_to_end) for trial in trials]),
+        end_to_end_error_s=_largest([trial.end_to_end_error_s for trial in trials]),
         negative=sum(trial.window.negative for trial in trials),
         unstamped=sum(trial.window.unstamped for trial in trials),
         added_p50=_added(own, against, "p50_s"),
@@ -52,6 +53,12 @@ def _at(run: Run, scenario: Scenario, share: float) -> EqualLoad | None:
         hops=mean_hops([trial.hops for trial in trials if trial.hops]),
         cpu_s_per_gb=mean_cpu([ledger(trial, scenario, cpus).per_gb("total_s") for trial in trials]),
     )
+
+
+def _largest(errors_s: Sequence[float | None]) -> float | None:
+    """None if any is unknown."""
+    known = [error for error in errors_s if error is not None]
+    return max(known, default=0.0) if len(known) == len(errors_s) else None
 
 
 def equal_trials(run: Run, name: str, share: float) -> dict[int, Trial]:

@@ -14,6 +14,7 @@ from pydantic import Field
 from meshmark.analysis.account_model import Account
 from meshmark.analysis.environment_model import AgainstEnvironment
 from meshmark.analysis.hardware_model import HardwareSummary
+from meshmark.analysis.node_model import NodeCpu, ReadingSpread
 from meshmark.analysis.selftest_model import SelfTestSummary
 from meshmark.analysis.settings_model import SettingApart
 from meshmark.analysis.stats import Estimate
@@ -266,6 +267,7 @@ class EqualLoad(Value):
     repeats_valid: int
     latency: LatencyFigures = Field(description="mean of the repeats' quantiles")
     end_to_end: LatencyFigures
+    end_to_end_error_s: float | None = Field(0, description="by clocks of several machines, at most; null: unknown")
     negative: int = Field(0, description="values below zero of all repeats, which are in no latency")
     unstamped: int = Field(0, description="records of somebody else that consumers read, in no latency either")
     added_p50: Change | None = Field(description="null for the baseline, and without a pair")
@@ -475,6 +477,8 @@ class Summary(Value):
     settings_tried: tuple[SettingTried, ...] = Field((), description="of Kafka, at a distance, against the baseline")
     wan: tuple[WanSummary, ...] = Field((), description="bytes between clusters, where relays counted them")
     outages: tuple[OutageSummary, ...] = Field((), description="of trials in which links went down")
+    nodes: tuple[NodeCpu, ...] = Field((), description="of a cluster, by whom else counts their CPU")
+    reading_spreads: tuple[ReadingSpread, ...] = Field((), description="in pods; empty: there were none")
     steadiness: tuple[SteadyState, ...] = Field((), description="whether brokers took evenly what came evenly")
     settings_apart: tuple[SettingApart, ...] = Field((), description="what differs in what ran, by scenario")
     sensitivity: tuple[Sensitivity, ...] = Field(description="one for each factor that the plan varies; mostly none")

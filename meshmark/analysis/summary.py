@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from meshmark.analysis import ceilings, environment, limits, links, mtls, stats, thresholds, warnings
+from meshmark.analysis import ceilings, environment, limits, links, mtls, nodes, stats, thresholds, warnings
 from meshmark.analysis.account_model import Account
 from meshmark.analysis.against_environment import above, against_environment
 from meshmark.analysis.cpu_split import split
@@ -87,6 +87,8 @@ def summarize(run: Run) -> Summary:
         settings_tried=tried(run.plan, scenarios, terms),
         wan=crossings,
         outages=outages(run),
+        nodes=nodes.nodes(run),
+        reading_spreads=nodes.spreads(run),
         steadiness=steady,
         settings_apart=settings_apart(run),
         sensitivity=sensitivities(run, scenarios),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 DryRun = Literal["none", "client", "server"]
 TIMEOUT_S = 600
 SHARED = "brokers may share nodes and reserve next to no CPU: figures from there say how they disturb each other"
+UNVERIFIED = "unverified"
+"""In place of the file of `--kubelet-ca`."""
 SIZE = re.compile(r"(?P<number>[1-9]\d{0,8})(?P<unit>Mi|Gi)")
 
 
@@ -52,6 +54,9 @@ class Asked:
     replication_in_mesh: bool | None = None
     client_image: str | None = None
     client_nodes: str | None = None
+    kubelet: bool | None = None
+    kubelet_ca: str | None = None
+    prometheus: str | None = None
     kafka: str = KAFKA
 
     def given(self) -> list[str]:
@@ -369,6 +374,7 @@ def backend(place: Place, plan: Plan) -> KubernetesBackend:
     from meshmark.backends import kubernetes
     from meshmark.backends.kubernetes.backend import KubernetesBackend
     from meshmark.backends.kubernetes.measured import NODES, LoadPods
+    from meshmark.backends.kubernetes.metering import Metering
     from meshmark.errors import UsageError
 
     asked = place.within
@@ -381,6 +387,11 @@ def backend(place: Place, plan: Plan) -> KubernetesBackend:
         raise UsageError(f"{asked.client_image!r} is no name of an image", hint="--client-image takes one")
     if asked.client_nodes is not None and not re.fullmatch(NODES, asked.client_nodes):
         raise UsageError(f"--client-nodes {asked.client_nodes} is not allowed", hint="it takes LABEL=VALUE")
+    metering = Metering(
+        kubelet=bool(asked.kubelet),
+        authority=None if asked.kubelet_ca == UNVERIFIED else asked.kubelet_ca or "",
+        prometheus=asked.prometheus or "",
+    )
     for scenario in plan.scenarios:
         kubernetes.refuse_inexpressible(plan, scenario)
         target_of(asked, plan, scenario)
@@ -394,4 +405,5 @@ def backend(place: Place, plan: Plan) -> KubernetesBackend:
         load,
         tell=note,
         timeout_s=place.timeout_s or TIMEOUT_S,
+        metering=metering,
     )

@@ -138,6 +138,26 @@ ClientNodes = Annotated[
     str | None,
     typer.Option("--client-nodes", metavar="LABEL=VALUE", help="Kubernetes: of the nodes that load pods run on."),
 ]
+Kubelet = Annotated[
+    bool | None,
+    typer.Option("--kubelet", help="Kubernetes: ask the nodes' kubelets what nodes spend outside pods, too."),
+]
+KubeletCa = Annotated[
+    str | None,
+    typer.Option(
+        "--kubelet-ca",
+        metavar="FILE|unverified",
+        help="Kubernetes: who signs the kubelets' certificates.  [default: the cluster's authority]",
+    ),
+]
+Prometheus = Annotated[
+    str | None,
+    typer.Option(
+        "--prometheus",
+        metavar="URL|find",
+        help="Kubernetes: the same from a Prometheus; find: by its service's label.",
+    ),
+]
 RunOnly = Annotated[
     list[str] | None,
     typer.Option("--only", metavar="SCENARIO", help="Run only this scenario (* stands for anything); repeatable."),

@@ -14,7 +14,7 @@ import typer
 from pydantic.json_schema import models_json_schema
 from typer.testing import CliRunner
 
-from meshmark import hardware, record, resumed
+from meshmark import hardware, nodes, record, resumed
 from meshmark.backends.kubernetes import rights, yaml_text
 from meshmark.cli.app import app
 from meshmark.planfile.schema import schema, schema_text
@@ -47,6 +47,7 @@ RECORD: dict[str, tuple[type[Model], ...]] = {
     "rounds/*/profiles.jsonl": (record.CpuProfile,),
     "rounds/*/series.jsonl": (record.Sample,),
     "rounds/*/intervals.jsonl": (record.LoadInterval,),
+    "rounds/*/nodes.json": (nodes.NodesRead,),
     "rounds/*/finished.json": (record.RoundFinished,),
 }
 """Of a run directory: the file, and what its lines or its whole are."""
@@ -109,7 +110,10 @@ def run_directory() -> str:
 
 
 def cluster_roles() -> str:
-    head = "# Generated: all that `meshmark --backend kubernetes` does needs these two (docs/how-to/kubernetes.md).\n"
+    head = (
+        "# Generated: all that `meshmark --backend kubernetes` does needs the first two; the third is for `run "
+        "--kubelet`,\n# the fourth for `run --prometheus find` (docs/how-to/kubernetes.md).\n"
+    )
     return head + "---\n".join(yaml_text(role) for role in rights.cluster_roles())
 
 

@@ -27,6 +27,8 @@ from meshmark.cli.options import (
     Heap,
     Image,
     Kafka,
+    Kubelet,
+    KubeletCa,
     Live,
     Memory,
     MetricsAddress,
@@ -34,6 +36,7 @@ from meshmark.cli.options import (
     Offline,
     Perf,
     Profile,
+    Prometheus,
     Quick,
     Resume,
     RunBackend,
@@ -81,6 +84,9 @@ RESUMABLE = (
         "image",
         "client_image",
         "client_nodes",
+        "kubelet",
+        "kubelet_ca",
+        "prometheus",
     ),
 )
 """Options that may go with --resume: they are of this process, or what they say is compared with the record."""
@@ -119,6 +125,9 @@ def run(
     image: Image = None,
     client_image: ClientImage = None,
     client_nodes: ClientNodes = None,
+    kubelet: Kubelet = None,
+    kubelet_ca: KubeletCa = None,
+    prometheus: Prometheus = None,
     timeout: Timeout = None,
 ) -> None:
     """Measure what each data plane of a plan carries and costs, and print the table."""

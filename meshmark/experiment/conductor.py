@@ -27,7 +27,7 @@ from meshmark.analysis.model import ESTIMATOR
 from meshmark.analysis.saturation import Search
 from meshmark.analysis.summary import summarize
 from meshmark.clock import Clock
-from meshmark.cluster import Backend, Cluster, cpu_profiles, probe_links
+from meshmark.cluster import Backend, Cluster, cpu_profiles, nodes_read, probe_links
 from meshmark.errors import MeshmarkError
 from meshmark.experiment import environment
 from meshmark.experiment.explain import explain
@@ -290,6 +290,7 @@ class _Conductor:
                 self._profile(bench, name)
             if self._plan.explain_blocks and slot.repeat == self._plan.repeats:
                 self._explain(bench, rates, name)
+            self._read_nodes(cluster, writer, name)
             writer.finish(
                 RoundFinished(
                     index=slot.index,
@@ -370,6 +371,12 @@ class _Conductor:
             writer.link(probe)
             if lacks := short(probe):
                 self._tell("warning", name, f"before load, {lacks}")
+
+    def _read_nodes(self, cluster: Cluster, writer: RoundWriter, name: str) -> None:
+        if found := nodes_read(cluster):
+            writer.nodes(found)
+            for problem in found.problems:
+                self._tell("warning", name, problem)
 
     def _search(self, scenario: Scenario) -> Search:
         name = scenario.name

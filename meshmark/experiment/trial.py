@@ -16,15 +16,25 @@ from meshmark.analysis.ceilings import too_few
 from meshmark.analysis.path import check_path, unexplained
 from meshmark.analysis.warmup import warm
 from meshmark.clock import Clock
-from meshmark.cluster import Cluster, TopicLayout, limitable, probe_links, profiling, timing_paths, warming
+from meshmark.cluster import (
+    Cluster,
+    TopicLayout,
+    clock_error_s,
+    limitable,
+    probe_links,
+    profiling,
+    timing_paths,
+    warming,
+)
 from meshmark.experiment.hops import hops
 from meshmark.experiment.outages import flapping
 from meshmark.experiment.progress import Progress
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
 from meshmark.measure.sampler import Sampler
+from meshmark.nodes import END_TO_END_ERROR
 from meshmark.plan import Scenario, Slot
 from meshmark.read_back import contradictions
-from meshmark.record import BatchFill, Counters, Limit, LoadInterval, LoadTotals, Point, Purpose, Trial
+from meshmark.record import BatchFill, Counters, Latency, Limit, LoadInterval, LoadTotals, Point, Purpose, Trial
 from meshmark.store import RoundWriter
 from meshmark.worker_protocol import WorkerSpec
 
@@ -128,7 +138,7 @@ class Offered:
 def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Trial:
     """One rate in open loop, and consumers where the workload has them. Limits hold until the window ends: what is
     left is drained without."""
-    method = bench.scenario.method
+    method, begun_s = bench.scenario.method, bench.clock.now()
     with _topics(bench, f"trial-{offered.number}") as layout:
         with _observed(bench, offered), _load(bench, layout, rate_msg_s=offered.rate_msg_s) as running:
             quiet_start = bench.sampler.read_now()
@@ -143,6 +153,7 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
             end, read_back = running.stop(), running.read_back()
             settled = _until_quiet(bench, quiet_start.values)
         quiet_end = bench.sampler.read_now()
+    error_s = clock_error_s(bench.cluster, begun_s)
     batch, window, series = _batch_fill(end), last.since(first), _series(first, seen, last)
     path = check_path(
         start=quiet_start.values,
@@ -172,7 +183,8 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
         total=end.totals,
         series=series,
         latency=window.latency,
-        end_to_end=window.end_to_end,
+        end_to_end=stated(window.end_to_end, error_s),
+        end_to_end_error_s=error_s,
         lateness=window.lateness,
         priority=window.priority,
         batch=batch,
@@ -190,6 +202,13 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
             *unexplained(path),
         ),
     )
+
+
+def stated(latency: Latency | None, error_s: float | None) -> Latency | None:
+    """To the consumer, where its error by clocks leaves it a meaning."""
+    if latency is None or latency.p50_s is None or error_s == 0:
+        return latency
+    return latency if error_s is not None and error_s <= END_TO_END_ERROR * latency.p50_s else None
 
 
 def _observed(bench: Bench, offered: Offered) -> AbstractContextManager[None]:

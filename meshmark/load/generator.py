@@ -26,7 +26,7 @@ from typing import Literal, Protocol
 from pydantic import ValidationError
 
 from meshmark.clock import Clock
-from meshmark.cluster import Cluster, Process, TopicLayout
+from meshmark.cluster import Cluster, Elsewhere, Process, TopicLayout
 from meshmark.errors import ComponentFailed, InstrumentFault, LoadError
 from meshmark.itemized import compared, decoded
 from meshmark.load.mark import Mark, summed
@@ -287,6 +287,8 @@ class Load:
         hosts = spec.hosts or self._testbed.client_hosts
         host = hosts[place % len(hosts)]
         process = self._stack.enter_context(self._testbed.spawn(host, self._argv, name=spec.name, component="client"))
+        if isinstance(process, Elsewhere):
+            spec = spec.model_copy(update={"clock_ahead_s": process.clock_ahead_s})
         process.send_line(spec.model_dump_json())
         return _Worker(spec=spec, process=process, latest=WorkerReport(kind="ready", time_s=self._clock.now()))
 

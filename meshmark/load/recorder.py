@@ -75,6 +75,11 @@ class Recorder:
         """Of the schedule's end: never offered, because counting what came due took too long."""
         self._itemized: list[Int64Array] | None = None
 
+    def follow(self, ahead_s: float) -> None:
+        """Times are of another machine's clock from now on, which this one's is ahead of by so much."""
+        ahead_ns = round(ahead_s * 1e9)
+        self.now_ns = lambda: monotonic_ns() - ahead_ns
+
     def itemize(self) -> None:
         """From now on intended times are kept, 8 bytes a record: `items` tells which records were acknowledged, or
         read."""

@@ -90,6 +90,8 @@ class Worker:
         self._channel = channel
         self._priority = raise_process()
         self._client = _client(spec)
+        if spec.clock_ahead_s:
+            self._client.recorder.follow(spec.clock_ahead_s)
         if spec.itemized:
             self._client.recorder.itemize()
         self._next_report_s = math.inf
@@ -120,7 +122,7 @@ class Worker:
     def _load(self) -> None:
         while not (self._stopping and self._client.done()):
             self._client.serve()
-            now = monotonic()
+            now = self._now()
             if now >= self._next_report_s:
                 self._channel.send_if_read(self._report("interval"))
                 self._plan_report(now)
@@ -132,15 +134,18 @@ class Worker:
         self._channel.send(finished.model_copy(update={"records": records}))
 
     def _plan_report(self, now: float) -> None:
-        """All workers of a machine report on one grid, so that their sums are of one instant."""
+        """All workers report on one grid, so that their sums are of one instant."""
         interval = self._spec.interval_s
         self._next_report_s = (now // interval + 1) * interval
+
+    def _now(self) -> float:
+        return self._client.recorder.now_ns() / 1e9
 
     def _obey(self, command: WorkerCommand) -> None:
         match command.command:
             case "start":
                 self._client.start(command.origin_s)
-                self._plan_report(monotonic())
+                self._plan_report(self._now())
             case "mark":
                 self._channel.send(self._report("mark", mark=command.mark))
             case "stop":
@@ -158,7 +163,7 @@ class Worker:
         usage, recorder = resource.getrusage(resource.RUSAGE_SELF), self._client.recorder
         return WorkerReport(
             kind=kind,
-            time_s=monotonic(),
+            time_s=self._now(),
             mark=mark,
             totals=self._client.totals(),
             batches=self._client.batches(),

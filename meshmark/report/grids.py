@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshmark.analysis.model import Summary
-from meshmark.report import accounts, against, cost, geography, hardware, limits, sensitivity, terms, thresholds, view
+from meshmark.report import (
+    accounts,
+    against,
+    cost,
+    geography,
+    hardware,
+    limits,
+    nodes,
+    sensitivity,
+    terms,
+    thresholds,
+    view,
+)
 from meshmark.report.view import Grid
 
 
@@ -23,6 +35,7 @@ def _answer(summary: Summary) -> Iterator[Grid | None]:
     yield from (sensitivity.grid(each, wide=False) for each in summary.sensitivity)
     yield limits.explanations(summary)
     yield from accounts.cpu_splits(summary)
+    yield nodes.cpu(summary)
 
 
 def _environment(summary: Summary) -> Iterator[Grid | None]:

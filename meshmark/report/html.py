@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from html import escape
 from importlib.resources import files
 
@@ -28,6 +28,7 @@ from meshmark.report import (
     hardware,
     hops,
     limits,
+    nodes,
     rounds,
     sections,
     sensitivity,
@@ -50,6 +51,7 @@ _TEMPLATES = jinja2.Environment(
 _TEMPLATES.filters["picture"] = Markup
 _TEMPLATES.filters["rows"] = lambda grid: Markup(_rows(grid))
 _TERMS = (terms.terms, terms.mtls, terms.settings, terms.bounds)
+_NODES = (nodes.cpu, nodes.containers, nodes.spreads)
 _CROSSINGS = (geography.crossed, geography.outages, geography.steadiness)
 _SCRIPT = files("meshmark").joinpath("resources", "templates", "report.js").read_text(encoding="utf-8")
 
@@ -62,6 +64,11 @@ def _rows(grid: Grid) -> str:
     return "\n".join(
         "<tr>\n" + "\n".join(map("{}{}{}".format, opened, map(escape, row), closed)) + "\n</tr>" for row in grid.rows
     )
+
+
+def _of(summary: Summary, makers: Iterable[Callable[[Summary], Grid | None]]) -> list[Grid]:
+    """The tables that have anything to say."""
+    return [grid for make in makers if (grid := make(summary))]
 
 
 def html(run: Run, summary: Summary, pictured: Collection[int] = ()) -> str:
@@ -91,13 +98,13 @@ def html(run: Run, summary: Summary, pictured: Collection[int] = ()) -> str:
         against=against.grid(summary),
         links=geography.links(summary),
         laws=geography.laws(summary),
-        terms=[grid for make in _TERMS if (grid := make(summary))],
-        crossings=[grid for make in _CROSSINGS if (grid := make(summary))],
+        terms=_of(summary, _TERMS),
+        crossings=_of(summary, _CROSSINGS),
         evidence=sections.evidence(summary),
         explanations=limits.explanations(summary),
         searches=sections.searches(summary),
         repeats=sections.repeats(summary),
-        ledgers=[*sections.ledgers(summary), *accounts.cpu_splits(summary)],
+        ledgers=[*sections.ledgers(summary), *accounts.cpu_splits(summary), *_of(summary, _NODES)],
         path=sections.path(summary),
         traffic=accounts.traffic(summary),
         self_tests=accounts.self_tests(run),

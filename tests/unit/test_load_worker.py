@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import resource
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from meshmark.histogram import Histogram
 from meshmark.itemized import decoded
 from meshmark.load import worker
 from meshmark.load.clients import ClientError
@@ -139,6 +141,20 @@ def test_a_worker_ends_by_telling_of_each_record_where_it_is_to(pipes: Pipes, it
     *before, last = pipes.reports()
     assert {report.records for report in before} == {""}
     assert (decoded(last.records).tolist() if itemized else last.records) == ([5, 7] if itemized else "")
+
+
+@pytest.mark.usefixtures("scripted")
+def test_a_worker_goes_by_the_clock_that_its_own_is_ahead_of(pipes: Pipes) -> None:
+    subject = Worker(SPEC.model_copy(update={"clock_ahead_s": 1_000_000}), pipes.channel)
+    intended_ns = time.monotonic_ns() - 1_000_000 * 10**9
+    subject._client.recorder.consumed(np.array([intended_ns], dtype=np.int64))
+    os.write(pipes.to_worker, START + MARK + STOP)
+    begun_s = time.monotonic()
+    subject.run()
+    ended_s = time.monotonic()
+    reports = pipes.reports()
+    assert all(begun_s <= report.time_s + 1_000_000 <= ended_s for report in reports)
+    assert Histogram.decode(reports[-1].end_to_end).count == 1
 
 
 @pytest.mark.usefixtures("scripted")

@@ -18,6 +18,7 @@ from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.own import account_findings, decoded, latency_findings, lateness_findings
 from meshmark.analysis.verify.raw import Raw
 from meshmark.histogram import Histogram
+from meshmark.nodes import END_TO_END_ERROR
 from meshmark.plan import Scenario, Workload
 from meshmark.read_back import contradictions
 from meshmark.record import HopTime, Latency, LoadInterval, Point, Trial
@@ -161,6 +162,14 @@ def _latencies(round_: Raw, file: str, trial: Trial, workload: Workload) -> Iter
             )
         if not workload.subscriptions_per_topic:
             yield from _reported_latencies(round_, file, trial, trial.latency)
+    error_s = trial.end_to_end_error_s
+    p50_s = trial.end_to_end.p50_s if trial.end_to_end else None
+    if p50_s is not None and (error_s is None or error_s > END_TO_END_ERROR * p50_s):
+        yield Finding(
+            file=file,
+            recorded=f"end-to-end latency with a median of {p50_s:g} s",
+            follows="its error by clocks is unknown or above a tenth of that",
+        )
     if trial.end_to_end is not None:
         yield from latency_findings(file, "end-to-end latency", trial.end_to_end)
         stamped = window.consumed - window.unstamped

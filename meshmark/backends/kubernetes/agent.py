@@ -75,7 +75,7 @@ class Agent:
     def answer(self, question: Mapping[str, Any]) -> Any:
         match question["ask"]:
             case "clock":
-                return {"boot_id": Path(BOOT_ID).read_text(encoding="ascii").strip()}
+                return {"monotonic_s": time.monotonic(), "boot_id": Path(BOOT_ID).read_text(encoding="ascii").strip()}
             case "read":
                 return self._read()
             case "book":

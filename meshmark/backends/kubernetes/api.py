@@ -57,6 +57,7 @@ class Api:
     def __init__(self, config: SingleConfig) -> None:
         """Raises UsageError where the kubeconfig names certificates or keys that cannot be read, or no server's
         address."""
+        self.config = config
         self.context = config.context_name
         self.server = config.cluster.server
         self._by_command = bool(config.user and config.user.exec)

@@ -25,6 +25,7 @@ from meshmark.backends.kubernetes.cluster import PodsCluster
 from meshmark.backends.kubernetes.config import KAFKA_SCRIPTS
 from meshmark.backends.kubernetes.hosts import PodsTestbed
 from meshmark.backends.kubernetes.measured import LoadPods, measured
+from meshmark.backends.kubernetes.metering import NOBODY, Metering, metered
 from meshmark.backends.kubernetes.pods import BASH
 from meshmark.backends.kubernetes.scenario import manifests
 from meshmark.cluster import KeepLogs, discard_logs
@@ -53,8 +54,10 @@ class KubernetesBackend:
         *,
         tell: Tell,
         timeout_s: float,
+        metering: Metering = NOBODY,
     ) -> None:
         self._api, self._plan, self._targets, self._load = api, plan, targets, load
+        self._metering = metering
         self._tell, self._timeout_s = tell, timeout_s
         self._seen: tuple[HostFacts, Versions] | None = None
 
@@ -74,7 +77,7 @@ class KubernetesBackend:
                 hint="Leave these out, or run it in the lab.",
             )
         for scenario in plan.scenarios:
-            cluster.refuse_kept(self._api, self._wanted(scenario))
+            cluster.refuse_kept(self._api, self._wanted(scenario), self._metering.needed)
         self._looked()
 
     def testbed(self, scenario: Scenario) -> AbstractContextManager[PodsTestbed]:
@@ -83,7 +86,12 @@ class KubernetesBackend:
 
     def cluster(self, scenario: Scenario, keep_logs: KeepLogs = discard_logs) -> AbstractContextManager[PodsCluster]:
         return cluster.cluster(
-            self._api, self._wanted(scenario), keep_logs, tell=self._tell, timeout_s=self._timeout_s
+            self._api,
+            self._wanted(scenario),
+            keep_logs,
+            tell=self._tell,
+            timeout_s=self._timeout_s,
+            metering=self._metering,
         )
 
     def _wanted(self, scenario: Scenario, *, kafka: bool = True) -> Wanted:
@@ -92,10 +100,14 @@ class KubernetesBackend:
         return Wanted(scenario=scenario, manifests=measured(made, scenario, target, self._load, kafka=kafka))
 
     def _looked(self) -> tuple[HostFacts, Versions]:
-        """With sidecars, if any scenario has them: that they are injected is known then, too."""
+        """With sidecars, if any scenario has them: that they are injected is known then, too, and that who is to
+        tell of the nodes does."""
         if self._seen is None:
             scenario = max(self._plan.scenarios, key=lambda each: each.data_plane.sidecars)
-            with self.testbed(scenario) as bed:
+            with (
+                self.testbed(scenario) as bed,
+                metered(self._api, self._metering, bed.nodes(), bed.namespace),
+            ):
                 self._seen = self._facts(bed), self._versions(bed)
         return self._seen
 
@@ -112,11 +124,11 @@ class KubernetesBackend:
             memory_bytes=sum(each["memory_bytes"] for each in by_node.values()),
             cgroup=first["cgroup"],
             file_system=first["file_system"],
-            privileges=given(self._targets(bed.scenario), self._load),
+            privileges="; ".join(filter(None, (given(self._targets(bed.scenario), self._load), str(self._metering)))),
             features={
                 "pressure_stall_information": first["pressure_stall_information"],
                 "one_node": len(by_node) == 1,
-                "one_clock": True,
+                "one_clock": bed.one_clock,
                 "shared_nodes": self._targets(bed.scenario).share_nodes,
             },
         )

@@ -9,20 +9,24 @@ It is brought up as `meshmark up` does, and removed however the context is left.
 from __future__ import annotations
 
 import signal
+import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from meshmark.backends.kubernetes import evidence, lifecycle, manifest, ownership, rights
+from meshmark.backends.kubernetes import clocks, evidence, lifecycle, manifest, ownership, rights
 from meshmark.backends.kubernetes.api import APPLIED_STAYS, Api
 from meshmark.backends.kubernetes.change import Tell, Wanted
 from meshmark.backends.kubernetes.evidence import Place
 from meshmark.backends.kubernetes.hosts import PodsTestbed
+from meshmark.backends.kubernetes.metering import NOBODY, Metering, metered
 from meshmark.clock import SystemClock
 from meshmark.cluster import KeepLogs, TopicLayout
 from meshmark.errors import Busy, ComponentFailed, LoadError, MeshmarkError
 from meshmark.kafka import administration
 from meshmark.kafka.administration import Administration, Layout, Leaders
 from meshmark.kafka.properties import BROKER_PORT
+from meshmark.nodes import NodesRead
 from meshmark.plan import DataPlane, Workload
 from meshmark.record import Proof
 
@@ -30,9 +34,9 @@ SERVING_TIMEOUT_S = 90.0
 
 
 class PodsCluster(PodsTestbed):
-    """Implements `meshmark.cluster.Cluster` and `Pausable`; made by `cluster` alone."""
+    """Implements `meshmark.cluster.Cluster`, `Pausable`, `Clocked` and `OnNodes`; made by `cluster` alone."""
 
-    def __init__(self, api: Api, wanted: Wanted, stack: ExitStack) -> None:
+    def __init__(self, api: Api, wanted: Wanted, stack: ExitStack, metering: Metering) -> None:
         super().__init__(api, wanted, kafka=True, stack=stack)
         process = stack.enter_context(
             self.spawn(self.client_hosts[0], administration.ARGV, name="admin", component="meshmark")
@@ -44,6 +48,8 @@ class PodsCluster(PodsTestbed):
             check=self.check,
             told=self._lead,
         )
+        self._metering = metering
+        self._meter = stack.enter_context(metered(api, metering, self.nodes(), self.namespace))
 
     @property
     def bootstrap_servers(self) -> str:
@@ -97,6 +103,24 @@ class PodsCluster(PodsTestbed):
         finally:
             agent.ask("signal", component="kafka", number=signal.SIGCONT)
 
+    def clock_error_s(self, since_s: float) -> float | None:
+        hosts = {host for host, began_s in self.loads if began_s >= since_s}
+        return clocks.error_between_s(hosts, [each for each in self.clocks if each.began_s >= since_s])
+
+    def nodes_read(self) -> NodesRead:
+        spreads_s = self.read.spreads_s
+        readings, problems = self._meter.read(time.time()) if self._meter else ((), ())
+        return NodesRead(
+            readings=len(spreads_s),
+            spread_p50_s=statistics.median(spreads_s) if spreads_s else None,
+            spread_max_s=max(spreads_s, default=None),
+            clocks=tuple(self.clocks),
+            source=self._metering.source,
+            verified=self._metering.authority is not None,
+            cpu=readings,
+            problems=problems,
+        )
+
     def wait_until_serving(self) -> None:
         """Until the load pod sees all brokers through the data plane."""
         try:
@@ -125,10 +149,18 @@ def testbed(api: Api, wanted: Wanted, *, tell: Tell, timeout_s: float) -> Iterat
 
 
 @contextmanager
-def cluster(api: Api, wanted: Wanted, keep_logs: KeepLogs, *, tell: Tell, timeout_s: float) -> Iterator[PodsCluster]:
+def cluster(
+    api: Api,
+    wanted: Wanted,
+    keep_logs: KeepLogs,
+    *,
+    tell: Tell,
+    timeout_s: float,
+    metering: Metering = NOBODY,
+) -> Iterator[PodsCluster]:
     """A testbed with Kafka serving through the data plane."""
     with _up(api, wanted, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
-        made = PodsCluster(api, wanted, stack)
+        made = PodsCluster(api, wanted, stack, metering)
         stack.callback(lambda: keep_logs(made.logs()))
         made.wait_until_serving()
         yield made
@@ -164,9 +196,9 @@ def _down(api: Api, wanted: Wanted, tell: Tell, timeout_s: float) -> None:
         raise
 
 
-def refuse_kept(api: Api, wanted: Wanted) -> None:
-    """A run begins with an empty cluster."""
-    rights.require(api, "run", wanted.namespace)
+def refuse_kept(api: Api, wanted: Wanted, needed: Sequence[rights.Right] = ()) -> None:
+    """A run begins with an empty cluster. `needed`: rights beside its own."""
+    rights.require(api, "run", wanted.namespace, needed)
     found = ownership.namespace(api, wanted.namespace, ownership.labels_of(wanted.namespace_body))
     if found is not None and (ownership.is_ending(found) or ownership.ours(api, wanted.namespace)):
         raise Busy(

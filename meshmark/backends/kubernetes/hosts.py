@@ -1,7 +1,8 @@
 """The pods of one scenario as hosts of an experiment: processes in them, what they count, whether they still run.
 
-In each pod an agent runs (`agent.py`), asked over the API server; so is every process. Load is made in one load pod,
-so its end-to-end latencies are of one clock. That clock has to be the conductor's: instants are told as such.
+In each pod an agent runs (`agent.py`), asked over the API server; so is every process. Instants are told by the
+conductor's clock. A load worker on another machine is told how far that one's is ahead, and how well this was known is
+kept (`clocks.py`).
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from meshmark.backends.kubernetes import evidence, manifest, state
+from meshmark.backends.kubernetes import clocks, evidence, manifest, state
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.change import Wanted
+from meshmark.backends.kubernetes.clocks import Ahead
 from meshmark.backends.kubernetes.config import DATA_DIRECTORY
 from meshmark.backends.kubernetes.files import yaml_text
 from meshmark.backends.kubernetes.kinds import CONFIG_MAP, POD, STATEFUL_SET, kind_of
 from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, Body
 from meshmark.backends.kubernetes.measured import CLIENT, MONITOR, STRANGER, containers
 from meshmark.backends.kubernetes.stream import AgentLink, PodProcess, read_pid, with_pid
-from meshmark.cluster import Probe, Process
+from meshmark.cluster import Probe
 from meshmark.errors import ClusterUnreachable, ComponentFailed, MeshmarkError, MissingRequirement
+from meshmark.nodes import ClockCheck
 from meshmark.probes.host import MACHINE, ProcessProbe
 from meshmark.record import Counters
 
@@ -39,24 +43,30 @@ LOG_LINES = 5_000
 
 
 class AgentsProbe:
-    """Implements `meshmark.cluster.Probe`: all agents, one after the other. `failures` has, by host, why the last
-    reading of it failed, if it did."""
+    """Implements `meshmark.cluster.Probe`: all agents at once, each asked by a thread of `pool`, which has one for
+    each. `failures` has, by host, why the last reading of it failed, if it did; `spreads_s`, of each reading, the
+    time from its first question to its last answer: no two pods were read further apart."""
 
     edges_only = False
 
-    def __init__(self, agents: Mapping[str, AgentLink]) -> None:
+    def __init__(self, agents: Mapping[str, AgentLink], pool: ThreadPoolExecutor) -> None:
         self._agents = agents
+        self._pool = pool
         self.failures: dict[str, MeshmarkError] = {}
+        self.spreads_s: list[float] = []
 
     def read(self) -> Counters:
         values: Counters = {}
-        for host, agent in self._agents.items():
+        asked_s = time.monotonic()
+        asked = {host: self._pool.submit(agent.ask, "read") for host, agent in self._agents.items()}
+        for host, answer in asked.items():
             try:
-                values |= agent.ask("read")
+                values |= answer.result()
             except (ComponentFailed, ClusterUnreachable) as error:  # `check` tells
                 self.failures[host] = error
             else:
                 self.failures.pop(host, None)
+        self.spreads_s.append(time.monotonic() - asked_s)
         return values
 
 
@@ -65,7 +75,7 @@ class PodsTestbed:
 
     def __init__(self, api: Api, wanted: Wanted, *, kafka: bool, stack: ExitStack) -> None:
         self.api, self.scenario, self.namespace = api, wanted.scenario, wanted.namespace
-        self._wanted, self._kafka, self._stack = wanted, kafka, stack
+        self._wanted, self._kafka = wanted, kafka
         self._pods = {pod["metadata"]["name"]: pod for pod in api.find(POD, self.namespace, {MANAGED: OWNER})}
         self._restarts = {name: _restarts(pod) for name, pod in self._pods.items()}
         self._checked = self._answered = time.monotonic()
@@ -74,9 +84,18 @@ class PodsTestbed:
         self.agents: dict[str, AgentLink] = {}
         for host in (*self.broker_hosts, *self.client_hosts, *self.strangers):
             self.agents[host] = stack.enter_context(self._agent(host))
-        self._read = AgentsProbe(self.agents)
-        self._probes: list[Probe] = [self._read]
-        self._require_one_clock()
+        threads = stack.enter_context(ThreadPoolExecutor(len(self.agents), thread_name_prefix="agents"))
+        self.read = AgentsProbe(self.agents, threads)
+        self._probes: list[Probe] = [self.read]
+        self.clocks: list[ClockCheck] = []
+        self.loads: list[tuple[str, float]] = []
+        """Where load workers were begun, and when."""
+        self._living: dict[str, list[Ahead]] = {}
+        self._away = {host for host in self.client_hosts if self._goes_by_another_clock(host)}
+        if self._on_one_node() and not self._away:  # this very process is booked where it shares the node with all
+            itself = stack.enter_context(ProcessProbe(MACHINE, "meshmark"))
+            itself.add(os.getpid())
+            self._probes.append(itself)
 
     @property
     def broker_hosts(self) -> tuple[str, ...]:
@@ -95,12 +114,16 @@ class PodsTestbed:
         return str(self._pods[host]["status"]["podIP"])
 
     @contextmanager
-    def spawn(self, host: str, argv: Sequence[str], *, name: str, component: str = "client") -> Iterator[Process]:
+    def spawn(self, host: str, argv: Sequence[str], *, name: str, component: str = "client") -> Iterator[PodProcess]:
         """`python` is the one of the pod's image."""
         with self._started(host, argv, name) as process:
             process.agent = self.agents[host]
             process.agent.ask("book", pid=process.pid, component=component)
-            yield process
+            if component == "client":
+                with self._by_its_clock(process):
+                    yield process
+            else:
+                yield process
 
     def probes(self) -> Sequence[Probe]:
         return tuple(self._probes)
@@ -126,7 +149,7 @@ class PodsTestbed:
                 log_tail=state.warnings(self.api, self.namespace),
                 hint="The pods' logs are in the run directory.",
             )
-        for failure in tuple(self._read.failures.values()):
+        for failure in tuple(self.read.failures.values()):
             raise failure
 
     def configurations(self) -> Mapping[str, str]:
@@ -151,6 +174,15 @@ class PodsTestbed:
     def node(self, host: str) -> str:
         """That its pod is on."""
         return str(self._pods[host]["spec"].get("nodeName", ""))
+
+    def nodes(self) -> dict[str, str]:
+        """Those that pods are on: name -> address."""
+        return {self.node(host): str(pod["status"].get("hostIP", "")) for host, pod in self._pods.items()}
+
+    @property
+    def one_clock(self) -> bool:
+        """Of all load workers and of this process."""
+        return not self._away
 
     def runtime(self) -> str:
         """What runs the containers, by the names that it gives them."""
@@ -194,6 +226,27 @@ class PodsTestbed:
                     process.end()
 
     @contextmanager
+    def _by_its_clock(self, process: PodProcess) -> Iterator[None]:
+        """While one lives on a host, all that begin there are told the same."""
+        host, began_s = process.host, time.monotonic()
+        self.loads.append((host, began_s))
+        if host not in self._away:
+            yield
+            return
+        living = self._living.setdefault(host, [])
+        before = living[0] if living else self._ahead(host)
+        living.append(before)
+        process.clock_ahead_s = before.middle_s
+        try:
+            yield
+        finally:
+            living.pop()
+            after = None
+            with suppress(ComponentFailed, ClusterUnreachable):  # `check` tells
+                after = self._ahead(host)
+            self.clocks.append(clocks.checked(process, before, after, began_s, time.monotonic()))
+
+    @contextmanager
     def _agent(self, host: str) -> Iterator[AgentLink]:
         words = [*AGENT, host]
         if host.startswith(manifest.WORKLOAD):
@@ -209,19 +262,23 @@ class PodsTestbed:
         """Only then the node's figures are those of the whole cluster."""
         return len({self.node(host) for host in self._pods}) == 1
 
-    def _require_one_clock(self) -> None:
-        """Load workers are told instants. This very process is booked where it shares the node with all."""
-        here = BOOT_ID.read_text(encoding="ascii").strip()
-        if away := [host for host in self.client_hosts if self.agents[host].ask("clock")["boot_id"] != here]:
+    def _goes_by_another_clock(self, host: str) -> bool:
+        """Load workers are told instants. Raises MissingRequirement where these would mean nothing to them."""
+        ahead = self._ahead(host)
+        same_machine = self.agents[host].ask("clock")["boot_id"] == BOOT_ID.read_text(encoding="ascii").strip()
+        if same_machine and ahead.low_s <= 0 <= ahead.high_s:
+            return False
+        if ahead.bound_s > clocks.MOST_S:
             raise MissingRequirement(
-                f"load workers on the node {self.node(away[0])} go by another clock than this process: instants that "
-                "it tells them would mean nothing",
-                hint="Run meshmark on that node, or in a pod there; --client-nodes says where load pods go.",
+                f"load workers on the node {self.node(host)} go by another clock than this process, known to "
+                f"{ahead.bound_s * 1e3:.0f} ms alone: instants that it tells them would mean little",
+                hint="Run meshmark nearer to it, best on that node or in a pod there; --client-nodes says where load "
+                "pods go.",
             )
-        if self._on_one_node():
-            itself = self._stack.enter_context(ProcessProbe(MACHINE, "meshmark"))
-            itself.add(os.getpid())
-            self._probes.append(itself)
+        return True
+
+    def _ahead(self, host: str) -> Ahead:
+        return clocks.compare(lambda: float(self.agents[host].ask("clock")["monotonic_s"]))
 
     def _images(self) -> dict[str, dict[str, str]]:
         """Pod -> container -> image, by digest where the cluster says it."""

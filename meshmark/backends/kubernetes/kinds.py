@@ -28,6 +28,7 @@ NAMESPACE = Kind(name="Namespace", plural="namespaces", namespaced=False)
 SECRET = Kind(name="Secret", plural="secrets")
 CONFIG_MAP = Kind(name="ConfigMap", plural="configmaps")
 STATEFUL_SET = Kind(group="apps", name="StatefulSet", plural="statefulsets")
+SERVICE = Kind(name="Service", plural="services")
 POD = Kind(name="Pod", plural="pods")
 CLAIM = Kind(name="PersistentVolumeClaim", plural="persistentvolumeclaims")
 EVENT = Kind(name="Event", plural="events")
@@ -37,7 +38,7 @@ LISTED = (
     Kind(group="security.istio.io", name="PeerAuthentication", plural="peerauthentications"),
     Kind(group="networking.istio.io", name="DestinationRule", plural="destinationrules"),
     CONFIG_MAP,
-    Kind(name="Service", plural="services"),
+    SERVICE,
     Kind(group="policy", name="PodDisruptionBudget", plural="poddisruptionbudgets"),
     Kind(group=MONITORING, name="PodMonitor", plural="podmonitors"),
     Kind(group=MONITORING, name="PrometheusRule", plural="prometheusrules"),

@@ -5,12 +5,12 @@ Secrets are read, changed and removed by name alone: the right to list them woul
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from meshmark.backends.kubernetes.api import Api
-from meshmark.backends.kubernetes.kinds import CLAIM, EVENT, LISTED, NAMESPACE, POD, SECRET, Kind
+from meshmark.backends.kubernetes.kinds import CLAIM, EVENT, LISTED, NAMESPACE, POD, SECRET, SERVICE, Kind
 from meshmark.backends.kubernetes.manifest import TLS_SECRET, Body
 from meshmark.errors import NoRights
 
@@ -18,6 +18,8 @@ Verb = Literal["up", "diff", "status", "exec", "down", "run"]
 VERBS: tuple[Verb, ...] = ("up", "diff", "status", "exec", "down", "run")
 OF_NAMESPACES = "meshmark-namespaces"
 OF_OBJECTS = "meshmark-objects"
+OF_NODES = "meshmark-nodes"
+OF_PROMETHEUS = "meshmark-prometheus"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -29,15 +31,20 @@ class Right:
     name: str = ""
     verb: str
     namespaced: bool = True
+    everywhere: bool = False
+    """In all namespaces, and not in one."""
 
     def __str__(self) -> str:
         resource = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.verb} {resource}{'/' + self.name if self.name else ''}"
+        where = " in all namespaces" if self.everywhere else ""
+        return f"{self.verb} {resource}{'/' + self.name if self.name else ''}{where}"
 
     def attributes(self, namespace: str) -> dict[str, str]:
         """As a SelfSubjectAccessReview has them, for that namespace."""
         resource, _, subresource = self.resource.partition("/")
         found = {"group": self.group, "resource": resource, "subresource": subresource, "verb": self.verb}
+        if self.everywhere or not (self.namespaced or self.resource == NAMESPACE.plural):
+            return {**found, "namespace": "", "name": self.name}
         if self.namespaced:
             return {**found, "namespace": namespace, "name": self.name}
         # What is done to a namespace that is there is asked for within it, so that a Role there can grant it.
@@ -49,15 +56,21 @@ READ_NAMESPACE, MAKE_NAMESPACE = (
 )
 
 
+KUBELET = (Right(resource="nodes/stats", verb="get", namespaced=False),)
+"""Of `run --kubelet`. The kubelet asks for it itself, too."""
+FIND_PROMETHEUS = (Right(resource=SERVICE.plural, verb="list", everywhere=True),)
+"""Of `run --prometheus find`."""
+
+
 def needed(verb: Verb) -> tuple[Right, ...]:
     """For one verb."""
     return tuple(sorted(set(_needed(verb))))
 
 
-def require(api: Api, verb: Verb, namespace: str) -> None:
-    """Raises NoRights with all that this user lacks for the verb in that namespace. To make the namespace is not
-    needed where it is there."""
-    lacking = [right for right in needed(verb) if not api.may(right.attributes(namespace))]
+def require(api: Api, verb: Verb, namespace: str, more: Sequence[Right] = ()) -> None:
+    """Raises NoRights with all that this user lacks for the verb in that namespace, and of `more`. To make the
+    namespace is not needed where it is there."""
+    lacking = [right for right in (*needed(verb), *more) if not api.may(right.attributes(namespace))]
     if MAKE_NAMESPACE in lacking and READ_NAMESPACE not in lacking and api.get(NAMESPACE, namespace) is not None:
         lacking.remove(MAKE_NAMESPACE)
     if lacking:
@@ -71,11 +84,13 @@ def require(api: Api, verb: Verb, namespace: str) -> None:
 
 
 def cluster_roles() -> tuple[Body, ...]:
-    """All that the verbs need: of namespaces, and of what is in them."""
+    """All that the verbs need: of namespaces, and of what is in them; and what options of `run` need beside that."""
     every = sorted({right for verb in VERBS for right in needed(verb)})
     return (
         _role(OF_NAMESPACES, [right for right in every if not right.namespaced]),
         _role(OF_OBJECTS, [right for right in every if right.namespaced]),
+        _role(OF_NODES, list(KUBELET)),
+        _role(OF_PROMETHEUS, list(FIND_PROMETHEUS)),
     )
 
 

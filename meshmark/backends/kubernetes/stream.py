@@ -47,12 +47,13 @@ class Socket(Protocol):
 
 
 class PodProcess:
-    """Implements `meshmark.cluster.Process`. Its standard error is appended to `log`."""
+    """Implements `meshmark.cluster.Process` and `Elsewhere`. Its standard error is appended to `log`."""
 
     def __init__(self, socket: Socket, *, host: str, name: str, log: Path) -> None:
         self.host = host
         self.name = name
         self.pid = 0
+        self.clock_ahead_s = 0.0
         self.agent: AgentLink | None = None
         self._socket = socket
         self._log = log

@@ -89,6 +89,8 @@ class FakeApi:
     commands: list[list[str]] = field(default_factory=list)
     runs: bool = False
     """Are commands run, on this machine? Else their own text is all that they write."""
+    elsewhere: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Pod -> words before each command in it, as one that gives it another clock."""
     count: int = 0
     left: int | None = None
     """Reads of a namespace that is being removed, until it is gone; None: they have not begun."""
@@ -190,7 +192,11 @@ class FakeApi:
         if kind == POD:
             self._start(namespace)
         wanted = dict(pair.split("=") for text in query.get("labelSelector", []) for pair in text.split(","))
-        found = [each.body for (of, where, _), each in self.objects.items() if (of, where) == (kind, namespace)]
+        found = [
+            each.body
+            for (of, where, _), each in self.objects.items()
+            if of == kind and (where == namespace or not namespace)
+        ]
         chosen = [body for body in found if wanted.items() <= (body["metadata"].get("labels") or {}).items()]
         start = int(query.get("continue", ["0"])[0])
         if start and self.expired:
@@ -334,7 +340,8 @@ def _place(words: list[str]) -> tuple[Kind, str, str]:
     if rest[0] == "namespaces" and len(rest) > 2:
         namespace, rest = rest[1], rest[2:]
     kind = KINDS.get((version, rest[0]))
-    if kind is None or kind.namespaced != bool(namespace) or len(rest) > 2:
+    everywhere = len(rest) == 1  # a list of all namespaces
+    if kind is None or (kind.namespaced != bool(namespace) and not everywhere) or len(rest) > 2:
         raise Refused(404, "404 page not found", reason="")
     return kind, namespace, rest[1] if len(rest) == 2 else ""
 

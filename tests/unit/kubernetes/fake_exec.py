@@ -50,7 +50,7 @@ class ExecHandler(BaseHTTPRequestHandler):
         if self.api.breaks:
             return
         if self.api.runs:
-            self._run(self.api.commands[-1])
+            self._run([*self.api.elsewhere.get(words[5], ()), *self.api.commands[-1]])
             return
         if parse_qs(urlsplit(self.path).query).get("stdin") == ["true"]:
             self.connection.settimeout(INPUT_TIMEOUT_S)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from meshmark.backends.kubernetes import contexts, hosts, lifecycle, manifests, rights, stream, target
+from meshmark.backends.kubernetes import clocks, contexts, hosts, lifecycle, manifests, rights, stream, target
 from meshmark.backends.kubernetes.change import Wanted
 from meshmark.backends.kubernetes.cluster import testbed as opened
 from meshmark.backends.kubernetes.hosts import PodsTestbed
 from meshmark.backends.kubernetes.kinds import POD
 from meshmark.backends.kubernetes.measured import LoadPods, measured
+from meshmark.backends.kubernetes.stream import AgentLink
 from meshmark.cli import app
 from meshmark.errors import Busy, ComponentFailed, MissingRequirement, NoRights, ObjectRefused
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
@@ -121,6 +127,28 @@ def test_an_agent_that_does_not_answer_any_more_is_told(bed: PodsTestbed, monkey
     bed.check()
 
 
+class Met:
+    """An agent that answers once all of them were asked."""
+
+    def __init__(self, together: threading.Barrier) -> None:
+        self._together = together
+
+    def ask(self, question: str) -> dict[str, float]:
+        self._together.wait(timeout=20)
+        return {f"{question}/{id(self)}": 1.0}
+
+
+def test_all_pods_are_asked_at_once() -> None:
+    together = threading.Barrier(3)
+    agents = {f"host-{number}": Met(together) for number in range(3)}
+    with ThreadPoolExecutor(len(agents)) as pool:
+        probe = hosts.AgentsProbe(cast("Mapping[str, AgentLink]", agents), pool)
+        assert len(probe.read()) == len(agents)
+        assert len(probe.read()) == len(agents)
+    assert len(probe.spreads_s) == 2
+    assert probe.failures == {}
+
+
 def test_an_answer_that_came_too_late_is_not_taken_for_the_next_one(
     bed: PodsTestbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +157,7 @@ def test_an_answer_that_came_too_late_is_not_taken_for_the_next_one(
         silent.setattr(stream.PodProcess, "read_line", lambda *_: None)
         with pytest.raises(ComponentFailed, match="did not answer `facts`"):
             agent.ask("facts")
-    assert agent.ask("clock").keys() == {"boot_id"}
+    assert agent.ask("clock").keys() == {"boot_id", "monotonic_s"}
     with pytest.raises(ComponentFailed, match="there is no question 'odd'"):
         agent.ask("odd")
 
@@ -143,9 +171,39 @@ def test_a_process_that_no_agent_can_signal_is_left_to_its_pod(
     assert socket.sent == [stream.END_OF_INPUT]
 
 
-def test_a_clock_that_is_not_this_machines_is_refused(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+AHEAD_S = 5_000
+ANOTHER_CLOCK = ("unshare", "--user", "--map-root-user", "--time", f"--monotonic={AHEAD_S}", "--fork")
+
+
+def test_what_runs_by_another_clock_is_told_how_far_that_is_ahead_and_how_well_it_was_known_is_kept(
+    fake: FakeApi,
+) -> None:
+    if subprocess.run([*ANOTHER_CLOCK, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this kernel gives nobody a clock of its own")
+    fake.runs, fake.elsewhere = True, {"client-1": ANOTHER_CLOCK}
+    api = contexts.connect(contexts.contexts(), "fake")
+    tells = ["python", "-c", "import time; print(time.monotonic(), flush=True); input()"]
+    with opened(api, wanted(), tell=TOLD.append, timeout_s=5) as bed:
+        assert not bed.one_clock
+        begun_s = time.monotonic()
+        with bed.spawn("client-1", tells, name="one") as one, bed.spawn("client-1", tells, name="two") as two:
+            assert one.clock_ahead_s == two.clock_ahead_s
+            told_s = float(two.read_line(20) or "nothing") - two.clock_ahead_s
+            heard_s = time.monotonic()
+        with bed.spawn("client-1", tells, name="admin", component="meshmark") as other:
+            assert other.clock_ahead_s == 0
+        assert sorted((each.host, each.worker) for each in bed.clocks) == [("client-1", "one"), ("client-1", "two")]
+        for each in bed.clocks:
+            assert each.error_s is not None
+            assert each.bound_s <= each.error_s
+            assert each.ahead_s - each.error_s <= AHEAD_S <= each.ahead_s + each.error_s
+    assert begun_s - each.bound_s <= told_s <= heard_s + each.bound_s
+
+
+def test_a_clock_that_is_not_known_well_is_refused(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.runs = True
     monkeypatch.setattr(hosts, "BOOT_ID", Path("/proc/sys/kernel/ostype"))
+    monkeypatch.setattr(clocks, "MOST_S", 0.0)
     api = contexts.connect(contexts.contexts(), "fake")
     with (
         pytest.raises(MissingRequirement, match="on the node n1 go by another clock"),

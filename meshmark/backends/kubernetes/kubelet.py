@@ -1,0 +1,175 @@
+"""CPU time by the kubelets of the nodes that pods are on: their summary, read over and over in a thread.
+
+    with Kubelets(ask, nodes, namespace) as source:
+        ...
+    readings, problems = source.read(time.time())
+
+It is `/stats/summary` at each kubelet's own port, which takes the right to `get nodes/stats` and no more; through the
+API server it would take `nodes/proxy`, which is also one to run commands in every pod. A kubelet reads control groups
+every 10 to 15 s and says when it did; asking more often gives the same reading again, which counts once.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from typing import Any, Self
+
+import httpx2
+import msgspec
+from lightkube.config import client_adapter
+from lightkube.config.kubeconfig import SingleConfig
+
+from meshmark.errors import ClusterUnreachable, MeshmarkError, NoRights, UsageError
+from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, CpuReading
+
+PORT = 10_250
+PATH = "/stats/summary?only_cpu_and_memory=true"
+POLL_S = 5.0
+TIMEOUT_S = 5.0
+NANO = 1e-9
+
+Ask = Callable[[str], str]
+"""The address of a node -> what its kubelet answers to PATH. Raises a MeshmarkError."""
+
+
+class Kubelets:
+    """Asks from its `with` on. `nodes`: name -> address."""
+
+    def __init__(self, ask: Ask, nodes: Mapping[str, str], namespace: str) -> None:
+        self._ask, self._nodes, self._namespace = ask, nodes, namespace
+        self._found: dict[tuple[str, str, float], CpuReading] = {}
+        self._failed: dict[str, list[str]] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Raises what keeps the first one from answering."""
+        for node, address in self._nodes.items():
+            list(readings(self._ask(address), node, self._namespace))
+        pool = self._stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="kubelets"))
+        self._asking: Future[None] = pool.submit(self._ask_until_stopped)
+        self._stack.callback(self._stop.set)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+        self._asking.result()
+
+    def read(self, now_at: float) -> tuple[tuple[CpuReading, ...], tuple[str, ...]]:
+        """Implements `metering.Meter`, with a last question."""
+        self._ask_all()
+        with self._lock:
+            found = sorted(self._found.values(), key=lambda each: each.read_at)
+            problems = [
+                f"the kubelet of {node} did not answer {len(each)} times, at last: {each[-1]}"
+                for node, each in self._failed.items()
+            ]
+        return tuple(found), tuple(problems)
+
+    def _ask_all(self) -> None:
+        for node, address in self._nodes.items():
+            try:
+                read = list(readings(self._ask(address), node, self._namespace))
+            except MeshmarkError as error:
+                with self._lock:
+                    self._failed.setdefault(node, []).append(error.message)
+                continue
+            with self._lock:
+                self._found |= {(each.node, each.part, each.read_at): each for each in read}
+
+    def _ask_until_stopped(self) -> None:
+        while not self._stop.wait(POLL_S):
+            self._ask_all()
+
+
+@contextmanager
+def asking(config: SingleConfig, authority: str | None) -> Iterator[Ask]:
+    """As the user of that context. `authority` as `metering.Metering` has it. Raises UsageError where it cannot be
+    read."""
+    trusted = config.cluster
+    if authority != "":
+        trusted = msgspec.structs.replace(
+            trusted, certificate_auth=authority, certificate_auth_data=None, insecure=authority is None
+        )
+    clients: dict[str, httpx2.Client] = {}
+    with ExitStack() as stack:
+
+        def ask(address: str) -> str:
+            if address not in clients:
+                host = f"[{address}]" if ":" in address else address
+                there = msgspec.structs.replace(trusted, server=f"https://{host}:{PORT}")
+                parameters = client_adapter.ConnectionParams(timeout=httpx2.Timeout(TIMEOUT_S), trust_env=False)
+                try:
+                    made = client_adapter.Client(config._replace(cluster=there), parameters)
+                except (OSError, ValueError) as error:
+                    raise UsageError(f"--kubelet-ca {authority} cannot be used: {error}") from None
+                clients[address] = stack.enter_context(made)
+            return _answer(clients[address], address)
+
+        yield ask
+
+
+def _answer(client: httpx2.Client, address: str) -> str:
+    try:
+        answer = client.get(PATH)
+    except httpx2.HTTPError as error:
+        raise ClusterUnreachable(
+            f"the kubelet at {address}:{PORT} cannot be asked: {str(error) or type(error).__name__}",
+            hint="It has to be reached from here, as from a pod or a node of the cluster. Is its certificate of "
+            "another authority than the API server's, --kubelet-ca FILE names that; --kubelet-ca unverified asks "
+            "whoever answers there, and shows it this user's token.",
+        ) from None
+    if answer.status_code in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
+        raise NoRights(
+            f"the kubelet at {address}:{PORT} answered {answer.status_code}: {answer.text[:200].strip()}",
+            hint="It takes this user's credentials by itself; the ClusterRole meshmark-nodes has the right.",
+        )
+    if answer.status_code != httpx2.codes.OK:
+        raise ClusterUnreachable(
+            f"the kubelet at {address}:{PORT} answered {answer.status_code}: {answer.text[:200].strip()}",
+            hint="Leave --kubelet out, or try again when it is well.",
+        )
+    return answer.text
+
+
+def readings(text: str, node: str, namespace: str) -> Iterator[CpuReading]:
+    """Of a summary: the node, all its pods, the kubelet and the runtime, as far as the kubelet knows their control
+    groups, and every container of the pods in that namespace. Raises ClusterUnreachable where it is none."""
+    try:
+        summary = json.loads(text)
+        parts = {NODE: summary["node"]}
+        for each in summary["node"].get("systemContainers") or []:
+            if each["name"] in (PODS, KUBELET, RUNTIME):
+                parts[each["name"]] = each
+        for pod in summary["pods"] or []:
+            if pod["podRef"]["namespace"] == namespace:
+                for container in pod.get("containers") or []:
+                    parts[f"{pod['podRef']['name']}/{container['name']}"] = container
+        found = {
+            part: (cpu["time"], cpu["usageCoreNanoSeconds"]) for part, body in parts.items() if (cpu := _cpu(body))
+        }
+        for part, (at, used) in found.items():
+            yield CpuReading(node=node, part=part, read_at=_seconds(at), cpu_s=used * NANO)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ClusterUnreachable(
+            f"what answers as the kubelet of {node} gives no summary: {error!r}",
+            hint=f"Is something else at its port {PORT}?",
+        ) from None
+
+
+def _cpu(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """None where it was not read yet."""
+    cpu = body.get("cpu") or {}
+    return cpu if "usageCoreNanoSeconds" in cpu else None
+
+
+def _seconds(text: str) -> float:
+    """RFC 3339, as Go writes it: with up to nine digits of a second."""
+    whole, point, rest = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + (float(f"0.{rest}") if point else 0.0)

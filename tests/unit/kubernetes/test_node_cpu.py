@@ -1,0 +1,305 @@
+"""Who else is asked for CPU time: kubelets over TLS, and a Prometheus, both fakes here. The real ones answer in
+tests/kubernetes."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from meshmark.backends.kubernetes import contexts, kubelet, metering, prometheus
+from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.kinds import SERVICE
+from meshmark.backends.kubernetes.metering import FIND, Metering, metered
+from meshmark.cli import app
+from meshmark.dataplane.identity import Authority, named
+from meshmark.errors import ClusterUnreachable, MeshmarkError, MissingRequirement, NoRights, UsageError
+from meshmark.nodes import CpuReading
+from tests.unit.kubernetes.fake_api import TOKEN, FakeApi
+
+HERE = "127.0.0.1"
+NODES = {"n1": HERE}
+SUMMARY = {
+    "node": {
+        "nodeName": "n1",
+        "cpu": {"time": "2026-11-26T23:00:00.123456789Z", "usageNanoCores": 1, "usageCoreNanoSeconds": 12_500_000_000},
+        "systemContainers": [
+            {"name": "kubelet", "cpu": {"time": "2026-11-26T23:00:01Z", "usageCoreNanoSeconds": 3_000_000_000}},
+            {"name": "pods", "cpu": {"time": "2026-11-26T23:00:02Z", "usageCoreNanoSeconds": 9_000_000_000}},
+            {"name": "misc", "cpu": {"time": "2026-11-26T23:00:02Z", "usageCoreNanoSeconds": 1}},
+        ],
+    },
+    "pods": [
+        {
+            "podRef": {"name": "broker-1", "namespace": "ours", "uid": "1"},
+            "containers": [
+                {"name": "kafka", "cpu": {"time": "2026-11-26T23:00:03Z", "usageCoreNanoSeconds": 5_000_000_000}},
+                {"name": "new", "cpu": {"time": "2026-11-26T23:00:03Z"}},
+            ],
+        },
+        {"podRef": {"name": "broker-1", "namespace": "theirs", "uid": "2"}, "containers": [{"name": "kafka"}]},
+    ],
+}
+READ_AT = 1_795_734_000.0
+"""Of its whole second."""
+
+
+def test_a_kubelets_summary_says_when_it_read_what() -> None:
+    found = list(kubelet.readings(json.dumps(SUMMARY), "n1", "ours"))
+    assert [(each.part, each.cpu_s) for each in found] == [
+        ("node", 12.5),
+        ("kubelet", 3.0),
+        ("pods", 9.0),
+        ("broker-1/kafka", 5.0),
+    ]
+    assert found[0].read_at == pytest.approx(READ_AT + 0.123456789, abs=1e-6)
+    assert found[3].read_at == READ_AT + 3
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"node": {}, "pods": [1]}', "<html>"])
+def test_what_is_no_summary_is_told(text: str) -> None:
+    with pytest.raises(ClusterUnreachable, match="what answers as the kubelet of n1 gives no summary"):
+        list(kubelet.readings(text, "n1", "ours"))
+
+
+@dataclass
+class Answers:
+    """What a fake server gives, and what it was asked."""
+
+    code: int = 200
+    text: str = json.dumps(SUMMARY)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+@contextmanager
+def serving(answers: Answers, trusted: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answers.asked.append((self.path, self.headers.get("Authorization")))
+            self.send_response(answers.code)
+            self.send_header("Content-Length", str(len(answers.text.encode())))
+            self.end_headers()
+            self.wfile.write(answers.text.encode())
+
+        def log_message(self, *arguments: Any) -> None:
+            """Nothing on the screen."""
+
+    server = ThreadingHTTPServer((HERE, 0), Handler)
+    if trusted:
+        server.socket = trusted.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "pki", "nodes")
+
+
+@pytest.fixture
+def node(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
+    """A kubelet whose certificate that authority signed, for its address."""
+    import ipaddress
+
+    from cryptography import x509
+
+    own = authority.issue("n1", "component", [x509.IPAddress(ipaddress.ip_address(HERE))], named("n1"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own.chain, own.key)
+    answers = Answers()
+    with serving(answers, context) as port:
+        monkeypatch.setattr(kubelet, "PORT", port)
+        yield answers
+
+
+@pytest.fixture
+def api(fake: FakeApi) -> Api:
+    return contexts.connect(contexts.contexts(), "fake")
+
+
+def read(api: Api, asked: Metering) -> tuple[tuple[CpuReading, ...], tuple[str, ...]]:
+    with metered(api, asked, NODES, "ours") as meter:
+        assert meter is not None
+        return meter.read(READ_AT + 60)
+
+
+def test_a_kubelet_is_asked_as_the_contexts_user_and_a_reading_counts_once(
+    node: Answers, authority: Authority, api: Api
+) -> None:
+    found, problems = read(api, Metering(kubelet=True, authority=str(authority.path)))
+    assert [each.part for each in found] == ["node", "kubelet", "pods", "broker-1/kafka"]
+    assert problems == ()
+    assert len(node.asked) >= 2
+    assert set(node.asked) == {(kubelet.PATH, f"Bearer {TOKEN}")}
+
+
+def test_a_kubelet_that_is_not_who_it_should_be_is_shown_no_token(node: Answers, api: Api, tmp_path: Path) -> None:
+    other = Authority(tmp_path / "other", "others")
+    with pytest.raises(ClusterUnreachable, match="cannot be asked") as failed:
+        read(api, Metering(kubelet=True, authority=str(other.path)))
+    assert "--kubelet-ca FILE" in str(failed.value.hint)
+    assert node.asked == []
+    found, _ = read(api, Metering(kubelet=True, authority=None))
+    assert found
+
+
+@pytest.mark.parametrize(("code", "error"), [(401, NoRights), (403, NoRights), (503, ClusterUnreachable)])
+def test_what_a_kubelet_refuses_is_told_before_a_run(
+    node: Answers, authority: Authority, api: Api, code: int, error: type[MeshmarkError]
+) -> None:
+    node.code, node.text = code, "Forbidden (user=u, verb=get, resource=nodes, subresource=stats)"
+    with pytest.raises(error, match=f"answered {code}: Forbidden"):
+        read(api, Metering(kubelet=True, authority=str(authority.path)))
+
+
+def test_a_kubelet_that_fails_later_is_told_with_what_was_read(node: Answers, authority: Authority, api: Api) -> None:
+    with metered(api, Metering(kubelet=True, authority=str(authority.path)), NODES, "ours") as meter:
+        assert meter is not None
+        before, _ = meter.read(READ_AT)
+        node.code, node.text = 503, "busy"
+        after, problems = meter.read(READ_AT)
+    assert after == before
+    assert len(before) == 4
+    [problem] = problems
+    assert problem.startswith("the kubelet of n1 did not answer 1 times, at last: ")
+
+
+def test_an_authority_that_cannot_be_read_is_told(node: Answers, api: Api, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--kubelet-ca .* cannot be used"):
+        read(api, Metering(kubelet=True, authority=str(tmp_path / "none")))
+
+
+def series(labels: dict[str, str], *points: tuple[float, str]) -> dict[str, Any]:
+    return {"metric": {"__name__": prometheus.METRIC, **labels}, "values": [list(point) for point in points]}
+
+
+def matrix(*found: dict[str, Any]) -> str:
+    return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": list(found)}})
+
+
+def test_samples_of_a_prometheus_are_known_by_node_and_control_group() -> None:
+    text = matrix(
+        series({"id": "/", "node": "n1"}, (1, "10"), (11, "12")),
+        series({"id": "/kubepods.slice", "instance": "10.0.0.1:10250"}, (2, "5")),
+        series({"id": "/kubepods", "instance": "10.0.0.1:10250"}, (2, "50")),  # of a second scrape
+        series({"id": "/system.slice/kubelet.service", "kubernetes_io_hostname": "n1"}, (3, "1")),
+        series({"id": "/system.slice/containerd.service", "node": "n1"}, (3, "2")),
+        series({"id": "/system.slice/cron.service", "node": "n1"}, (3, "7")),
+        series({"id": "/kubepods.slice/x", "node": "n1", "pod": "broker-1", "container": "kafka"}, (4, "3")),
+        series({"id": "/", "node": "n2"}, (1, "99")),
+    )
+    found = [(each.part, each.read_at, each.cpu_s) for each in prometheus.readings(text, {"n1": "10.0.0.1"})]
+    assert found == [
+        ("node", 1, 10),
+        ("node", 11, 12),
+        ("pods", 2, 5),
+        ("kubelet", 3, 1),
+        ("runtime", 3, 2),
+        ("broker-1/kafka", 4, 3),
+    ]
+
+
+def test_a_prometheus_is_asked_for_samples_and_not_for_values_at_steps(api: Api) -> None:
+    answers = Answers(text=matrix(series({"id": "/", "node": "n1"}, (1, "10"))))
+    with serving(answers) as port:
+        found, problems = read(api, Metering(prometheus=f"http://{HERE}:{port}/"))
+    assert ([each.part for each in found], problems) == (["node", "node"], ())
+    paths = [urlsplit(path) for path, _ in answers.asked]
+    assert {each.path for each in paths} == {"/api/v1/query"}
+    queries = [parse_qs(each.query)["query"][0] for each in paths]
+    assert [query.endswith("s]") for query in queries] == [True] * len(queries)
+    assert any('namespace="ours"' in query for query in queries)
+    assert [header for _, header in answers.asked] == [None] * len(queries)
+
+
+def test_a_prometheus_without_the_nodes_is_refused_before_a_run_and_told_after_one(api: Api) -> None:
+    answers = Answers(text=matrix(series({"id": "/", "node": "n1"}, (1, "10"))))
+    with serving(answers) as port:
+        url = f"http://{HERE}:{port}"
+        with metered(api, Metering(prometheus=url), NODES, "ours") as meter:
+            assert meter is not None
+            answers.text = matrix()
+            found, [problem] = meter.read(READ_AT)
+        assert found == ()
+        assert "has no series container_cpu_usage_seconds_total of the whole node n1" in problem
+        with pytest.raises(MissingRequirement, match=r"has no series .* of n1 in the last 300 s"):
+            read(api, Metering(prometheus=url))
+        answers.text = "<html>"
+        with pytest.raises(ClusterUnreachable, match="what answers is no Prometheus"):
+            read(api, Metering(prometheus=url))
+        answers.code = 503
+        with pytest.raises(ClusterUnreachable, match="answered 503"):
+            read(api, Metering(prometheus=url))
+    with pytest.raises(ClusterUnreachable, match="cannot be reached"):
+        read(api, Metering(prometheus=url))
+
+
+def service(fake: FakeApi, name: str, port: str = "web", address: str = "10.96.0.20") -> None:
+    spec = {"clusterIP": address, "ports": [{"name": "reloader", "port": 8080}, {"name": port, "port": 80}]}
+    fake.put(SERVICE, name, "monitoring", labels=dict(metering.LABELS), spec=spec)
+
+
+def test_a_prometheus_is_found_by_its_services_label(fake: FakeApi, api: Api) -> None:
+    with pytest.raises(UsageError, match=r"no service has the label app\.kubernetes\.io/name=prometheus"):
+        metering.found(api)
+    service(fake, "headless", address="None")
+    service(fake, "other", port="grpc")
+    service(fake, "main")
+    assert metering.found(api) == "http://10.96.0.20:80"
+    service(fake, "second", address="fd00::1")
+    with pytest.raises(
+        UsageError, match=r"several services .*main \(http.*\), monitoring/second \(http://\[fd00::1\]"
+    ):
+        metering.found(api)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"kubelet": True, "prometheus": FIND},
+        {"authority": "ca.crt"},
+        {"prometheus": "prometheus:9090"},
+        {"prometheus": "http://user:secret@host:9090"},
+        {"prometheus": "ftp://host"},
+    ],
+)
+def test_what_cannot_be_meant_is_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as refused:
+        Metering(**asked)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "denied", "told"),
+    [
+        (["--kubelet"], ("get", "nodes/stats"), "get nodes/stats"),
+        (["--prometheus", "find"], ("list", "services"), "list services in all namespaces"),
+    ],
+)
+def test_rights_of_a_source_are_asked_for_only_with_it(
+    fake: FakeApi, capsys: pytest.CaptureFixture[str], option: list[str], denied: tuple[str, str], told: str
+) -> None:
+    fake.denied = {denied, ("create", "pods/exec")}
+    run = ["run", "--backend", "kubernetes", "--context", "fake", "--client-image", "x", "--only", "plain"]
+    assert app.main([*run, *option]) == NoRights.exit_code
+    assert told in capsys.readouterr().err
+    assert app.main(run) == NoRights.exit_code
+    assert told not in capsys.readouterr().err
+    assert fake.writes == []

@@ -20,6 +20,8 @@ from meshmark.cli.options import (
     Namespace,
     Only,
     PlanFile,
+    Provider,
+    ReplicationInMesh,
     ShareNodes,
     StorageClass,
     VolumeSize,
@@ -58,12 +60,7 @@ def export(
     monitors: Monitors = None,
     monitor_label: MonitorLabel = None,
     kafka: Kafka = KAFKA,
-    provider: Annotated[
-        str | None,
-        typer.Option(
-            "--provider", metavar="NAME", help="Who makes brokers: statefulset (default), strimzi or koperator."
-        ),
-    ] = None,
+    provider: Provider = None,
     mesh: Annotated[
         str | None,
         typer.Option(
@@ -72,10 +69,7 @@ def export(
             help="In place of Istio's sidecars: ambient, ambient-waypoint, linkerd or linkerd-skip.",
         ),
     ] = None,
-    replication_in_mesh: Annotated[
-        bool | None,
-        typer.Option("--replication-in-mesh", help="Strimzi: replication, which has TLS, passes the sidecars too."),
-    ] = None,
+    replication_in_mesh: ReplicationInMesh = None,
 ) -> None:
     """Write a scenario as plain manifests with a kustomization, to apply them yourself (docs/how-to/kubernetes.md)."""
     from meshmark.backends import kubernetes
@@ -134,16 +128,13 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
 
 
 def _remarks_on_strimzi(scenario: Scenario, target: Target) -> list[str]:
-    from meshmark.backends.kubernetes.strimzi import replication
+    from meshmark.backends.kubernetes.strimzi import remark
 
-    found = [
+    return [
         "needed in the cluster: Strimzi's operator, 1.2 or newer, watching this namespace, and nodes with a zone",
         OPERATORS_KAFKA,
+        remark(scenario, target),
     ]
-    encrypted = f"what brokers send each other is encrypted whatever the data plane: {replication(scenario, target)}"
-    if scenario.data_plane.sidecars and not target.replication_in_mesh:
-        encrypted += "; it does not pass the sidecars (--replication-in-mesh: it does)"
-    return [*found, encrypted]
 
 
 def _remarks_on_koperator(scenario: Scenario, target: Target) -> list[str]:

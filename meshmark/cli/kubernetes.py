@@ -146,6 +146,10 @@ def up(asked: Asked, *, context: str | None, dry_run: str, timeout_s: int | None
     scenario, target, made = resolved(asked)
     if target.share_nodes:
         note(SHARED)
+    if target.provider == "strimzi":
+        from meshmark.backends.kubernetes.strimzi import remark
+
+        note(remark(scenario, target))
     if dry_run == "client":
         _print(scenario, made)
         return
@@ -263,6 +267,8 @@ def describe(state: State, context: str) -> str:
         "data plane": state.data_plane,
         "bootstrap": f"{state.bootstrap_servers}  (from inside the cluster)",
     }
+    if state.replication:
+        facts["replication"] = f"{state.replication}, by the operator's choice"
     width = max(map(len, facts)) + 1
     lines = [f"{name + ':':{width}} {value}" for name, value in facts.items()]
     rows = [("hosts:", "phase", "ready", "restarts", "node", "zone")]
@@ -279,6 +285,7 @@ def describe(state: State, context: str) -> str:
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines += [" ".join(f"{cell:{size}}" for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += [f"operator:   {state.operator}"] if state.operator else []
     lines += [f"problem:    {each.name}: {each.problem}" for each in (*state.brokers, *state.others) if each.problem]
     lines += [f"objects:    {', '.join(state.objects) or 'none'}"]
     options = f"--backend kubernetes --context {context} -n {state.namespace}"

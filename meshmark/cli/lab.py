@@ -26,6 +26,8 @@ from meshmark.cli.options import (
     Offline,
     Only,
     PlanFile,
+    Provider,
+    ReplicationInMesh,
     ShareNodes,
     StorageClass,
     Timeout,
@@ -71,6 +73,8 @@ def up(
     image: Image = None,
     monitors: Monitors = None,
     monitor_label: MonitorLabel = None,
+    provider: Provider = None,
+    replication_in_mesh: ReplicationInMesh = None,
     timeout: Timeout = None,
     dry_run: Annotated[
         str | None,
@@ -98,6 +102,8 @@ def up(
         image=image,
         monitors=monitors,
         monitor_label=monitor_label,
+        provider=provider,
+        replication_in_mesh=replication_in_mesh,
         kafka=kafka,
     )
     if _in_kubernetes(backend):
@@ -190,6 +196,8 @@ def diff(
     image: Image = None,
     monitors: Monitors = None,
     monitor_label: MonitorLabel = None,
+    provider: Provider = None,
+    replication_in_mesh: ReplicationInMesh = None,
     kafka: Kafka = KAFKA,
 ) -> None:
     """Show what `up --backend kubernetes` would change, by the server's word; exit code 1 if anything."""
@@ -206,6 +214,8 @@ def diff(
         image=image,
         monitors=monitors,
         monitor_label=monitor_label,
+        provider=provider,
+        replication_in_mesh=replication_in_mesh,
         kafka=kafka,
     )
     kubernetes.diff(asked, context=context)

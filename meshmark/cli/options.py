@@ -60,6 +60,19 @@ Image = Annotated[
     str | None, typer.Option("--image", metavar="IMAGE", help="Default: Apache's own, of the lock's version.")
 ]
 
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME",
+        help="Kubernetes: who makes brokers: statefulset (default), strimzi or koperator.",
+    ),
+]
+ReplicationInMesh = Annotated[
+    bool | None,
+    typer.Option("--replication-in-mesh", help="Strimzi: replication, which has TLS, passes the sidecars too."),
+]
+
 Monitors = Annotated[
     bool | None,
     typer.Option("--monitors", help="Kubernetes: with monitors, alert rules and a dashboard (Prometheus Operator)."),

@@ -14,7 +14,7 @@ from typing import Any
 from meshmark.backends.kubernetes import installed, ownership, rights, tls
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.files import yaml_text
-from meshmark.backends.kubernetes.kinds import NAMESPACE, SECRET, kind_of, name_of
+from meshmark.backends.kubernetes.kinds import NAMESPACE, OPERATED, SECRET, kind_of, name_of
 from meshmark.backends.kubernetes.manifest import TLS_SECRET, Body, Manifest
 from meshmark.errors import NotOurs
 from meshmark.plan import DataPlane, Scenario
@@ -43,7 +43,9 @@ class Wanted:
 
     @property
     def needs_secret(self) -> bool:
-        return self.scenario.data_plane is DataPlane.KAFKA_TLS
+        """An operator makes its own."""
+        operated = any(kind_of(made.body) in OPERATED for made in self.manifests)
+        return self.scenario.data_plane is DataPlane.KAFKA_TLS and not operated
 
     @property
     def names(self) -> set[str]:

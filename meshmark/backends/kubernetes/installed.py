@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meshmark.backends.kubernetes.api import Api
-from meshmark.backends.kubernetes.kinds import MONITORING, Kind, kind_of
+from meshmark.backends.kubernetes.kinds import KOPERATOR, MONITORING, STRIMZI, Kind, kind_of
 from meshmark.backends.kubernetes.manifest import Manifest
 from meshmark.errors import ObjectRefused
 
@@ -14,6 +14,8 @@ BRINGS = {
     "networking.istio.io": ISTIO,
     "security.istio.io": ISTIO,
     MONITORING: "The Prometheus Operator brings them (as in kube-prometheus-stack); or leave out --monitors.",
+    STRIMZI: "Strimzi's operator, 1.2 or newer, brings them (its Helm chart, with watchAnyNamespace=true).",
+    KOPERATOR: "Koperator, 0.28 or newer, brings them (the chart of adobe/koperator).",
 }
 """API group -> how a cluster gets it."""
 

@@ -32,6 +32,12 @@ SERVICE = Kind(name="Service", plural="services")
 POD = Kind(name="Pod", plural="pods")
 CLAIM = Kind(name="PersistentVolumeClaim", plural="persistentvolumeclaims")
 EVENT = Kind(name="Event", plural="events")
+STRIMZI, KOPERATOR = "kafka.strimzi.io", "kafka.banzaicloud.io"
+KAFKA = Kind(group=STRIMZI, name="Kafka", plural="kafkas")
+KAFKA_NODE_POOL = Kind(group=STRIMZI, name="KafkaNodePool", plural="kafkanodepools")
+KAFKA_CLUSTER = Kind(group=KOPERATOR, version="v1beta1", name="KafkaCluster", plural="kafkaclusters")
+OPERATED = (KAFKA, KAFKA_NODE_POOL, KAFKA_CLUSTER)
+"""What operators make brokers of."""
 
 LISTED = (
     Kind(name="ServiceAccount", plural="serviceaccounts"),
@@ -43,6 +49,7 @@ LISTED = (
     Kind(group=MONITORING, name="PodMonitor", plural="podmonitors"),
     Kind(group=MONITORING, name="PrometheusRule", plural="prometheusrules"),
     STATEFUL_SET,
+    *OPERATED,
 )
 """In the namespace, what a scenario may consist of, the Secret apart: whoever may list those may read them all."""
 APPLIED = (NAMESPACE, *LISTED, SECRET)

@@ -11,8 +11,18 @@ from typing import BinaryIO, TypeVar
 from meshmark.backends.kubernetes import change, ownership, rights, state
 from meshmark.backends.kubernetes.api import Api, Forbidden
 from meshmark.backends.kubernetes.change import Tell, Wanted
-from meshmark.backends.kubernetes.kinds import CLAIM, NAMESPACE, POD, STATEFUL_SET, kind_of, name_of
+from meshmark.backends.kubernetes.kinds import (
+    CLAIM,
+    NAMESPACE,
+    OPERATED,
+    POD,
+    STATEFUL_SET,
+    Kind,
+    kind_of,
+    name_of,
+)
 from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, WORKLOAD, Body
+from meshmark.backends.kubernetes.operated import by_operator, what_keeps
 from meshmark.backends.kubernetes.ownership import ANY, Labels
 from meshmark.backends.kubernetes.state import CONTAINER, State
 from meshmark.clock import Clock
@@ -81,8 +91,9 @@ def down(api: Api, namespace: str, asked: Labels = ANY, *, tell: Tell, clock: Cl
     if found is None:
         return False
     ending = ownership.is_ending(found)
+    operated = not ending and _end_operated(api, namespace, tell=tell, clock=clock, timeout_s=timeout_s)
     if not ending and not ownership.is_made_by_up(found):
-        was_up = _remove_ours(api, found, tell=tell, clock=clock, timeout_s=timeout_s)
+        was_up = _remove_ours(api, found, tell=tell, clock=clock, timeout_s=timeout_s) or operated
         tell(f"namespace/{namespace} stays: `up` did not make it")
         return was_up
     if not ending and (others := ownership.of_others(api, namespace)):
@@ -133,7 +144,7 @@ def execute(
     rights.require(api, "exec", namespace)
     if ownership.namespace(api, namespace, asked) is None:
         raise UsageError(f"no cluster is up in the namespace {namespace}", hint="`meshmark up` starts one.")
-    pods = [pod["metadata"]["name"] for pod in api.find(POD, namespace, {MANAGED: OWNER})]
+    pods = [pod["metadata"]["name"] for pod in ownership.pods(api, namespace)]
     if broker not in pods:
         raise UsageError(f"there is no host {broker}", hint=f"Hosts are: {', '.join(sorted(pods)) or 'none yet'}.")
     return api.execute(broker, namespace, CONTAINER, command, stdout, stderr)
@@ -147,11 +158,32 @@ def _remove_ours(api: Api, around: Body, *, tell: Tell, clock: Clock, timeout_s:
     for body in objects:
         api.delete(kind_of(body), body["metadata"]["name"], namespace)
         tell(f"{name_of(body)} is removed")
+    _wait_until_gone(api, namespace, (POD, CLAIM), ownership.is_ours, clock, timeout_s)
+    api.apply(ownership.emptied(around))
+    return bool(objects)
+
+
+def _end_operated(api: Api, namespace: str, *, tell: Tell, clock: Clock, timeout_s: float) -> bool:
+    """An operator undoes what it did while its resource ends, also outside the namespace, and may hold the resource
+    until it has: so that ends first. False where there is none."""
+    found = [body for kind in OPERATED for body in api.find(kind, namespace, {MANAGED: OWNER})]
+    for body in found:
+        api.delete(kind_of(body), body["metadata"]["name"], namespace)
+        tell(f"{name_of(body)} is removed")
+    if found:
+        _wait_until_gone(api, namespace, OPERATED, ownership.is_ours, clock, timeout_s)
+        _wait_until_gone(api, namespace, (POD, CLAIM), by_operator, clock, timeout_s)
+    return bool(found)
+
+
+def _wait_until_gone(
+    api: Api, namespace: str, kinds: Sequence[Kind], counts: Callable[[Body], bool], clock: Clock, timeout_s: float
+) -> None:
     left: list[str] = []
 
     def gone() -> bool | None:
-        found = [(kind, body) for kind in (POD, CLAIM) for body in api.find(kind, namespace, {MANAGED: OWNER})]
-        left[:] = [f"{kind.name.lower()}/{body['metadata']['name']}" for kind, body in found]
+        found = [body for kind in kinds for body in api.find(kind, namespace) if counts(body)]
+        left[:] = [name_of(body) + what_keeps(body) for body in found]
         return None if left else True
 
     if _wait(gone, clock, timeout_s) is None:
@@ -160,8 +192,6 @@ def _remove_ours(api: Api, around: Body, *, tell: Tell, clock: Clock, timeout_s:
             component=WORKLOAD,
             hint="The cluster goes on removing them; `meshmark down` waits on.",
         )
-    api.apply(ownership.emptied(around))
-    return bool(objects)
 
 
 def _wait(look: Callable[[], Found | None], clock: Clock, timeout_s: float) -> Found | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from meshmark.backends.kubernetes import operated
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.kinds import CLAIM, LISTED, NAMESPACE, POD, SECRET, Kind, kind_of, name_of
 from meshmark.backends.kubernetes.manifest import CREATED, MANAGED, OWNER, PLAN, SCENARIO, TLS_SECRET, Body, Manifest
@@ -37,6 +38,11 @@ def labels_of(body: Body) -> dict[str, str]:
 
 def is_ours(body: Body) -> bool:
     return labels_of(body).get(MANAGED) == OWNER
+
+
+def is_of_ours(body: Body) -> bool:
+    """Is it ours, or made by an operator for what is?"""
+    return is_ours(body) or operated.by_operator(body)
 
 
 def namespace(api: Api, name: str, asked: Labels = ANY) -> Body | None:
@@ -120,9 +126,14 @@ def ours(api: Api, namespace: str) -> list[Body]:
     return [*found, secret] if secret is not None and is_ours(secret) else found
 
 
+def pods(api: Api, namespace: str) -> list[Body]:
+    """Of what is ours, an operator's included."""
+    return [pod for pod in api.find(POD, namespace) if is_of_ours(pod)]
+
+
 def of_others(api: Api, namespace: str) -> list[str]:
-    """Names of objects there that are neither ours nor automatic, of the kinds that meshmark may list, and the Secret
-    that has the name of ours."""
+    """Names of objects there that are neither ours, nor made by an operator for ours, nor automatic, of the kinds that
+    meshmark may list, and the Secret that has the name of ours."""
     kinds: tuple[Kind, ...] = (*LISTED, POD, CLAIM)
     found = [f"{kind.name.lower()}/{name}" for kind in kinds for name in _of_others(api, kind, namespace)]
     secret = api.get(SECRET, TLS_SECRET, namespace)
@@ -132,7 +143,7 @@ def of_others(api: Api, namespace: str) -> list[str]:
 def _of_others(api: Api, kind: Kind, namespace: str) -> Iterator[str]:
     for body in api.find(kind, namespace):
         name = body["metadata"]["name"]
-        if not is_ours(body) and (kind.name, name) not in AUTOMATIC:
+        if not is_of_ours(body) and (kind.name, name) not in AUTOMATIC:
             yield name
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshmark.backends.kubernetes import ownership
+from meshmark.backends.kubernetes import operated, ownership
 from meshmark.backends.kubernetes.api import Api
-from meshmark.backends.kubernetes.kinds import EVENT, POD, STATEFUL_SET, kind_of, name_of
-from meshmark.backends.kubernetes.manifest import DATA_PLANE, MANAGED, OWNER, PLAN, SCENARIO, WORKLOAD, Body, host
+from meshmark.backends.kubernetes.kinds import EVENT, STATEFUL_SET, kind_of, name_of
+from meshmark.backends.kubernetes.manifest import DATA_PLANE, PLAN, SCENARIO, WORKLOAD, Body, host
 from meshmark.backends.kubernetes.pods import ZONE
 from meshmark.kafka.properties import BROKER_PORT
 
@@ -42,24 +42,27 @@ class State:
     data_plane: str
     wanted: int
     settled: bool
-    """Has the StatefulSet's controller seen what was applied last, and are all its pods of that?"""
+    """Has the StatefulSet's controller seen what was applied last, and are all its pods of that? Of an operator: does
+    it call its resource ready?"""
     objects: tuple[str, ...]
     brokers: tuple[Broker, ...]
     others: tuple[Broker, ...] = ()
     """Of a run: load pods, and one outside the mesh."""
+    bootstrap_servers: str
+    """From inside the cluster."""
+    operator: str = ""
+    """What the operator that makes the brokers says, as long as it is not content."""
+    replication: str = ""
+    """Who encrypts what brokers send each other, where an operator decides that."""
 
     @property
     def ready(self) -> bool:
         return 0 < self.wanted == sum(broker.ready for broker in self.brokers) and self.settled
 
-    @property
-    def bootstrap_servers(self) -> str:
-        """From inside the cluster."""
-        return f"{host(self.namespace)}:{BROKER_PORT}"
-
     def lines(self) -> tuple[str, ...]:
-        """One a broker, with its problem."""
-        return tuple(
+        """The operator's word, and one a broker, with its problem."""
+        said = (f"operator: {self.operator}",) if self.operator else ()
+        return said + tuple(
             f"{broker.name}: {'ready' if broker.ready else broker.problem or broker.phase}"
             for broker in (*self.brokers, *self.others)
         )
@@ -72,23 +75,29 @@ def read(api: Api, namespace: Body) -> State:
     objects = ownership.ours(api, name)
     workloads = [body for body in objects if kind_of(body) == STATEFUL_SET]
     workload = next((body for body in workloads if body["metadata"]["name"] == WORKLOAD), None)
-    pods = api.find(POD, name, {MANAGED: OWNER})
+    made = operated.read(objects)
+    pods = ownership.pods(api, name)
+    wanted = workload["spec"]["replicas"] if workload else 0
     return State(
         namespace=name,
         plan=labels.get(PLAN, ""),
         scenario=labels.get(SCENARIO, ""),
         data_plane=labels.get(DATA_PLANE, ""),
-        wanted=workload["spec"]["replicas"] if workload else 0,
-        settled=workload is not None and all(map(_settled, workloads)),
+        wanted=made.wanted if made else wanted,
+        settled=made.ready if made else workload is not None and all(map(_settled, workloads)),
         objects=tuple(name_of(body) for body in objects),
         brokers=tuple(_brokers(workload, [pod for pod in pods if not _others(pod, workloads)])),
         others=tuple(_broker(pod) for pod in pods if _others(pod, workloads)),
+        bootstrap_servers=made.bootstrap if made else f"{host(name)}:{BROKER_PORT}",
+        operator=made.said if made else "",
+        replication=made.replication if made else "",
     )
 
 
 def warnings(api: Api, namespace: str) -> tuple[str, ...]:
-    """What the cluster says of the StatefulSets, their pods and volumes: the latest of each, oldest first."""
-    about = re.compile(r"(data-)?(broker|client|stranger)(-\d+)?")
+    """What the cluster says of the StatefulSets or the operator's resource, pods and volumes: the latest of each,
+    oldest first."""
+    about = re.compile(r"(data-)?(broker|client|stranger)(-\d+)?|(data-\d+-)?kafka(-.*)?")
     found: dict[tuple[str, str], dict[str, str]] = {}
     events = [event for event in api.find(EVENT, namespace) if event.get("type") == "Warning"]
     for event in sorted(events, key=_time):

@@ -88,6 +88,14 @@ def replication(scenario: Scenario, target: Target) -> str:
     return "kafka-tls in istio-mtls" if twice else "kafka-tls"
 
 
+def remark(scenario: Scenario, target: Target) -> str:
+    """What is not as in the lab, and the choice."""
+    told = f"what brokers send each other is encrypted whatever the data plane: {replication(scenario, target)}"
+    if scenario.data_plane.sidecars and not target.replication_in_mesh:
+        told += "; it does not pass the sidecars (--replication-in-mesh: it does)"
+    return told
+
+
 def _node_pool(scenario: Scenario, target: Target) -> Body:
     """Brokers are their own controllers, numbered from 1, as in the lab."""
     size = {"cpu": str(target.cpus), "memory": quantity(target.memory_bytes)}

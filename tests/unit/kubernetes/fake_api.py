@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from meshmark.backends.kubernetes.installed import BRINGS
-from meshmark.backends.kubernetes.kinds import APPLIED, CLAIM, EVENT, LISTED, POD, Kind
+from meshmark.backends.kubernetes.kinds import APPLIED, CLAIM, EVENT, LISTED, OPERATED, POD, Kind
+from tests.unit.kubernetes import fake_operator
 from tests.unit.kubernetes.fake_exec import ExecHandler
 
 Body = dict[str, Any]
@@ -68,6 +69,7 @@ class FakeApi:
     `away` counts requests that get no answer. `brokers` says what becomes of them: ready, unplaced, quota."""
 
     brokers: str = "ready"
+    operator: fake_operator.Operator = "works"
     absent: tuple[str, ...] = ()
     """API groups that the cluster does not have."""
     away: int = 0
@@ -191,6 +193,7 @@ class FakeApi:
             raise AssertionError(f"the fake does not know {query}")
         if kind == POD:
             self._start(namespace)
+            fake_operator.operate(self, namespace)
         wanted = dict(pair.split("=") for text in query.get("labelSelector", []) for pair in text.split(","))
         found = [
             each.body
@@ -257,12 +260,14 @@ class FakeApi:
         found = self.objects.get((kind, namespace, name))
         if found is None:
             raise Refused(404, f'{kind.plural} "{name}" not found', reason="NotFound")
-        if "deletionTimestamp" in found.body["metadata"]:
+        if "deletionTimestamp" in found.body["metadata"] and not kind.namespaced:
             raise Refused(409, "the system is ensuring all content is removed from this namespace", reason="Conflict")
         self.writes.append(f"removed {kind.name.lower()}/{name}")
         if not kind.namespaced:
             found.body["metadata"]["deletionTimestamp"] = "2026-11-26T00:00:00Z"
             found.body["status"] = {"conditions": [{"status": "True", "message": "a pod is still there"}]}
+        elif kind in OPERATED and not fake_operator.end(self, namespace, found.body):
+            pass
         else:
             for key in [key for key in self.objects if key[1] == namespace]:
                 of = key[2].removeprefix("data-").rpartition("-")[0] if key[0] in (POD, CLAIM) else ""

@@ -66,6 +66,11 @@ def test_rights_that_are_asked_for_are_those_that_are_used(verb: rights.Verb, fa
     if verb == "status":
         fake.brokers = "unplaced"
     used |= both_ways(fake, run)
+    for provider in ("strimzi", "koperator") if verb in ("up", "diff") else ():
+        fake.used.clear()
+        more = ["--context", "fake", "--only", "istio", "--provider", provider]
+        assert app.main([verb, *(["--backend", "kubernetes"] if verb == "up" else []), *more]) in (0, 1)
+        used |= in_use(fake.used)
     if verb == "up":
         fake.brokers = "unplaced"
         fake.objects = {key: value for key, value in fake.objects.items() if key[0].name != "Pod"}

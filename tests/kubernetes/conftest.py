@@ -1,7 +1,7 @@
 """A real control plane for the tests of this directory, where its parts have been built; else they are skipped.
 
 Building them takes half an hour, so CI does not; whatever it finds in the cache it uses. Either way it prints when,
-and at which commit, these tests last ran against the real thing.
+and at which commit, these tests last passed against the real thing, and the one that measures there (`whole_path`).
 """
 
 from __future__ import annotations
@@ -83,6 +83,12 @@ def one_node(_machine: None) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture(scope="session")
+def node_user(one_node: ControlPlane) -> Path:
+    """Whom the documentation describes, in that cluster."""
+    return documented_user(one_node)
+
+
+@pytest.fixture(scope="session")
 def sidecars(one_node: ControlPlane) -> Iterator[ControlPlane]:
     """The same, with an istiod that injects them."""
     needs(build.ISTIO)
@@ -101,6 +107,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if (report.when == "call" or report.outcome != "passed") and item.get_closest_marker("kubernetes"):
         item.config.stash.setdefault(OUTCOMES, []).append(report.outcome)
+    if report.when == "call" and report.passed and item.get_closest_marker("whole_path"):
+        last_run.WHOLE_PATH.note()
     return report
 
 
@@ -115,5 +123,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     told: list[str] = config.stash.get(OUTCOMES, [])
     outcomes = Counter(told)
     if outcomes["passed"] and not outcomes["failed"] and _asked_for_all(terminalreporter, config):
-        last_run.note(outcomes["passed"], outcomes["skipped"])
-    terminalreporter.write_line(f"Real Kubernetes: {last_run.text()}")
+        last_run.ALL.note(passed=outcomes["passed"], skipped=outcomes["skipped"])
+    terminalreporter.write_line(f"Real Kubernetes, these tests: {last_run.ALL.text()}")
+    terminalreporter.write_line(f"Real Kubernetes, from `run` to its report: {last_run.WHOLE_PATH.text()}")

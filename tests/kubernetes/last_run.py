@@ -1,63 +1,79 @@
-"""When, and at which commit, the tests of this directory last passed against a real Kubernetes.
+"""When, and at which commit, tests of this directory last passed against a real Kubernetes.
 
-    python -m tests.kubernetes.last_run     takes this machine's last pass into the checkout, to be committed
+    python -m tests.kubernetes.last_run     takes this machine's last passes into the checkout, to be committed
 
-Each pass is noted in the cache; the committed note (`last_run.json`) tells it where there is no such cache.
+There is a note of all of them together, and one of the path from `run` to its report. Each pass is noted in the cache;
+the committed notes (`last_run.json`, `last_whole_path.json`) tell it where there is no such cache.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
+import shutil
 import subprocess
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.kubernetes import build
 
-COMMITTED = Path(__file__).with_suffix(".json")
 ROOT = Path(__file__).parents[2]
-KEYS = {"when", "commit", "changed", "kubernetes", "passed", "skipped"}
+KEYS = {"when", "commit", "changed", "kubernetes"}
 
 
-def note(passed: int, skipped: int) -> None:
-    """So many passed just now, the others were skipped, and none failed or was left out. A cache that cannot be
-    written keeps no note."""
-    content = {
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "HEAD"),
-        "changed": bool(_git("status", "--porcelain")),
-        "kubernetes": build.version(),
-        "passed": passed,
-        "skipped": skipped,
-    }
-    with suppress(OSError):
-        _noted().write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+@dataclass(frozen=True)
+class Note:
+    """Of a pass, in a file of this name. `more`: the keys that it has beside when, where and with what."""
+
+    name: str
+    more: frozenset[str] = frozenset()
+
+    @property
+    def committed(self) -> Path:
+        return Path(__file__).with_name(self.name)
+
+    @property
+    def noted(self) -> Path:
+        """In the cache."""
+        return build.home() / self.name
+
+    def note(self, **more: int) -> None:
+        """It passed just now. A cache that cannot be written keeps no note."""
+        content = {
+            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "commit": _git("rev-parse", "HEAD"),
+            "changed": bool(_git("status", "--porcelain")),
+            "kubernetes": build.version(),
+            **more,
+        }
+        with suppress(OSError):
+            self.noted.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def text(self) -> str:
+        """For people; the later of what was noted here and what is committed. A damaged note is none."""
+        notes = [found for path in (self.noted, self.committed) if (found := self._read(path))]
+        if not notes:
+            return "never passed, as far as is known here"
+        last = max(notes, key=lambda each: str(each["when"]))
+        skipped = f", {last['skipped']} skipped" if last.get("skipped") else ""
+        counted = f" ({last['passed']} passed{skipped})" if "passed" in last else ""
+        changed = " with changes that were not committed" if last["changed"] else ""
+        where = f"at commit {last['commit'][:12]}{changed} with Kubernetes {last['kubernetes']}"
+        return f"last passed on {last['when']} {where}{counted}"
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) and found.keys() >= KEYS | self.more else {}
 
 
-def text() -> str:
-    """For people; the later of what was noted here and what is committed. A damaged note is none."""
-    notes = [found for path in (_noted(), COMMITTED) if (found := _read(path))]
-    if not notes:
-        return "these tests never passed with one, as far as is known here"
-    last = max(notes, key=lambda each: str(each["when"]))
-    changed = " with changes that were not committed" if last["changed"] else ""
-    skipped = f" ({last['skipped']} skipped)" if last["skipped"] else ""
-    tests = f"{last['passed']} tests passed{skipped} with {last['kubernetes']}"
-    return f"last {tests} on {last['when']} at commit {last['commit'][:12]}{changed}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and found.keys() >= KEYS else {}
-
-
-def _noted() -> Path:
-    return build.home() / COMMITTED.name
+ALL = Note("last_run.json", frozenset({"passed", "skipped"}))
+"""None of them failed or was left out by the command."""
+WHOLE_PATH = Note("last_whole_path.json")
 
 
 def _git(*arguments: str) -> str:
@@ -66,4 +82,5 @@ def _git(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    COMMITTED.write_text(_noted().read_text(encoding="utf-8"), encoding="utf-8")
+    for each in (ALL, WHOLE_PATH):
+        shutil.copyfile(each.noted, each.committed)

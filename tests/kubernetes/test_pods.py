@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,15 +32,12 @@ cluster:
   heapBytes: 268435456
   sidecarConcurrency: 1
   jvmOptions: [-XX:+UseSerialGC, -XX:TieredStopAtLevel=1]
-scenarios: [plain, istio-mtls]
+scenarios: [plain]
 """
 SMALL = ("--share-nodes", "--cpus", "1", "--memory", "768Mi", "--image", images.KAFKA)
 SOON = ("--timeout", "240")
 WAIT = "--timeout=150s"
 CLIENTS = "clients"
-PROXY = "istio-proxy"
-READS = ("bash", "-c", 'cat; eval "$0"')
-"""Ends after it has read that there is no input. Where a command ends before that is said, the connection breaks."""
 IDLE = "trap exit TERM; sleep infinity & wait"
 """Ends at once when it is told to, as nothing else with the number 1 does by itself."""
 
@@ -82,18 +78,6 @@ with control_plane() as plane, node(plane):
     print(plane.directory, flush=True)
     signal.pause()
 """
-PLAINTEXT = """
-import socket, struct, sys
-# ApiVersions v0: key 18, version 0, correlation 7, client "me". A broker answers with the correlation.
-request = struct.pack(">hhih2s", 18, 0, 7, 2, b"me")
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 30) as connection:
-    try:
-        connection.sendall(struct.pack(">i", len(request)) + request)
-        answer = connection.recv(8)
-    except ConnectionResetError:
-        answer = b""
-print("answered" if answer[4:] == struct.pack(">i", 7) else "refused")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +87,11 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def user(one_node: ControlPlane) -> Path:
-    return verbs.documented_user(one_node)
-
-
 @contextmanager
-def client(cluster: ControlPlane, namespace: str, **labels: str) -> Iterator[None]:
+def client(cluster: ControlPlane, namespace: str) -> Iterator[None]:
     """A namespace with a pod `client`, of the image of meshmark's workers, that is ready."""
     cluster.kubectl("create", "namespace", namespace)
     try:
-        for name, value in labels.items():
-            cluster.kubectl("label", "namespace", namespace, f"{name.replace('_', '-')}={value}")
         pod = ("pod/client", f"--namespace={namespace}")
         cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={namespace}", WAIT)
         image = f"--image={images.MESHMARK}"
@@ -159,50 +136,23 @@ def on(cluster: ControlPlane, user: Path, namespace: str, verb: str, *more: str)
     return verbs.meshmark(cluster, user, verb, "--backend", "kubernetes", "-n", namespace, *more)
 
 
-def test_plain_from_up_to_down(one_node: ControlPlane, user: Path, plan: Path) -> None:
+def test_plain_from_up_to_down(one_node: ControlPlane, node_user: Path, plan: Path) -> None:
     namespace = "meshmark-plain"
-    with up(one_node, user, plan, "plain"):
-        status = on(one_node, user, namespace, "status", "-o", "json")
+    with up(one_node, node_user, plan, "plain"):
+        status = on(one_node, node_user, namespace, "status", "-o", "json")
         assert status.returncode == 0, status.stderr
         told = json.loads(status.stdout)
         assert [each["name"] for each in told["brokers"] if each["ready"]] == list(BROKERS)
         assert {(each["node"], each["zone"]) for each in told["brokers"]} == {(node.NAME, node.ZONE)}
-        listed = on(one_node, user, namespace, "exec", "broker-2", "--", *READS, "ls /var/lib/kafka/data")
+        listed = on(one_node, node_user, namespace, "exec", "broker-2", "--", "ls", "/var/lib/kafka/data")
         assert (listed.returncode, "log" in listed.stdout.split()) == (0, True), listed
-        odd = on(one_node, user, namespace, "exec", "broker-2", "--", *READS, f"echo no >&2; exit {ODD_STATUS}")
+        ends = ("bash", "-c", f"cat; echo no >&2; exit {ODD_STATUS}")
+        odd = on(one_node, node_user, namespace, "exec", "broker-2", "--", *ends)
         assert (odd.returncode, odd.stderr.strip()) == (ODD_STATUS, "no")
         said = one_node.kubectl("logs", "broker-3", f"--namespace={namespace}").stdout
         assert f"broker.rack = {node.ZONE}" in said
         with client(one_node, CLIENTS):
             assert records(one_node, CLIENTS, namespace) == ALL_RECORDS
-            assert python(one_node, CLIENTS, PLAINTEXT, host(namespace), BROKER_PORT) == "answered"
-
-
-def test_istio_mtls_from_up_to_down(sidecars: ControlPlane, user: Path, plan: Path) -> None:
-    namespace = "meshmark-istio-mtls"
-    with up(sidecars, user, plan, "istio-mtls"):
-        pods = json.loads(sidecars.kubectl("get", "pods", f"--namespace={namespace}", "--output=json").stdout)["items"]
-        assert [sidecars_of(pod) for pod in pods] == [[True]] * len(BROKERS)
-        with client(sidecars, "outside"):
-            assert python(sidecars, "outside", PLAINTEXT, host(namespace), BROKER_PORT) == "refused"
-        with client(sidecars, "meshed", istio_injection="enabled"):
-            assert records(sidecars, "meshed", namespace) == ALL_RECORDS
-        for broker in BROKERS:
-            assert handshakes(sidecars, namespace, broker) > 0
-
-
-def sidecars_of(pod: Any) -> list[bool]:
-    """Whether each is ready. Istio makes them init containers that go on where the cluster knows such."""
-    status = pod["status"]
-    known = [*status.get("initContainerStatuses", ()), *status["containerStatuses"]]
-    return [each["ready"] for each in known if each["name"] == PROXY]
-
-
-def handshakes(cluster: ControlPlane, namespace: str, pod: str) -> int:
-    """TLS handshakes at a sidecar's inbound listener, by its own counters."""
-    ask = ("pilot-agent", "request", "GET", "stats?filter=listener.*15006.ssl.handshake")
-    said = cluster.kubectl("exec", pod, f"--namespace={namespace}", f"--container={PROXY}", "--", *ask).stdout
-    return sum(map(int, re.findall(r"ssl\.handshake: (\d+)$", said, re.MULTILINE)))
 
 
 @pytest.mark.usefixtures("one_node")  # so that it is skipped where that is

@@ -21,10 +21,12 @@ def documented_user(cluster: ControlPlane) -> Path:
     return cluster.account("meshmark", "default", everywhere=["meshmark-namespaces", "meshmark-objects"])
 
 
-def meshmark(cluster: ControlPlane, user: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def meshmark(
+    cluster: ControlPlane, user: Path, *arguments: str, timeout_s: float = TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
     """A verb with its options; the context is said here."""
     verb, *options = arguments
     argv = [sys.executable, "-m", "meshmark", verb, "--context", CONTEXT, *options]
     return subprocess.run(
-        argv, env=cluster.environment(user), capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+        argv, env=cluster.environment(user), capture_output=True, text=True, check=False, timeout=timeout_s
     )

@@ -1,0 +1,79 @@
+"""The whole path of a measurement, from `run` to its report: brokers and load pods on a real node, sidecars of a real
+istiod."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meshmark import store
+from meshmark.analysis.path import unexplained
+from meshmark.errors import Inconclusive
+from meshmark.plan import DataPlane
+from tests.kubernetes import images, verbs
+from tests.kubernetes.controlplane import ControlPlane
+from tests.lab.runs import meshmark
+
+SCENARIOS = (DataPlane.PLAIN, DataPlane.ISTIO_MTLS)
+PLAN = """
+name: small
+repeats: 1
+logBudgetBytes: 1000000000
+environment: {diskSeconds: 0, networkSeconds: 0}
+cluster:
+  brokers: 2
+  heapBytes: 268435456
+  sidecarConcurrency: 1
+  jvmOptions: [-XX:+UseSerialGC, -XX:TieredStopAtLevel=1]
+workload: {topics: 1, replicationFactor: 2, workers: 2, subscriptionsPerTopic: 1}
+method: {warmupSeconds: 1, warmupMaxSeconds: 2, windowSeconds: 1.5, trials: 1}
+scenarios: [plain, istio-mtls]
+"""
+BROKERS = ["broker-1", "broker-2"]
+PODS = ("--backend", "kubernetes", "--share-nodes", "--cpus", "1", "--memory", "768Mi", "--timeout", "240")
+IMAGES = ("--image", images.KAFKA, "--client-image", images.MESHMARK)
+OURS = "--selector=app.kubernetes.io/managed-by=meshmark"
+TIMEOUT_S = 900
+
+
+@pytest.mark.whole_path
+def test_a_run_measures_each_scenario_and_leaves_a_clean_cluster(
+    sidecars: ControlPlane, node_user: Path, tmp_path: Path
+) -> None:
+    plan, out = tmp_path / "small.yaml", tmp_path / "out"
+    plan.write_text(PLAN, encoding="utf-8")
+    arguments = ("run", str(plan), "--out", str(out), *PODS, *IMAGES)
+    done = verbs.meshmark(sidecars, node_user, *arguments, timeout_s=TIMEOUT_S)
+    # On a busy machine the load generator may be late, and then nothing counts.
+    assert done.returncode in (0, Inconclusive.exit_code), done.stderr
+    assert "WHAT EACH SETUP CARRIED" in done.stdout
+    record = store.load(out)
+    assert record.finished is not None
+    assert record.finished.outcome == "complete"
+    rounds = {part.started.data_plane: part for part in record.rounds}
+    assert rounds.keys() == set(SCENARIOS)
+    for plane, part in rounds.items():
+        [trial] = part.trials
+        assert 0 < trial.total.acknowledged <= trial.total.consumed
+        assert unexplained(trial.path) == ()
+        assert [proof for proof in part.proofs if not proof.holds] == []
+        assert part.finished is not None
+        assert part.finished.encrypted_hops == plane.encrypted_hops
+    assert rounds[DataPlane.PLAIN].proofs == ()
+    proofs = rounds[DataPlane.ISTIO_MTLS].proofs
+    assert sorted(proof.host for proof in proofs if "plaintext client outside the mesh" in proof.name) == BROKERS
+    assert sorted(proof.host for proof in proofs if "is TLS" in proof.name) == [*BROKERS, "client-1"]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert [plane.value in page for plane in SCENARIOS] == [True, True]
+    assert_nothing_is_left(sidecars)
+    [digest] = [line.removeprefix("digest: ") for line in done.stdout.splitlines() if line.startswith("digest: ")]
+    verified = meshmark("verify", str(out), "--digest", digest)
+    assert verified.returncode == 0, verified.stdout
+
+
+def assert_nothing_is_left(cluster: ControlPlane) -> None:
+    for kind in ("namespaces", "pods", "persistentvolumeclaims"):
+        listed = cluster.kubectl("get", kind, "--all-namespaces", OURS, "--output=json").stdout
+        assert json.loads(listed)["items"] == []

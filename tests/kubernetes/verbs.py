@@ -26,7 +26,22 @@ def meshmark(
 ) -> subprocess.CompletedProcess[str]:
     """A verb with its options; the context is said here."""
     verb, *options = arguments
-    argv = [sys.executable, "-m", "meshmark", verb, "--context", CONTEXT, *options]
+    return _ran(cluster, user, "-m", "meshmark", verb, "--context", CONTEXT, *options, timeout_s=timeout_s)
+
+
+def python(cluster: ControlPlane, user: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Code that uses meshmark's own parts."""
+    return _ran(cluster, user, "-c", code)
+
+
+def _ran(
+    cluster: ControlPlane, user: Path, *words: str, timeout_s: float = TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        argv, env=cluster.environment(user), capture_output=True, text=True, check=False, timeout=timeout_s
+        [sys.executable, *words],
+        env=cluster.environment(user),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
     )

@@ -22,6 +22,7 @@ from lightkube import Client
 from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.core.generic_client import GenericSyncClient
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
 from lightkube.types import PatchType
 from msgspec import MsgspecError
@@ -43,6 +44,7 @@ MISSING = "meshmark/no-such-label"
 """That no object has: a list of them is short."""
 APPLIED_STAYS = "What was applied before it stays; `meshmark diff` shows what is still to come."
 MANAGER_CONFLICT = "FieldManagerConflict"
+OTHER_UID = "Precondition failed: UID"
 REVIEW = Kind(
     group="authorization.k8s.io",
     name="SelfSubjectAccessReview",
@@ -124,6 +126,14 @@ class Api:
         """Begins it; fine where there is none."""
         with suppress(_Missing), self._told(f"removing {kind.name.lower()}/{name}"):
             self._client.delete(_resource(kind), name, **_within(kind, namespace))
+
+    def remove_namespace(self, name: str, uid: str) -> None:
+        """Begins it, of the namespace with that UID; fine where there is none of the name. Raises NotOurs where it was
+        made anew meanwhile: that one has another UID."""
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        with suppress(_Missing), self._told(f"removing namespace/{name}"):
+            answer = self._web.request("DELETE", f"/api/v1/namespaces/{name}", json=options)
+            GenericSyncClient.raise_for_status(answer)  # type: ignore[no-untyped-call]  # lightkube
 
     def may(self, attributes: Mapping[str, str]) -> bool:
         """May this user do that? By a SelfSubjectAccessReview, whose `resourceAttributes` these are."""
@@ -285,6 +295,10 @@ def _refusal(doing: str, context: str, status: Mapping[str, Any]) -> MeshmarkErr
             + "; ".join(f"{field.lstrip('.')} ({text})" for field, text in conflicts),
             hint="Undo that change there (`kubectl get -o yaml --show-managed-fields` shows it), or take the fields "
             "over with --force-conflicts.",
+        )
+    if code == 409 and OTHER_UID in message:
+        return NotOurs(
+            f"{doing}: it was removed and made anew since it was looked at", hint="That one was left alone; try again."
         )
     if code == 401:
         return NoRights(

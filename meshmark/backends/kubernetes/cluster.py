@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import signal
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from meshmark.backends.kubernetes import clocks, evidence, lifecycle, manifest, ownership, rights
 from meshmark.backends.kubernetes.api import APPLIED_STAYS, Api
 from meshmark.backends.kubernetes.change import Tell, Wanted
 from meshmark.backends.kubernetes.evidence import Place
 from meshmark.backends.kubernetes.hosts import PodsTestbed
+from meshmark.backends.kubernetes.kept import kept
 from meshmark.backends.kubernetes.metering import NOBODY, Metering, metered
 from meshmark.clock import SystemClock
-from meshmark.cluster import KeepLogs, TopicLayout
-from meshmark.errors import Busy, ComponentFailed, LoadError, MeshmarkError
+from meshmark.cluster import KeepLogs, TopicLayout, discard_logs
+from meshmark.errors import Busy, ClusterUnreachable, ComponentFailed, LoadError, MeshmarkError
 from meshmark.kafka import administration
 from meshmark.kafka.administration import Administration, Layout, Leaders
 from meshmark.kafka.properties import BROKER_PORT
@@ -37,7 +40,7 @@ class PodsCluster(PodsTestbed):
     """Implements `meshmark.cluster.Cluster`, `Pausable`, `Clocked` and `OnNodes`; made by `cluster` alone."""
 
     def __init__(self, api: Api, wanted: Wanted, stack: ExitStack, metering: Metering) -> None:
-        super().__init__(api, wanted, kafka=True, stack=stack)
+        super().__init__(api, wanted, stack)
         process = stack.enter_context(
             self.spawn(self.client_hosts[0], administration.ARGV, name="admin", component="meshmark")
         )
@@ -144,8 +147,8 @@ class PodsCluster(PodsTestbed):
 @contextmanager
 def testbed(api: Api, wanted: Wanted, *, tell: Tell, timeout_s: float) -> Iterator[PodsTestbed]:
     """Pods and, where the data plane has them, sidecars; brokers' containers are idle."""
-    with _up(api, wanted, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
-        yield PodsTestbed(api, wanted, kafka=False, stack=stack)
+    with _up(api, wanted, discard_logs, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
+        yield PodsTestbed(api, wanted, stack)
 
 
 @contextmanager
@@ -159,25 +162,30 @@ def cluster(
     metering: Metering = NOBODY,
 ) -> Iterator[PodsCluster]:
     """A testbed with Kafka serving through the data plane."""
-    with _up(api, wanted, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
+    with _up(api, wanted, keep_logs, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
         made = PodsCluster(api, wanted, stack, metering)
         stack.callback(lambda: keep_logs(made.logs()))
-        made.wait_until_serving()
-        yield made
+        try:
+            made.wait_until_serving()
+            yield made
+        except (ComponentFailed, ClusterUnreachable, LoadError):
+            made.explain()
+            raise
 
 
 @contextmanager
-def _up(api: Api, wanted: Wanted, *, tell: Tell, timeout_s: float) -> Iterator[None]:
+def _up(api: Api, wanted: Wanted, keep_logs: KeepLogs, *, tell: Tell, timeout_s: float) -> Iterator[None]:
     """Removed on any way out. What ended it counts more than what then keeps it from being removed."""
     refuse_kept(api, wanted)
     try:
-        try:
-            lifecycle.up(api, wanted, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
-        except MeshmarkError as error:
-            if error.hint in (lifecycle.STAYS, APPLIED_STAYS):
-                error.hint = "It is removed; `meshmark up` shows the same and keeps it."
-            raise
-        yield
+        with _logs_kept(api, wanted.namespace, keep_logs):
+            try:
+                lifecycle.up(api, wanted, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
+            except MeshmarkError as error:
+                if error.hint in (lifecycle.STAYS, APPLIED_STAYS):
+                    error.hint = "It is removed; `meshmark up` shows the same and keeps it."
+                raise
+            yield
     except BaseException:
         try:
             _down(api, wanted, tell, timeout_s)
@@ -185,6 +193,16 @@ def _up(api: Api, wanted: Wanted, *, tell: Tell, timeout_s: float) -> Iterator[N
             tell(f"the namespace {wanted.namespace} is left: {error.message}; `meshmark down` removes it")
         raise
     _down(api, wanted, tell, timeout_s)
+
+
+@contextmanager
+def _logs_kept(api: Api, namespace: str, keep_logs: KeepLogs) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if keep_logs is not discard_logs:
+            with tempfile.TemporaryDirectory(prefix="meshmark-") as directory:
+                keep_logs(kept(api, namespace, Path(directory)))
 
 
 def _down(api: Api, wanted: Wanted, tell: Tell, timeout_s: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,7 @@ class Contexts:
 
 def contexts() -> Contexts:
     """Raises UsageError where there is no kubeconfig, or it is none."""
-    files = [
-        Path(text).expanduser().absolute() for text in os.environ.get(VARIABLE, DEFAULT).split(os.pathsep) if text
-    ]
+    files = [_path(text) for text in os.environ.get(VARIABLE, DEFAULT).split(os.pathsep) if text]
     there = [file for file in files if file.is_file()]
     if not there:
         raise UsageError(
@@ -97,6 +96,13 @@ def connect(found: Contexts, name: str) -> Api:
     if config is None:
         raise UsageError(f"the context {name} of the kubeconfig is empty")
     return Api(config)
+
+
+def _path(text: str) -> Path:
+    """The `~` of a user whom this machine does not know stays as it is written: such a file is hardly there."""
+    with suppress(RuntimeError):
+        return Path(text).expanduser().absolute()
+    return Path(text).absolute()
 
 
 def _refuse_unsupported(found: Contexts, name: str, context: Mapping[str, Any]) -> None:

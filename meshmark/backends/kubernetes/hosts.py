@@ -8,6 +8,7 @@ kept (`clocks.py`).
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import time
@@ -24,7 +25,7 @@ from meshmark.backends.kubernetes.config import DATA_DIRECTORY
 from meshmark.backends.kubernetes.files import yaml_text
 from meshmark.backends.kubernetes.kinds import CONFIG_MAP, POD, STATEFUL_SET, kind_of
 from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, Body
-from meshmark.backends.kubernetes.measured import CLIENT, MONITOR, STRANGER, containers
+from meshmark.backends.kubernetes.measured import CLIENT, MONITOR, STRANGER
 from meshmark.backends.kubernetes.stream import AgentLink, PodProcess, read_pid, with_pid
 from meshmark.cluster import Probe
 from meshmark.errors import ClusterUnreachable, ComponentFailed, MeshmarkError, MissingRequirement
@@ -38,8 +39,9 @@ CHECK_S = 2.0
 PATIENCE_S = 30.0
 """How long it may be away meanwhile."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-LOG_LINES = 5_000
-"""Of a container, the last ones that are kept."""
+EXPLAIN_S = 5.0
+"""A kubelet tells of a container that ended within a second or two."""
+POLL_S = 0.5
 
 
 class AgentsProbe:
@@ -73,9 +75,9 @@ class AgentsProbe:
 class PodsTestbed:
     """Implements `meshmark.cluster.Testbed`; made by `testbed` alone."""
 
-    def __init__(self, api: Api, wanted: Wanted, *, kafka: bool, stack: ExitStack) -> None:
+    def __init__(self, api: Api, wanted: Wanted, stack: ExitStack) -> None:
         self.api, self.scenario, self.namespace = api, wanted.scenario, wanted.namespace
-        self._wanted, self._kafka = wanted, kafka
+        self._wanted, self._stack = wanted, stack
         self._pods = {pod["metadata"]["name"]: pod for pod in api.find(POD, self.namespace, {MANAGED: OWNER})}
         self._restarts = {name: _restarts(pod) for name, pod in self._pods.items()}
         self._checked = self._answered = time.monotonic()
@@ -146,11 +148,22 @@ class PodsTestbed:
             raise ComponentFailed(
                 "; ".join(f"{name} {what}" for name, what in wrong.items()),
                 component=next(iter(wrong)),
-                log_tail=state.warnings(self.api, self.namespace),
+                log_tail=state.events_of(self.api, self.namespace, wrong),
                 hint="The pods' logs are in the run directory.",
             )
         for failure in tuple(self.read.failures.values()):
             raise failure
+
+    def explain(self) -> None:
+        """Raises what is wrong with the pods, as soon as the cluster tells that anything is, within EXPLAIN_S: a
+        process, or a connection, that ended with its pod says no more than that."""
+        end = time.monotonic() + EXPLAIN_S
+        while True:
+            self._checked = -math.inf
+            self.check()
+            if time.monotonic() > end:
+                return
+            time.sleep(POLL_S)
 
     def configurations(self) -> Mapping[str, str]:
         """Brokers' settings and all workloads as they were applied, the images that run; and of sidecars what they
@@ -190,13 +203,7 @@ class PodsTestbed:
         return ", ".join(sorted({str(each.get("containerID", "")).partition("://")[0] for each in statuses}))
 
     def logs(self) -> Mapping[str, Path]:
-        """Of processes, and the last lines of every container, as far as they can be had."""
-        for host in self._pods:
-            for container in containers(host, self.scenario, kafka=self._kafka):
-                with suppress(MeshmarkError):
-                    file = self._directory / f"{host}-{container}.log"
-                    file.write_text(self.api.log(host, self.namespace, container, LOG_LINES), encoding="utf-8")
-                    self._logs[file.name] = file
+        """Of processes; those of containers, and of the cluster, are `kept.py`'s."""
         return {name: file for name, file in self._logs.items() if file.is_file()}
 
     @property

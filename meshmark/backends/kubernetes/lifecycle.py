@@ -104,7 +104,7 @@ def down(api: Api, namespace: str, asked: Labels = ANY, *, tell: Tell, clock: Cl
             hint="Once they may go too: `kubectl delete namespace`, or remove them and `meshmark down` again.",
         )
     if not ending:  # a second request for it would be refused
-        api.delete(NAMESPACE, namespace)
+        api.remove_namespace(namespace, found["metadata"]["uid"])
     tell(f"namespace/{namespace} is being removed, with all that is in it")
     last = [found]
 

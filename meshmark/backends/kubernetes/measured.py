@@ -9,7 +9,7 @@ account's token.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,14 +72,6 @@ def measured(
     if scenario.data_plane.sidecars:
         added["stranger.yaml"] = _stateful_set(STRANGER, scenario, target, load, labels)
     return (*changed, *(Manifest(file=file, body=_placed(body, target, labels)) for file, body in added.items()))
-
-
-def containers(host: str, scenario: Scenario, *, kafka: bool = True) -> Iterator[str]:
-    """Of a pod, those that have a log of interest."""
-    if host.startswith(manifest.WORKLOAD) and kafka:
-        yield "kafka"
-    if scenario.data_plane.sidecars and not host.startswith(STRANGER):
-        yield "istio-proxy"
 
 
 def _changed(body: Body, brokers: Body, *, kafka: bool) -> Body:

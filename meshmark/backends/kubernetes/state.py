@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from meshmark.backends.kubernetes import operated, ownership
 from meshmark.backends.kubernetes.api import Api
-from meshmark.backends.kubernetes.kinds import EVENT, STATEFUL_SET, kind_of, name_of
+from meshmark.backends.kubernetes.kinds import EVENT, POD, STATEFUL_SET, kind_of, name_of
 from meshmark.backends.kubernetes.manifest import DATA_PLANE, PLAN, SCENARIO, WORKLOAD, Body, host
 from meshmark.backends.kubernetes.pods import ZONE
 from meshmark.kafka.properties import BROKER_PORT
 
 CONTAINER = "kafka"
-EVENTS_EACH = 2
-"""Of one object, the latest that are told."""
+EVENTS_EACH = 4
+"""Of one object, the latest warnings that are told: of an image that cannot be pulled a kubelet says why in one event,
+and in two others that it is so."""
+EVENTS_OF_POD = 6
+"""Of a pod that something happened to, the latest of all its events."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,21 +101,41 @@ def warnings(api: Api, namespace: str) -> tuple[str, ...]:
     """What the cluster says of the StatefulSets or the operator's resource, pods and volumes: the latest of each,
     oldest first."""
     about = re.compile(r"(data-)?(broker|client|stranger)(-\d+)?|(data-\d+-)?kafka(-.*)?")
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    events = [event for event in api.find(EVENT, namespace) if event.get("type") == "Warning"]
-    for event in sorted(events, key=_time):
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for event in events(api, namespace):
         of = event.get("involvedObject") or {}
-        if about.fullmatch(of.get("name", "")):
-            key = (str(of.get("kind", "")).lower(), of["name"])
-            said = found.setdefault(key, {})
-            reason = event.get("reason", "")
-            said.pop(reason, None)
-            said[reason] = " ".join(str(event.get("message", "")).split())
-    return tuple(
-        f"{kind}/{name}: {reason}: {message}"
-        for (kind, name), said in found.items()
-        for reason, message in list(said.items())[-EVENTS_EACH:]
-    )
+        if event.get("type") == "Warning" and about.fullmatch(of.get("name", "")):
+            said = found.setdefault((of.get("kind", ""), of["name"]), {})
+            line = _line(event)
+            said.pop(line, None)
+            said[line] = None
+    return tuple(line for said in found.values() for line in list(said)[-EVENTS_EACH:])
+
+
+def events(api: Api, namespace: str) -> list[Body]:
+    """All that the cluster still has, oldest first."""
+    return sorted(api.find(EVENT, namespace), key=_time)
+
+
+def events_of(api: Api, namespace: str, pods: Collection[str]) -> tuple[str, ...]:
+    """The latest of these pods, warnings or not: whose removal was asked for has none."""
+    told: dict[str, list[str]] = {name: [] for name in pods}
+    for event in events(api, namespace):
+        of = event.get("involvedObject") or {}
+        if of.get("kind") == POD.name and of.get("name") in told:
+            told[of["name"]].append(_line(event))
+    return tuple(line for lines in told.values() for line in lines[-EVENTS_OF_POD:])
+
+
+def history(api: Api, namespace: str) -> str:
+    """All events as `kubectl events` tells them, one a line."""
+    return "".join(f"{_time(event)} {event.get('type', '')} {_line(event)}\n" for event in events(api, namespace))
+
+
+def _line(event: Body) -> str:
+    of = event.get("involvedObject") or {}
+    message = " ".join(str(event.get("message", "")).split())
+    return f"{str(of.get('kind', '')).lower()}/{of.get('name', '')}: {event.get('reason', '')}: {message}"
 
 
 def _brokers(workload: Body | None, pods: Iterable[Body]) -> Iterator[Broker]:

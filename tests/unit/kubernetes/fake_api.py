@@ -8,9 +8,10 @@ refuses (no field manager, an unknown kind, a namespace that is not there), and 
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import ThreadingHTTPServer
@@ -89,6 +90,8 @@ class FakeApi:
     writes: list[str] = field(default_factory=list)
     """Of objects that were changed, in order."""
     commands: list[list[str]] = field(default_factory=list)
+    open: list[socket.socket] = field(default_factory=list)
+    """Of commands that have begun."""
     runs: bool = False
     """Are commands run, on this machine? Else their own text is all that they write."""
     elsewhere: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -120,6 +123,18 @@ class FakeApi:
         [found] = [each.body for (kind, _, own), each in self.objects.items() if f"{kind.name.lower()}/{own}" == name]
         return found
 
+    def go_away(self) -> None:
+        """Every connection breaks, and none is made until `away` is 0 again."""
+        self.away = 10**6
+        for each in self.open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def evict(self, name: str, namespace: str) -> None:
+        """As a node under pressure does: a pod that failed, and of it an event."""
+        self.body(f"pod/{name}")["status"] = {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
+        self._event(namespace, "Pod", name, "Evicted", "The node was low on resource: memory.")
+
     # What the server does.
 
     def answer(self, method: str, url: str, headers: Message, text: bytes) -> Body:
@@ -144,7 +159,7 @@ class FakeApi:
             return self._apply(kind, namespace, name, query, headers, json.loads(text))
         if method == "DELETE":
             self._allow("delete", kind, namespace, name)
-            return self._delete(kind, namespace, name)
+            return self._delete(kind, namespace, name, json.loads(text or "{}"))
         raise AssertionError(f"the fake does not know {method} {url}")
 
     def log(self, namespace: str, pod: str) -> str:
@@ -256,10 +271,14 @@ class FakeApi:
         if "deletionTimestamp" in around["metadata"]:
             raise Refused(403, f"unable to create new content in namespace {namespace} because it is being terminated")
 
-    def _delete(self, kind: Kind, namespace: str, name: str) -> Body:
+    def _delete(self, kind: Kind, namespace: str, name: str, options: Body) -> Body:
         found = self.objects.get((kind, namespace, name))
         if found is None:
             raise Refused(404, f'{kind.plural} "{name}" not found', reason="NotFound")
+        wanted, uid = options.get("preconditions", {}).get("uid"), found.body["metadata"]["uid"]
+        if wanted not in (None, uid):
+            said = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
+            raise Refused(409, f'Operation cannot be fulfilled on {kind.plural} "{name}": {said}', reason="Conflict")
         if "deletionTimestamp" in found.body["metadata"] and not kind.namespaced:
             raise Refused(409, "the system is ensuring all content is removed from this namespace", reason="Conflict")
         self.writes.append(f"removed {kind.name.lower()}/{name}")
@@ -294,10 +313,10 @@ class FakeApi:
             there = self.objects.get((POD, namespace, name))
             if there and there.body["status"]["phase"] == "Running":
                 continue
-            labels = spec["template"]["metadata"]["labels"]
+            labels, inside = spec["template"]["metadata"]["labels"], spec["template"]["spec"]
             if self.brokers == "ready":
                 zone = {"topology.kubernetes.io/zone": "a"}
-                containers = [each["name"] for each in spec["template"]["spec"]["containers"]]
+                containers = [each["name"] for each in inside["containers"]]
                 said = [{"name": each, "imageID": "sha256:1", "containerID": "fake://1"} for each in containers]
                 status: Body = {
                     "phase": "Running",
@@ -305,12 +324,14 @@ class FakeApi:
                     "conditions": [{"type": "Ready", "status": "True"}],
                     "containerStatuses": said,
                 }
-                self.put(POD, name, namespace, labels={**labels, **zone}, spec={"nodeName": "n1"}, status=status)
+                self.put(
+                    POD, name, namespace, labels={**labels, **zone}, spec={**inside, "nodeName": "n1"}, status=status
+                )
             else:
                 message = "0/1 nodes are available: 1 Insufficient memory."
                 scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
                 status = {"phase": "Pending", "conditions": [scheduled]}
-                self.put(POD, name, namespace, labels=labels, spec={}, status=status)
+                self.put(POD, name, namespace, labels=labels, spec=inside, status=status)
                 self._event(namespace, "Pod", name, "FailedScheduling", message)
             for claim in spec.get("volumeClaimTemplates", []):
                 self.put(CLAIM, f"data-{name}", namespace, labels=claim["metadata"]["labels"])

@@ -47,6 +47,7 @@ class ExecHandler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.close_connection = True
+        self.api.open.append(self.connection)
         if self.api.breaks:
             return
         if self.api.runs:

@@ -305,6 +305,23 @@ def test_down_whose_end_cannot_be_seen(
     assert ("its end cannot be seen" in told.err) is (code == 3)
 
 
+def test_down_leaves_a_namespace_that_was_made_anew_since_it_was_looked_at(
+    fake: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert main("up") == 0
+    whole = FakeApi._delete
+
+    def delete(api: FakeApi, kind: Kind, *more: Any) -> Any:
+        if kind == NAMESPACE:
+            api.body("namespace/meshmark-plain")["metadata"]["uid"] = "another"
+        return whole(api, kind, *more)
+
+    monkeypatch.setattr(FakeApi, "_delete", delete)
+    assert main("down") == NotOurs.exit_code
+    assert "it was removed and made anew since it was looked at" in capsys.readouterr().err
+    assert "namespace/meshmark-plain" in fake.names()
+
+
 def test_a_server_that_goes_away_for_a_moment_is_waited_for(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.brokers = "unplaced"
     lists = iter(range(100))

@@ -62,10 +62,12 @@ def test_a_context_that_cannot_be_used(context: str, said: str, code: int, fake:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_no_kubeconfig(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+@pytest.mark.parametrize("file", ["none", "~nobody-of-that-name/none"])
+def test_no_kubeconfig(file: str, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", file)
     assert main(verb) == 2
-    assert f"there is no kubeconfig: {tmp_path / 'none'}" in capsys.readouterr().err
+    assert f"there is no kubeconfig: {tmp_path / file}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -401,7 +403,7 @@ def test_monitors_need_the_operator(fake: FakeApi, capsys: Capture) -> None:
         (["down", "-n", "mine"], "--namespace says nothing to the backend lab"),
         (["status", "--backend", "cloud"], "the backend cloud keeps no clusters"),
         (["up", "--backend", "kubernetes", "--only", "plain", "--dry-run", "yes"], "--dry-run yes is not allowed"),
-        (["up", "--backend", "kubernetes"], "in Kubernetes it is one scenario at a time"),
+        (["up", "--backend", "kubernetes"], "it is one scenario at a time"),
     ],
 )
 def test_options_that_say_nothing_there(arguments: list[str], said: str, fake: FakeApi, capsys: Capture) -> None:

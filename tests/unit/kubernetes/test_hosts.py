@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from meshmark.backends.kubernetes import clocks, contexts, hosts, lifecycle, manifests, rights, stream, target
+from meshmark.backends.kubernetes import clocks, cluster, contexts, hosts, lifecycle, manifests, rights, stream, target
 from meshmark.backends.kubernetes.change import Wanted
 from meshmark.backends.kubernetes.cluster import testbed as opened
 from meshmark.backends.kubernetes.hosts import PodsTestbed
@@ -21,7 +21,7 @@ from meshmark.backends.kubernetes.kinds import POD
 from meshmark.backends.kubernetes.measured import LoadPods, measured
 from meshmark.backends.kubernetes.stream import AgentLink
 from meshmark.cli import app
-from meshmark.errors import Busy, ComponentFailed, MissingRequirement, NoRights, ObjectRefused
+from meshmark.errors import Busy, ClusterUnreachable, ComponentFailed, MissingRequirement, NoRights, ObjectRefused
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
 from tests.unit.kubernetes.fake_api import FakeApi, Refused
 from tests.unit.kubernetes.test_cluster_rights import in_use, plain
@@ -255,6 +255,76 @@ def test_pods_that_never_start_are_told_and_removed(fake: FakeApi) -> None:
         raise AssertionError("not reached")
     assert any("Insufficient memory" in line for line in failed.value.log_tail)
     assert failed.value.hint == "It is removed; `meshmark up` shows the same and keeps it."
+    assert fake.names() == []
+
+
+def test_of_pods_that_never_start_events_and_what_they_wrote_are_kept(fake: FakeApi) -> None:
+    fake.brokers = "unplaced"
+    api = contexts.connect(contexts.contexts(), "fake")
+    texts: dict[str, str] = {}
+
+    def keep(files: Mapping[str, Path]) -> None:
+        texts.update({name: file.read_text(encoding="utf-8") for name, file in files.items()})
+
+    with (
+        pytest.raises(ComponentFailed, match=r"not ready after 0\.2 s"),
+        cluster.cluster(api, wanted(), keep, tell=TOLD.append, timeout_s=0.2),
+    ):
+        raise AssertionError("not reached")
+    assert "Warning pod/broker-1: FailedScheduling: 0/1 nodes are available" in texts["events.log"]
+    assert texts["broker-1-kafka.log"] == "what broker-1 wrote\n"
+    assert texts["client-1-client.log"] == "what client-1 wrote\n"
+    assert fake.names() == []
+
+
+def test_a_pod_that_is_evicted_under_load_is_told_with_its_events_and_all_is_removed(
+    fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "CHECK_S", 0.0)
+    fake.runs = True
+    api = contexts.connect(contexts.contexts(), "fake")
+
+    def evicted() -> None:
+        with opened(api, wanted(), tell=TOLD.append, timeout_s=5) as bed:
+            fake.evict("client-1", "meshmark-it")
+            bed.check()
+
+    with pytest.raises(ComponentFailed, match="client-1 is gone: it was removed or evicted") as failed:
+        evicted()
+    assert failed.value.log_tail == ("pod/client-1: Evicted: The node was low on resource: memory.",)
+    assert fake.names() == []
+
+
+def test_a_process_that_ended_with_its_pod_is_told_as_the_pod(bed: PodsTestbed, fake: FakeApi) -> None:
+    fake.evict("client-1", "meshmark-it")
+    with pytest.raises(ComponentFailed, match="client-1 is gone"):
+        bed.explain()
+
+
+def test_a_server_that_goes_away_ends_it_and_down_removes_the_rest_once_it_is_back(
+    fake: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.runs = True
+    api = contexts.connect(contexts.contexts(), "fake")
+    told: list[str] = []
+
+    def left_alone() -> None:
+        with (
+            opened(api, wanted(), tell=told.append, timeout_s=5) as bed,
+            bed.spawn("client-1", ["cat"], name="echo") as process,
+        ):
+            fake.go_away()
+            process.read_line(20)
+
+    with pytest.raises(ClusterUnreachable, match="the connection to echo on client-1 broke"):
+        left_alone()
+    assert told[-1].startswith("the namespace meshmark-it is left: ")
+    assert told[-1].endswith("; `meshmark down` removes it")
+    down = ["down", "--backend", "kubernetes", "--context", "fake", "-n", "meshmark-it"]
+    assert app.main(down) == ClusterUnreachable.exit_code
+    fake.away = 0
+    assert app.main(down) == 0
+    assert "the cluster is down" in capsys.readouterr().out
     assert fake.names() == []
 
 

@@ -1,0 +1,39 @@
+"""What is kept of pods before they are removed, whether they ever started or not: logs, and the cluster's events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from meshmark.backends.kubernetes import state
+from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.kinds import POD
+from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, Body
+from meshmark.errors import MeshmarkError
+
+EVENTS = "events.log"
+LOG_LINES = 5_000
+"""Of a container, the last ones."""
+
+
+def kept(api: Api, namespace: str, directory: Path) -> dict[str, Path]:
+    """Name -> file, in that directory: as far as they can be had. A container that wrote nothing has none."""
+    texts: dict[str, str] = {}
+    with suppress(MeshmarkError):
+        texts[EVENTS] = state.history(api, namespace)
+        for pod in api.find(POD, namespace, {MANAGED: OWNER}):
+            host = pod["metadata"]["name"]
+            for container in _containers(pod):
+                with suppress(MeshmarkError):  # one that never ran has no log
+                    texts[f"{host}-{container}.log"] = api.log(host, namespace, container, LOG_LINES)
+    files = {name: directory / name for name, text in texts.items() if text}
+    for name, file in files.items():
+        file.write_text(texts[name], encoding="utf-8")
+    return files
+
+
+def _containers(pod: Body) -> Iterator[str]:
+    for key in ("initContainers", "containers"):
+        for each in pod["spec"].get(key) or ():
+            yield each["name"]

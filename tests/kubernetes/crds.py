@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,11 +41,29 @@ def install(cluster: ControlPlane, *kinds: str) -> None:
     if absent := [file.name for file in files if not file.is_file()]:
         pytest.skip(f"not built: {', '.join(absent)}; `{COMMAND}` does it")
     for file in files:
-        made = cluster.kubectl("apply", "--server-side", f"--filename={file}", "--output=name").stdout.split()
-        deadline = time.monotonic() + ESTABLISHED_S
-        while absent := [name for name in made if not _established(cluster, name)]:
-            assert time.monotonic() < deadline, f"not established after {ESTABLISHED_S:g} s: {', '.join(absent)}"
-            time.sleep(POLL_S)
+        _apply(cluster, file)
+    _wait_until_served(cluster, kinds)
+
+
+def define(cluster: ControlPlane, directory: Path, *definitions: Mapping[str, Any]) -> None:
+    """Definitions of a test's own, as files of the directory; as above."""
+    for number, each in enumerate(definitions):
+        file = directory / f"definition-{number}.json"
+        file.write_text(json.dumps(each), encoding="utf-8")
+        _apply(cluster, file)
+    _wait_until_served(cluster, [each["spec"]["names"]["kind"] for each in definitions])
+
+
+def _apply(cluster: ControlPlane, file: Path) -> None:
+    """Returns when all of it is established."""
+    made = cluster.kubectl("apply", "--server-side", f"--filename={file}", "--output=name").stdout.split()
+    deadline = time.monotonic() + ESTABLISHED_S
+    while absent := [name for name in made if not _established(cluster, name)]:
+        assert time.monotonic() < deadline, f"not established after {ESTABLISHED_S:g} s: {', '.join(absent)}"
+        time.sleep(POLL_S)
+
+
+def _wait_until_served(cluster: ControlPlane, kinds: Iterable[str]) -> None:
     for kind in kinds:  # an established kind still answers 429 for a moment, which kubectl waits for
         cluster.kubectl("get", kind, "--all-namespaces")
 

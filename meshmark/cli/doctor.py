@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from meshmark.cli.options import Context, Keeper, Namespace
 from meshmark.cli.output import emit
 from meshmark.cli.plans import DEFAULT_PLAN, find
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from meshmark.planfile.hardware import Limited
 
 SCHEMA_VERSION = 1
-EXAMPLES = "\b\nExamples:\n  meshmark doctor\n  meshmark doctor my.yaml -o json"
+EXAMPLES = (
+    "\b\nExamples:\n  meshmark doctor\n  meshmark doctor my.yaml -o json\n"
+    "  meshmark doctor my.yaml --backend kubernetes --context CTX"
+)
 
 Status = Literal["ok", "warning", "missing"]
 SIGNS: dict[Status, str] = {"ok": "√", "warning": "‼", "missing": "×"}
@@ -40,7 +44,7 @@ CORES_WANTED = 2
 class Check:
     """One line. A needed one that is `missing` stops a run; others only tell."""
 
-    group: Literal["kernel and privileges", "machine", "parts"]
+    group: Literal["kernel and privileges", "machine", "parts", "cluster", "meshes", "operators"]
     name: str
     needed: bool
     status: Status
@@ -109,15 +113,27 @@ def doctor(
         str, typer.Argument(metavar="PLAN", help="Check for what this plan needs: memory, disk, limits, links.")
     ] = DEFAULT_PLAN,
     output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="The form.")] = "table",
+    backend: Keeper = "lab",
+    context: Context = None,
+    namespace: Namespace = None,
 ) -> None:
-    """Check whether this machine can run the lab; exit code 1 if something needed is missing."""
-    from meshmark.cli.machine import look
+    """Check whether this machine can run the lab, or a cluster a plan; exit code 1 if something needed is missing."""
+    from meshmark.cli import doctor_kubernetes
     from meshmark.errors import UsageError
     from meshmark.planfile import furnished
 
     if output not in ("table", "json"):
         raise UsageError(f"there is no form {output}", hint="-o takes table or json")
-    results = checks(look(), needs(furnished(find(plan))))
+    if backend not in ("lab", "kubernetes"):
+        raise UsageError(f"the backend {backend} is not looked at", hint="--backend takes lab or kubernetes")
+    if backend == "kubernetes":
+        results = doctor_kubernetes.checks_of(find(plan), context=context, namespace=namespace)
+    elif context or namespace:
+        raise UsageError("--context and --namespace say nothing to the backend lab", hint="give --backend kubernetes")
+    else:
+        from meshmark.cli.machine import look
+
+        results = checks(look(), needs(furnished(find(plan))))
     emit(as_json(results) if output == "json" else as_table(results))
     if missing(results):
         raise typer.Exit(1)

@@ -188,6 +188,15 @@ class Api:
             answer.raise_for_status()
             return str(answer.json()["gitVersion"])
 
+    def served(self) -> frozenset[str]:
+        """API groups that the server has, alone and with each version: `apps`, `apps/v1`. Everybody may ask."""
+        with self._told("asking for the kinds that there are"):
+            answer = self._web.get("/apis")
+            answer.raise_for_status()
+            groups = answer.json()["groups"]
+            versions = (version["groupVersion"] for group in groups for version in group["versions"])
+            return frozenset((*(group["name"] for group in groups), *versions))
+
     def log(self, pod: str, namespace: str, container: str, lines: int) -> str:
         """The last lines that a container wrote."""
         with self._told(f"reading the log of pod/{pod}"):

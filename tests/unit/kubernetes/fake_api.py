@@ -73,6 +73,9 @@ class FakeApi:
     operator: fake_operator.Operator = "works"
     absent: tuple[str, ...] = ()
     """API groups that the cluster does not have."""
+    more: tuple[str, ...] = ()
+    """Groups that it has beside, with their versions, in none of which anything is asked for."""
+    version: str = "v1.37.0-fake"
     away: int = 0
     expired: int = 0
     """So many second pages of lists are gone before they are asked for."""
@@ -145,7 +148,9 @@ class FakeApi:
         if words[-1] == "selfsubjectaccessreviews" and method == "POST":
             return self._review(json.loads(text))
         if words == ["version"]:
-            return {"gitVersion": "v1.37.0-fake"}
+            return {"gitVersion": self.version}
+        if words == ["apis"]:
+            return self._groups()
         kind, namespace, name = _place(words)
         if kind.group in self.absent:
             raise Refused(404, "404 page not found", reason="")
@@ -161,6 +166,13 @@ class FakeApi:
             self._allow("delete", kind, namespace, name)
             return self._delete(kind, namespace, name, json.loads(text or "{}"))
         raise AssertionError(f"the fake does not know {method} {url}")
+
+    def _groups(self) -> Body:
+        there = {*(kind.api_version for kind in APPLIED if kind.group and kind.group not in self.absent), *self.more}
+        names = sorted({each.partition("/")[0] for each in there})
+        versions = {name: [each for each in sorted(there) if each.startswith(f"{name}/")] for name in names}
+        groups = [{"name": name, "versions": [{"groupVersion": v} for v in of]} for name, of in versions.items()]
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
     def log(self, namespace: str, pod: str) -> str:
         self._allowed("get", "pods/log", namespace, pod)

@@ -1,0 +1,105 @@
+"""What a cluster has of what scenarios may need: meshes, operators, kinds of others, and this user's rights.
+
+Nothing is changed. Which kinds the server has, everybody may ask; whether something runs, its pods tell, by the labels
+that its own charts give them, to those alone who may list pods everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from meshmark.backends.kubernetes import rights, state
+from meshmark.backends.kubernetes.api import Api, Forbidden
+from meshmark.backends.kubernetes.kinds import KAFKA, KAFKA_CLUSTER, MONITORING, POD
+
+Group = Literal["meshes", "operators"]
+EVERYWHERE = "*"
+ISTIO_KINDS = ("security.istio.io/v1", "networking.istio.io/v1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Something that whoever runs the cluster installs. `kinds`: API groups with a version, or without where any will
+    do. `pods`: of each of its programs, the labels of its pods; empty where these were never looked up."""
+
+    name: str
+    group: Group
+    kinds: tuple[str, ...]
+    pods: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+ISTIO = Part(name="Istio", group="meshes", kinds=ISTIO_KINDS, pods={"istiod": {"app": "istiod"}})
+PARTS = (
+    ISTIO,
+    Part(
+        name="ambient mode",
+        group="meshes",
+        kinds=ISTIO_KINDS,
+        pods={"ztunnel": {"app": "ztunnel"}, "istio-cni": {"k8s-app": "istio-cni-node"}},
+    ),
+    Part(name="waypoints", group="meshes", kinds=("gateway.networking.k8s.io/v1",)),
+    Part(
+        name="Linkerd",
+        group="meshes",
+        kinds=("policy.linkerd.io",),
+        pods={"proxy injector": {"linkerd.io/control-plane-component": "proxy-injector"}},
+    ),
+    Part(
+        name="Strimzi",
+        group="operators",
+        kinds=(KAFKA.api_version,),
+        pods={"cluster operator": {"strimzi.io/kind": "cluster-operator"}},
+    ),
+    Part(name="Koperator", group="operators", kinds=(KAFKA_CLUSTER.api_version,)),
+    Part(name="Prometheus Operator", group="operators", kinds=(f"{MONITORING}/v1",)),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """Of a part: kinds that are not there, and of each program how many of its pods are ready, and how many there are;
+    None: this user may not see them."""
+
+    part: Part
+    absent: tuple[str, ...]
+    pods: Mapping[str, tuple[int, int] | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """`lacking`: rights that `run` needs in that namespace, and this user has not."""
+
+    version: str
+    namespace: str
+    lacking: tuple[str, ...]
+    parts: tuple[Found, ...]
+
+
+def survey(api: Api, namespace: str) -> Survey:
+    """Raises ClusterUnreachable, and NoRights where the server does not know this user."""
+    version, served = api.version(), api.served()
+    return Survey(
+        version=version,
+        namespace=namespace,
+        lacking=tuple(str(right) for right in rights.needed("run") if not api.may(right.attributes(namespace))),
+        parts=tuple(_found(api, part, served) for part in PARTS),
+    )
+
+
+def _found(api: Api, part: Part, served: frozenset[str]) -> Found:
+    absent = tuple(kind for kind in part.kinds if kind not in served)
+    return Found(
+        part=part,
+        absent=absent,
+        pods={} if absent else {name: _ready(api, labels) for name, labels in part.pods.items()},
+    )
+
+
+def _ready(api: Api, labels: Mapping[str, str]) -> tuple[int, int] | None:
+    try:
+        pods = api.find(POD, EVERYWHERE, labels)
+    except Forbidden:
+        return None
+    return sum(not state.problem_of(pod) for pod in pods), len(pods)

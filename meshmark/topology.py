@@ -153,6 +153,10 @@ class Topology(Model):
         """Clusters that others reach through a gateway."""
         return tuple(cluster for cluster in self.clusters if cluster.gateway)
 
+    def brokers(self, name: str) -> range:
+        """Numbers of the brokers of a cluster; of none that there is not."""
+        return next((range(at, at + each.brokers) for at, each in self._numbered() if each.name == name), range(0))
+
     def clients(self, name: str) -> tuple[int, ...]:
         """Numbers of the client hosts of a cluster."""
         first = 1

@@ -93,9 +93,10 @@ def export(
         kafka=kafka,
     )
     scenario, target, made = resolved(asked)
-    files = kubernetes.texts(made)
-    kubernetes.write(directory, files)
-    emit("\n".join(str(directory / name) for name in files))
+    for cluster, manifests in made.items():
+        files = kubernetes.texts(manifests)
+        kubernetes.write(directory / cluster, files)
+        emit("\n".join(str(directory / cluster / name) for name in files))
     for text in _remarks(scenario, target):
         note(text)
 
@@ -115,6 +116,8 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
         return [*found, f"needed in the cluster: {MESHES[target.mesh.partition('-')[0]]}, and clients in its mesh"]
     if scenario.data_plane.sidecars:
         found.append("needed in the cluster: Istio 1.22 or newer, injecting by the label istio-injection")
+    if scenario.cluster.topology:
+        found.append("needed between the clusters: one mesh of them all; `meshmark infra istio` prints the steps")
     if target.provider != "statefulset":
         return [*found, *REMARKS[target.provider](scenario, target)]
     if scenario.data_plane is DataPlane.KAFKA_TLS:

@@ -1,4 +1,4 @@
-"""`meshmark infra`: input for the tools that make clusters like the document's. It prints, and makes nothing."""
+"""`meshmark infra`: input for the tools that make clusters, or one mesh of several. It prints, and makes nothing."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from meshmark.cli.options import Context, Only, PlanFile
 from meshmark.cli.output import emit, note
 
 if TYPE_CHECKING:
     from meshmark.backends.kubernetes.infra import Provider
 
 app = typer.Typer(
-    help="Print input for eksctl or gcloud, for clusters like those of the 2019 benchmark; nothing is made.",
+    help="Print input for eksctl or gcloud, for clusters like those of the 2019 benchmark, or a script that makes one "
+    "mesh of several; nothing is made.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -44,6 +46,27 @@ def eks(
 ) -> None:
     """Print a ClusterConfig for eksctl: pools of nodes for brokers, controllers and clients, over three zones."""
     _print("eks", today=today, name=name, region=region, zones=zones, storage_class=storage_class)
+
+
+@app.command(
+    "istio",
+    epilog="\b\nExample:\n  meshmark infra istio -f PLAN --only S --context one=CTX --context two=CTX2 > mesh.sh",
+)
+def istio(file: PlanFile = None, only: Only = None, context: Context = None) -> None:
+    """Print a script that makes one Istio mesh of the clusters of a scenario's topology."""
+    from meshmark.backends.kubernetes.one_mesh import script
+    from meshmark.cli.contexts import assigned
+    from meshmark.cli.kubernetes import clusters_of, one_scenario
+    from meshmark.cli.plans import DEFAULT_PLAN, find
+    from meshmark.errors import UsageError
+
+    scenario = one_scenario(find(file or DEFAULT_PLAN), only)
+    if not scenario.cluster.topology:
+        raise UsageError(
+            f"the scenario {scenario.name} has no topology: it is for one cluster", hint="-f and --only name another"
+        )
+    emit(script(scenario, assigned(context or (), clusters_of(scenario))))
+    note("nothing was made, and no cluster was asked")
 
 
 @app.command(

@@ -7,11 +7,13 @@ import fnmatch
 import json
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import typer
 
+from meshmark.cli.contexts import ONE, connected, whatever
 from meshmark.cli.options import KAFKA
 from meshmark.cli.output import emit, note
 from meshmark.cli.plans import DEFAULT_PLAN, find
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
     from meshmark.backends.kubernetes.api import Api
     from meshmark.backends.kubernetes.asked import MeshKind, Provider
     from meshmark.backends.kubernetes.backend import KubernetesBackend
-    from meshmark.backends.kubernetes.contexts import Contexts
+    from meshmark.backends.kubernetes.lifecycle import Site
     from meshmark.backends.kubernetes.state import State
     from meshmark.plan import Plan, Scenario
+
+    Seen = tuple[State | None, tuple[str, ...]]
+    """What is there, and the cluster's warnings."""
 
 DryRun = Literal["none", "client", "server"]
 TIMEOUT_S = 600
@@ -74,7 +79,7 @@ class Place:
 
     backend: str
     within: Asked
-    context: str | None = None
+    contexts: tuple[str, ...] = ()
     timeout_s: int | None = None
 
     @classmethod
@@ -87,10 +92,10 @@ class Place:
         place = cls(
             backend=backend,
             within=Asked(**{name: given[name] for name in names}),
-            context=given["cluster"],
+            contexts=tuple(given["cluster"] or ()),
             timeout_s=given["timeout"],
         )
-        others = {"--context": place.context, "--timeout": place.timeout_s}
+        others = {"--context": place.contexts, "--timeout": place.timeout_s}
         said = [*(name for name, value in others.items() if value), *place.within.given()]
         if backend == "kubernetes":
             said = ["--offline"] if given["offline"] else []
@@ -102,15 +107,17 @@ class Place:
         return place
 
 
-def resolved(asked: Asked) -> tuple[Scenario, Target, tuple[Manifest, ...]]:
-    """The scenario, its place and size, and its objects. Raises UsageError with all that cannot be meant."""
+def resolved(asked: Asked) -> tuple[Scenario, Target, dict[str, tuple[Manifest, ...]]]:
+    """The scenario, its place and size, and its objects: by cluster of its topology, or of one without a name. Raises
+    UsageError with all that cannot be meant."""
     from meshmark.backends import kubernetes
 
     plan = find(asked.file or DEFAULT_PLAN)
-    scenario = _scenario(plan, asked.only)
+    scenario = one_scenario(plan, asked.only)
     kubernetes.refuse_inexpressible(plan, scenario)
     target = target_of(asked, plan, scenario)
-    return scenario, target, kubernetes.manifests(plan, scenario, target)
+    made = {each.cluster: kubernetes.manifests(plan, scenario, each) for each in kubernetes.targets(scenario, target)}
+    return scenario, target, made
 
 
 def target_of(asked: Asked, plan: Plan, scenario: Scenario) -> Target:
@@ -137,7 +144,7 @@ def target_of(asked: Asked, plan: Plan, scenario: Scenario) -> Target:
     )
 
 
-def up(asked: Asked, *, context: str | None, dry_run: str, timeout_s: int | None, force: bool) -> None:
+def up(asked: Asked, *, contexts: Sequence[str], dry_run: str, timeout_s: int | None, force: bool) -> None:
     """Applies and waits, or tells what it would apply."""
     from meshmark.errors import UsageError
 
@@ -153,108 +160,143 @@ def up(asked: Asked, *, context: str | None, dry_run: str, timeout_s: int | None
     if dry_run == "client":
         _print(scenario, made)
         return
-    from meshmark.backends.kubernetes import change, lifecycle
+    from meshmark.backends.kubernetes import change, lifecycle, sites
     from meshmark.clock import SystemClock
 
-    wanted = change.Wanted(scenario=scenario, manifests=made)
-    api = connected(context)
+    places = _sites(scenario, made, contexts)
     if dry_run == "server":
-        change.apply(api, wanted, tell=emit, dry_run=True, force=force)
+        for each in places:
+            _head(each)
+            change.apply(each.api, each.wanted, tell=emit, dry_run=True, force=force)
         return
-    note(f"starting {scenario.name} in the namespace {target.namespace} of {api.context}")
-    state = lifecycle.up(api, wanted, tell=note, clock=SystemClock(), timeout_s=timeout_s or TIMEOUT_S, force=force)
-    emit(describe(state, api.context))
+    where = ", ".join(each.api.context for each in places)
+    note(f"starting {scenario.name} in the namespace {target.namespace} of {where}")
+    limit_s, clock = timeout_s or TIMEOUT_S, SystemClock()
+    if len(places) > 1:
+        states = sites.up(places, tell=note, clock=clock, timeout_s=limit_s, force=force)
+    else:
+        [only] = places
+        states = (lifecycle.up(only.api, only.wanted, tell=note, clock=clock, timeout_s=limit_s, force=force),)
+    emit("\n\n".join(describe(state, each.api.context) for state, each in zip(states, places, strict=True)))
 
 
-def diff(asked: Asked, *, context: str | None) -> None:
+def diff(asked: Asked, *, contexts: Sequence[str]) -> None:
     """Ends with 1 where anything differs."""
     from meshmark.backends.kubernetes import change
 
     scenario, _, made = resolved(asked)
-    text = change.difference(connected(context), change.Wanted(scenario=scenario, manifests=made))
-    if text:
-        emit(text)
+    texts = [(each, change.difference(each.api, each.wanted)) for each in _sites(scenario, made, contexts)]
+    for each, text in texts:
+        if text:
+            _head(each)
+            emit(text)
+    if any(text for _, text in texts):
         raise typer.Exit(1)
     note("nothing differs")
 
 
-def status(asked: Asked, *, context: str | None, output: str) -> None:
-    """Ends with 1 where nothing is up, or not all brokers are ready."""
-    from meshmark.backends.kubernetes import lifecycle
+def status(asked: Asked, *, contexts: Sequence[str], output: str) -> None:
+    """Ends with 1 where nothing is up, or not all brokers are ready. A cluster that does not answer hides no other."""
+    from meshmark.backends.kubernetes import lifecycle, sites
     from meshmark.backends.kubernetes.state import warnings
 
-    namespace, labels = place(asked)
-    api = connected(context)
-    state = lifecycle.status(api, namespace, labels)
-    told = () if state is None or state.ready else warnings(api, namespace)
-    if output == "json":
-        found = {"state": "down"} if state is None else {"state": state_of(state), **dataclasses.asdict(state)}
-        emit(json.dumps({**found, "warnings": told}, indent=1))
-    else:
-        emit(describe(state, api.context) if state else f"no cluster is up in the namespace {namespace}")
-        for text in told:
-            note(f"warning: {text}")
-    if state is None or not state.ready:
+    namespace, held = place(asked, contexts)
+    seen: dict[str, Seen] = {}
+
+    def look(api: Api, labels: Mapping[str, str]) -> None:
+        state = lifecycle.status(api, namespace, labels)
+        seen[api.context] = state, () if state is None or state.ready else warnings(api, namespace)
+
+    try:
+        sites.each(held, look, note)
+    finally:
+        _show(seen, namespace, output=output, several=len(held) > 1)
+    if not all(state and state.ready for state, _ in seen.values()):
         raise typer.Exit(1)
 
 
-def execute(asked: Asked, *, context: str | None, host: str, command: list[str]) -> None:
+def execute(asked: Asked, *, contexts: Sequence[str], host: str, command: list[str]) -> None:
     """Ends with the command's exit code."""
-    from meshmark.backends.kubernetes import lifecycle
+    from meshmark.backends.kubernetes import lifecycle, sites
 
-    namespace, labels = place(asked)
+    namespace, held = place(asked, contexts)
+    api, labels = held[0] if len(held) == 1 else sites.of(held, namespace, host)
     out, err = sys.stdout.buffer, sys.stderr.buffer
-    code = lifecycle.execute(connected(context), namespace, host, command, out, err, labels)
-    raise typer.Exit(code)
+    raise typer.Exit(lifecycle.execute(api, namespace, host, command, out, err, labels))
 
 
-def down(asked: Asked, *, context: str | None, timeout_s: int | None) -> None:
-    """Returns when all of it is gone."""
-    from meshmark.backends.kubernetes import lifecycle
+def down(asked: Asked, *, contexts: Sequence[str], timeout_s: int | None) -> None:
+    """Returns when all of it is gone. What goes wrong in one cluster keeps nothing up in another."""
+    from meshmark.backends.kubernetes import lifecycle, sites
     from meshmark.clock import SystemClock
 
-    namespace, labels = place(asked)
-    was_up = lifecycle.down(
-        connected(context), namespace, labels, tell=note, clock=SystemClock(), timeout_s=timeout_s or TIMEOUT_S
-    )
-    emit("the cluster is down" if was_up else f"no cluster was up in the namespace {namespace}")
+    namespace, held = place(asked, contexts)
 
-
-def place(asked: Asked) -> tuple[str, dict[str, str]]:
-    """The namespace that is named, or the scenario's, and the labels that it has if it holds that; none where a
-    namespace alone is named, whatever it holds."""
-    from meshmark.backends.kubernetes.asked import default_namespace, refuse_namespace
-    from meshmark.backends.kubernetes.manifest import PLAN, SCENARIO
-
-    namespace, labels = asked.namespace, {}
-    if namespace is None or asked.file is not None or asked.only is not None:
-        plan = find(asked.file or DEFAULT_PLAN)
-        scenario = _scenario(plan, asked.only)
-        namespace = default_namespace(scenario) if namespace is None else namespace
-        labels = {PLAN: plan.name, SCENARIO: scenario.name}
-    refuse_namespace(namespace)
-    return namespace, labels
-
-
-def connected(context: str | None) -> Api:
-    """To the cluster of a context that is named, or confirmed by a person."""
-    from meshmark.backends.kubernetes.contexts import connect, contexts
-
-    found = contexts()
-    return connect(found, context or _confirmed(found))
-
-
-def _confirmed(found: Contexts) -> str:
-    from meshmark.errors import UsageError
-
-    names = ", ".join(found.names) or "none"
-    if not found.current or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            "no context is named, and no cluster is touched unasked", hint=f"--context CTX; there are: {names}"
+    def end(api: Api, labels: Mapping[str, str]) -> None:
+        was_up = lifecycle.down(
+            api, namespace, labels, tell=note, clock=SystemClock(), timeout_s=timeout_s or TIMEOUT_S
         )
-    if not typer.confirm(f"Use the context {found.current} ({found.server(found.current)})?", err=True):
-        raise UsageError("no context is chosen", hint=f"--context CTX; there are: {names}")
-    return found.current
+        of = f" of {api.context}" if len(held) > 1 else ""
+        emit(f"the cluster is down{of}" if was_up else f"no cluster was up in the namespace {namespace}{of}")
+
+    sites.each(held, end, note)
+
+
+def place(asked: Asked, contexts: Sequence[str]) -> tuple[str, list[tuple[Api, dict[str, str]]]]:
+    """The namespace that is named, or the scenario's, and in each of the clusters the labels that it has if it holds
+    that; none where a namespace alone is named, whatever it holds."""
+    from meshmark.backends.kubernetes.asked import default_namespace, refuse_namespace
+    from meshmark.backends.kubernetes.manifest import CLUSTER, PLAN, SCENARIO
+
+    if asked.namespace is not None and asked.file is None and asked.only is None:
+        refuse_namespace(asked.namespace)
+        return asked.namespace, [(api, {}) for api in whatever(contexts)]
+    plan = find(asked.file or DEFAULT_PLAN)
+    scenario = one_scenario(plan, asked.only)
+    namespace = default_namespace(scenario) if asked.namespace is None else asked.namespace
+    refuse_namespace(namespace)
+    labels = {PLAN: plan.name, SCENARIO: scenario.name}
+    apis = connected(contexts, clusters_of(scenario), some=True)
+    return namespace, [(api, {**labels, CLUSTER: name} if name else labels) for name, api in apis.items()]
+
+
+def clusters_of(scenario: Scenario) -> tuple[str, ...]:
+    """Of its topology."""
+    return tuple(cluster.name for cluster in scenario.cluster.topology.clusters) or ONE
+
+
+def _sites(scenario: Scenario, made: Mapping[str, tuple[Manifest, ...]], contexts: Sequence[str]) -> list[Site]:
+    from meshmark.backends.kubernetes.change import Wanted
+    from meshmark.backends.kubernetes.lifecycle import Site
+
+    apis = connected(contexts, tuple(made))
+    return [Site(api=apis[name], wanted=Wanted(scenario=scenario, manifests=made[name])) for name in made]
+
+
+def _head(site: Site) -> None:
+    """Of what follows, where there are several."""
+    if site.cluster:
+        emit(f"# {site.cluster}: {site.api.context}")
+
+
+def _show(seen: Mapping[str, Seen], namespace: str, *, output: str, several: bool) -> None:
+    """By context. As JSON, that of a single one is the document itself."""
+    if output == "json":
+        found = [
+            {
+                **({"context": context} if several else {}),
+                **({"state": "down"} if state is None else {"state": state_of(state), **dataclasses.asdict(state)}),
+                "warnings": told,
+            }
+            for context, (state, told) in seen.items()
+        ]
+        emit(json.dumps({"clusters": found} if several else found[0], indent=1) if found else "")
+        return
+    for context, (state, told) in seen.items():
+        of = f" of {context}" if several else ""
+        emit(describe(state, context) if state else f"no cluster is up in the namespace {namespace}{of}")
+        for text in told:
+            note(f"warning: {text}")
 
 
 def describe(state: State, context: str) -> str:
@@ -264,6 +306,7 @@ def describe(state: State, context: str) -> str:
         "context": context,
         "namespace": state.namespace,
         "scenario": state.scenario,
+        **({"cluster": state.cluster} if state.cluster else {}),
         "data plane": state.data_plane,
         "bootstrap": f"{state.bootstrap_servers}  (from inside the cluster)",
     }
@@ -299,18 +342,21 @@ def state_of(state: State) -> str:
     return "up" if state.ready else "not ready"
 
 
-def _print(scenario: Scenario, made: tuple[Manifest, ...]) -> None:
-    """As one stream of YAML, as `kubectl apply -f -` takes it."""
+def _print(scenario: Scenario, made: Mapping[str, tuple[Manifest, ...]]) -> None:
+    """As one stream of YAML for each cluster, as `kubectl apply -f -` takes it."""
     from meshmark.backends.kubernetes import yaml_text
     from meshmark.plan import DataPlane
 
-    emit("---\n".join(yaml_text(manifest.body) for manifest in made))
+    for name, manifests in made.items():
+        head = f"# {name}\n" if name else ""
+        emit(head + "---\n".join(yaml_text(manifest.body) for manifest in manifests))
     note("no cluster was asked, and nothing was changed")
     if scenario.data_plane is DataPlane.KAFKA_TLS:
         note("`up` makes a Secret with keys and certificates as well, which is not shown")
 
 
-def _scenario(plan: Plan, only: str | None) -> Scenario:
+def one_scenario(plan: Plan, only: str | None) -> Scenario:
+    """The one that is named, or the plan's only one."""
     from meshmark.errors import UsageError
     from meshmark.planfile import select
 
@@ -402,11 +448,17 @@ def backend(place: Place, plan: Plan) -> KubernetesBackend:
     for scenario in plan.scenarios:
         kubernetes.refuse_inexpressible(plan, scenario)
         target_of(asked, plan, scenario)
+        if scenario.cluster.topology:
+            raise UsageError(
+                f"the scenario {scenario.name} has a topology: load in several clusters is not there yet",
+                hint="`meshmark up` brings it up; run it in the lab",
+            )
     if asked.share_nodes:
         note(SHARED)
     load = LoadPods(image=asked.client_image, nodes=asked.client_nodes or "")
+    [api] = connected(place.contexts).values()
     return KubernetesBackend(
-        connected(place.context),
+        api,
         plan,
         lambda scenario: target_of(asked, plan, scenario),
         load,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -108,7 +108,9 @@ def up(
     )
     if _in_kubernetes(backend):
         _refuse(backend, {"--data-plane": data_plane, "--offline": offline})
-        kubernetes.up(asked, context=context, dry_run=dry_run or "none", timeout_s=timeout, force=force_conflicts)
+        kubernetes.up(
+            asked, contexts=context or (), dry_run=dry_run or "none", timeout_s=timeout, force=force_conflicts
+        )
         return
     others = {"--context": context, "--timeout": timeout, "--dry-run": dry_run, "--force-conflicts": force_conflicts}
     _refuse(backend, {**others, **dict.fromkeys(asked.given(), True)})
@@ -133,7 +135,7 @@ def status(
     if output not in ("table", "json"):
         raise UsageError(f"there is no form {output}", hint="-o takes table or json")
     if _elsewhere(backend, file, only, namespace, context):
-        kubernetes.status(Asked(file=file, only=only, namespace=namespace), context=context, output=output)
+        kubernetes.status(Asked(file=file, only=only, namespace=namespace), contexts=context or (), output=output)
         return
     from meshmark.backends.lab import session as sessions
 
@@ -158,7 +160,7 @@ def execute(
     """Run a command on a host of the cluster that is up; its exit code is the command's."""
     if _elsewhere(backend, file, only, namespace, context):
         asked = Asked(file=file, only=only, namespace=namespace)
-        kubernetes.execute(asked, context=context, host=host, command=command)
+        kubernetes.execute(asked, contexts=context or (), host=host, command=command)
     from meshmark.backends.lab import session as sessions
 
     sessions.exec_in(host, command)
@@ -174,7 +176,7 @@ def down(
 ) -> None:
     """End the cluster that is up."""
     if _elsewhere(backend, file, only, namespace, context):
-        kubernetes.down(Asked(file=file, only=only, namespace=namespace), context=context, timeout_s=timeout)
+        kubernetes.down(Asked(file=file, only=only, namespace=namespace), contexts=context or (), timeout_s=timeout)
         return
     _refuse(backend, {"--timeout": timeout})
     from meshmark.backends.lab import session as sessions
@@ -218,7 +220,7 @@ def diff(
         replication_in_mesh=replication_in_mesh,
         kafka=kafka,
     )
-    kubernetes.diff(asked, context=context)
+    kubernetes.diff(asked, contexts=context or ())
 
 
 def clean(backend: LabOnly = "lab") -> None:
@@ -294,7 +296,9 @@ def _in_kubernetes(backend: str) -> bool:
     return backend == "kubernetes"
 
 
-def _elsewhere(backend: str, file: str | None, only: str | None, namespace: str | None, context: str | None) -> bool:
+def _elsewhere(
+    backend: str, file: str | None, only: str | None, namespace: str | None, context: Sequence[str] | None
+) -> bool:
     """In Kubernetes? The lab keeps one cluster at most, so there is no need to say which."""
     if _in_kubernetes(backend):
         return True

@@ -27,8 +27,12 @@ Namespace = Annotated[
     str | None, typer.Option("-n", "--namespace", metavar="NAME", help="Kubernetes; default: meshmark-SCENARIO.")
 ]
 Context = Annotated[
-    str | None,
-    typer.Option("--context", metavar="CTX", help="Kubernetes: of the kubeconfig; asked for where it is not given."),
+    list[str] | None,
+    typer.Option(
+        "--context",
+        metavar="CTX",
+        help="Kubernetes: of the kubeconfig; asked for if there is none. Repeat it for a topology's clusters.",
+    ),
 ]
 Timeout = Annotated[
     int | None,

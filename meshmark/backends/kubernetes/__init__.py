@@ -2,12 +2,22 @@
 
 Two halves. One is pure but for the writing of files, and needs no library: `target`, `manifests`, `texts`, `write`.
 The other speaks to a cluster, and is imported by who needs it: `contexts` (which one), `api`, `rights`, `ownership`,
-`change`, `lifecycle`. `backend` measures there. Limits: one cluster; load and topics are not among the objects.
+`change`, `lifecycle`. `backend` measures there. Limits: load and topics are not among the objects.
 """
 
-from meshmark.backends.kubernetes.asked import Target, refuse_inexpressible, target
+from meshmark.backends.kubernetes.asked import Target, refuse_inexpressible, target, targets
 from meshmark.backends.kubernetes.files import texts, write, yaml_text
 from meshmark.backends.kubernetes.manifest import Manifest
 from meshmark.backends.kubernetes.scenario import manifests
 
-__all__ = ["Manifest", "Target", "manifests", "refuse_inexpressible", "target", "texts", "write", "yaml_text"]
+__all__ = [
+    "Manifest",
+    "Target",
+    "manifests",
+    "refuse_inexpressible",
+    "target",
+    "targets",
+    "texts",
+    "write",
+    "yaml_text",
+]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from meshmark.backends.kubernetes import stretched
 from meshmark.errors import UsageError
 from meshmark.kafka.properties import reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
@@ -64,6 +65,8 @@ class Target:
     mesh: MeshKind = "sidecars"
     replication_in_mesh: bool = False
     """Of Strimzi: what brokers send each other, which Kafka encrypts there, passes the sidecars as well."""
+    cluster: str = ""
+    """Which one of the plan's topology it is; empty where there is none."""
 
 
 def target(
@@ -113,6 +116,12 @@ def refuse_namespace(name: str) -> None:
     """Raises UsageError where it is no name of a namespace, or can never be ours."""
     if wrong := list(_wrong_namespace(name)):
         raise UsageError("; ".join(wrong), hint="-n takes the name of a namespace of its own")
+
+
+def targets(scenario: Scenario, target: Target) -> tuple[Target, ...]:
+    """One for each cluster of its topology, in their order; itself where there is none."""
+    names = [cluster.name for cluster in scenario.cluster.topology.clusters] or [""]
+    return tuple(replace(target, cluster=name) for name in names)
 
 
 def _heap_bytes(spec: ClusterSpec) -> int:
@@ -184,14 +193,14 @@ def _inexpressible(plan: Plan, scenario: Scenario) -> Iterator[str]:
     if spec.disk_write_bytes_s is not None:
         yield "diskWriteBytesS limits a disk of the lab; volumes of a cluster are as fast as they are"
     if spec.topology:
-        yield "a topology needs a cluster for each of its clusters, and the links between; this is one"
+        yield from stretched.inexpressible(scenario)
     if spec.storage != "disk":
         yield f"storage is {spec.storage}; volumes are disks"
     if keys := reserved_keys(spec.broker_config):
         yield f"brokerConfig sets {', '.join(keys)}, which are decided here"
     if odd := [option for option in spec.jvm_options if re.search(r"[\s$]", option)]:
         yield f"jvmOptions with blanks or dollar signs do not pass Kafka's scripts: {', '.join(odd)}"
-    for name in (plan.name, scenario.name):
+    for name in (plan.name, scenario.name, *(cluster.name for cluster in spec.topology.clusters)):
         if name.endswith("-"):
             yield f"the name {name} ends with a dash, and labels must not"
 

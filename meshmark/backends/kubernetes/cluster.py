@@ -57,7 +57,7 @@ class PodsCluster(PodsTestbed):
     @property
     def bootstrap_servers(self) -> str:
         brokers = range(1, self.scenario.cluster.brokers + 1)
-        return ",".join(f"{manifest.address(number, self.namespace)}:{BROKER_PORT}" for number in brokers)
+        return ",".join(f"{self._name(number)}:{BROKER_PORT}" for number in brokers)
 
     @property
     def client_config(self) -> Mapping[str, str]:
@@ -81,7 +81,7 @@ class PodsCluster(PodsTestbed):
 
     def prove(self) -> Sequence[Proof]:
         brokers = [
-            Place(host=host, address=self.address(host), name=manifest.address(number, self.namespace))
+            Place(host=host, address=self.address(host), name=self._name(number))
             for number, host in enumerate(self.broker_hosts, start=1)
         ]
         agents = {host: self.agents[host] for host in self.broker_hosts}
@@ -134,6 +134,9 @@ class PodsCluster(PodsTestbed):
                 component="kafka",
                 hint="The logs of brokers and sidecars tell more.",
             ) from error
+
+    def _name(self, number: int) -> str:
+        return manifest.address(number, self.namespace, stretched=bool(self.scenario.cluster.topology))
 
     def _partitions(self) -> set[tuple[str, str]]:
         return {(name, host) for host in self.broker_hosts for name in self.agents[host].ask("partitions")}

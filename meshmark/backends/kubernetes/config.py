@@ -12,6 +12,7 @@ from pathlib import Path
 
 from meshmark.backends.kubernetes import manifest
 from meshmark.backends.kubernetes.asked import Target
+from meshmark.backends.kubernetes.stretched import brokers_of
 from meshmark.kafka.launch import LOGGING
 from meshmark.kafka.properties import Node, TlsStores, broker_properties, render
 from meshmark.plan import DataPlane, Plan, Scenario
@@ -40,9 +41,10 @@ exec {KAFKA_SCRIPTS}/kafka-server-start.sh "$settings"
 
 
 def data(plan: Plan, scenario: Scenario, target: Target) -> dict[str, str]:
-    """File name -> text."""
+    """File name -> text; of the brokers of one cluster, which know all of them."""
+    stretched = bool(scenario.cluster.topology)
     nodes = [
-        Node(node_id=number, address=manifest.address(number, target.namespace), listens_at="")
+        Node(node_id=number, address=manifest.address(number, target.namespace, stretched=stretched), listens_at="")
         for number in range(1, scenario.cluster.brokers + 1)
     ]
     made = {
@@ -57,6 +59,7 @@ def data(plan: Plan, scenario: Scenario, target: Target) -> dict[str, str]:
             )
         )
         for node in nodes
+        if node.node_id in brokers_of(scenario, target.cluster)
     }
     made[LOG_SETTINGS] = LOGGING.read_text(encoding="utf-8")
     made[START] = SCRIPT.replace("CLUSTER_ID", cluster_id(plan, scenario, target))

@@ -18,14 +18,22 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
-from meshmark.backends.kubernetes import koperator, mesh, meshes, monitors, scenario, strimzi
+from meshmark.backends.kubernetes import koperator, mesh, meshes, monitors, scenario, stretched, strimzi
 from meshmark.backends.kubernetes.manifest import Manifest
 from meshmark.errors import NoSpace, UsageError
 
 KUSTOMIZATION = "kustomization.yaml"
 OTHER_KUSTOMIZATIONS = ("kustomization.yml", "Kustomization")
 """Names that kustomize knows as well; it refuses a directory with two of them."""
-OPTIONAL = (*mesh.FILES, *meshes.FILES, *monitors.FILES, *scenario.FILES, *strimzi.FILES, *koperator.FILES)
+OPTIONAL = (
+    *mesh.FILES,
+    *meshes.FILES,
+    *monitors.FILES,
+    *scenario.FILES,
+    *strimzi.FILES,
+    *koperator.FILES,
+    *stretched.FILES,
+)
 """Those that not every export has."""
 MARK = "# Written by `meshmark export`"
 WIDTH = 4_096  # no text is folded

@@ -6,6 +6,7 @@ An API server that goes away for a moment is waited for; one that stays away end
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
 from meshmark.backends.kubernetes import change, ownership, rights, state
@@ -21,7 +22,7 @@ from meshmark.backends.kubernetes.kinds import (
     kind_of,
     name_of,
 )
-from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, WORKLOAD, Body
+from meshmark.backends.kubernetes.manifest import CLUSTER, MANAGED, OWNER, WORKLOAD, Body
 from meshmark.backends.kubernetes.operated import by_operator, what_keeps
 from meshmark.backends.kubernetes.ownership import ANY, Labels
 from meshmark.backends.kubernetes.state import CONTAINER, State
@@ -39,35 +40,62 @@ STAYS = (
 Found = TypeVar("Found")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """A cluster, and what is to be in it."""
+
+    api: Api
+    wanted: Wanted
+
+    @property
+    def cluster(self) -> str:
+        """Its name in the plan's topology; empty where there is none."""
+        return ownership.labels_of(self.wanted.namespace_body).get(CLUSTER, "")
+
+
 def up(api: Api, wanted: Wanted, *, tell: Tell, clock: Clock, timeout_s: float, force: bool = False) -> State:
     """Applies the scenario and returns when all brokers are ready. Raises what `change.apply` does, and
     ComponentFailed with each broker's state and the cluster's own warnings when they are not ready in time. All that
     was applied stays then, to be looked at."""
     change.apply(api, wanted, tell=tell, force=force)
+    [found] = ready([Site(api=api, wanted=wanted)], tell=tell, clock=clock, timeout_s=timeout_s)
+    return found
+
+
+def ready(
+    sites: Sequence[Site],
+    *,
+    tell: Tell,
+    clock: Clock,
+    timeout_s: float,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> tuple[State, ...]:
+    """Of what was applied: waits until all brokers of all clusters are ready. `meanwhile` is called at every look, and
+    what it raises ends the wait."""
     heard: list[str] = []
 
-    def look() -> State | None:
-        found = ownership.namespace(api, wanted.namespace)
-        if found is None:
-            raise NotOurs(f"the namespace {wanted.namespace} was removed by somebody else while its brokers started")
-        now = state.read(api, found)
-        for line in now.lines():
+    def look() -> tuple[State, ...] | None:
+        meanwhile()
+        now = tuple(map(_seen, sites))
+        lines = [line for each in now for line in each.lines()]
+        for line in lines:
             if line not in heard:
                 tell(line)
-        heard[:] = now.lines()
-        return now if now.ready else None
+        heard[:] = lines
+        return now if all(each.ready for each in now) else None
 
     try:
-        ready = _wait(look, clock, timeout_s)
+        found = wait(look, clock, timeout_s)
     except ClusterUnreachable as error:
         seen = "; ".join(heard) or "nothing yet"
         raise ClusterUnreachable(f"{error.message}; last seen of the brokers: {seen}", hint=error.hint) from None
-    if ready is not None:
-        return ready
+    if found is not None:
+        return found
+    namespace = sites[0].wanted.namespace
     raise ComponentFailed(
-        f"the brokers in the namespace {wanted.namespace} are not ready after {timeout_s:g} s",
+        f"the brokers in the namespace {namespace} are not ready after {timeout_s:g} s",
         component=WORKLOAD,
-        log_tail=(*heard, *state.warnings(api, wanted.namespace)),
+        log_tail=(*heard, *(text for site in sites for text in state.warnings(site.api, namespace))),
         hint=STAYS,
     )
 
@@ -122,7 +150,7 @@ def down(api: Api, namespace: str, asked: Labels = ANY, *, tell: Tell, clock: Cl
         last[:] = [now]
         return None
 
-    if _wait(gone, clock, timeout_s) is None:
+    if wait(gone, clock, timeout_s) is None:
         raise ComponentFailed(
             f"the namespace {namespace} is still there after {timeout_s:g} s: {ownership.what_keeps(last[0])}",
             component="namespace",
@@ -148,6 +176,13 @@ def execute(
     if broker not in pods:
         raise UsageError(f"there is no host {broker}", hint=f"Hosts are: {', '.join(sorted(pods)) or 'none yet'}.")
     return api.execute(broker, namespace, CONTAINER, command, stdout, stderr)
+
+
+def _seen(site: Site) -> State:
+    found = ownership.namespace(site.api, site.wanted.namespace)
+    if found is None:
+        raise NotOurs(f"the namespace {site.wanted.namespace} was removed by somebody else while its brokers started")
+    return state.read(site.api, found)
 
 
 def _remove_ours(api: Api, around: Body, *, tell: Tell, clock: Clock, timeout_s: float) -> bool:
@@ -186,7 +221,7 @@ def _wait_until_gone(
         left[:] = [name_of(body) + what_keeps(body) for body in found]
         return None if left else True
 
-    if _wait(gone, clock, timeout_s) is None:
+    if wait(gone, clock, timeout_s) is None:
         raise ComponentFailed(
             f"in the namespace {namespace} these are still there after {timeout_s:g} s: {', '.join(left)}",
             component=WORKLOAD,
@@ -194,8 +229,9 @@ def _wait_until_gone(
         )
 
 
-def _wait(look: Callable[[], Found | None], clock: Clock, timeout_s: float) -> Found | None:
-    """What `look` gives as soon as it gives anything; None when the time is over."""
+def wait(look: Callable[[], Found | None], clock: Clock, timeout_s: float) -> Found | None:
+    """What `look` gives as soon as it gives anything; None when the time is over. Raises ClusterUnreachable where the
+    API server stays away."""
     answered = start = clock.now()
     while True:
         try:

@@ -28,6 +28,8 @@ OWNER = "meshmark"
 PLAN = "meshmark/plan"
 SCENARIO = "meshmark/scenario"
 DATA_PLANE = "meshmark/data-plane"
+CLUSTER = "meshmark/cluster"
+"""Which one of the plan's topology this is; only there."""
 CREATED = "meshmark/created"
 """Annotation of a namespace that `up` made; only such a one is ever removed."""
 
@@ -45,9 +47,10 @@ def host(namespace: str) -> str:
     return f"{SERVICE}.{namespace}.svc"
 
 
-def address(number: int, namespace: str) -> str:
-    """Of one broker, for as long as the StatefulSet lives, on whatever node the pod is."""
-    return f"{WORKLOAD}-{number}.{host(namespace)}"
+def address(number: int, namespace: str, *, stretched: bool = False) -> str:
+    """Of one broker, for as long as the StatefulSet lives, on whatever node the pod is. Over several clusters it is
+    that of a service of its own, which each of them has."""
+    return f"{WORKLOAD}-{number}.{namespace}.svc" if stretched else f"{WORKLOAD}-{number}.{host(namespace)}"
 
 
 def selector(scenario: Scenario) -> dict[str, str]:

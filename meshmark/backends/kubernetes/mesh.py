@@ -2,8 +2,8 @@
 
 Istio by sidecars, of a version whose policies have the API version v1 (1.22 or newer). What is said here is what the
 lab does: the controllers' port is outside the mesh in every data plane, the sidecar has as many worker threads as the
-plan says, and without mTLS neither side opens or accepts it. A data plane without sidecars has none, whatever the
-cluster injects elsewhere.
+plan says, and without mTLS neither side opens or accepts it. Over several clusters that port is in the mesh, which
+alone knows the way. A data plane without sidecars has none, whatever the cluster injects elsewhere.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from meshmark.backends.kubernetes.asked import SHARED_CPU, Target
 from meshmark.backends.kubernetes.manifest import SERVICE, Body
+from meshmark.backends.kubernetes.stretched import PROBE_PORT, rule_file, services_of
 from meshmark.kafka.properties import CONTROLLER_PORT
 from meshmark.plan import Scenario
 
@@ -45,6 +46,7 @@ def mesh(scenario: Scenario, target: Target) -> Mesh:
         )
     threads = scenario.cluster.sidecar_concurrency
     proxy = {"concurrency": threads, "holdApplicationUntilProxyStarts": True}
+    outside = str(PROBE_PORT if target.cluster else CONTROLLER_PORT)
     return Mesh(
         namespace_labels={"istio-injection": "enabled"},
         pod_labels={"sidecar.istio.io/inject": "true"},
@@ -54,8 +56,8 @@ def mesh(scenario: Scenario, target: Target) -> Mesh:
             "sidecar.istio.io/proxyMemory": SIDECAR_MEMORY,
             "sidecar.istio.io/proxyMemoryLimit": SIDECAR_MEMORY,
             "proxy.istio.io/config": json.dumps(proxy),
-            "traffic.sidecar.istio.io/excludeInboundPorts": str(CONTROLLER_PORT),
-            "traffic.sidecar.istio.io/excludeOutboundPorts": str(CONTROLLER_PORT),
+            "traffic.sidecar.istio.io/excludeInboundPorts": outside,
+            "traffic.sidecar.istio.io/excludeOutboundPorts": outside,
         },
     )
 
@@ -72,10 +74,15 @@ def policies(scenario: Scenario) -> dict[str, Body]:
             "metadata": {"name": "default"},
             "spec": {"mtls": {"mode": accepted}},
         },
-        DESTINATION_RULE: {
-            "apiVersion": "networking.istio.io/v1",
-            "kind": "DestinationRule",
-            "metadata": {"name": SERVICE},
-            "spec": {"host": SERVICE, "trafficPolicy": {"tls": {"mode": sent}}},
-        },
+        DESTINATION_RULE: _destination_rule(SERVICE, sent),
+        **{rule_file(name): _destination_rule(name, sent) for name in services_of(scenario)},
+    }
+
+
+def _destination_rule(service: str, mode: str) -> Body:
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": {"name": service},
+        "spec": {"host": service, "trafficPolicy": {"tls": {"mode": mode}}},
     }

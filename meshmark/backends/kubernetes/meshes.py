@@ -98,5 +98,7 @@ def _wrong(scenario: Scenario, target: Target) -> Iterator[str]:
         yield f"the scenario {scenario.name} has the data plane {scenario.data_plane}, and not istio-mtls"
     if target.provider != "statefulset":
         yield f"objects for {target.provider} know Istio's sidecars alone"
+    if scenario.cluster.topology:
+        yield "a topology is for Istio's sidecars"
     if target.monitors is not None:
         yield "monitors are of Istio's sidecars"

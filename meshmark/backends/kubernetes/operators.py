@@ -22,5 +22,7 @@ def inexpressible(scenario: Scenario, target: Target, forbidden: tuple[str, ...]
     """What of the plan, and of what is asked for beside it, no operator takes."""
     if taken := sorted(key for key in scenario.cluster.broker_config if key.startswith(forbidden)):
         yield f"brokerConfig sets {', '.join(taken)}, which its operator decides"
+    if scenario.cluster.topology:
+        yield "a topology is for the StatefulSets of its clusters"
     if target.monitors is not None:
         yield "--monitors are for the StatefulSet's pods"

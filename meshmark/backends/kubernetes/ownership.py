@@ -14,7 +14,17 @@ from typing import Any
 from meshmark.backends.kubernetes import operated
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.kinds import CLAIM, LISTED, NAMESPACE, POD, SECRET, Kind, kind_of, name_of
-from meshmark.backends.kubernetes.manifest import CREATED, MANAGED, OWNER, PLAN, SCENARIO, TLS_SECRET, Body, Manifest
+from meshmark.backends.kubernetes.manifest import (
+    CLUSTER,
+    CREATED,
+    MANAGED,
+    OWNER,
+    PLAN,
+    SCENARIO,
+    TLS_SECRET,
+    Body,
+    Manifest,
+)
 from meshmark.errors import NotOurs, ObjectRefused
 
 Labels = Mapping[str, str]
@@ -47,7 +57,7 @@ def is_of_ours(body: Body) -> bool:
 
 def namespace(api: Api, name: str, asked: Labels = ANY) -> Body | None:
     """The namespace where it is ours, and None where there is none. Raises NotOurs, also where its labels say another
-    plan or scenario than these."""
+    plan, scenario or cluster of a topology than these."""
     found = api.get(NAMESPACE, name)
     if found is None:
         return None
@@ -58,9 +68,10 @@ def namespace(api: Api, name: str, asked: Labels = ANY) -> Body | None:
             f"`kubectl label namespace {name} {MANAGED}={OWNER}`.",
         )
     held = labels_of(found)
-    if any(label in held and label in asked and held[label] != asked[label] for label in (PLAN, SCENARIO)):
+    if any(label in held and label in asked and held[label] != asked[label] for label in (PLAN, SCENARIO, CLUSTER)):
+        part = f"the part {held[CLUSTER]} of " if CLUSTER in held else ""
         raise NotOurs(
-            f"the namespace {name} holds the scenario {held.get(SCENARIO)} of the plan {held.get(PLAN)}",
+            f"the namespace {name} holds {part}the scenario {held.get(SCENARIO)} of the plan {held.get(PLAN)}",
             hint=f"`meshmark down` with -n {name}, and neither -f nor --only, ends what it holds; for another one "
             "give another -n.",
         )

@@ -1,7 +1,8 @@
 """The brokers' StatefulSet: who they are, where they may run, what they are given and what they are denied. Pure.
 
 The rack is the zone of the pod's node by the label that the API server copies from node to pod when it is placed
-(Kubernetes 1.35 and newer, KEP-4742); in an older one, or without zones, it is the broker's own, as in the lab.
+(Kubernetes 1.35 and newer, KEP-4742); in an older one, or without zones, it is the broker's own, as in the lab. Where
+a topology says what racks are, zones do not.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from meshmark.backends.kubernetes.config import (
 )
 from meshmark.backends.kubernetes.manifest import Body
 from meshmark.backends.kubernetes.pools import Pool
+from meshmark.backends.kubernetes.stretched import brokers_of
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
 from meshmark.plan import ClusterSpec, DataPlane, Scenario
 
@@ -43,14 +45,15 @@ VOLUMES = {"data": DATA_DIRECTORY, "config": DIRECTORY, "temporary": TEMPORARY}
 
 def stateful_set(scenario: Scenario, target: Target, template: Body) -> Body:
     """Pods start together: a quorum does not wait for its first member."""
+    numbers = brokers_of(scenario, target.cluster)
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
         "metadata": {"name": manifest.WORKLOAD, **_remark(target)},
         "spec": {
             "serviceName": manifest.SERVICE,
-            "replicas": scenario.cluster.brokers,
-            "ordinals": {"start": 1},
+            "replicas": len(numbers),
+            "ordinals": {"start": numbers.start},
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate"},
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Retain"},
@@ -163,7 +166,7 @@ def _environment(spec: ClusterSpec, target: Target) -> list[Body]:
     }
     return [
         _field(NAME_VARIABLE, "metadata.name"),
-        _field(ZONE_VARIABLE, f"metadata.labels['{ZONE}']"),
+        *([] if target.cluster else [_field(ZONE_VARIABLE, f"metadata.labels['{ZONE}']")]),
         *({"name": name, "value": value} for name, value in said.items()),
     ]
 

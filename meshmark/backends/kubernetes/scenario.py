@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from meshmark.backends.kubernetes import config, koperator, manifest, strimzi
+from meshmark.backends.kubernetes import config, koperator, manifest, stretched, strimzi
 from meshmark.backends.kubernetes.asked import Target, refuse_inexpressible
 from meshmark.backends.kubernetes.manifest import Body, Manifest
 from meshmark.backends.kubernetes.meshes import mesh, policies
@@ -35,6 +35,8 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
     common = manifest.labels(plan, scenario, target.kafka_version)
     if target.mesh != "sidecars":
         common[manifest.DATA_PLANE] = target.mesh
+    if target.cluster:
+        common[manifest.CLUSTER] = target.cluster
     template = pod(
         scenario,
         target,
@@ -57,6 +59,7 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
             "data": texts,
         },
         "service.yaml": _service(scenario, around.service_annotations),
+        **{stretched.service_file(name): _own_service(scenario, name) for name in stretched.services_of(scenario)},
         "pod-disruption-budget.yaml": _budget(scenario),
         **({} if target.monitors is None else monitors(scenario, target.namespace, target.monitors)),
         "stateful-set.yaml": stateful_set(scenario, target, template),
@@ -78,12 +81,31 @@ def _service(scenario: Scenario, annotations: Mapping[str, str]) -> Body:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": manifest.selector(scenario),
-            "ports": [
-                {"name": name, "port": port, "targetPort": name, "protocol": "TCP", "appProtocol": "tcp"}
-                for name, port in (("tcp-kafka", BROKER_PORT), ("tcp-controller", CONTROLLER_PORT))
-            ],
+            "ports": _ports(),
         },
     }
+
+
+def _own_service(scenario: Scenario, broker: str) -> Body:
+    """Of one broker, in each cluster the same: where its pod is not, the name leads to an address that the mesh takes
+    to the cluster that has it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": broker},
+        "spec": {
+            "publishNotReadyAddresses": True,
+            "selector": {**manifest.selector(scenario), stretched.POD_NAME: broker},
+            "ports": _ports(),
+        },
+    }
+
+
+def _ports() -> list[Body]:
+    return [
+        {"name": name, "port": port, "targetPort": name, "protocol": "TCP", "appProtocol": "tcp"}
+        for name, port in (("tcp-kafka", BROKER_PORT), ("tcp-controller", CONTROLLER_PORT))
+    ]
 
 
 def _budget(scenario: Scenario) -> Body:

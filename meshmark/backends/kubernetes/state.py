@@ -10,7 +10,7 @@ from typing import Any
 from meshmark.backends.kubernetes import operated, ownership
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.kinds import EVENT, POD, STATEFUL_SET, kind_of, name_of
-from meshmark.backends.kubernetes.manifest import DATA_PLANE, PLAN, SCENARIO, WORKLOAD, Body, host
+from meshmark.backends.kubernetes.manifest import CLUSTER, DATA_PLANE, PLAN, SCENARIO, WORKLOAD, Body, host
 from meshmark.backends.kubernetes.pods import ZONE
 from meshmark.kafka.properties import BROKER_PORT
 
@@ -57,6 +57,8 @@ class State:
     """What the operator that makes the brokers says, as long as it is not content."""
     replication: str = ""
     """Who encrypts what brokers send each other, where an operator decides that."""
+    cluster: str = ""
+    """Which one of the plan's topology it is."""
 
     @property
     def ready(self) -> bool:
@@ -94,6 +96,7 @@ def read(api: Api, namespace: Body) -> State:
         bootstrap_servers=made.bootstrap if made else f"{host(name)}:{BROKER_PORT}",
         operator=made.said if made else "",
         replication=made.replication if made else "",
+        cluster=labels.get(CLUSTER, ""),
     )
 
 

@@ -329,7 +329,8 @@ class FakeApi:
             if self.brokers == "ready":
                 zone = {"topology.kubernetes.io/zone": "a"}
                 containers = [each["name"] for each in inside["containers"]]
-                said = [{"name": each, "imageID": "sha256:1", "containerID": "fake://1"} for each in containers]
+                same = {"imageID": "sha256:1", "containerID": "fake://1", "state": {"running": {}}, "ready": True}
+                said = [{"name": each, **same} for each in containers]
                 status: Body = {
                     "phase": "Running",
                     "podIP": "127.0.0.1",

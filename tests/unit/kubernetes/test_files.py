@@ -193,7 +193,10 @@ def test_the_verb_writes_and_says_what_is_needed(tmp_path: Path, capsys: Capture
         (["--only", "plain", "--volume-size", "11Gi"], "a volume of 11Gi is too small"),
         (["--only", "plain", "-n", "default"], "the namespace default is not ours alone"),
         (["--only", "plain", "--kafka", "kafka-0.1"], "no lock 'kafka-0.1'"),
-        (["-f", "geography", "--only", "7ms-plain"], "cannot be put into Kubernetes: a topology"),
+        (
+            ["-f", "geography", "--only", "7ms-plain"],
+            "with the data plane plain nobody resolves the brokers' names in other clusters",
+        ),
     ],
 )
 def test_what_cannot_be_meant_writes_nothing(options: list[str], said: str, tmp_path: Path, capsys: Capture) -> None:

@@ -8,15 +8,36 @@ import pytest
 from pydantic import ValidationError
 
 from meshmark import planfile
-from meshmark.backends.kubernetes import manifests, refuse_inexpressible, target
+from meshmark.backends.kubernetes import manifests, refuse_inexpressible, target, targets
 from meshmark.backends.kubernetes.asked import GIB, HEAP_BYTES_MIN, MIB
 from meshmark.errors import UsageError
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
-from meshmark.topology import Link, MeshCluster, Topology
+from meshmark.topology import Backward, Flap, Link, MeshCluster, Topology
 
 FAR = Topology(
     clusters=(MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1)),
     links=(Link(ends=("near", "far"), rtt_ms=7),),
+)
+LOSSY = FAR.model_copy(
+    update={
+        "links": (
+            Link(
+                ends=("near", "far"),
+                rtt_ms=7,
+                jitter_ms=1,
+                back=Backward(loss=0.1, bandwidth_bytes_s=1e6),
+                flap=Flap(down_seconds=1),
+            ),
+        )
+    }
+)
+EMPTY = Topology(
+    clusters=(MeshCluster(name="near", brokers=3), MeshCluster(name="far", clients=1)),
+    links=(Link(ends=("near", "far"), rtt_ms=7),),
+)
+DASHED = Topology(
+    clusters=(MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far-", brokers=1)),
+    links=(Link(ends=("near", "far-"), rtt_ms=7),),
 )
 
 
@@ -28,7 +49,10 @@ def plan(name: str = "it", profile: str = "", **cluster: Any) -> Plan:
 @pytest.mark.parametrize(
     ("of", "said"),
     [
-        (plan(topology=FAR), "a topology needs a cluster for each of its clusters"),
+        (plan(topology=FAR), "with the data plane plain nobody resolves the brokers' names in other clusters"),
+        (plan(topology=LOSSY), "the link near-far says jitterMs, loss, bandwidthBytesS, flap, and what lies between"),
+        (plan(topology=EMPTY), "the cluster far of its topology has no brokers"),
+        (plan(topology=DASHED), "the name far- ends with a dash"),
         (plan(profile="eks-r5.4xlarge-io1"), "the profile eks-r5.4xlarge-io1 limits hosts"),
         (plan(profile="unlimited", disk_write_bytes_s=1e7), "diskWriteBytesS limits a disk"),
         (plan(storage="ram"), "storage is ram"),
@@ -50,7 +74,7 @@ def test_what_cannot_be_expressed_is_refused(of: Plan, said: str) -> None:
 
 def test_everything_is_told_at_once() -> None:
     of = plan(topology=FAR, storage="ram")
-    with pytest.raises(UsageError, match=r"topology.*storage"):
+    with pytest.raises(UsageError, match=r"data plane plain.*storage"):
         refuse_inexpressible(of, of.scenarios[0])
 
 
@@ -88,11 +112,13 @@ def test_built_in_plans_of_one_place_on_disks_can_be_exported(name: str) -> None
     for scenario in of.scenarios:
         spec = scenario.cluster
         asked = target(of, scenario, kafka_version="4.4.0")
-        if spec.topology or spec.storage != "disk" or spec.disk_write_bytes_s:
+        told = [way for link in spec.topology.links for way in link.ways() if way.loss or way.bandwidth_bytes_s]
+        far = spec.topology and (not scenario.data_plane.sidecars or told)
+        if far or spec.storage != "disk" or spec.disk_write_bytes_s:
             with pytest.raises(UsageError, match="cannot be put into Kubernetes"):
                 manifests(of, scenario, asked)
         else:
-            assert manifests(of, scenario, asked)
+            assert all(manifests(of, scenario, each) for each in targets(scenario, asked))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,178 @@
+"""A scenario over the clusters of its topology: what `lifecycle` does with one of them, done with all.
+
+Nothing is applied in any of them before each has said that it would take it. Then their meshes must have one root of
+trust, and pods must reach those of clusters without a gateway directly: both are looked at apart, since brokers that
+do not find each other only wait. Limits: whether istiods know each other's services is told by the brokers alone,
+which are not ready else.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from meshmark.backends.kubernetes import change, lifecycle, rights
+from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.change import Tell
+from meshmark.backends.kubernetes.kinds import CONFIG_MAP, POD
+from meshmark.backends.kubernetes.lifecycle import Site
+from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, Body
+from meshmark.backends.kubernetes.ownership import Labels
+from meshmark.backends.kubernetes.pods import BASH
+from meshmark.backends.kubernetes.state import CONTAINER, State
+from meshmark.backends.kubernetes.stretched import PROBE_PORT
+from meshmark.clock import Clock
+from meshmark.errors import ClusterUnreachable, ComponentFailed, MeshmarkError, NoRights, UsageError
+
+ROOT = "istio-ca-root-cert"
+"""istiod puts its root of trust into every namespace."""
+ROOT_KEY = "root-cert.pem"
+ROOT_S = 60.0
+"""How long it may take for that."""
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+REACH_S = 5
+STEPS = "`meshmark infra istio` prints the steps that make one mesh of these clusters. What was applied stays; "
+
+Place = tuple[Api, Labels]
+"""A cluster, and what the namespace's labels are there if it holds what is meant."""
+
+
+def up(sites: Sequence[Site], *, tell: Tell, clock: Clock, timeout_s: float, force: bool = False) -> tuple[State, ...]:
+    """Applies the scenario in all clusters, and returns when all brokers are ready. Raises what `lifecycle.up` does,
+    and ComponentFailed where the meshes, or the networks, are not one."""
+    for site in sites:
+        rights.require(site.api, "exec", site.wanted.namespace)
+        change.apply(site.api, site.wanted, tell=_nobody, dry_run=True, force=force)
+    for site in sites:
+        change.apply(site.api, site.wanted, tell=_told(tell, site), force=force)
+    _require_one_root(sites, clock, timeout_s)
+    tried: list[bool] = []
+
+    def try_once() -> None:
+        if tried:
+            return
+        pods = {site.cluster: pod for site in sites if (pod := _running(site))}
+        if len(pods) == len(sites):
+            _require_reach(sites, pods)
+            tried.append(True)
+
+    return lifecycle.ready(sites, tell=tell, clock=clock, timeout_s=timeout_s, meanwhile=try_once)
+
+
+def each(places: Sequence[Place], do: Callable[[Api, Labels], None], tell: Tell) -> None:
+    """With every one, whatever goes wrong with another: that is told, and the first error raised in the end."""
+    failed: list[MeshmarkError] = []
+    for api, labels in places:
+        try:
+            do(api, labels)
+        except MeshmarkError as error:
+            failed.append(error)
+            if len(places) > 1:
+                tell(f"{api.context}: {error.message}")
+    if failed:
+        raise failed[0]
+
+
+def of(places: Sequence[Place], namespace: str, broker: str) -> Place:
+    """The one that has the broker. Raises UsageError where none has it, and what went wrong with one that may have
+    it."""
+    hosts: list[str] = []
+    failed: list[MeshmarkError] = []
+    for place in places:
+        try:
+            there = [pod["metadata"]["name"] for pod in place[0].find(POD, namespace, {MANAGED: OWNER})]
+        except (ClusterUnreachable, NoRights) as error:
+            failed.append(error)
+            continue
+        if broker in there:
+            return place
+        hosts += there
+    if failed:
+        raise failed[0]
+    raise UsageError(f"there is no host {broker}", hint=f"Hosts are: {', '.join(sorted(hosts)) or 'none yet'}.")
+
+
+def _require_one_root(sites: Sequence[Site], clock: Clock, timeout_s: float) -> None:
+    namespace = sites[0].wanted.namespace
+    roots: dict[str, set[str]] = {}
+
+    def look() -> bool | None:
+        roots.update((site.cluster, _roots(site)) for site in sites)
+        return all(roots.values()) or None
+
+    if lifecycle.wait(look, clock, min(timeout_s, ROOT_S)) is None:
+        raise ComponentFailed(
+            f"no istiod has put its root of trust into the namespace {namespace} (ConfigMap {ROOT}) of "
+            + ", ".join(name for name, found in roots.items() if not found),
+            component="istio",
+            hint=f"{STEPS}`meshmark down` removes it.",
+        )
+    if not set.intersection(*roots.values()):
+        raise ComponentFailed(
+            f"the meshes of {', '.join(roots)} have no root of trust in common: no sidecar would take another's "
+            "certificate",
+            component="istio",
+            hint=f"{STEPS}`meshmark down` removes it.",
+        )
+
+
+def _roots(site: Site) -> set[str]:
+    body = site.api.get(CONFIG_MAP, ROOT, site.wanted.namespace) or {}
+    text = (body.get("data") or {}).get(ROOT_KEY, "")
+    return {"".join(found.split()) for found in CERTIFICATE.findall(text)}
+
+
+def _require_reach(sites: Sequence[Site], pods: Mapping[str, Body]) -> None:
+    """From a pod of each cluster to one of each other that has no gateway."""
+    if missed := list(_missed(sites, pods)):
+        raise ComponentFailed(
+            f"pods do not reach each other directly: {', '.join(missed)}",
+            component="network",
+            hint="The plan's topology says that they do. Route and allow it (`gateway: true` says that a cluster is "
+            "reached through an east-west gateway). What was applied stays; `meshmark down` removes it.",
+        )
+
+
+def _missed(sites: Sequence[Site], pods: Mapping[str, Body]) -> Iterator[str]:
+    topology = sites[0].wanted.scenario.cluster.topology
+    behind = {cluster.name for cluster in topology.gateways()}
+    for source in sites:
+        for target in pods:
+            if target not in (source.cluster, *behind):
+                address = str(pods[target]["status"]["podIP"])
+                pod = str(pods[source.cluster]["metadata"]["name"])
+                if said := _unreached(source, pod, address):
+                    yield f"{source.cluster} to {target} ({address}: {said})"
+
+
+def _unreached(site: Site, pod: str, address: str) -> str:
+    """Why; empty where the other kernel answers, be it by a refusal: nothing listens there."""
+    out, err = io.BytesIO(), io.BytesIO()
+    command = ["timeout", str(REACH_S), BASH, "-c", ": < /dev/tcp/$0/$1", address, str(PROBE_PORT)]
+    code = site.api.execute(pod, site.wanted.namespace, CONTAINER, command, out, err)
+    said = err.getvalue().decode(errors="replace").strip()
+    if code == 0 or "refused" in said:
+        return ""
+    return said.rpartition(": ")[2] or f"no answer within {REACH_S} s"
+
+
+def _running(site: Site) -> Body | None:
+    """A pod whose broker's container runs."""
+    for pod in site.api.find(POD, site.wanted.namespace, {MANAGED: OWNER}):
+        status = pod.get("status") or {}
+        running = any(
+            each["name"] == CONTAINER and "running" in (each.get("state") or {})
+            for each in status.get("containerStatuses") or []
+        )
+        if running and status.get("podIP"):
+            return pod
+    return None
+
+
+def _told(tell: Tell, site: Site) -> Tell:
+    return lambda text: tell(f"{site.cluster}: {text}")
+
+
+def _nobody(text: str) -> None:
+    """Hears it."""

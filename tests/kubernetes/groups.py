@@ -19,6 +19,9 @@ from meshmark.probes import procfs
 PREFIX = "meshmark-node-"
 NEEDED = {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids"}
 INHERITED = ("cpuset.cpus", "cpuset.mems")
+SHARES = 65_536
+"""Weight of a node. What runs beside it on this machine, the control plane and the tests, counts 1,024 for each thread,
+and would be on a machine of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,8 @@ def node_groups() -> Iterator[list[Group]]:
             for name in INHERITED if "cpuset" in group.options.split(",") else ():
                 (group.path / name).write_bytes((group.path.parent / name).read_bytes())
                 (group.path / "cgroup.clone_children").write_text("1", encoding="ascii")
+            if "cpu" in group.options.split(","):
+                (group.path / "cpu.shares").write_text(str(SHARES), encoding="ascii")
         yield found
 
 

@@ -34,11 +34,10 @@ STATISTICS = (
 )
 """Of Envoy's, which Istio hides unless it is told not to."""
 IDLE = ("sleep", "2147483647")
-SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
-"""So that three brokers that share a node of 2 CPUs fit there with their sidecars and a load pod."""
+SMALL = {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 LOAD = {"requests": {"cpu": "1", "memory": "256Mi"}}
-"""A load worker that waits for a CPU says nothing of the system: where brokers share its node and reserve next to
-nothing, it has ten times their weight, as the raised priority gives it in the lab. No limit."""
+"""A load worker that waits for a CPU says nothing of the system: where three brokers share its node and reserve next to
+nothing, it has several times the weight of all of them, as the raised priority gives it in the lab. No limit."""
 LABEL = r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
 NODES = rf"({DNS_NAME}/)?{LABEL}=({LABEL})?"
 """A label that nodes have, and its value."""

@@ -259,14 +259,15 @@ def test_of_envoys_configuration_what_concerns_kafka_is_kept() -> None:
     assert evidence.envoy_version('{"version": "abc/1.38.0/Clean/RELEASE/BoringSSL"}') == "1.38.0"
 
 
-def test_three_brokers_that_share_a_node_of_two_cpus_fit_there_with_sidecars_and_a_load_pod() -> None:
-    reserved = 0
-    for workload in workloads(bodies(DataPlane.ISTIO_MTLS, share_nodes=True)).values():
+def test_on_a_shared_node_of_two_cpus_three_brokers_fit_with_sidecars_and_weigh_a_fifth_of_a_load_pod() -> None:
+    reserved = {}
+    for name, workload in workloads(bodies(DataPlane.ISTIO_MTLS, share_nodes=True)).items():
         template = workload["spec"]["template"]
         containers = [container["resources"]["requests"]["cpu"] for container in template["spec"]["containers"]]
         sidecar = template["metadata"].get("annotations", {}).get("sidecar.istio.io/proxyCPU", "0m")
-        reserved += workload["spec"]["replicas"] * sum(map(millicores, [*containers, sidecar]))
-    assert reserved <= 2_000
+        reserved[name] = workload["spec"]["replicas"] * sum(map(millicores, [*containers, sidecar]))
+    assert sum(reserved.values()) <= 2_000
+    assert 5 * reserved["broker"] <= reserved["client"]
 
 
 def millicores(text: str) -> int:

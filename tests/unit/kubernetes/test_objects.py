@@ -204,11 +204,11 @@ def test_brokers_that_may_share_a_node_say_so_and_reserve_next_to_no_cpu() -> No
     placed = pod(found)["spec"]["affinity"]["podAntiAffinity"]
     assert placed.keys() == {"preferredDuringSchedulingIgnoredDuringExecution"}
     assert container(found)["resources"] == {
-        "requests": {"cpu": "100m", "memory": "12Gi"},
+        "requests": {"cpu": "10m", "memory": "12Gi"},
         "limits": {"cpu": "4", "memory": "12Gi"},
     }
     sidecar = pod(found)["metadata"]["annotations"]
-    assert (sidecar["sidecar.istio.io/proxyCPU"], sidecar["sidecar.istio.io/proxyCPULimit"]) == ("100m", "2")
+    assert (sidecar["sidecar.istio.io/proxyCPU"], sidecar["sidecar.istio.io/proxyCPULimit"]) == ("10m", "2")
     assert found["StatefulSet"]["metadata"]["annotations"] == {"meshmark/share-nodes": "true"}
 
 

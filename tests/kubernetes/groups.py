@@ -20,8 +20,8 @@ PREFIX = "meshmark-node-"
 NEEDED = {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids"}
 INHERITED = ("cpuset.cpus", "cpuset.mems")
 SHARES = 65_536
-"""Weight of a node. What runs beside it on this machine, the control plane and the tests, counts 1,024 for each thread,
-and would be on a machine of its own."""
+"""Weight of a node. What runs beside it on this machine, the control plane and the tests, counts 1,024 for each
+thread, and would be on a machine of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

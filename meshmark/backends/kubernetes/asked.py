@@ -24,8 +24,8 @@ HEAP_BYTES = 10 * GIB
 HEAP_BYTES_MIN = 256 * MIB
 """As of a plan's `heapBytes`."""
 SHARED_CPU = "10m"
-"""What a broker or a sidecar reserves of a node that it may share. A reservation is a weight as well: that of a load pod,
-which reserves a whole CPU, has to be far above all of theirs together, or trials are invalid for its lateness."""
+"""What a broker or a sidecar reserves of a node that it may share. A reservation is a weight as well: that of a load
+pod, a whole CPU, has to be far above all of theirs together, or trials are invalid for its lateness."""
 LOGS_SHARE = 0.8
 """Of a volume, what the plan's log budget may fill."""
 REPOSITORY = "docker.io/apache/kafka"

@@ -36,8 +36,8 @@ STATISTICS = (
 IDLE = ("sleep", "2147483647")
 SMALL = {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 LOAD = {"requests": {"cpu": "1", "memory": "256Mi"}}
-"""A load worker that waits for a CPU says nothing of the system: where three brokers share its node and reserve next to
-nothing, it has several times the weight of all of them, as the raised priority gives it in the lab. No limit."""
+"""A load worker that waits for a CPU says nothing of the system: where three brokers share its node and reserve next
+to nothing, it has several times the weight of all of them, as the raised priority gives it in the lab. No limit."""
 LABEL = r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
 NODES = rf"({DNS_NAME}/)?{LABEL}=({LABEL})?"
 """A label that nodes have, and its value."""

@@ -127,7 +127,7 @@ def doctor(
     if backend not in ("lab", "kubernetes"):
         raise UsageError(f"the backend {backend} is not looked at", hint="--backend takes lab or kubernetes")
     if backend == "kubernetes":
-        results = doctor_kubernetes.checks_of(find(plan), context=context, namespace=namespace)
+        results = doctor_kubernetes.checks_of(find(plan), contexts=context or (), namespace=namespace)
     elif context or namespace:
         raise UsageError("--context and --namespace say nothing to the backend lab", hint="give --backend kubernetes")
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meshmark.cli.doctor import Check
@@ -60,17 +61,21 @@ ELSEWHERE = {
 Which = Callable[[str], str | None]
 
 
-def checks_of(plan: Plan, *, context: str | None, namespace: str | None) -> list[Check]:
-    """Of the cluster of a context that is named or confirmed, for all scenarios of the plan. Rights are asked for in
-    that namespace, or in the first scenario's."""
+def checks_of(plan: Plan, *, contexts: Sequence[str], namespace: str | None) -> list[Check]:
+    """Of the clusters of contexts that are named, or of one that is confirmed, for all scenarios of the plan. Rights
+    are asked for in that namespace, or in the first scenario's."""
     from meshmark.backends.kubernetes.asked import default_namespace, refuse_namespace
     from meshmark.backends.kubernetes.survey import survey
-    from meshmark.cli.kubernetes import connected
+    from meshmark.cli.contexts import whatever
 
     place = default_namespace(plan.scenarios[0]) if namespace is None else namespace
     refuse_namespace(place)
-    api = connected(context)
-    return checks(survey(api, place), plan, api.context)
+    apis = whatever(contexts)
+    return [
+        check if len(apis) == 1 else replace(check, name=f"{api.context}: {check.name}")
+        for api in apis
+        for check in checks(survey(api, place), plan, api.context)
+    ]
 
 
 def checks(found: Survey, plan: Plan, context: str, which: Which = shutil.which) -> list[Check]:

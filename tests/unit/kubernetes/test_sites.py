@@ -251,6 +251,13 @@ def test_several_contexts_without_a_topology_are_refused(two: Two, capsys: Captu
     assert [fake.used for fake in two] == [set(), set()]
 
 
+def test_doctor_looks_at_every_cluster(two: Two, capsys: Capture) -> None:
+    two.second.denied = {("create", "services")}
+    assert app.main(["doctor", EXAMPLE, "--backend", "kubernetes", *BOTH, "-o", "json"]) == 1
+    found = {each["name"]: each["status"] for each in json.loads(capsys.readouterr().out)["checks"]}
+    assert (found["first: rights of run"], found["second: rights of run"]) == ("ok", "missing")
+
+
 def test_a_run_over_several_clusters_is_refused(two: Two, capsys: Capture) -> None:
     assert app.main(["run", EXAMPLE, "--backend", "kubernetes", "--client-image", "x", *BOTH]) == UsageError.exit_code
     assert (

@@ -1,10 +1,14 @@
-"""What a real kubelet says of a node, to a user with the documented right and to no other."""
+"""What a real kubelet and a real Prometheus say of a node, to a user with the documented right and to no other."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -12,17 +16,28 @@ from meshmark.analysis.nodes import spent_on
 from meshmark.backends.kubernetes import contexts, rights
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.metering import Meter, Metering, metered
-from meshmark.errors import ClusterUnreachable, NoRights
+from meshmark.backends.kubernetes.prometheus import Prometheus
+from meshmark.errors import ClusterUnreachable, MissingRequirement, NoRights
 from meshmark.nodes import PODS, CpuReading
 from tests.kubernetes import node
-from tests.kubernetes.controlplane import ControlPlane
-from tests.kubernetes.credentials import CONTEXT
+from tests.kubernetes.controlplane import ControlPlane, free_ports
+from tests.kubernetes.credentials import ADDRESS, CONTEXT
 from tests.kubernetes.test_pods import client
 from tests.kubernetes.verbs import RIGHTS
 
 NODES = {node.NAME: node.ADDRESS}
 METERED = "metered"
 CONTAINER = "client/client"
+SCRAPES = """
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+- job_name: cadvisor
+  scheme: https
+  metrics_path: /metrics/cadvisor
+  authorization: {{credentials_file: {token}}}
+  tls_config: {{ca_file: {authority}}}
+  static_configs: [{{targets: ["{address}:10250"]}}]
+"""
 TIMEOUT_S = 180.0
 POLL_S = 1.0
 """Who asks more often makes a kubelet work for nothing."""
@@ -47,6 +62,34 @@ def pod(one_node: ControlPlane) -> Iterator[None]:
     """One that runs, in METERED."""
     with client(one_node, METERED):
         yield
+
+
+class Scraping(NamedTuple):
+    url: str
+    begun_at: float
+
+
+@pytest.fixture(scope="module")
+def prometheus(one_node: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraping | None]:
+    """One that scrapes the node's kubelet every second, from the first test of this module on; None: not installed."""
+    tool = shutil.which("prometheus")
+    if tool is None:
+        yield None
+        return
+    one_node.kubectl("create", "clusterrole", "scraper", "--verb=get", "--resource=nodes/metrics")
+    scraper = json.loads(one_node.account("scraper", "default", everywhere=["scraper"]).read_text(encoding="utf-8"))
+    home = tmp_path_factory.mktemp("prometheus")
+    token, settings, authority = home / "token", home / "prometheus.yml", one_node.credentials.authority
+    token.write_text(scraper["users"][0]["user"]["token"], encoding="ascii")
+    settings.write_text(SCRAPES.format(token=token, authority=authority, address=node.ADDRESS), encoding="utf-8")
+    [port] = free_ports(1)
+    argv = [tool, f"--config.file={settings}", f"--storage.tsdb.path={home / 'data'}"]
+    argv += [f"--web.listen-address={ADDRESS}:{port}", "--log.level=error"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield Scraping(f"http://{ADDRESS}:{port}", time.time())
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -80,7 +123,7 @@ def require_sound(found: list[CpuReading]) -> None:
     assert spent.seconds > 0
 
 
-@pytest.mark.usefixtures("pod")
+@pytest.mark.usefixtures("pod", "prometheus")
 def test_a_kubelet_tells_what_the_node_spends_outside_pods(api: Api) -> None:
     assert all(api.may(right.attributes("default")) for right in rights.KUBELET)
     with metered(api, Metering(kubelet=True), NODES, METERED) as meter:
@@ -101,3 +144,25 @@ def test_a_kubelet_refuses_who_has_not_the_right_and_is_not_asked_unverified(
     asked = Metering(kubelet=True, authority=str(other))
     with pytest.raises(ClusterUnreachable, match="cannot be asked"), metered(api, asked, NODES, METERED):
         raise AssertionError("not reached")
+
+
+def test_a_prometheus_tells_the_same_by_the_kubelets_own_times(api: Api, prometheus: Scraping | None) -> None:
+    if prometheus is None:
+        pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
+    wait_for(_opens(api, Metering(prometheus=prometheus.url)), "Prometheus has nothing of the node")
+    meter = Prometheus(prometheus.url, NODES, METERED, prometheus.begun_at)
+    found = read_twice(meter, PODS)  # cAdvisor does not know this node's containers: their runtime is elsewhere
+    require_sound(found)
+    assert len({(each.part, each.read_at) for each in found}) == len(found)
+    assert found[-1].read_at < time.time()
+
+
+def _opens(api: Api, asked: Metering) -> Callable[[], bool]:
+    def there() -> bool:
+        try:
+            with metered(api, asked, NODES, METERED):
+                return True
+        except (ClusterUnreachable, MissingRequirement):
+            return False
+
+    return there

@@ -138,11 +138,17 @@ def test_a_kubelet_refuses_who_has_not_the_right_and_is_not_asked_unverified(
     monkeypatch.setenv(contexts.VARIABLE, str(nobody))
     api = contexts.connect(contexts.contexts(), CONTEXT)
     assert not any(api.may(right.attributes("default")) for right in rights.KUBELET)
-    with pytest.raises(NoRights, match="answered 403"), metered(api, Metering(kubelet=True), NODES, METERED):
+    with (
+        pytest.raises(NoRights, match="answered 403"),
+        metered(api, Metering(kubelet=True), NODES, METERED, required=True),
+    ):
         raise AssertionError("not reached")
     other = one_node.credentials.front_proxies
     asked = Metering(kubelet=True, authority=str(other))
-    with pytest.raises(ClusterUnreachable, match="cannot be asked"), metered(api, asked, NODES, METERED):
+    with (
+        pytest.raises(ClusterUnreachable, match="cannot be asked"),
+        metered(api, asked, NODES, METERED, required=True),
+    ):
         raise AssertionError("not reached")
 
 
@@ -160,7 +166,7 @@ def test_a_prometheus_tells_the_same_by_the_kubelets_own_times(api: Api, prometh
 def _opens(api: Api, asked: Metering) -> Callable[[], bool]:
     def there() -> bool:
         try:
-            with metered(api, asked, NODES, METERED):
+            with metered(api, asked, NODES, METERED, required=True):
                 return True
         except (ClusterUnreachable, MissingRequirement):
             return False

@@ -106,7 +106,7 @@ class KubernetesBackend:
             scenario = max(self._plan.scenarios, key=lambda each: each.data_plane.sidecars)
             with (
                 self.testbed(scenario) as bed,
-                metered(self._api, self._metering, bed.nodes(), bed.namespace),
+                metered(self._api, self._metering, bed.nodes(), bed.namespace, required=True),
             ):
                 self._seen = self._facts(bed), self._versions(bed)
         return self._seen

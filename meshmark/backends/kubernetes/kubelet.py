@@ -23,6 +23,7 @@ import httpx2
 import msgspec
 from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import SingleConfig
+from lightkube.core.exceptions import ConfigError
 
 from meshmark.errors import ClusterUnreachable, MeshmarkError, NoRights, UsageError
 from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, CpuReading
@@ -38,10 +39,11 @@ Ask = Callable[[str], str]
 
 
 class Kubelets:
-    """Asks from its `with` on. `nodes`: name -> address."""
+    """Asks from its `with` on. `nodes`: name -> address. `required`: entering it raises what keeps one from answering;
+    otherwise `read` tells."""
 
-    def __init__(self, ask: Ask, nodes: Mapping[str, str], namespace: str) -> None:
-        self._ask, self._nodes, self._namespace = ask, nodes, namespace
+    def __init__(self, ask: Ask, nodes: Mapping[str, str], namespace: str, *, required: bool) -> None:
+        self._ask, self._nodes, self._namespace, self._required = ask, nodes, namespace, required
         self._found: dict[tuple[str, str, float], CpuReading] = {}
         self._failed: dict[str, list[str]] = {}
         self._lock = threading.Lock()
@@ -49,9 +51,9 @@ class Kubelets:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Raises what keeps the first one from answering."""
-        for node, address in self._nodes.items():
-            list(readings(self._ask(address), node, self._namespace))
+        if self._required:
+            for node, address in self._nodes.items():
+                list(readings(self._ask(address), node, self._namespace))
         pool = self._stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="kubelets"))
         self._asking: Future[None] = pool.submit(self._ask_until_stopped)
         self._stack.callback(self._stop.set)
@@ -84,6 +86,7 @@ class Kubelets:
                 self._found |= {(each.node, each.part, each.read_at): each for each in read}
 
     def _ask_until_stopped(self) -> None:
+        self._ask_all()
         while not self._stop.wait(POLL_S):
             self._ask_all()
 
@@ -118,6 +121,11 @@ def asking(config: SingleConfig, authority: str | None) -> Iterator[Ask]:
 def _answer(client: httpx2.Client, address: str) -> str:
     try:
         answer = client.get(PATH)
+    except (ConfigError, OSError, ValueError) as error:  # lightkube's: of a command or a file of the kubeconfig
+        raise NoRights(
+            f"the credentials for the kubelet at {address}:{PORT} cannot be had: {error}",
+            hint="The kubeconfig names a command, or a file, that gives them; does it work by itself?",
+        ) from None
     except httpx2.HTTPError as error:
         raise ClusterUnreachable(
             f"the kubelet at {address}:{PORT} cannot be asked: {str(error) or type(error).__name__}",

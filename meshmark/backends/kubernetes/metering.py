@@ -76,16 +76,22 @@ NOBODY = Metering()
 
 
 @contextmanager
-def metered(api: Api, metering: Metering, nodes: Mapping[str, str], namespace: str) -> Iterator[Meter | None]:
-    """`nodes`: name -> address. The first question is asked before anything else happens: it raises what keeps the
-    source from answering."""
+def metered(
+    api: Api, metering: Metering, nodes: Mapping[str, str], namespace: str, *, required: bool = False
+) -> Iterator[Meter | None]:
+    """`nodes`: name -> address. `required`: raises what keeps the source from answering now; otherwise the meter tells
+    when it is read."""
     if metering.kubelet:
-        with asking(api.config, metering.authority) as ask, Kubelets(ask, nodes, namespace) as kubelets:
+        with (
+            asking(api.config, metering.authority) as ask,
+            Kubelets(ask, nodes, namespace, required=required) as kubelets,
+        ):
             yield kubelets
     elif metering.prometheus:
         url = checked(found(api) if metering.prometheus == FIND else metering.prometheus)
         prometheus = Prometheus(url, nodes, namespace, time.time())
-        prometheus.require(time.time())
+        if required:
+            prometheus.require(time.time())
         yield prometheus
     else:
         yield None

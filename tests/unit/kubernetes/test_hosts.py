@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import threading
@@ -176,8 +177,9 @@ ANOTHER_CLOCK = ("unshare", "--user", "--map-root-user", "--time", f"--monotonic
 
 
 def test_what_runs_by_another_clock_is_told_how_far_that_is_ahead_and_how_well_it_was_known_is_kept(
-    fake: FakeApi,
+    fake: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(clocks, "MOST_S", math.inf)  # a busy machine answers late
     if subprocess.run([*ANOTHER_CLOCK, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this kernel gives nobody a clock of its own")
     fake.runs, fake.elsewhere = True, {"client-1": ANOTHER_CLOCK}

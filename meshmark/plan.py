@@ -100,13 +100,16 @@ KeyDistributor = Literal["NO_KEY", "KEY_ROUND_ROBIN", "RANDOM_NANO"]
 KEY_BYTES = 10
 PAYLOAD_BYTES_MAX = 500_000
 """A plan file is not to be larger than a megabyte."""
+TOPICS_MAX = PARTITIONS_MAX = 1_000
+CONNECTIONS_MAX = 10_000
+"""Of one client: what a machine with brokers beside it may hold."""
 
 
 class Workload(Model):
     """OpenMessaging Benchmark's workload keys, and Kafka's own names for client settings."""
 
-    topics: int = Field(3, ge=1, le=1_000)
-    partitions_per_topic: int = Field(3, ge=1, le=1_000)
+    topics: int = Field(3, ge=1, le=TOPICS_MAX)
+    partitions_per_topic: int = Field(3, ge=1, le=PARTITIONS_MAX)
     replication_factor: int = Field(3, ge=1, le=9)
     message_size: int = Field(512, ge=16, le=1_000_000, description="bytes of value")
     random_bytes_ratio: float = Field(1, ge=0, le=1, description="part of each value that is random; zeros follow")
@@ -121,12 +124,12 @@ class Workload(Model):
     key_distributor: KeyDistributor = Field(
         "NO_KEY", description="keys of records, of which there are 10,000: none, in turn, or at random"
     )
-    workers: int = Field(20, ge=1, le=10_000, description="producer connections of one producing client")
+    workers: int = Field(20, ge=1, le=CONNECTIONS_MAX, description="producer connections of one producing client")
     client: ClientKind = Field(
         "librdkafka", description="of producers; raw: record batches encoded once, at least once, cheap in CPU"
     )
     subscriptions_per_topic: int = Field(0, ge=0, le=64, description="consumer groups that read everything")
-    consumer_per_subscription: int = Field(1, ge=1, le=10_000, description="consumers in each group")
+    consumer_per_subscription: int = Field(1, ge=1, le=CONNECTIONS_MAX, description="consumers in each group")
     topic_each: bool = Field(
         False, description="each producer connection, and each consumer, has one of the topics; else it has all"
     )

@@ -168,10 +168,11 @@ def _request(**asked: Any) -> LoadRequest:
     from pydantic import ValidationError
 
     from meshmark.errors import UsageError
+    from meshmark.load import room
     from meshmark.load.alone import LoadRequest
 
     try:
-        return LoadRequest(**asked)
+        request = LoadRequest(**asked)
     except ValidationError as error:
         # Neither values nor the model's own words: values may hold passwords.
         problems = [
@@ -179,6 +180,8 @@ def _request(**asked: Any) -> LoadRequest:
             for each in error.errors()
         ]
         raise UsageError("; ".join(problems), hint="`meshmark load --help` shows what each takes") from None
+    room.check(request)
+    return request
 
 
 def _plain(message: str) -> str:

@@ -41,6 +41,7 @@ class LoadRequest(Model):
     bootstrap_servers: str
     topics: tuple[str, ...] = Field(min_length=1)
     topic_each: bool = Field(False, description="each producer, and each consumer, has one of the topics")
+    partitions_per_topic: int = Field(0, ge=0, description="0: as many as each has")
     rate_msg_s: Rate | None = None
     shape: Shape | None = Field(None, description="a rate that changes, instead of one that does not")
     arrivals: Arrivals = "poisson"
@@ -51,11 +52,11 @@ class LoadRequest(Model):
     key_distributor: KeyDistributor = "NO_KEY"
     client: ClientKind = _WORKLOAD.client
     clients: int = Field(1, ge=1, le=64, description="worker processes")
-    workers: int = Field(_WORKLOAD.workers, ge=1, le=10_000, description="producer connections of each client")
+    workers: int = Field(_WORKLOAD.workers, ge=1, description="producer connections of each client")
     client_config: dict[str, str] = Field(default_factory=dict)
     producer_config: dict[str, ConfigValue] = Field(default_factory=dict)
     groups: tuple[str, ...] = Field((), max_length=64, description="consumer groups; each reads everything")
-    consumers: int = Field(1, ge=1, le=10_000, description="members of each group")
+    consumers: int = Field(1, ge=1, description="members of each group")
     consumer_config: dict[str, ConfigValue] = Field(default_factory=dict)
     backlog_bytes: int = Field(0, ge=0, description="of values: consumers read nothing before so much waits for them")
     backlog_drain_ratio: float = Field(1, ge=0, le=1, description="the part of it that must be read: then it is gone")
@@ -117,7 +118,7 @@ class LoadRequest(Model):
                 client_config=self.client_config,
                 config=dict(self.consumer_config),
                 topics=self.topics,
-                partitions_per_topic=0,
+                partitions_per_topic=self.partitions_per_topic,
                 message_size=self.message_size,
                 connections=self.consumers,
                 topic_each=self.topic_each,
@@ -140,7 +141,7 @@ class LoadRequest(Model):
                 client_config=self.client_config,
                 config={**_WORKLOAD.producer_config, **self.producer_config},
                 topics=self.topics,
-                partitions_per_topic=0,
+                partitions_per_topic=self.partitions_per_topic,
                 message_size=self.message_size,
                 connections=self.workers,
                 topic_each=self.topic_each,

@@ -30,7 +30,7 @@ from meshmark.cluster import Cluster, Elsewhere, Process, TopicLayout
 from meshmark.errors import ComponentFailed, InstrumentFault, LoadError
 from meshmark.itemized import compared, decoded
 from meshmark.load.mark import Mark, summed
-from meshmark.load.settings import DRAIN_S, connect_timeout_s, message_timeout_s
+from meshmark.load.settings import DRAIN_S, END_OFFSET_S, connect_timeout_s, message_timeout_s
 from meshmark.pacer import Arrivals, Constant, PacerSpec
 from meshmark.plan import Workload
 from meshmark.read_back import ReadBack
@@ -369,7 +369,7 @@ def _at(worker: _Worker, slot: int) -> WorkerReport | None:
 def _finish_timeout_s(worker: _Worker) -> float:
     spec = worker.spec
     if spec.role == "consumer":
-        return DRAIN_S + FINISH_MARGIN_S
+        return DRAIN_S + FINISH_MARGIN_S + END_OFFSET_S * spec.partitions_per_topic * len(spec.topics)
     return message_timeout_s(spec.config) + FINISH_MARGIN_S
 
 

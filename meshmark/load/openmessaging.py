@@ -25,6 +25,7 @@ def asked(file: File, topics: Sequence[str], group: str) -> dict[str, Any]:
     return {
         "topics": tuple(topics),
         "topic_each": True,
+        "partitions_per_topic": workload.partitions_per_topic,
         "rate_msg_s": workload.producer_rate or None,
         "warmup_s": workload.warmup_duration_minutes * _MINUTE_S,
         "duration_s": workload.test_duration_minutes * _MINUTE_S,

@@ -22,6 +22,8 @@ MESSAGE_TIMEOUT_MS = 30_000
 _CONNECT_S, _CONNECT_EACH_S = 30.0, 0.06
 # How long a consumer goes on after `stop` to reach the end offsets of that moment.
 DRAIN_S = 30.0
+# What it takes to ask for one of these at most, where brokers share the cores.
+END_OFFSET_S = 0.01
 # A batch takes at most one in so many of a connection's places, so that several partitions are in flight.
 QUEUE_SHARE = 8
 # What a record tells of every client, whether a plan sets it or not.

@@ -8,22 +8,28 @@ Errors are LoadErrors that name their kind, as those of the load workers do. Bro
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 
 from meshmark.errors import LoadError
 from meshmark.plan import ConfigValue
 
 TIMEOUT_S = 30.0
 POLL_S = 0.05
+AT_ONCE = 5_000
+"""Partitions that are asked for in one request: a KRaft controller refuses operations of more than 10,000 records."""
+PARTITION_S = 0.01
+"""That each partition adds to TIMEOUT_S until all are led, and their leaders know it."""
 _REMOVE_TIMEOUT_S = 15.0
 _ABSENT = ("UNKNOWN_TOPIC_OR_PART", "GROUP_ID_NOT_FOUND")
+T = TypeVar("T")
 _HOPELESS = ("_AUTHENTICATION", "_SSL", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM")
 
 
@@ -92,20 +98,25 @@ def new_topics(
     prefix = f"meshmark-load-{secrets.token_hex(4)}"
     names = tuple(f"{prefix}-{number + 1}" for number in range(count))
     settings = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in config.items()}
+    first = min(partitions, AT_ONCE)
     wanted = [
-        NewTopic(name, num_partitions=partitions, replication_factor=replication_factor, config=settings)
-        for name in names
+        NewTopic(name, num_partitions=first, replication_factor=replication_factor, config=settings) for name in names
     ]
     administrator.known()
     try:
-        administrator.all(
-            "topics cannot be created", administrator.client.create_topics(wanted, request_timeout=TIMEOUT_S)
-        )
-        _until(lambda: _led(administrator, names, partitions), f"partitions of {prefix} have no leader")
+        for some in _in_turns(wanted, AT_ONCE // first):
+            made = administrator.client.create_topics(list(some), request_timeout=TIMEOUT_S)
+            administrator.all("topics cannot be created", made)
+        for name, grown in itertools.product(names, _steps(partitions)):
+            more = administrator.client.create_partitions([NewPartitions(name, grown)], request_timeout=TIMEOUT_S)
+            administrator.all(f"{name} cannot have {grown:,} partitions", more)
+        bound_s = TIMEOUT_S + PARTITION_S * count * partitions
+        _until(lambda: _led(administrator, names, partitions), f"partitions of {prefix} have no leader", bound_s)
         yield names
     finally:
-        futures = administrator.client.delete_topics(list(names), request_timeout=_REMOVE_TIMEOUT_S)
-        administrator.remove("topic", futures)
+        for few in _in_turns(names, AT_ONCE):
+            futures = administrator.client.delete_topics(list(few), request_timeout=_REMOVE_TIMEOUT_S)
+            administrator.remove("topic", futures)
 
 
 @contextmanager
@@ -133,7 +144,7 @@ def groups(administrator: Administrator, wanted: Mapping[str, Sequence[str]]) ->
 def _ends(administrator: Administrator, places: Sequence[TopicPartition]) -> list[TopicPartition]:
     """Of new partitions brokers learn a moment after their topic is known that they lead them."""
     asked = {place: OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + TIMEOUT_S + PARTITION_S * len(places)
     while True:
         answers = administrator.client.list_offsets(asked)
         errors = [error for future in answers.values() if (error := future.exception())]
@@ -159,11 +170,20 @@ def _led(administrator: Administrator, names: Sequence[str], partitions: int) ->
     )
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + TIMEOUT_S
+def _in_turns(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
+    return (items[place : place + count] for place in range(0, len(items), count))
+
+
+def _steps(partitions: int) -> Iterator[int]:
+    """How many a topic has after each request for more."""
+    return (min(count + AT_ONCE, partitions) for count in range(AT_ONCE, partitions, AT_ONCE))
+
+
+def _until(condition: Callable[[], bool], what: str, bound_s: float) -> None:
+    end = time.monotonic() + bound_s
     while not condition():
         if time.monotonic() > end:
-            raise LoadError(f"{what} within {TIMEOUT_S:.0f} s", hint="Look at the brokers.")
+            raise LoadError(f"{what} within {bound_s:.0f} s", hint="Look at the brokers.")
         time.sleep(POLL_S)
 
 

@@ -14,24 +14,33 @@ from typing import Annotated
 from pydantic import Field
 
 from meshmark.errors import PlanError
-from meshmark.plan import PAYLOAD_BYTES_MAX, DataPlane, KeyDistributor, Plan, Scenario
+from meshmark.plan import (
+    CONNECTIONS_MAX,
+    PARTITIONS_MAX,
+    PAYLOAD_BYTES_MAX,
+    TOPICS_MAX,
+    DataPlane,
+    KeyDistributor,
+    Plan,
+    Scenario,
+)
 from meshmark.plan import Workload as PlanWorkload
 from meshmark.planfile.reading import check, read_text
 from meshmark.planfile.tree import START, Node, Problem, parse
 from meshmark.values import Model
 
-CONNECTIONS_MAX = 10_000
 GB = 1024**3
 """Of `consumerBacklogSizeGB`, as OpenMessaging Benchmark counts it."""
-Count = Annotated[int, Field(ge=1, le=10_000)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Up to the most of any of its files; what a machine and a cluster take is for them to say."""
 
 
 class Workload(Model):
     """The keys of a file."""
 
     name: str = ""
-    topics: int = Field(ge=1, le=1_000)
-    partitions_per_topic: int = Field(ge=1, le=1_000)
+    topics: Count
+    partitions_per_topic: Count
     key_distributor: KeyDistributor = "NO_KEY"
     message_size: int = Field(ge=16, le=1_000_000)
     use_randomized_payloads: bool = False
@@ -116,12 +125,6 @@ def _together(root: Node, workload: Workload) -> list[Problem]:
         found.append(_at(root, "consumerBacklogSizeGB", "a backlog needs a producerRate above 0"))
     if workload.consumer_backlog_size_gb and not workload.subscriptions_per_topic:
         found.append(_at(root, "consumerBacklogSizeGB", "a backlog needs subscriptionsPerTopic above 0"))
-    for key, connections in (
-        ("producersPerTopic", workload.producers),
-        ("consumerPerSubscription", workload.consumers),
-    ):
-        if connections > CONNECTIONS_MAX:
-            found.append(_at(root, key, f"{connections:,} connections with all topics; at most {CONNECTIONS_MAX:,}"))
     return found
 
 
@@ -152,6 +155,15 @@ def as_plan(path: Path) -> tuple[Plan, tuple[str, ...]]:
             f"a plan holds payloads of up to {PAYLOAD_BYTES_MAX:,} bytes; useRandomizedPayloads makes larger ones",
         ),
         ("consumerBacklogSizeGB", asked.consumer_backlog_size_gb > 0, "a run builds no backlog; `meshmark load` does"),
+        *(
+            (key, value > most, f"{value:,} in all; a plan has at most {most:,}, a file for `meshmark load` more")
+            for key, value, most in (
+                ("topics", asked.topics, TOPICS_MAX),
+                ("partitionsPerTopic", asked.partitions_per_topic, PARTITIONS_MAX),
+                ("producersPerTopic", asked.producers, CONNECTIONS_MAX),
+                ("consumerPerSubscription", asked.consumers, CONNECTIONS_MAX),
+            )
+        ),
     ]
     problems = [f"{path}: {key}: {text}" for key, present, text in refused if present]
     if problems:

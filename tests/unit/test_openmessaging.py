@@ -109,7 +109,7 @@ def test_a_backlog_counts_gigabytes_as_there(directory: Path) -> None:
         (RANDOM + "payloadFile: x\n", ["15:1: payloadFile: has no effect with useRandomizedPayloads"]),
         (RANDOM.replace("PoolSize: 1000", "PoolSize: 0"), ["7:1: randomizedPayloadPoolSize: missing or 0"]),
         (RANDOM + "consumerBacklogSizeGB: 1\n", ["15:1: consumerBacklogSizeGB: a backlog needs a producerRate"]),
-        (SIMPLE.replace("producersPerTopic: 4", "producersPerTopic: 9000"), ["18,000 connections"]),
+        (SIMPLE.replace("topics: 2", "topics: 2000000"), ["2:9: topics: 2000000 is not allowed"]),
         ("", ["a mapping"]),
         (
             SIMPLE.replace("topics: 2", "topics: 0") + "acceptableBacklog: 3\n",
@@ -121,6 +121,31 @@ def test_what_cannot_be_honoured_is_refused_at_its_place(directory: Path, text: 
     with pytest.raises(PlanError) as caught:
         openmessaging.load(written(directory, text))
     assert all(each in str(caught.value) for each in said), str(caught.value)
+
+
+def test_more_clients_than_the_machine_can_hold_are_refused_at_the_start_by_what_is_too_low(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SIMPLE.replace("producersPerTopic: 4", "producersPerTopic: 1000000").replace("topics: 2", "topics: 5")
+    assert main(["load", "--bootstrap-server", "k:1", "-f", str(written(directory, text))]) == 1
+    err = capsys.readouterr().err
+    # No Linux has more identifiers than 4,194,304.
+    assert "5,000,000 producers and 10 consumers need at least" in err
+    assert "15,000,040 of kernel.pid_max, which is" in err
+
+
+def test_a_plan_has_fewer_topics_partitions_and_clients_than_a_file_may_ask_for(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SIMPLE.replace("topics: 2", "topics: 5000").replace("PerTopic: 3", "PerTopic: 10000")
+    file = written(directory, text)
+    made = request(directory, text)
+    assert (len(made.topics), made.workers, made.partitions_per_topic) == (5_000, 20_000, 10_000)
+    assert main(["plan", "import", str(file)]) == 2
+    err = capsys.readouterr().err
+    assert f"{file}: topics: 5,000 in all; a plan has at most 1,000" in err
+    assert f"{file}: partitionsPerTopic: 10,000 in all; a plan has at most 1,000" in err
+    assert f"{file}: producersPerTopic: 20,000 in all; a plan has at most 10,000" in err
 
 
 def test_options_that_the_file_decides_are_refused(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ from meshmark.load.clients import ClientError, native
 from meshmark.load.clients.handle import Handle, merged, partition_list
 from meshmark.load.clients.keys import PARTITIONER, Keys
 from meshmark.load.clients.payload import values
-from meshmark.load.clients.statistics import Statistics, sum_batches
+from meshmark.load.clients.statistics import Statistics, interval_ms, sum_batches
 from meshmark.load.recorder import Recorder
 from meshmark.load.settings import (
     CONSUMER_SETTINGS,
@@ -45,8 +45,6 @@ from meshmark.worker_protocol import Batches, WorkerSpec
 
 # Enough that records do not repeat within a batch, small enough for a CPU's cache.
 POOL_BYTES = 4 * 1024 * 1024
-# One event costs some tens of microseconds per client; the end of a load waits for one more of them.
-STATISTICS_INTERVAL_MS = 500
 READ_AT_ONCE = 16_384
 _QUERY_TIMEOUT_MS = 10_000
 _STAMPED_BYTES = 16
@@ -123,7 +121,7 @@ class Producer:
         own: dict[str, ConfigValue] = {
             "bootstrap.servers": spec.bootstrap_servers,
             "client.id": spec.name,
-            "statistics.interval.ms": STATISTICS_INTERVAL_MS,
+            "statistics.interval.ms": interval_ms(spec.partitions_per_topic * len(spec.topics_of(0))),
             # Connections are made before there is something to send.
             "enable.sparse.connections": False,
         }
@@ -201,7 +199,7 @@ class Producer:
         )
 
     def batches(self) -> Batches:
-        """Up to each connection's last statistics: half a second old at most, complete once `done`."""
+        """Up to each connection's last statistics (`statistics.interval_ms`), complete once `done`."""
         return sum_batches(connection.statistics.batches() for connection in self._connections)
 
     def _fill(self, connection: ProducerConnection) -> None:
@@ -434,7 +432,6 @@ class Consumer:
         return OPEN_LOOP_TICK_S if self._spec.stamp else TICK_S
 
     def stop(self, until_s: float) -> None:
-        self._drain_until = monotonic() + DRAIN_S
         if self._held:
             return  # it was never to read anything
         try:
@@ -446,6 +443,7 @@ class Consumer:
                 }
         except ClientError as error:
             self._endless = f"how far it was to read is not known: {error}"
+        self._drain_until = monotonic() + DRAIN_S
 
     def done(self) -> bool:
         return not self._behind() or monotonic() > self._drain_until

@@ -167,6 +167,45 @@ def pausable(cluster: Cluster) -> Pausable:
 
 
 @runtime_checkable
+class Restartable(Protocol):
+    """The power to restart Kafka on a host, with its data; apart from Cluster, as above."""
+
+    def restart(self, host: str) -> None:
+        """As its administrators do: the broker hands its leaderships over, ends, and is started again. Returns once it
+        has started; raises ComponentFailed when it does not end, or start, in time."""
+
+    def wait_until_in_sync(self, timeout_s: float) -> None:
+        """Returns once every replica of every topic is. Raises LoadError when that is not so in time."""
+
+
+def restartable(cluster: Cluster) -> Restartable:
+    """Raises MissingRequirement where brokers cannot be restarted."""
+    if not isinstance(cluster, Restartable):
+        raise MissingRequirement("brokers of this system cannot be restarted")
+    return cluster
+
+
+@runtime_checkable
+class Renewable(Protocol):
+    """The power to renew the certificates of Kafka's own TLS; apart from Cluster, as above."""
+
+    def renew_certificates(self) -> None:
+        """Of all brokers, by the authority that their clients trust; put where brokers read them, who go on with the
+        old ones. Raises MissingRequirement where the data plane has none of Kafka's."""
+
+    def reload_certificate(self, host: str) -> None:
+        """The broker there reads its new certificate while it runs. Returns once it shows that to a new connection;
+        raises ComponentFailed when it does not in time."""
+
+
+def renewable(cluster: Cluster) -> Renewable:
+    """Raises MissingRequirement where certificates cannot be renewed."""
+    if not isinstance(cluster, Renewable):
+        raise MissingRequirement("certificates of this system cannot be renewed")
+    return cluster
+
+
+@runtime_checkable
 class PathTimed(Protocol):
     """A Cluster that can time parts of the path between clients and brokers by small requests of its own."""
 

@@ -22,7 +22,7 @@ import typer
 from typer.exceptions import TyperException
 
 from meshmark import __version__
-from meshmark.cli import compare, doctor, export, infra, lab, load, plans, profiles, reports, run, verify
+from meshmark.cli import compare, doctor, export, infra, lab, load, operate, plans, profiles, reports, run, verify
 from meshmark.cli.output import complain, emit, note, silence_stdout, stdout_is_gone
 from meshmark.errors import MeshmarkError, MissingRequirement, PlanError
 
@@ -66,6 +66,7 @@ app.command("run", epilog=run.EXAMPLES)(run.run)
 app.add_typer(plans.app, name="plan")
 app.add_typer(profiles.app, name="profile")
 app.command("load", epilog=load.EXAMPLES)(load.load)
+app.command("operate", epilog=operate.EXAMPLES)(operate.operate)
 app.command("report", epilog=reports.EXAMPLES)(reports.report)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)

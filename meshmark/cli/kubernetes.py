@@ -81,6 +81,8 @@ class Place:
     within: Asked
     contexts: tuple[str, ...] = ()
     timeout_s: int | None = None
+    evicts: bool = False
+    """Are pods to be evicted?"""
 
     @classmethod
     def of(cls, command: typer.Context, backend: str) -> Place:
@@ -365,9 +367,7 @@ def one_scenario(plan: Plan, only: str | None) -> Scenario:
         select(plan, [only])  # refuses one that there is not, and says what there is
         names = fnmatch.filter(names, only)  # without the baselines that go along there
     if len(names) > 1:
-        raise UsageError(
-            "in Kubernetes it is one scenario at a time", hint=f"give one with --only: {', '.join(names)}"
-        )
+        raise UsageError("it is one scenario at a time", hint=f"give one with --only: {', '.join(names)}")
     return plan.scenario(names[0])
 
 
@@ -428,6 +428,7 @@ def backend(place: Place, plan: Plan) -> KubernetesBackend:
     from meshmark.backends.kubernetes.backend import KubernetesBackend
     from meshmark.backends.kubernetes.measured import NODES, LoadPods
     from meshmark.backends.kubernetes.metering import Metering
+    from meshmark.backends.kubernetes.rights import EVICT
     from meshmark.errors import UsageError
 
     asked = place.within
@@ -465,4 +466,5 @@ def backend(place: Place, plan: Plan) -> KubernetesBackend:
         tell=note,
         timeout_s=place.timeout_s or TIMEOUT_S,
         metering=metering,
+        more=EVICT if place.evicts else (),
     )

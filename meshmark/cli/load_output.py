@@ -30,7 +30,7 @@ def as_json(result: LoadResult) -> dict[str, Any]:
         "outstanding": totals.outstanding,
         "errors": totals.errors,
         "acknowledged_bytes": totals.acknowledged_bytes,
-        "latency_ms": _latency_ms(result.measured.latency),
+        "latency_ms": latency_ms(result.measured.latency),
         "lateness": _lateness(result.measured.lateness),
         "priority": result.end.priority,
         "consumed": totals.consumed,
@@ -38,7 +38,7 @@ def as_json(result: LoadResult) -> dict[str, Any]:
         "negative": totals.negative,
         "unstamped": totals.unstamped,
         "lag": result.end.lag,
-        "end_to_end_ms": _latency_ms(result.measured.end_to_end),
+        "end_to_end_ms": latency_ms(result.measured.end_to_end),
         "clock_offset_bound_ms": CLOCK_OFFSET_BOUND_MS,
         "backlog": None if result.backlog is None else result.backlog.model_dump(by_alias=False),
         "valid": not result.invalid,
@@ -65,7 +65,7 @@ def summary(result: LoadResult) -> str:
         lines += [f"latency       {_quantiles(latency)}, from the intended send to the acknowledgement"]
     if lateness:
         share = percent(lateness.late_share) if lateness.late_10ms else "none"
-        lines += [f"generator     late by over 10 ms: {share} of the records; at most {_ms(lateness.max_s)} ms"]
+        lines += [f"generator     late by over 10 ms: {share} of the records; at most {ms(lateness.max_s)} ms"]
     if result.end.lag is not None:
         lines += _read(result)
     return "\n".join([*lines, *result.end.notes])
@@ -133,7 +133,7 @@ def teller(say: Callable[[str], None], *, reading: bool) -> Callable[[LoadInterv
             rate_msg_s(grown.offered / seconds),
             rate_msg_s(grown.acknowledged / seconds),
             f"{now.totals.outstanding:,}",
-            *map(_ms, quantiles),
+            *map(ms, quantiles),
             f"{grown.failed + grown.unknown:,}",
         )
         if reading:
@@ -141,7 +141,7 @@ def teller(say: Callable[[str], None], *, reading: bool) -> Callable[[LoadInterv
             cells += (
                 rate_msg_s(grown.consumed / seconds),
                 f"{now.lag or 0:,}",
-                _ms(arrived.p99_s if arrived else None),
+                ms(arrived.p99_s if arrived else None),
             )
         say(_row(cells))
         seen[1:] = [now]
@@ -155,16 +155,18 @@ def _row(cells: tuple[str, ...]) -> str:
 
 def _quantiles(latency: Latency) -> str:
     quantiles = ("p50", latency.p50_s), ("p90", latency.p90_s), ("p99", latency.p99_s), ("p99.9", latency.p99_9_s)
-    return "  ".join(f"{name} {_ms(value)}" for name, value in (*quantiles, ("max", latency.max_s))) + "  ms"
+    return "  ".join(f"{name} {ms(value)}" for name, value in (*quantiles, ("max", latency.max_s))) + "  ms"
 
 
-def _ms(seconds: float | None) -> str:
+def ms(seconds: float | None) -> str:
+    """As text, in milliseconds."""
     from meshmark.units import number
 
     return number(None if seconds is None else seconds * 1e3)
 
 
-def _latency_ms(latency: Latency | None) -> dict[str, float | None] | None:
+def latency_ms(latency: Latency | None) -> dict[str, float | None] | None:
+    """Quantiles in milliseconds."""
     if latency is None:
         return None
     quantiles = {"p50": latency.p50_s, "p90": latency.p90_s, "p99": latency.p99_s, "p99_9": latency.p99_9_s}

@@ -54,6 +54,11 @@ class Leaf:
     chain: bytes
 
 
+def fingerprint(chain: bytes) -> str:
+    """SHA-256 of the first certificate of a chain in PEM, in hexadecimal digits."""
+    return x509.load_pem_x509_certificates(chain)[0].fingerprint(hashes.SHA256()).hex()
+
+
 class Issuer:
     """A certificate authority in memory: its key is gone with it. Making one takes an RSA key: some 50 ms."""
 

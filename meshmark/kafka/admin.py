@@ -7,6 +7,8 @@ reads one command a line (JSON) and answers each with one line: `{"ok": true}` o
     {"command": "wait",   "config": {...}, "brokers": 3, "timeout_s": 60}
     {"command": "create", "config": {...}, "topics": {NAME: [[1, 2, 3], ...]}, "topic_config": {...}, "timeout_s": 60}
     {"command": "delete", "config": {...}, "topics": [NAME, ...], "timeout_s": 60}
+    {"command": "in_sync", "config": {...}, "brokers": 3, "timeout_s": 60}
+    {"command": "set",    "config": {...}, "broker": 1, "settings": {NAME: TEXT}, "timeout_s": 60}
 
 `config` holds Kafka client settings. A client lives for one command, so nothing is connected during a trial.
 `layout` and `leaders` (pure) say where replicas go.
@@ -22,7 +24,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 POLL_S = 0.05
 
@@ -111,6 +113,31 @@ def delete_topics(client: AdminClient, topics: list[str], timeout_s: float) -> N
     _until(gone, deadline - time.monotonic())
 
 
+def wait_until_in_sync(client: AdminClient, brokers: int, timeout_s: float) -> None:
+    """Returns once so many brokers are registered and every replica of every topic, Kafka's own too, is in sync."""
+
+    def in_sync() -> None:
+        known = client.list_topics(timeout=5)
+        if len(known.brokers) < brokers:
+            raise NotYet(f"{len(known.brokers)} of {brokers} brokers are registered")
+        for name, topic in known.topics.items():
+            for number, state in topic.partitions.items():
+                if state.leader < 0 or set(state.isrs) != set(state.replicas):
+                    raise NotYet(f"{name}-{number} is led by {state.leader}, in sync {sorted(state.isrs)}")
+
+    _until(in_sync, timeout_s)
+
+
+def set_on_broker(client: AdminClient, broker: int, settings: Mapping[str, str], timeout_s: float) -> None:
+    """While it runs. A store that is set to the path that it has is read again."""
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in settings.items()
+    ]
+    resource = ConfigResource(ConfigResource.Type.BROKER, str(broker), incremental_configs=entries)
+    for future in client.incremental_alter_configs([resource], request_timeout=timeout_s).values():
+        future.result()
+
+
 def _settle(futures: Mapping[str, Future[None]], done_before: int) -> None:
     """Waits for all. `done_before` is what Kafka says to a request that was sent again, because brokers under load
     were slow to answer the first one, which had done its work; whether all is as asked is looked at afterwards."""
@@ -154,6 +181,10 @@ def _perform(given: dict[str, Any]) -> None:
             create_topics(client, given["topics"], given["topic_config"], timeout_s)
         case "delete":
             delete_topics(client, given["topics"], timeout_s)
+        case "in_sync":
+            wait_until_in_sync(client, given["brokers"], timeout_s)
+        case "set":
+            set_on_broker(client, given["broker"], given["settings"], timeout_s)
         case other:
             raise NotYet(f"unknown command {other!r}")
 

@@ -15,6 +15,7 @@ from typing import Any
 from meshmark.cluster import Process, TopicLayout
 from meshmark.errors import ComponentFailed, LoadError
 from meshmark.kafka import admin
+from meshmark.kafka.properties import LISTENER
 from meshmark.plan import ClusterSpec, Workload
 
 ARGV = ("python", "-m", "meshmark.kafka.admin")
@@ -88,6 +89,16 @@ class Administration:
     def wait(self, brokers: int, timeout_s: float) -> None:
         """Until so many are registered. Raises LoadError when they are not in time."""
         self._ask("wait", timeout_s, brokers=brokers)
+
+    def wait_until_in_sync(self, brokers: int, timeout_s: float) -> None:
+        """Until so many are registered and every replica is in sync. Raises LoadError when they are not in time."""
+        self._ask("in_sync", timeout_s, brokers=brokers)
+
+    def reload_keystore(self, host: str, keystore: str) -> None:
+        """The broker reads it again, while it runs. Kafka takes a new certificate only with the names of the old."""
+        listener = f"listener.name.{LISTENER.lower()}"
+        settings = {f"{listener}.ssl.keystore.type": "PEM", f"{listener}.ssl.keystore.location": keystore}
+        self._ask("set", TIMEOUT_S, broker=int(host.rpartition("-")[2]), settings=settings)
 
     def create(self, workload: Workload, spec: ClusterSpec, prefix: str) -> Layout:
         """Returns once every replica is in sync and on its broker's disk."""

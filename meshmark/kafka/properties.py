@@ -16,6 +16,8 @@ from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario
 BROKER_PORT = 9092
 CONTROLLER_PORT = 9093
 TRAINING_PORT = 9094
+LISTENER = "CLIENT"
+"""Of clients and of brokers among each other."""
 
 SEGMENT_BYTES_MAX = 1_073_741_824  # Kafka's default
 SEGMENT_BYTES_MIN = 1_048_576
@@ -78,7 +80,7 @@ def broker_properties(
     settings: dict[str, ConfigValue] = {
         **_roles(spec, nodes, node),
         "advertised.listeners": f"CLIENT://{node.address}:{BROKER_PORT}",
-        "inter.broker.listener.name": "CLIENT",
+        "inter.broker.listener.name": LISTENER,
         "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT",
         "log.dirs": str(directory / "log"),
         "metadata.log.dir": str(directory / "metadata"),

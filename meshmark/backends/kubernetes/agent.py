@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from meshmark.kafka.api_versions import TIMEOUT_S, Wrap, ask, plain_client
+from meshmark.kafka.shown import shown
 from meshmark.probes import envoy, procfs
 from meshmark.probes.host import (
     MACHINE,
@@ -96,6 +97,8 @@ class Agent:
                 return ask(question["address"], question["port"], wrap, server_name=question.get("server_name"))
             case "reach":
                 return _reached(question["address"], question["port"])
+            case "shown":
+                return shown(question["address"], question["port"])
             case "envoy":
                 return _envoy(question["path"])
             case other:

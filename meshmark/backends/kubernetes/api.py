@@ -135,6 +135,18 @@ class Api:
             answer = self._web.request("DELETE", f"/api/v1/namespaces/{name}", json=options)
             GenericSyncClient.raise_for_status(answer)  # type: ignore[no-untyped-call]  # lightkube
 
+    def evict(self, pod: str, namespace: str, uid: str) -> None:
+        """Begins it, of the pod with that UID. Raises ClusterUnreachable while a PodDisruptionBudget says not yet."""
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        }
+        with self._told(f"evicting pod/{pod}"):
+            answer = self._web.request("POST", f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", json=body)
+            GenericSyncClient.raise_for_status(answer)  # type: ignore[no-untyped-call]  # lightkube
+
     def may(self, attributes: Mapping[str, str]) -> bool:
         """May this user do that? By a SelfSubjectAccessReview, whose `resourceAttributes` these are."""
         review = {

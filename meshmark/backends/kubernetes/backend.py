@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from meshmark import __version__
-from meshmark.backends.kubernetes import cluster, evidence
+from meshmark.backends.kubernetes import cluster, evidence, tls
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.asked import Target, quantity
 from meshmark.backends.kubernetes.change import Tell, Wanted
@@ -27,10 +27,11 @@ from meshmark.backends.kubernetes.hosts import PodsTestbed
 from meshmark.backends.kubernetes.measured import LoadPods, measured
 from meshmark.backends.kubernetes.metering import NOBODY, Metering, metered
 from meshmark.backends.kubernetes.pods import BASH
+from meshmark.backends.kubernetes.rights import Right
 from meshmark.backends.kubernetes.scenario import manifests
 from meshmark.cluster import KeepLogs, discard_logs
 from meshmark.errors import ObjectRefused, UsageError
-from meshmark.plan import Plan, Scenario
+from meshmark.plan import DataPlane, Plan, Scenario
 from meshmark.record import HostFacts, Versions
 
 NONE = "none"
@@ -55,9 +56,10 @@ class KubernetesBackend:
         tell: Tell,
         timeout_s: float,
         metering: Metering = NOBODY,
+        more: Sequence[Right] = (),
     ) -> None:
         self._api, self._plan, self._targets, self._load = api, plan, targets, load
-        self._metering = metering
+        self._metering, self._more = metering, more
         self._tell, self._timeout_s = tell, timeout_s
         self._seen: tuple[HostFacts, Versions] | None = None
 
@@ -77,7 +79,7 @@ class KubernetesBackend:
                 hint="Leave these out, or run it in the lab.",
             )
         for scenario in plan.scenarios:
-            cluster.refuse_kept(self._api, self._wanted(scenario), self._metering.needed)
+            cluster.refuse_kept(self._api, self._wanted(scenario), (*self._metering.needed, *self._more))
         self._looked()
 
     def testbed(self, scenario: Scenario) -> AbstractContextManager[PodsTestbed]:
@@ -97,7 +99,11 @@ class KubernetesBackend:
     def _wanted(self, scenario: Scenario, *, kafka: bool = True) -> Wanted:
         target = self._targets(scenario)
         made = manifests(self._plan, scenario, target)
-        return Wanted(scenario=scenario, manifests=measured(made, scenario, target, self._load, kafka=kafka))
+        return Wanted(
+            scenario=scenario,
+            manifests=measured(made, scenario, target, self._load, kafka=kafka),
+            issuer=tls.issuer() if kafka and scenario.data_plane is DataPlane.KAFKA_TLS else None,
+        )
 
     def _looked(self) -> tuple[HostFacts, Versions]:
         """With sidecars, if any scenario has them: that they are injected is known then, too, and that who is to

@@ -16,6 +16,7 @@ from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.files import yaml_text
 from meshmark.backends.kubernetes.kinds import NAMESPACE, OPERATED, SECRET, kind_of, name_of
 from meshmark.backends.kubernetes.manifest import TLS_SECRET, Body, Manifest
+from meshmark.dataplane.identity import Issuer
 from meshmark.errors import NotOurs
 from meshmark.plan import DataPlane, Scenario
 
@@ -32,6 +33,8 @@ class Wanted:
 
     scenario: Scenario
     manifests: tuple[Manifest, ...]
+    issuer: Issuer | None = None
+    """Of certificates, where more of them may be wanted; else one that is forgotten."""
 
     @property
     def namespace_body(self) -> Body:
@@ -77,7 +80,8 @@ def apply(api: Api, wanted: Wanted, *, tell: Tell, dry_run: bool = False, force:
         tell(f"{name} {_came_of(there.get(name), after)}{would}")
         if makes_secret and kind_of(body) == NAMESPACE:
             if not dry_run:
-                api.apply(tls.secret(wanted.namespace, ownership.labels_of(wanted.manifests[-1].body)))
+                labels = ownership.labels_of(wanted.manifests[-1].body)
+                api.apply(tls.secret(wanted.namespace, labels, wanted.issuer or tls.issuer()))
             tell(f"{SECRET_NAME} created{would}")
     for body in _left_over(api, wanted) if found is not None else []:
         if not dry_run:
@@ -97,7 +101,7 @@ def difference(api: Api, wanted: Wanted) -> str:
         asked = found is not None or kind_of(body) == NAMESPACE
         pairs.append((name_of(body), there.get(name_of(body)), api.apply(body, dry_run=True) if asked else body))
     if wanted.needs_secret and (found is None or tls.wanting(api, wanted.namespace)):
-        pairs.append((SECRET_NAME, None, _without_keys(tls.secret(wanted.namespace, {}))))
+        pairs.append((SECRET_NAME, None, _without_keys(tls.secret(wanted.namespace, {}, tls.issuer()))))
     if found is not None:
         pairs += [(name_of(body), body, None) for body in _left_over(api, wanted)]
     return "".join(line for name, live, merged in pairs for line in _lines(name, live, merged))

@@ -16,24 +16,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from meshmark.backends.kubernetes import clocks, evidence, lifecycle, manifest, ownership, rights
+from meshmark.backends.kubernetes import clocks, evidence, lifecycle, manifest, ownership, rights, tls
 from meshmark.backends.kubernetes.api import APPLIED_STAYS, Api
 from meshmark.backends.kubernetes.change import Tell, Wanted
+from meshmark.backends.kubernetes.config import TLS_DIRECTORY
 from meshmark.backends.kubernetes.evidence import Place
 from meshmark.backends.kubernetes.hosts import PodsTestbed
 from meshmark.backends.kubernetes.kept import kept
 from meshmark.backends.kubernetes.metering import NOBODY, Metering, metered
 from meshmark.clock import SystemClock
 from meshmark.cluster import KeepLogs, TopicLayout, discard_logs
-from meshmark.errors import Busy, ClusterUnreachable, ComponentFailed, LoadError, MeshmarkError
+from meshmark.errors import (
+    Busy,
+    ClusterUnreachable,
+    ComponentFailed,
+    LoadError,
+    MeshmarkError,
+    MissingRequirement,
+)
 from meshmark.kafka import administration
 from meshmark.kafka.administration import Administration, Layout, Leaders
 from meshmark.kafka.properties import BROKER_PORT
+from meshmark.kafka.shown import wait_until_shown
 from meshmark.nodes import NodesRead
 from meshmark.plan import DataPlane, Workload
 from meshmark.record import Proof
 
 SERVING_TIMEOUT_S = 90.0
+RELOAD_TIMEOUT_S = 240.0
+"""A kubelet looks for changes of a Secret every minute or so."""
 
 
 class PodsCluster(PodsTestbed):
@@ -51,6 +62,7 @@ class PodsCluster(PodsTestbed):
             check=self.check,
             told=self._lead,
         )
+        self._renewed = ""
         self._metering = metering
         self._meter = stack.enter_context(metered(api, metering, self.nodes(), self.namespace))
 
@@ -105,6 +117,31 @@ class PodsCluster(PodsTestbed):
             yield
         finally:
             agent.ask("signal", component="kafka", number=signal.SIGCONT)
+
+    def restart(self, host: str) -> None:
+        """By the eviction of its pod, whose broker hands its leaderships over when it is told to end."""
+        self.replace(host)
+
+    def wait_until_in_sync(self, timeout_s: float) -> None:
+        self._administration.wait_until_in_sync(len(self.broker_hosts), timeout_s)
+
+    def renew_certificates(self) -> None:
+        """In the Secret; kubelets bring it to the pods, within a minute or two."""
+        if self._wanted.issuer is None:
+            raise MissingRequirement(f"the data plane {self.scenario.data_plane} has no certificates of Kafka's own")
+        body = tls.secret(self.namespace, ownership.labels_of(self._wanted.manifests[-1].body), self._wanted.issuer)
+        self._renewed = tls.fingerprint_of(body)
+        self.api.apply(body)
+
+    def reload_certificate(self, host: str) -> None:
+        """Told again and again until its pod has the new one."""
+        client = self.agents[self.client_hosts[0]]
+
+        def look() -> str:
+            self._administration.reload_keystore(host, f"{TLS_DIRECTORY}/{manifest.TLS_KEYSTORE}")
+            return str(client.ask("shown", address=self.address(host), port=BROKER_PORT))
+
+        wait_until_shown(host, self._renewed, look, RELOAD_TIMEOUT_S)
 
     def clock_error_s(self, since_s: float) -> float | None:
         hosts = {host for host, began_s in self.loads if began_s >= since_s}

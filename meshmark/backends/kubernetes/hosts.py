@@ -26,6 +26,7 @@ from meshmark.backends.kubernetes.files import yaml_text
 from meshmark.backends.kubernetes.kinds import CONFIG_MAP, POD, STATEFUL_SET, kind_of
 from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, Body
 from meshmark.backends.kubernetes.measured import CLIENT, MONITOR, STRANGER
+from meshmark.backends.kubernetes.replaced import replaced
 from meshmark.backends.kubernetes.stream import AgentLink, PodProcess, read_pid, with_pid
 from meshmark.cluster import Probe
 from meshmark.errors import ClusterUnreachable, ComponentFailed, MeshmarkError, MissingRequirement
@@ -80,6 +81,7 @@ class PodsTestbed:
         self._wanted, self._stack = wanted, stack
         self._pods = {pod["metadata"]["name"]: pod for pod in api.find(POD, self.namespace, {MANAGED: OWNER})}
         self._restarts = {name: _restarts(pod) for name, pod in self._pods.items()}
+        self._replacing: frozenset[str] = frozenset()
         self._checked = self._answered = time.monotonic()
         self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meshmark-")))
         self._logs: dict[str, Path] = {}
@@ -143,7 +145,11 @@ class PodsTestbed:
                 raise
             return
         self._answered = now
-        wrong = {name: what for name in self._pods if (what := self._wrong(name, there.get(name)))}
+        wrong = {
+            name: what
+            for name in self._pods
+            if name not in self._replacing and (what := self._wrong(name, there.get(name)))
+        }
         if wrong:
             raise ComponentFailed(
                 "; ".join(f"{name} {what}" for name, what in wrong.items()),
@@ -151,8 +157,19 @@ class PodsTestbed:
                 log_tail=state.events_of(self.api, self.namespace, wrong),
                 hint="The pods' logs are in the run directory.",
             )
-        for failure in tuple(self.read.failures.values()):
-            raise failure
+        for host, failure in tuple(self.read.failures.items()):
+            if host not in self._replacing:
+                raise failure
+
+    def replace(self, host: str) -> None:
+        """Its pod goes; the host is the one that comes instead, once that is ready. `check` looks away meanwhile."""
+        self._replacing = self._replacing | {host}
+        pod = replaced(self.api, self.namespace, self._pods[host])
+        self._pods = {**self._pods, host: pod}
+        self._restarts[host] = _restarts(pod)
+        self.agents[host] = self._stack.enter_context(self._agent(host))
+        self.read.failures.pop(host, None)
+        self._replacing = self._replacing - {host}
 
     def explain(self) -> None:
         """Raises what is wrong with the pods, as soon as the cluster tells that anything is, within EXPLAIN_S: a

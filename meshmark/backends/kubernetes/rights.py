@@ -20,6 +20,7 @@ OF_NAMESPACES = "meshmark-namespaces"
 OF_OBJECTS = "meshmark-objects"
 OF_NODES = "meshmark-nodes"
 OF_PROMETHEUS = "meshmark-prometheus"
+OF_RESTARTS = "meshmark-restarts"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -60,6 +61,8 @@ KUBELET = (Right(resource="nodes/stats", verb="get", namespaced=False),)
 """Of `run --kubelet`. The kubelet asks for it itself, too."""
 FIND_PROMETHEUS = (Right(resource=SERVICE.plural, verb="list", everywhere=True),)
 """Of `run --prometheus find`."""
+EVICT = (Right(resource="pods/eviction", verb="create"),)
+"""Of `operate restart`."""
 
 
 def needed(verb: Verb) -> tuple[Right, ...]:
@@ -84,13 +87,15 @@ def require(api: Api, verb: Verb, namespace: str, more: Sequence[Right] = ()) ->
 
 
 def cluster_roles() -> tuple[Body, ...]:
-    """All that the verbs need: of namespaces, and of what is in them; and what options of `run` need beside that."""
+    """All that the verbs need: of namespaces, and of what is in them; and what options of `run`, and `operate
+    restart`, need beside that."""
     every = sorted({right for verb in VERBS for right in needed(verb)})
     return (
         _role(OF_NAMESPACES, [right for right in every if not right.namespaced]),
         _role(OF_OBJECTS, [right for right in every if right.namespaced]),
         _role(OF_NODES, list(KUBELET)),
         _role(OF_PROMETHEUS, list(FIND_PROMETHEUS)),
+        _role(OF_RESTARTS, list(EVICT)),
     )
 
 

@@ -1,7 +1,8 @@
 """The Secret that the brokers of `kafka-tls` take key and certificates from: made at `up`, in memory.
 
-The authority's key is gone when it has issued the brokers' certificate; the brokers' is in the Secret and nowhere
-else: not in a file, a record, a message or a diff. Certificates hold for a month, and are not renewed.
+The authority's key is gone when it has issued the brokers' certificate, or, where meshmark itself measures, with that
+cluster; the brokers' is in the Secret and nowhere else: not in a file, a record, a message or a diff. Certificates
+hold for a month, and nothing but `operate rotate` renews them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.kinds import SECRET
 from meshmark.backends.kubernetes.manifest import Body
 from meshmark.backends.kubernetes.ownership import is_ours
-from meshmark.dataplane.identity import Issuer, named
+from meshmark.dataplane.identity import Issuer, fingerprint, named
 from meshmark.errors import NotOurs, ObjectRefused
 
 LIFE = datetime.timedelta(days=30)
@@ -44,10 +45,19 @@ def wanting(api: Api, namespace: str) -> bool:
     return False
 
 
-def secret(namespace: str, labels: Mapping[str, str]) -> Body:
+def issuer() -> Issuer:
+    """With a key that nothing keeps but itself."""
+    return Issuer("meshmark", LIFE)
+
+
+def fingerprint_of(secret: Body) -> str:
+    """Of the brokers' certificate there."""
+    return fingerprint(base64.b64decode(secret["data"][manifest.TLS_KEYSTORE]).partition(END)[2])
+
+
+def secret(namespace: str, labels: Mapping[str, str], issuer: Issuer) -> Body:
     """With new keys, for the service's name and each broker's."""
     host = manifest.host(namespace)
-    issuer = Issuer("meshmark", LIFE)
     leaf = issuer.issue([x509.DNSName(host), x509.DNSName(f"*.{host}")], named(manifest.SERVICE))
     texts = {manifest.TLS_KEYSTORE: leaf.key + leaf.chain, manifest.TLS_AUTHORITY: issuer.certificate}
     return {

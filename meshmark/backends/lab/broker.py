@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,18 +78,18 @@ def brokers(
     with ExitStack() as stack:
         started: dict[str, LabProcess] = {}
         for plan in plans:
-            process = running(
-                plan.host,
-                command(runtime, spec, plan, archive),
-                name="broker",
-                component="kafka",
-                log=plan.log,
-                grace_s=0,
-            )
-            started[plan.host.name] = stack.enter_context(process)
+            started[plan.host.name] = stack.enter_context(start(runtime, spec, plan, archive, plan.log))
         stack.callback(lambda: stop_all(started.values(), grace_s=0))  # all at once, not one after the other
         yield started
         stop_all([started[plan.host.name] for plan in plans if plan.training], grace_s=ARCHIVE_TIMEOUT_S)
+
+
+def start(
+    runtime: Runtime, spec: ClusterSpec, plan: BrokerPlan, archive: Path | None, log: Path
+) -> AbstractContextManager[LabProcess]:
+    """One whose storage and settings are written."""
+    words = command(runtime, spec, plan, archive)
+    return running(plan.host, words, name="broker", component="kafka", log=log, grace_s=0)
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import meshmark
@@ -26,8 +28,8 @@ from meshmark.backends.lab.sockets import SegmentsProbe, Wire
 from meshmark.backends.lab.tasks import TasksProbe
 from meshmark.cluster import KeepLogs, Probe, Process, TopicLayout
 from meshmark.dataplane.envoy import INBOUND_PORT, MARK
-from meshmark.dataplane.identity import Authority
-from meshmark.errors import ComponentFailed, LoadError, NoSpace
+from meshmark.dataplane.identity import Authority, Identity, fingerprint
+from meshmark.errors import ComponentFailed, LoadError, MissingRequirement, NoSpace
 from meshmark.kafka import administration
 from meshmark.kafka.administration import Administration, Layout
 from meshmark.kafka.properties import (
@@ -38,11 +40,15 @@ from meshmark.kafka.properties import (
     render,
     with_plaintext,
 )
+from meshmark.kafka.shown import shown, wait_until_shown
 from meshmark.plan import DataPlane, Scenario, Workload
 from meshmark.probes.host import DiskProbe, KafkaLogProbe, MachineProbe, NetProbe, ProcessProbe
 from meshmark.record import CpuProfile, Limit, LinkProbe, Proof
 
 START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 60.0
+"""Of a broker that hands its leaderships over first."""
+RELOAD_TIMEOUT_S = 30.0
 FULL_BYTES = 16_000_000
 """A broker that cannot append shuts down; with less than this left, a full disk is why."""
 LINES_OF_EACH = 3
@@ -146,7 +152,7 @@ class LabTestbed:
 
     def adopt(self, process: LabProcess) -> None:
         """A component that has to run as long as the testbed does."""
-        self._components[f"{process.host}-{process.name}"] = process
+        self._components = {**self._components, f"{process.host}-{process.name}": process}  # `check` may go over it
         self._logs[f"{process.host}-{process.name}.log"] = process.log
         self._process_probe(process.host, process.component).add(process.pid)
 
@@ -198,9 +204,12 @@ class LabCluster(LabTestbed):
     def __init__(self, scenario: Scenario, ground: Ground, stack: ExitStack, authority: Authority | None) -> None:
         super().__init__(scenario, ground, stack)
         self._authority = authority
+        self._renewed: dict[str, Identity] = {}
+        self._restarts = 0
         self._profiler = perf.Profiler(self.spawn, self.network.client_hosts[0])
         self._administration: Administration
         self.log_dirs: dict[str, Path] = {}
+        self.start_broker: Callable[[str, Path], AbstractContextManager[LabProcess]]
 
     @property
     def bootstrap_servers(self) -> str:
@@ -241,6 +250,39 @@ class LabCluster(LabTestbed):
     def paused(self, host: str) -> AbstractContextManager[None]:
         [process] = [each for each in self.processes if each.component == "kafka" and each.host == host]
         return broker.paused(process)
+
+    def restart(self, host: str) -> None:
+        """Each life of a broker has a log of its own."""
+        name = f"{host}-broker"
+        before = self._components[name]
+        self._components = {key: each for key, each in self._components.items() if key != name}
+        before.signal(signal.SIGTERM)
+        before.wait(STOP_TIMEOUT_S)
+        self._restarts += 1
+        ended = f"broker-{self._restarts}.log"
+        self._logs[f"{host}-{ended}"] = before.log.rename(before.log.with_name(ended))
+        again = self._stack.enter_context(self.start_broker(host, before.log))
+        self.adopt(again)
+        broker.wait_until_started([again], START_TIMEOUT_S)
+
+    def wait_until_in_sync(self, timeout_s: float) -> None:
+        self._administration.wait_until_in_sync(len(self.broker_hosts), timeout_s)
+
+    def renew_certificates(self) -> None:
+        if self.scenario.data_plane is not DataPlane.KAFKA_TLS or self._authority is None:
+            raise MissingRequirement(
+                f"the data plane {self.scenario.data_plane} has no certificates of Kafka's own",
+                hint="Give a scenario with kafka-tls. Sidecars of the lab read theirs once.",
+            )
+        for host in self.network.broker_hosts:
+            self._renewed[host.name] = self._authority.server_identity(host.name, host.address)
+
+    def reload_certificate(self, host: str) -> None:
+        new = self._renewed[host]
+        self._administration.reload_keystore(host, str(new.keystore))
+        place, wanted = self.network.hosts[host], fingerprint(new.chain.read_bytes())
+        look = partial(place.call, partial(shown, place.address, BROKER_PORT))
+        wait_until_shown(host, wanted, look, RELOAD_TIMEOUT_S)
 
     def warming(self) -> AbstractContextManager[None]:
         return compilers_first(process.pid for process in self.processes if process.component == "kafka")
@@ -322,6 +364,10 @@ def cluster(parts: Parts, scenario: Scenario, keep_logs: KeepLogs) -> Iterator[L
             made.note_configuration(f"{plan.host.name}.properties", render(plan.settings))
             words = broker.command(parts.runtime, scenario.cluster, plan, parts.archive)
             made.note_configuration(f"{plan.host.name}.command", "\n".join(words) + "\n")
+        by_host = {plan.host.name: plan for plan in plans}
+        made.start_broker = lambda host, log: broker.start(
+            parts.runtime, scenario.cluster, by_host[host], parts.archive, log
+        )
         started = broker.brokers(parts.runtime, scenario.cluster, plans, parts.archive)
         for process in stack.enter_context(started).values():
             made.adopt(process)

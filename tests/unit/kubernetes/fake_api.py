@@ -81,6 +81,8 @@ class FakeApi:
     """So many second pages of lists are gone before they are asked for."""
     lasts: int = 1
     """So many reads of a namespace that is being removed still find it; negative: all."""
+    budget: int = 0
+    """So many evictions are refused, as disruption budgets do."""
     breaks: bool = False
     """Do commands end with their connection and nothing else?"""
     unknown_command: str = ""
@@ -151,6 +153,8 @@ class FakeApi:
             return {"gitVersion": self.version}
         if words == ["apis"]:
             return self._groups()
+        if words[-1] == "eviction" and method == "POST":
+            return self._evict(words[3], words[5], json.loads(text))
         kind, namespace, name = _place(words)
         if kind.group in self.absent:
             raise Refused(404, "404 page not found", reason="")
@@ -184,6 +188,15 @@ class FakeApi:
         self._get(POD, namespace, pod)
         if refused := self.refusals.get(f"pod/{pod}"):
             raise refused
+
+    def _evict(self, namespace: str, pod: str, eviction: Body) -> Body:
+        self._allowed("create", "pods/eviction", namespace, pod)
+        assert (eviction["kind"], eviction["metadata"]["name"]) == ("Eviction", pod)
+        if self.budget:
+            self.budget -= 1
+            message = "Cannot evict pod as it would violate the pod's disruption budget."
+            raise Refused(429, message, reason="TooManyRequests")
+        return self._delete(POD, namespace, pod, eviction["deleteOptions"])
 
     def _allow(self, verb: str, kind: Kind, namespace: str, name: str = "") -> None:
         self._allowed(verb, kind.plural, namespace, name)

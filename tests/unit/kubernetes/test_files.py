@@ -180,10 +180,10 @@ def test_the_verb_writes_and_says_what_is_needed(tmp_path: Path, capsys: Capture
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "in Kubernetes it is one scenario at a time\n  give one with --only: plain, kafka-tls"),
+        ([], "it is one scenario at a time\n  give one with --only: plain, kafka-tls"),
         (
             ["--only", "istio*"],
-            "in Kubernetes it is one scenario at a time\n  give one with --only: istio, istio-mtls",
+            "it is one scenario at a time\n  give one with --only: istio, istio-mtls",
         ),
         (["--only", "x*"], "no scenario x*"),
         (["--only", "istoi"], "no scenario istoi (did you mean istio?)"),

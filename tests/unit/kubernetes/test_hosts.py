@@ -14,7 +14,18 @@ from typing import cast
 
 import pytest
 
-from meshmark.backends.kubernetes import clocks, cluster, contexts, hosts, lifecycle, manifests, rights, stream, target
+from meshmark.backends.kubernetes import (
+    clocks,
+    cluster,
+    contexts,
+    hosts,
+    lifecycle,
+    manifests,
+    replaced,
+    rights,
+    stream,
+    target,
+)
 from meshmark.backends.kubernetes.change import Wanted
 from meshmark.backends.kubernetes.cluster import testbed as opened
 from meshmark.backends.kubernetes.hosts import PodsTestbed
@@ -295,6 +306,32 @@ def test_a_pod_that_is_evicted_under_load_is_told_with_its_events_and_all_is_rem
         evicted()
     assert failed.value.log_tail == ("pod/client-1: Evicted: The node was low on resource: memory.",)
     assert fake.names() == []
+
+
+def test_a_pod_is_replaced_once_its_budget_allows_it_and_its_host_is_the_other_one(
+    bed: PodsTestbed, fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "CHECK_S", 0.0)
+    monkeypatch.setattr(replaced, "POLL_S", 0.01)
+    before, agent = fake.body("pod/broker-1")["metadata"]["uid"], bed.agents["broker-1"]
+    fake.budget = 2
+    bed.replace("broker-1")
+    assert fake.budget == 0
+    assert fake.body("pod/broker-1")["metadata"]["uid"] != before
+    assert bed.agents["broker-1"] is not agent
+    assert "boot_id" in bed.agents["broker-1"].ask("clock")
+    bed.check()
+
+
+def test_a_pod_that_does_not_come_back_is_told(
+    bed: PodsTestbed, fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaced, "POLL_S", 0.01)
+    pod = fake.body("pod/broker-1")
+    fake.brokers = "unplaced"
+    with pytest.raises(ComponentFailed, match=r"broker-1 is not back 0\.5 s after .* Unschedulable") as failed:
+        replaced.replaced(bed.api, "meshmark-it", pod, timeout_s=0.5)
+    assert "Insufficient memory" in failed.value.log_tail[-1]
 
 
 def test_a_process_that_ended_with_its_pod_is_told_as_the_pod(bed: PodsTestbed, fake: FakeApi) -> None:

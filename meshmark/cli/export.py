@@ -15,6 +15,7 @@ from meshmark.cli.options import (
     Image,
     Kafka,
     Memory,
+    Mesh,
     MonitorLabel,
     Monitors,
     Namespace,
@@ -61,14 +62,7 @@ def export(
     monitor_label: MonitorLabel = None,
     kafka: Kafka = KAFKA,
     provider: Provider = None,
-    mesh: Annotated[
-        str | None,
-        typer.Option(
-            "--mesh",
-            metavar="NAME",
-            help="In place of Istio's sidecars: ambient, ambient-waypoint, linkerd or linkerd-skip.",
-        ),
-    ] = None,
+    mesh: Mesh = None,
     replication_in_mesh: ReplicationInMesh = None,
 ) -> None:
     """Write a scenario as plain manifests with a kustomization, to apply them yourself (docs/how-to/kubernetes.md)."""

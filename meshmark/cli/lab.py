@@ -20,6 +20,7 @@ from meshmark.cli.options import (
     Keeper,
     LabOnly,
     Memory,
+    Mesh,
     MonitorLabel,
     Monitors,
     Namespace,
@@ -74,6 +75,7 @@ def up(
     monitors: Monitors = None,
     monitor_label: MonitorLabel = None,
     provider: Provider = None,
+    mesh: Mesh = None,
     replication_in_mesh: ReplicationInMesh = None,
     timeout: Timeout = None,
     dry_run: Annotated[
@@ -103,6 +105,7 @@ def up(
         monitors=monitors,
         monitor_label=monitor_label,
         provider=provider,
+        mesh=mesh,
         replication_in_mesh=replication_in_mesh,
         kafka=kafka,
     )
@@ -199,6 +202,7 @@ def diff(
     monitors: Monitors = None,
     monitor_label: MonitorLabel = None,
     provider: Provider = None,
+    mesh: Mesh = None,
     replication_in_mesh: ReplicationInMesh = None,
     kafka: Kafka = KAFKA,
 ) -> None:
@@ -217,6 +221,7 @@ def diff(
         monitors=monitors,
         monitor_label=monitor_label,
         provider=provider,
+        mesh=mesh,
         replication_in_mesh=replication_in_mesh,
         kafka=kafka,
     )

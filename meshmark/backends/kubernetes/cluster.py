@@ -222,7 +222,7 @@ def _up(api: Api, wanted: Wanted, keep_logs: KeepLogs, *, tell: Tell, timeout_s:
             try:
                 lifecycle.up(api, wanted, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
             except MeshmarkError as error:
-                if error.hint in (lifecycle.STAYS, APPLIED_STAYS):
+                if error.hint.endswith((lifecycle.STAYS, APPLIED_STAYS)):
                     error.hint = "It is removed; `meshmark up` shows the same and keeps it."
                 raise
             yield

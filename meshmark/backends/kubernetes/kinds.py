@@ -32,6 +32,7 @@ SERVICE = Kind(name="Service", plural="services")
 POD = Kind(name="Pod", plural="pods")
 CLAIM = Kind(name="PersistentVolumeClaim", plural="persistentvolumeclaims")
 EVENT = Kind(name="Event", plural="events")
+GATEWAY = Kind(group="gateway.networking.k8s.io", name="Gateway", plural="gateways")
 STRIMZI, KOPERATOR = "kafka.strimzi.io", "kafka.banzaicloud.io"
 KAFKA = Kind(group=STRIMZI, name="Kafka", plural="kafkas")
 KAFKA_NODE_POOL = Kind(group=STRIMZI, name="KafkaNodePool", plural="kafkanodepools")
@@ -48,6 +49,7 @@ LISTED = (
     Kind(group="policy", name="PodDisruptionBudget", plural="poddisruptionbudgets"),
     Kind(group=MONITORING, name="PodMonitor", plural="podmonitors"),
     Kind(group=MONITORING, name="PrometheusRule", plural="prometheusrules"),
+    GATEWAY,
     STATEFUL_SET,
     *OPERATED,
 )

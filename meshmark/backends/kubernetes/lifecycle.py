@@ -11,6 +11,7 @@ from typing import BinaryIO, TypeVar
 
 from meshmark.backends.kubernetes import change, ownership, rights, state
 from meshmark.backends.kubernetes.api import Api, Forbidden
+from meshmark.backends.kubernetes.captured import amiss
 from meshmark.backends.kubernetes.change import Tell, Wanted
 from meshmark.backends.kubernetes.kinds import (
     CLAIM,
@@ -22,7 +23,7 @@ from meshmark.backends.kubernetes.kinds import (
     kind_of,
     name_of,
 )
-from meshmark.backends.kubernetes.manifest import CLUSTER, MANAGED, OWNER, WORKLOAD, Body
+from meshmark.backends.kubernetes.manifest import CLUSTER, DATA_PLANE, MANAGED, OWNER, WORKLOAD, Body
 from meshmark.backends.kubernetes.operated import by_operator, what_keeps
 from meshmark.backends.kubernetes.ownership import ANY, Labels
 from meshmark.backends.kubernetes.state import CONTAINER, State
@@ -32,6 +33,8 @@ from meshmark.errors import ClusterUnreachable, ComponentFailed, Inconclusive, N
 POLL_S = 1.0
 PATIENCE_S = 30.0
 """How long an API server that answered before may be away."""
+REDIRECTED_S = 10.0
+"""How long a pod that is ready may be without the annotation of Istio's CNI plugin."""
 STAYS = (
     "All of it stays as it is: `meshmark status` shows it, the same `meshmark up` goes on waiting, and "
     "`meshmark down` removes it."
@@ -54,9 +57,9 @@ class Site:
 
 
 def up(api: Api, wanted: Wanted, *, tell: Tell, clock: Clock, timeout_s: float, force: bool = False) -> State:
-    """Applies the scenario and returns when all brokers are ready. Raises what `change.apply` does, and
-    ComponentFailed with each broker's state and the cluster's own warnings when they are not ready in time. All that
-    was applied stays then, to be looked at."""
+    """Applies the scenario and returns when all brokers are ready, with the proxies of their data plane and no others.
+    Raises what `change.apply` does, and ComponentFailed with each broker's state and the cluster's own warnings when
+    they are not ready in time, or not in the mesh. All that was applied stays then, to be looked at."""
     change.apply(api, wanted, tell=tell, force=force)
     [found] = ready([Site(api=api, wanted=wanted)], tell=tell, clock=clock, timeout_s=timeout_s)
     return found
@@ -90,6 +93,8 @@ def ready(
         seen = "; ".join(heard) or "nothing yet"
         raise ClusterUnreachable(f"{error.message}; last seen of the brokers: {seen}", hint=error.hint) from None
     if found is not None:
+        for site in sites:
+            _require_path(site, clock, timeout_s)
         return found
     namespace = sites[0].wanted.namespace
     raise ComponentFailed(
@@ -98,6 +103,25 @@ def ready(
         log_tail=(*heard, *(text for site in sites for text in state.warnings(site.api, namespace))),
         hint=STAYS,
     )
+
+
+def _require_path(site: Site, clock: Clock, timeout_s: float) -> None:
+    wanted = site.wanted
+    data_plane = ownership.labels_of(wanted.namespace_body)[DATA_PLANE]
+    wrong: list[str] = []
+
+    def right() -> bool | None:
+        found = ((pod, amiss(data_plane, pod)) for pod in ownership.pods(site.api, wanted.namespace))
+        wrong[:] = [f"{pod['metadata']['name']} {why}" for pod, why in found if why]
+        return None if wrong else True
+
+    if wait(right, clock, min(REDIRECTED_S, timeout_s)) is None:
+        raise ComponentFailed(
+            f"the pods in the namespace {wanted.namespace} are ready, and not as {data_plane} has them",
+            component=WORKLOAD,
+            log_tail=tuple(wrong),
+            hint=f"`meshmark doctor --backend kubernetes` tells which meshes there are. {STAYS}",
+        )
 
 
 def status(api: Api, namespace: str, asked: Labels = ANY) -> State | None:

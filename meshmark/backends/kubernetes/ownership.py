@@ -25,6 +25,7 @@ from meshmark.backends.kubernetes.manifest import (
     Body,
     Manifest,
 )
+from meshmark.backends.kubernetes.meshes import WAYPOINT
 from meshmark.errors import NotOurs, ObjectRefused
 
 Labels = Mapping[str, str]
@@ -40,6 +41,10 @@ AUTOMATIC = {
     ("ConfigMap", "istio-ca-crl"),
 }
 """What clusters and Istio put into every namespace: nobody's."""
+POLICIES = ("security.istio.io", "networking.istio.io")
+"""API groups of what a mesh is told about all pods of a namespace."""
+OF_GATEWAY = ("gateway.networking.k8s.io/gateway-name", WAYPOINT)
+"""Label of all that Istio makes for our waypoint; it goes with that."""
 
 
 def labels_of(body: Body) -> dict[str, str]:
@@ -105,7 +110,8 @@ def is_ending(body: Body) -> bool:
 def refuse_others(api: Api, made: Iterable[Manifest], found: Body | None) -> dict[str, Body]:
     """Of a scenario's objects those that are there, by name; `found` is the namespace.
 
-    Raises NotOurs where any of them is somebody else's, ObjectRefused where the namespace is being removed."""
+    Raises NotOurs where any of them, or a policy beside them, is somebody else's, and ObjectRefused where the
+    namespace is being removed."""
     bodies = [manifest.body for manifest in made]
     [wanted] = [body for body in bodies if kind_of(body) == NAMESPACE]
     if found is None:
@@ -126,6 +132,14 @@ def refuse_others(api: Api, made: Iterable[Manifest], found: Body | None) -> dic
             f"in the namespace {wanted['metadata']['name']} there are objects of the same names that are not ours: "
             + ", ".join(others),
             hint="Nothing was changed. Remove them, or give another namespace with -n.",
+        )
+    name = wanted["metadata"]["name"]
+    kinds = [kind for kind in dict.fromkeys(map(kind_of, bodies)) if kind.group in POLICIES]
+    if policies := [name_of(body) for kind in kinds for body in api.find(kind, name) if not is_ours(body)]:
+        raise NotOurs(
+            f"in the namespace {name} policies of others hold for the same pods: {', '.join(policies)}",
+            hint="Nothing was changed. They may say otherwise than the data plane who encrypts; remove them, or give "
+            "another namespace with -n.",
         )
     return there
 
@@ -154,7 +168,8 @@ def of_others(api: Api, namespace: str) -> list[str]:
 def _of_others(api: Api, kind: Kind, namespace: str) -> Iterator[str]:
     for body in api.find(kind, namespace):
         name = body["metadata"]["name"]
-        if not is_of_ours(body) and (kind.name, name) not in AUTOMATIC:
+        automatic = (kind.name, name) in AUTOMATIC or OF_GATEWAY in labels_of(body).items()
+        if not is_of_ours(body) and not automatic:
             yield name
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from meshmark.backends.kubernetes.installed import BRINGS
-from meshmark.backends.kubernetes.kinds import APPLIED, CLAIM, EVENT, LISTED, OPERATED, POD, Kind
+from meshmark.backends.kubernetes.kinds import APPLIED, CLAIM, EVENT, LISTED, NAMESPACE, OPERATED, POD, Kind
 from tests.unit.kubernetes import fake_operator
 from tests.unit.kubernetes.fake_exec import ExecHandler
 
@@ -73,6 +73,8 @@ class FakeApi:
     operator: fake_operator.Operator = "works"
     absent: tuple[str, ...] = ()
     """API groups that the cluster does not have."""
+    captures: bool = True
+    """Do injectors and Istio's CNI plugin do what pods and their namespace ask for?"""
     more: tuple[str, ...] = ()
     """Groups that it has beside, with their versions, in none of which anything is asked for."""
     version: str = "v1.37.0-fake"
@@ -108,8 +110,8 @@ class FakeApi:
     # What a test puts there or looks at.
 
     def put(self, kind: Kind, name: str, namespace: str = "", **more: Any) -> Body:
-        labels = more.pop("labels", {})
-        metadata: Body = {"name": name, "labels": labels, **({"namespace": namespace} if kind.namespaced else {})}
+        metadata: Body = {"name": name, "labels": more.pop("labels", {}), "annotations": more.pop("annotations", {})}
+        metadata |= {"namespace": namespace} if kind.namespaced else {}
         body = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, **more}
         self.objects[kind, namespace if kind.namespaced else "", name] = Object(self._stamped(body))
         return body
@@ -335,10 +337,12 @@ class FakeApi:
             return
         for number in range(spec["ordinals"]["start"], spec["ordinals"]["start"] + spec["replicas"]):
             name = f"{of}-{number}"
-            there = self.objects.get((POD, namespace, name))
-            if there and there.body["status"]["phase"] == "Running":
-                continue
             labels, inside = spec["template"]["metadata"]["labels"], spec["template"]["spec"]
+            more = self.captured(namespace, spec["template"]["metadata"])
+            more["spec"] |= {**inside, "nodeName": "n1"}
+            there = self.objects.get((POD, namespace, name))
+            if there and there.body["status"]["phase"] == "Running" and there.body["spec"] == more["spec"]:
+                continue
             if self.brokers == "ready":
                 zone = {"topology.kubernetes.io/zone": "a"}
                 containers = [each["name"] for each in inside["containers"]]
@@ -350,9 +354,7 @@ class FakeApi:
                     "conditions": [{"type": "Ready", "status": "True"}],
                     "containerStatuses": said,
                 }
-                self.put(
-                    POD, name, namespace, labels={**labels, **zone}, spec={**inside, "nodeName": "n1"}, status=status
-                )
+                self.put(POD, name, namespace, labels={**labels, **zone}, status=status, **more)
             else:
                 message = "0/1 nodes are available: 1 Insufficient memory."
                 scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
@@ -366,6 +368,20 @@ class FakeApi:
             "observedGeneration": workload["metadata"]["generation"],
             "readyReplicas": ready,
             "updatedReplicas": spec["replicas"],
+        }
+
+    def captured(self, namespace: str, template: Body) -> dict[str, Any]:
+        """What injectors and Istio's CNI plugin make of a pod: one more init container, or an annotation."""
+        told = {**(template.get("labels") or {}), **(template.get("annotations") or {})}
+        around = self.objects[NAMESPACE, "", namespace].body["metadata"]["labels"]
+        wishes = {"istio-proxy": "sidecar.istio.io/inject", "linkerd-proxy": "linkerd.io/inject"}
+        proxies = [name for name, key in wishes.items() if told.get(key) in ("true", "enabled")]
+        ambient = around.get("istio.io/dataplane-mode") == "ambient"
+        if not self.captures:
+            proxies, ambient = [], False
+        return {
+            "spec": {"initContainers": [{"name": name} for name in proxies]},
+            "annotations": {"ambient.istio.io/redirection": "enabled"} if ambient else {},
         }
 
     def _event(self, namespace: str, kind: str, name: str, reason: str, message: str) -> None:

@@ -52,9 +52,10 @@ def _strimzi(api: FakeApi, namespace: str, kafka: Body, pool: Body | None) -> No
     labels = {**kafka["metadata"]["labels"], "app.kubernetes.io/managed-by": "strimzi-cluster-operator"}
     for name in ("kafka-kafka-bootstrap", "kafka-kafka-brokers"):
         _make(api, SERVICE, name, namespace, labels, KAFKA.api_version, "Kafka", "kafka")
+    template = pool["spec"]["template"]["pod"]["metadata"]
     for number in range(1, pool["spec"]["replicas"] + 1):
         pod = f"kafka-broker-{number}"
-        _pod(api, namespace, pod, labels, "core.strimzi.io/v1", "StrimziPodSet", "kafka-broker")
+        _pod(api, namespace, pod, labels, template, "core.strimzi.io/v1", "StrimziPodSet", "kafka-broker")
         _make(api, CLAIM, f"data-0-{pod}", namespace, labels, KAFKA.api_version, "KafkaNodePool", "broker")
     kafka["status"] = {**status, "conditions": [{"type": "Ready", "status": "True"}]}
 
@@ -64,16 +65,20 @@ def _koperator(api: FakeApi, namespace: str, cluster: Body) -> None:
     labels = {"app": "kafka", "kafka_cr": "kafka"}
     cluster["metadata"]["finalizers"] = [FINALIZER]
     _make(api, SERVICE, "kafka-headless", namespace, labels, *owner)
+    [group] = cluster["spec"]["brokerConfigGroups"].values()
+    template = {"labels": group["brokerLabels"], "annotations": group["brokerAnnotations"]}
     for broker in cluster["spec"]["brokers"]:
-        _pod(api, namespace, f"kafka-{broker['id']}-x1y2z", labels, *owner)
+        _pod(api, namespace, f"kafka-{broker['id']}-x1y2z", labels, template, *owner)
         _make(api, CLAIM, f"kafka-{broker['id']}-storage-0-abcde", namespace, labels, *owner)
     cluster["status"] = {"state": "ClusterReconciling" if api.operator == "refuses" else "ClusterRunning"}
 
 
-def _pod(api: FakeApi, namespace: str, name: str, labels: Body, *owner: str) -> None:
+def _pod(api: FakeApi, namespace: str, name: str, labels: Body, template: Body, *owner: str) -> None:
     conditions = [{"type": "Ready", "status": "True"}]
     body = _make(api, POD, name, namespace, labels, *owner)
-    body["spec"] = {"nodeName": "n1"}
+    more = api.captured(namespace, template)
+    body["metadata"]["annotations"] = more["annotations"]
+    body["spec"] = {**more["spec"], "nodeName": "n1"}
     body["status"] = {"phase": "Running", "conditions": conditions, "containerStatuses": [{"name": "kafka"}]}
 
 

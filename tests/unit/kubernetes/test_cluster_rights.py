@@ -66,9 +66,12 @@ def test_rights_that_are_asked_for_are_those_that_are_used(verb: rights.Verb, fa
     if verb == "status":
         fake.brokers = "unplaced"
     used |= both_ways(fake, run)
-    for provider in ("strimzi", "koperator") if verb in ("up", "diff") else ():
+    elsewhere = [("istio", "--provider", "strimzi"), ("istio", "--provider", "koperator")]
+    elsewhere.append(("istio-mtls", "--mesh", "ambient-waypoint"))
+    for only, *option in elsewhere if verb in ("up", "diff") else ():
+        fake.put(NAMESPACE, f"meshmark-{only}", labels={"app.kubernetes.io/managed-by": "meshmark"})
         fake.used.clear()
-        more = ["--context", "fake", "--only", "istio", "--provider", provider]
+        more = ["--context", "fake", "--only", only, *option]
         assert app.main([verb, *(["--backend", "kubernetes"] if verb == "up" else []), *more]) in (0, 1)
         used |= in_use(fake.used)
     if verb == "up":

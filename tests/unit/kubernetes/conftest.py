@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from meshmark.backends.kubernetes import lifecycle
-from tests.unit.kubernetes.fake_api import TOKEN, FakeApi, served
+from tests.unit.kubernetes.fake_api import TOKEN, FakeApi
+from tests.unit.kubernetes.fake_http import served
 
 KUBECONFIG = """
 apiVersion: v1

@@ -15,7 +15,8 @@ from meshmark.backends.kubernetes.kinds import CONFIG_MAP, NAMESPACE, POD
 from meshmark.cli import app
 from meshmark.errors import ClusterUnreachable, ComponentFailed, NoRights, NotOurs, UsageError
 from tests.lab.ground import ROOT
-from tests.unit.kubernetes.fake_api import TOKEN, FakeApi, served
+from tests.unit.kubernetes.fake_api import TOKEN, FakeApi
+from tests.unit.kubernetes.fake_http import served
 
 Capture = pytest.CaptureFixture[str]
 EXAMPLE = str(ROOT / "examples" / "stretched-24ms.yaml")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from meshmark.backends.kubernetes import lifecycle, sites
+from meshmark.backends.kubernetes import lifecycle, sites, stretched
 from meshmark.backends.kubernetes.kinds import CONFIG_MAP, NAMESPACE, POD
 from meshmark.cli import app
 from meshmark.errors import ClusterUnreachable, ComponentFailed, NoRights, NotOurs, UsageError
@@ -82,12 +86,14 @@ def test_contexts_may_say_of_which_cluster_they_are(two: Two) -> None:
     assert main("up", *BOTH) == NotOurs.exit_code
 
 
-def test_pods_are_asked_whether_they_reach_those_of_the_other_cluster(two: Two) -> None:
+def test_pods_are_asked_once_whether_and_when_they_reach_those_of_the_other_cluster(two: Two, capsys: Capture) -> None:
     two.rooted()
     assert main("up", *BOTH) == 0
-    assert [fake.commands for fake in two] == [
-        [["timeout", "5", "/bin/bash", "-c", ": < /dev/tcp/$0/$1", "127.0.0.1", "5203"]]
-    ] * 2
+    assert [fake.commands for fake in two] == [[["/bin/bash", "-c", sites.CONNECT, "127.0.0.1", "5203"]]] * 2
+    told = [line for line in capsys.readouterr().err.splitlines() if "round trip" in line]
+    assert [re.sub(r"\d+\.\d ms", "X ms", line) for line in told] == [
+        f"round trip from {ends}: X ms; the plan says 24 ms" for ends in ("one to two", "two to one")
+    ]
 
 
 def test_networks_that_are_not_one_are_told_and_all_of_it_stays(two: Two, capsys: Capture) -> None:
@@ -265,3 +271,27 @@ def test_a_run_over_several_clusters_is_refused(two: Two, capsys: Capture) -> No
         "the scenario istio-mtls has a topology: load in several clusters is not there yet" in capsys.readouterr().err
     )
     assert [fake.used for fake in two] == [set(), set()]
+
+
+def ask(*, limit: str = "5", port: int = stretched.PROBE_PORT) -> subprocess.CompletedProcess[str]:
+    """What a pod's shell is told, on this machine."""
+    script = sites.CONNECT.replace(f"-rt {sites.REACH_S} ", f"-rt {limit} ")
+    return subprocess.run(
+        ["bash", "-c", script, "127.0.0.1", str(port)], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_a_refusal_is_an_answer_with_a_time() -> None:
+    done = ask()
+    assert (done.returncode, "/dev/tcp/127.0.0.1/5203: Connection refused" in done.stderr) == (1, True)
+    assert [text.isdecimal() for text in done.stdout.split()] == [True] * 5
+
+
+def test_silence_is_none_and_is_not_waited_for_long() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as stack:
+        for _ in range(3):  # nobody accepts them, and there is no room for more
+            full = stack.enter_context(socket.socket())
+            full.setblocking(False)
+            full.connect_ex(server.getsockname())
+        done = ask(limit="0.3", port=server.getsockname()[1])
+    assert (done.returncode, done.stdout) == (sites.KILLED + signal.SIGTERM, "")

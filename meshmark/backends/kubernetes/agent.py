@@ -30,7 +30,7 @@ from typing import Any
 
 from meshmark.kafka.api_versions import TIMEOUT_S, Wrap, ask, plain_client
 from meshmark.kafka.shown import shown
-from meshmark.probes import envoy, procfs
+from meshmark.probes import envoy, procfs, quota
 from meshmark.probes.host import (
     MACHINE,
     PAGE_BYTES,
@@ -68,6 +68,7 @@ class Agent:
         self._leads: Mapping[tuple[str, int], str] = {}
         self._others = [held.enter_context(NetProbe(host, INTERFACE, lambda read: read()))]
         self._log = None
+        self._quota: quota.QuotaProbe | None = None
         if data is not None:
             self._log = held.enter_context(KafkaLogProbe(host, [data / LOGS], lambda: self._leads))
         self._machine = held.enter_context(MachineProbe(data or Path("/tmp"))) if machine else None
@@ -115,6 +116,8 @@ class Agent:
             values |= probe.read()
         if self._log is not None:
             values |= self._log.read()
+        if self._quota is not None:
+            values |= self._quota.read()
         if self._sidecar:
             with suppress(OSError, http.client.HTTPException, ValueError):
                 found = envoy.statistics(_envoy(envoy.STATS_PATH), time.time())
@@ -132,6 +135,8 @@ class Agent:
                     self._book(int(name), component)
 
     def _book(self, pid: int, component: str) -> None:
+        if component == "kafka" and self._quota is None and (group := quota.group_within(Path(f"/proc/{pid}/root"))):
+            self._quota = quota.QuotaProbe(self._host, component, group)
         if component not in self._processes:
             self._processes[component] = self._held.enter_context(ProcessProbe(self._host, component))
         self._processes[component].add(pid)

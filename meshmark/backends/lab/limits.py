@@ -28,7 +28,7 @@ from meshmark.backends.lab.process import LabProcess
 from meshmark.cluster import Probe
 from meshmark.errors import LabError, MissingRequirement
 from meshmark.planfile.hardware import Limited
-from meshmark.probes import procfs
+from meshmark.probes.quota import QuotaProbe
 from meshmark.record import Counters, Limit
 
 SHARES_V1 = "cpu.shares"
@@ -200,23 +200,6 @@ def _bounded(group: Path, cpus: float) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             tell(group, V2.quota(None))
-
-
-class QuotaProbe:
-    """How often, and for how long, a component had used up its quota. Reads nothing once the limit is gone."""
-
-    edges_only = False
-
-    def __init__(self, host: str, component: str, group: Path) -> None:
-        self._prefix = f"{host}/{component}/"
-        self._stat = os.fspath(group / "cpu.stat")
-
-    def read(self) -> Counters:
-        try:
-            values = procfs.throttling(Path(self._stat).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return {}
-        return {self._prefix + metric: value for metric, value in values.items()}
 
 
 class VolumeProbe:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from meshmark.backends.kubernetes.installed import BRINGS
-from meshmark.backends.kubernetes.kinds import APPLIED, CLAIM, EVENT, LISTED, NAMESPACE, OPERATED, POD, Kind
+from meshmark.backends.kubernetes.kinds import APPLIED, CLAIM, EVENT, LISTED, OPERATED, POD, Kind
 from tests.unit.kubernetes import fake_operator
 
 Body = dict[str, Any]
@@ -335,7 +335,7 @@ class FakeApi:
         for number in range(spec["ordinals"]["start"], spec["ordinals"]["start"] + spec["replicas"]):
             name = f"{of}-{number}"
             labels, inside = spec["template"]["metadata"]["labels"], spec["template"]["spec"]
-            more = self.captured(namespace, spec["template"]["metadata"])
+            more = fake_operator.captured(self, namespace, spec["template"]["metadata"])
             more["spec"] |= {**inside, "nodeName": "n1"}
             there = self.objects.get((POD, namespace, name))
             if there and there.body["status"]["phase"] == "Running" and there.body["spec"] == more["spec"]:
@@ -365,20 +365,6 @@ class FakeApi:
             "observedGeneration": workload["metadata"]["generation"],
             "readyReplicas": ready,
             "updatedReplicas": spec["replicas"],
-        }
-
-    def captured(self, namespace: str, template: Body) -> dict[str, Any]:
-        """What injectors and Istio's CNI plugin make of a pod: one more init container, or an annotation."""
-        told = {**(template.get("labels") or {}), **(template.get("annotations") or {})}
-        around = self.objects[NAMESPACE, "", namespace].body["metadata"]["labels"]
-        wishes = {"istio-proxy": "sidecar.istio.io/inject", "linkerd-proxy": "linkerd.io/inject"}
-        proxies = [name for name, key in wishes.items() if told.get(key) in ("true", "enabled")]
-        ambient = around.get("istio.io/dataplane-mode") == "ambient"
-        if not self.captures:
-            proxies, ambient = [], False
-        return {
-            "spec": {"initContainers": [{"name": name} for name in proxies]},
-            "annotations": {"ambient.istio.io/redirection": "enabled"} if ambient else {},
         }
 
     def _event(self, namespace: str, kind: str, name: str, reason: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What Strimzi and Koperator do with the resources that they are given, as far as meshmark looks at it.
+"""What Strimzi and Koperator do with what they are given, and meshes with pods, as far as meshmark looks at it.
 
 Labels, owners, names, conditions and finalizers are as their code has them (Strimzi 1.2, Koperator 0.28). What passes
 here was never seen by an operator that ran.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from meshmark.backends.kubernetes.kinds import CLAIM, KAFKA, KAFKA_CLUSTER, KAFKA_NODE_POOL, LISTED, POD
+from meshmark.backends.kubernetes.kinds import CLAIM, KAFKA, KAFKA_CLUSTER, KAFKA_NODE_POOL, LISTED, NAMESPACE, POD
 
 if TYPE_CHECKING:
     from tests.unit.kubernetes.fake_api import FakeApi
@@ -31,6 +31,21 @@ def operate(api: FakeApi, namespace: str) -> None:
         _strimzi(api, namespace, bodies[KAFKA], bodies.get(KAFKA_NODE_POOL))
     if KAFKA_CLUSTER in bodies and "deletionTimestamp" not in bodies[KAFKA_CLUSTER]["metadata"]:
         _koperator(api, namespace, bodies[KAFKA_CLUSTER])
+
+
+def captured(api: FakeApi, namespace: str, template: Body) -> dict[str, Any]:
+    """What injectors and Istio's CNI plugin make of a pod: one more init container, or an annotation."""
+    told = {**(template.get("labels") or {}), **(template.get("annotations") or {})}
+    around = api.objects[NAMESPACE, "", namespace].body["metadata"]["labels"]
+    wishes = {"istio-proxy": "sidecar.istio.io/inject", "linkerd-proxy": "linkerd.io/inject"}
+    proxies = [name for name, key in wishes.items() if told.get(key) in ("true", "enabled")]
+    ambient = around.get("istio.io/dataplane-mode") == "ambient"
+    if not api.captures:
+        proxies, ambient = [], False
+    return {
+        "spec": {"initContainers": [{"name": name} for name in proxies]},
+        "annotations": {"ambient.istio.io/redirection": "enabled"} if ambient else {},
+    }
 
 
 def end(api: FakeApi, namespace: str, body: Body) -> bool:
@@ -76,7 +91,7 @@ def _koperator(api: FakeApi, namespace: str, cluster: Body) -> None:
 def _pod(api: FakeApi, namespace: str, name: str, labels: Body, template: Body, *owner: str) -> None:
     conditions = [{"type": "Ready", "status": "True"}]
     body = _make(api, POD, name, namespace, labels, *owner)
-    more = api.captured(namespace, template)
+    more = captured(api, namespace, template)
     body["metadata"]["annotations"] = more["annotations"]
     body["spec"] = {**more["spec"], "nodeName": "n1"}
     body["status"] = {"phase": "Running", "conditions": conditions, "containerStatuses": [{"name": "kafka"}]}

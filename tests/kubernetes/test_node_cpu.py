@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,18 +16,28 @@ from meshmark.analysis.nodes import spent_on
 from meshmark.backends.kubernetes import contexts, rights
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.metering import Meter, Metering, metered
+from meshmark.backends.kubernetes.pods import USER
 from meshmark.backends.kubernetes.prometheus import Prometheus
 from meshmark.errors import ClusterUnreachable, MissingRequirement, NoRights
 from meshmark.nodes import PODS, CpuReading
-from tests.kubernetes import node
+from tests.kubernetes import images, node
 from tests.kubernetes.controlplane import ControlPlane, free_ports
 from tests.kubernetes.credentials import ADDRESS, CONTEXT
-from tests.kubernetes.test_pods import client
+from tests.kubernetes.test_pods import WAIT
 from tests.kubernetes.verbs import RIGHTS
 
 NODES = {node.NAME: node.ADDRESS}
 METERED = "metered"
-CONTAINER = "client/client"
+BUSY, BESIDE = "busy", "beside"
+CONTAINER = f"broker/{BUSY}"
+QUOTA = """
+import json, os
+from pathlib import Path
+from meshmark.probes.quota import QuotaProbe, group_within
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    if b"while :" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\\n")[0]:
+        print(json.dumps(QuotaProbe("h", "kafka", group_within(Path(f"/proc/{pid}/root"))).read()))
+"""
 SCRAPES = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs:
@@ -57,11 +67,55 @@ def reader(one_node: ControlPlane) -> Path:
     return one_node.account("node-reader", "default", everywhere=[rights.OF_NODES])
 
 
+def busy_and_beside() -> dict[str, Any]:
+    """A pod as a broker's: what it has to do takes more CPU than it gets, and another container sees its processes."""
+    shared = {"image": images.MESHMARK, "securityContext": {"capabilities": {"drop": ["ALL"]}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "broker", "namespace": METERED},
+        "spec": {
+            "shareProcessNamespace": True,
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": {"runAsUser": USER, "runAsGroup": USER},
+            "containers": [
+                {
+                    **shared,
+                    "name": BUSY,
+                    "command": ["bash", "-c", "while :; do :; done"],
+                    "resources": {"limits": {"cpu": "50m", "memory": "64Mi"}},
+                },
+                {**shared, "name": BESIDE, "command": ["sleep", "2147483647"]},
+            ],
+        },
+    }
+
+
 @pytest.fixture(scope="module")
 def pod(one_node: ControlPlane) -> Iterator[None]:
-    """One that runs, in METERED."""
-    with client(one_node, METERED):
+    """It runs."""
+    here = f"--namespace={METERED}"
+    one_node.kubectl("create", "namespace", METERED)
+    try:
+        one_node.kubectl("wait", "--for=create", "serviceaccount/default", here, WAIT)
+        one_node.kubectl("create", "--filename=-", stdin=busy_and_beside())
+        one_node.kubectl("wait", "--for=condition=Ready", "pod/broker", here, WAIT)
         yield
+    finally:
+        one_node.kubectl("delete", "namespace", METERED, WAIT)
+
+
+@pytest.mark.usefixtures("pod")
+def test_a_containers_quota_is_read_from_beside_it(one_node: ControlPlane) -> None:
+    beside = ("exec", "broker", f"--namespace={METERED}", f"--container={BESIDE}", "--", "python", "-c", QUOTA)
+    found: dict[str, float] = {}
+
+    def held_back() -> bool:
+        found.update(json.loads(one_node.kubectl(*beside).stdout))
+        return found["h/kafka/cpu_throttled_s"] > 0
+
+    wait_for(held_back, "the container was never held back")
+    assert 0 < found["h/kafka/cpu_throttled_periods"] <= found["h/kafka/cpu_periods"]
 
 
 class Scraping(NamedTuple):

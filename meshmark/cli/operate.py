@@ -90,7 +90,9 @@ def operate(
         note(f"starting {scenario.name}")
         with system.cluster(scenario) as made:
             note(f"{operation} of {len(made.broker_hosts)} brokers, one after the other, under load")
-            found = operating.operate(made, scenario, wanted, clock, rate_msg_s=rate, seed=seed or 1, tell=note)
+            found = operating.operate(
+                made, scenario, wanted, clock, rate_msg_s=rate, seed=1 if seed is None else seed, tell=note
+            )
     emit(as_json(found) if output == "json" else summary(found))
     conclude(found)
 

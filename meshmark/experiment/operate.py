@@ -2,7 +2,7 @@
 after the other, and a proof that nothing that was acknowledged is lost.
 
     topics -> load in open loop -> as it is -> each broker: restart, or renew; all replicas in sync again -> as it is
-    -> the load ends -> all of it is read back from the beginning, by clients that connect only then
+    -> consumers connect, and read from the beginning -> the load ends, and they have read to its end
 
 The operation has a thread, which is joined, and its error raised, before the load ends; what the load does meanwhile
 is heard and told. Limits: one producing client of librdkafka; for how long nothing was acknowledged is known to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,19 @@ def write_kubeconfig(path: Path, server: str) -> None:
     path.write_text(KUBECONFIG.format(server=server, token=TOKEN), encoding="utf-8")
 
 
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
-    monkeypatch.setattr(lifecycle, "POLL_S", 0.01)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+@contextmanager
+def faked(directory: Path) -> Iterator[FakeApi]:
+    """Its kubeconfig is in that directory."""
     made = FakeApi()
-    with served(made) as server:
-        write_kubeconfig(tmp_path / "kubeconfig", server)
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    with pytest.MonkeyPatch.context() as patch, served(made) as server:
+        write_kubeconfig(directory / "kubeconfig", server)
+        patch.setattr(lifecycle, "POLL_S", 0.01)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("KUBECONFIG", str(directory / "kubeconfig"))
+        yield made
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeApi]:
+    with faked(tmp_path) as made:
         yield made

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -35,6 +36,7 @@ from meshmark.backends.kubernetes.stream import AgentLink
 from meshmark.cli import app
 from meshmark.errors import Busy, ClusterUnreachable, ComponentFailed, MissingRequirement, NoRights, ObjectRefused
 from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from tests.unit.kubernetes.conftest import faked
 from tests.unit.kubernetes.fake_api import FakeApi, Refused
 from tests.unit.kubernetes.test_cluster_rights import in_use, plain
 
@@ -53,11 +55,24 @@ def wanted(data_plane: DataPlane = DataPlane.PLAIN) -> Wanted:
     )
 
 
-@pytest.fixture
-def bed(fake: FakeApi) -> Iterator[PodsTestbed]:
+@contextmanager
+def running(fake: FakeApi) -> Iterator[PodsTestbed]:
     fake.runs = True
     api = contexts.connect(contexts.contexts(), "fake")
     with opened(api, wanted(), tell=TOLD.append, timeout_s=5) as made:
+        yield made
+
+
+@pytest.fixture
+def bed(fake: FakeApi) -> Iterator[PodsTestbed]:
+    with running(fake) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodsTestbed]:
+    """For all tests that leave it as it is: agents take a second to start."""
+    with faked(tmp_path_factory.mktemp("shared")) as fake, running(fake) as made:
         yield made
 
 
@@ -74,8 +89,8 @@ class Silent:
         raise TimeoutError
 
 
-def test_a_process_in_a_pod_is_spoken_to_in_lines_and_ends_with_its_input(bed: PodsTestbed) -> None:
-    with bed.spawn("client-1", ["cat"], name="echo") as process:
+def test_a_process_in_a_pod_is_spoken_to_in_lines_and_ends_with_its_input(shared: PodsTestbed) -> None:
+    with shared.spawn("client-1", ["cat"], name="echo") as process:
         process.send_line("one")
         process.send_line("two")
         assert [process.read_line(5), process.read_line(5)] == ["one", "two"]
@@ -83,18 +98,18 @@ def test_a_process_in_a_pod_is_spoken_to_in_lines_and_ends_with_its_input(bed: P
     assert process.wait(5) == 0
 
 
-def test_what_a_process_writes_as_an_error_is_its_log_and_is_told_when_it_has_ended(bed: PodsTestbed) -> None:
-    with bed.spawn("client-1", ["sh", "-c", "echo no such thing >&2; exit 3"], name="bad") as process:
+def test_what_a_process_writes_as_an_error_is_its_log_and_is_told_when_it_has_ended(shared: PodsTestbed) -> None:
+    with shared.spawn("client-1", ["sh", "-c", "echo no such thing >&2; exit 3"], name="bad") as process:
         with pytest.raises(ComponentFailed, match=r"bad on client-1 ended \(exit status 3\)") as failed:
             process.read_line(5)
         assert failed.value.log_tail == ("no such thing",)
         with pytest.raises(ComponentFailed, match="exit status 3"):
             process.send_line("more")
-    assert bed.logs()["client-1-bad.log"].read_text(encoding="utf-8") == "no such thing\n"
+    assert shared.logs()["client-1-bad.log"].read_text(encoding="utf-8") == "no such thing\n"
 
 
-def test_a_process_is_stopped_and_goes_on_by_the_pods_agent(bed: PodsTestbed) -> None:
-    with bed.spawn("client-1", ["cat"], name="echo") as process:
+def test_a_process_is_stopped_and_goes_on_by_the_pods_agent(shared: PodsTestbed) -> None:
+    with shared.spawn("client-1", ["cat"], name="echo") as process:
         process.signal(signal.SIGSTOP)
         process.send_line("one")
         assert process.read_line(0.3) is None
@@ -102,10 +117,10 @@ def test_a_process_is_stopped_and_goes_on_by_the_pods_agent(bed: PodsTestbed) ->
         assert process.read_line(5) == "one"
 
 
-def test_the_cpu_of_a_process_is_booked_to_its_component_and_the_node_is_read_once(bed: PodsTestbed) -> None:
-    with bed.spawn("client-1", ["python", "-c", "sum(range(10**6)); input(print())"], name="busy") as process:
+def test_the_cpu_of_a_process_is_booked_to_its_component_and_the_node_is_read_once(shared: PodsTestbed) -> None:
+    with shared.spawn("client-1", ["python", "-c", "sum(range(10**6)); input(print())"], name="busy") as process:
         assert process.read_line(20) == ""
-        [read] = [values for probe in bed.probes() if (values := probe.read()) and "machine/cpu/idle_s" in values]
+        [read] = [values for probe in shared.probes() if (values := probe.read()) and "machine/cpu/idle_s" in values]
     assert read["client-1/client/cpu_user_s"] > 0
     assert {"broker-1/meshmark/cpu_user_s", "client-1/meshmark/cpu_user_s"} <= read.keys()
     assert {key.split("/")[0] for key in read} == {"broker-1", "client-1", "machine"}
@@ -124,19 +139,19 @@ def test_a_pod_that_is_gone_or_was_started_again_is_told_with_its_events(
         bed.check()
 
 
-def test_an_agent_that_does_not_answer_any_more_is_told(bed: PodsTestbed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_does_not_answer_any_more_is_told(shared: PodsTestbed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "CHECK_S", 0.0)
-    [agents, *_] = bed.probes()
+    [agents, *_] = shared.probes()
     agents.read()
-    bed.check()
+    shared.check()
     with monkeypatch.context() as silent:
         silent.setattr(stream.PodProcess, "read_line", lambda *_: None)
         read = agents.read()
     assert "broker-1/meshmark/cpu_user_s" not in read
     with pytest.raises(ComponentFailed, match="agent on broker-1 did not answer `read` within 20 s"):
-        bed.check()
+        shared.check()
     assert {"broker-1/meshmark/cpu_user_s", "machine/cpu/idle_s"} <= agents.read().keys()
-    bed.check()
+    shared.check()
 
 
 class Met:
@@ -162,9 +177,9 @@ def test_all_pods_are_asked_at_once() -> None:
 
 
 def test_an_answer_that_came_too_late_is_not_taken_for_the_next_one(
-    bed: PodsTestbed, monkeypatch: pytest.MonkeyPatch
+    shared: PodsTestbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = bed.agents["client-1"]
+    agent = shared.agents["client-1"]
     with monkeypatch.context() as silent:
         silent.setattr(stream.PodProcess, "read_line", lambda *_: None)
         with pytest.raises(ComponentFailed, match="did not answer `facts`"):

@@ -18,7 +18,7 @@ from pyroute2 import IPRoute
 
 from meshmark.analysis.ledger import UNUSABLE_SHARE, ledger
 from meshmark.analysis.traffic import amiss, traffic
-from meshmark.backends.lab.backend import lab
+from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cgroups import make_group
 from meshmark.backends.lab.instance import instance
 from meshmark.backends.lab.link import network
@@ -26,16 +26,16 @@ from meshmark.backends.lab.namespace import network_namespace
 from meshmark.backends.lab.probes import SidecarProbe
 from meshmark.backends.lab.tasks import TasksProbe
 from meshmark.clock import SystemClock
-from meshmark.experiment.conductor import conduct
-from meshmark.experiment.progress import Silent
+from meshmark.experiment.trial import Offered, measure, warm_up
 from meshmark.kafka.distribution import envoy
 from meshmark.measure.sampler import sampling
 from meshmark.metrics import METRICS
-from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
 from meshmark.probes.host import MachineProbe, NetProbe, ProcessProbe, storage_under
 from meshmark.record import Sample
 from meshmark.store import load
 from tests.lab.ground import BOUND_S, python, run_on, wait_for
+from tests.lab.trials import bench
 from tests.series import pair, recorded
 
 pytestmark = pytest.mark.lab
@@ -331,37 +331,44 @@ def test_a_sidecar_that_hangs_or_talks_nonsense_has_no_values_and_is_asked_again
     assert seen[-1]["broker-1/sidecar/inbound_rx_bytes"] == 42
 
 
+@pytest.fixture(scope="module")
+def backend() -> Iterator[LabBackend]:
+    with lab("test") as made:
+        made.prepare(Plan(name="test", log_budget_bytes=4_000_000_000, scenarios=(scenario(DataPlane.PLAIN, 0),)))
+        yield made
+
+
+def scenario(data_plane: DataPlane, groups: int) -> Scenario:
+    return Scenario(
+        name="plain",
+        data_plane=data_plane,
+        cluster=ClusterSpec(heap_bytes=268_435_456),
+        workload=Workload(subscriptions_per_topic=groups, workers=2),
+        method=Method(warmup_seconds=1, warmup_max_seconds=3, settle_seconds=1, window_seconds=2),
+    )
+
+
 @pytest.mark.parametrize(
     ("data_plane", "groups", "checks"),
     [(DataPlane.PLAIN, 1, 0), (DataPlane.KAFKA_TLS, 0, 0), (DataPlane.ISTIO, 1, 11), (DataPlane.ISTIO_MTLS, 0, 10)],
 )
-def test_a_real_trials_bytes_and_cpu_add_up(tmp_path: Path, data_plane: DataPlane, groups: int, checks: int) -> None:
-    scenario = Scenario(
-        name="mesh",
-        data_plane=data_plane,
-        cluster=ClusterSpec(heap_bytes=268_435_456),
-        workload=Workload(subscriptions_per_topic=groups, workers=2),
-        method=Method(warmup_seconds=1, warmup_max_seconds=3, window_seconds=2, trials=1, equal_load=()),
-    )
-    plan = Plan(
-        name="path",
-        repeats=1,
-        log_budget_bytes=4_000_000_000,
-        environment=EnvironmentSpec(disk_seconds=0, network_seconds=0),
-        scenarios=(scenario,),
-    )
-    with lab("test") as backend:
-        cpus = backend.facts().cpus
-        conduct(plan, backend, tmp_path / "run", command=(), effort="quick", progress=Silent(), clock=SystemClock())
+def test_a_real_trials_bytes_and_cpu_add_up(
+    backend: LabBackend, tmp_path: Path, data_plane: DataPlane, groups: int, checks: int
+) -> None:
+    """At half of what the last second of the warm-up carried."""
+    asked = scenario(data_plane, groups)
+    with backend.cluster(asked) as cluster, bench(cluster, asked, tmp_path / "run") as made:
+        carried_msg_s = warm_up(made).rates_msg_s[-1]
+        made.writer.trial(measure(made, Offered(number=1, purpose="search", rate_msg_s=carried_msg_s / 2)))
     (only,) = load(tmp_path / "run").rounds
     (trial,) = only.trials
     assert trial.faults == ()
     assert len(trial.path) == checks
     assert {pair(key) for key in trial.counters_end} <= recorded()
-    rows = traffic(trial, scenario)
+    rows = traffic(trial, asked)
     assert len(rows) == (10 if groups else 9)
     assert amiss(rows) == ()
-    book = ledger(trial, scenario, cpus)
+    book = ledger(trial, asked, backend.facts().cpus)
     assert all(each is not None for each in (book.brokers, book.clients, book.meshmark, book.others))
     assert book.unattributed_share is not None
     assert abs(book.unattributed_share) <= UNUSABLE_SHARE

@@ -122,10 +122,10 @@ class Api:
                 )
             )
 
-    def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
-        """Begins it; fine where there is none."""
+    def delete(self, kind: Kind, name: str, namespace: str = "", *, grace_s: int | None = None) -> None:
+        """Begins it; fine where there is none. A pod ends within `grace_s`, or within its own grace without."""
         with suppress(_Missing), self._told(f"removing {kind.name.lower()}/{name}"):
-            self._client.delete(_resource(kind), name, **_within(kind, namespace))
+            self._client.delete(_resource(kind), name, grace_period=grace_s, **_within(kind, namespace))
 
     def remove_namespace(self, name: str, uid: str) -> None:
         """Begins it, of the namespace with that UID; fine where there is none of the name. Raises NotOurs where it was

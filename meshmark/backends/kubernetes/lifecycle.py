@@ -35,6 +35,10 @@ PATIENCE_S = 30.0
 """How long an API server that answered before may be away."""
 REDIRECTED_S = 10.0
 """How long a pod that is ready may be without the annotation of Istio's CNI plugin."""
+GRACE_S = 1
+"""Of brokers that go with their data."""
+ENDED_S = 30.0
+"""By then they have ended, unless their node does not answer."""
 STAYS = (
     "All of it stays as it is: `meshmark status` shows it, the same `meshmark up` goes on waiting, and "
     "`meshmark down` removes it."
@@ -136,8 +140,9 @@ def down(api: Api, namespace: str, asked: Labels = ANY, *, tell: Tell, clock: Cl
     """Removes what is ours and returns when it is gone; False where there was nothing.
 
     A namespace that `up` made goes with all that is in it, unless somebody else's objects are seen there: then ours
-    alone go, and NotOurs says whose stay. One that `up` did not make stays, for another scenario. Raises
-    ComponentFailed when something is still there in the end, and Inconclusive when that cannot be seen."""
+    alone go, and NotOurs says whose stay. One that `up` did not make stays, for another scenario. Brokers are ended
+    first, and at once. Raises ComponentFailed when something is still there in the end, and Inconclusive when that
+    cannot be seen."""
     rights.require(api, "down", namespace)
     found = ownership.namespace(api, namespace, asked)
     if found is None:
@@ -155,7 +160,11 @@ def down(api: Api, namespace: str, asked: Labels = ANY, *, tell: Tell, clock: Cl
             + ", ".join(others),
             hint="Once they may go too: `kubectl delete namespace`, or remove them and `meshmark down` again.",
         )
+    begun = clock.now()
     if not ending:  # a second request for it would be refused
+        _end_brokers(api, namespace)
+        # A namespace that holds pods is looked at again by its controller after half of the grace that they came with.
+        wait(lambda: None if api.find(POD, namespace, {MANAGED: OWNER}) else True, clock, min(ENDED_S, timeout_s))
         api.remove_namespace(namespace, found["metadata"]["uid"])
     tell(f"namespace/{namespace} is being removed, with all that is in it")
     last = [found]
@@ -174,7 +183,7 @@ def down(api: Api, namespace: str, asked: Labels = ANY, *, tell: Tell, clock: Cl
         last[:] = [now]
         return None
 
-    if wait(gone, clock, timeout_s) is None:
+    if wait(gone, clock, timeout_s - (clock.now() - begun)) is None:
         raise ComponentFailed(
             f"the namespace {namespace} is still there after {timeout_s:g} s: {ownership.what_keeps(last[0])}",
             component="namespace",
@@ -209,11 +218,22 @@ def _seen(site: Site) -> State:
     return state.read(site.api, found)
 
 
+def _end_brokers(api: Api, namespace: str) -> None:
+    """The StatefulSets first, or they would make their pods anew; their volumes go with them.
+
+    Brokers that are told to end all at once lose their quorum, so none is granted the controlled shutdown that it asks
+    for, and each waits for it through the whole grace of its pod. What that would save, leaders that move in time and
+    a log that need not be recovered, is removed with them."""
+    for kind, grace_s in ((STATEFUL_SET, None), (POD, GRACE_S)):
+        for body in api.find(kind, namespace, {MANAGED: OWNER}):
+            api.delete(kind, body["metadata"]["name"], namespace, grace_s=grace_s)
+
+
 def _remove_ours(api: Api, around: Body, *, tell: Tell, clock: Clock, timeout_s: float) -> bool:
-    """The StatefulSet first, or it would make its pods anew; its volumes go with it. The namespace stays, and is free
-    for another scenario. False where there was nothing."""
+    """The namespace stays, and is free for another scenario. False where there was nothing."""
     namespace = around["metadata"]["name"]
-    objects = sorted(ownership.ours(api, namespace), key=lambda body: kind_of(body) != STATEFUL_SET)
+    objects = ownership.ours(api, namespace)
+    _end_brokers(api, namespace)
     for body in objects:
         api.delete(kind_of(body), body["metadata"]["name"], namespace)
         tell(f"{name_of(body)} is removed")

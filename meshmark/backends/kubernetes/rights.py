@@ -130,6 +130,7 @@ def _needed(verb: Verb) -> Iterator[Right]:
         yield Right(resource="pods/exec", verb="get")
     if verb == "down":
         yield from _of(NAMESPACE, "patch", "delete")
+        yield from _of(POD, "delete")
         yield from _of(CLAIM, "list")
 
 

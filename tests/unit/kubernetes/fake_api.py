@@ -167,7 +167,8 @@ class FakeApi:
             return self._apply(kind, namespace, name, query, headers, json.loads(text))
         if method == "DELETE":
             self._allow("delete", kind, namespace, name)
-            return self._delete(kind, namespace, name, json.loads(text or "{}"))
+            [grace] = query.get("gracePeriodSeconds", [""])
+            return self._delete(kind, namespace, name, json.loads(text or "{}"), grace)
         raise AssertionError(f"the fake does not know {method} {url}")
 
     def _groups(self) -> Body:
@@ -195,7 +196,7 @@ class FakeApi:
             self.budget -= 1
             message = "Cannot evict pod as it would violate the pod's disruption budget."
             raise Refused(429, message, reason="TooManyRequests")
-        return self._delete(POD, namespace, pod, eviction["deleteOptions"])
+        return self._delete(POD, namespace, pod, eviction["deleteOptions"], grace="0")
 
     def _allow(self, verb: str, kind: Kind, namespace: str, name: str = "") -> None:
         self._allowed(verb, kind.plural, namespace, name)
@@ -295,7 +296,8 @@ class FakeApi:
         if "deletionTimestamp" in around["metadata"]:
             raise Refused(403, f"unable to create new content in namespace {namespace} because it is being terminated")
 
-    def _delete(self, kind: Kind, namespace: str, name: str, options: Body) -> Body:
+    def _delete(self, kind: Kind, namespace: str, name: str, options: Body, grace: str) -> Body:
+        """Pods have a grace that no test waits for: they end only where a request gives them a shorter one."""
         found = self.objects.get((kind, namespace, name))
         if found is None:
             raise Refused(404, f'{kind.plural} "{name}" not found', reason="NotFound")
@@ -305,15 +307,15 @@ class FakeApi:
             raise Refused(409, f'Operation cannot be fulfilled on {kind.plural} "{name}": {said}', reason="Conflict")
         if "deletionTimestamp" in found.body["metadata"] and not kind.namespaced:
             raise Refused(409, "the system is ensuring all content is removed from this namespace", reason="Conflict")
-        self.writes.append(f"removed {kind.name.lower()}/{name}")
-        if not kind.namespaced:
+        self.writes.append(f"removed {kind.name.lower()}/{name}" + (f" within {grace} s" if grace else ""))
+        if not kind.namespaced or (kind == POD and not grace):
             found.body["metadata"]["deletionTimestamp"] = "2026-11-26T00:00:00Z"
             found.body["status"] = {"conditions": [{"status": "True", "message": "a pod is still there"}]}
         elif kind in OPERATED and not fake_operator.end(self, namespace, found.body):
             pass
         else:
             for key in [key for key in self.objects if key[1] == namespace]:
-                of = key[2].removeprefix("data-").rpartition("-")[0] if key[0] in (POD, CLAIM) else ""
+                of = key[2].removeprefix("data-").rpartition("-")[0] if key[0] == CLAIM else ""
                 if (key[0], key[2]) == (kind, name) or (kind.name, name) == ("StatefulSet", of):
                     del self.objects[key]
         return {"kind": "Status", "status": "Success"}

@@ -218,6 +218,28 @@ def test_down_removes_the_namespace_with_all_in_it_and_waits(fake: FakeApi, caps
     assert "no cluster was up" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("made", [True, False])
+def test_down_ends_brokers_at_once_before_anything_else_goes(made: bool, fake: FakeApi) -> None:
+    if not made:
+        fake.put(NAMESPACE, "meshmark-plain", labels=OURS)
+    assert main("up") == 0
+    fake.writes.clear()
+    assert main("down") == 0
+    pods = [f"removed pod/broker-{number} within 1 s" for number in (1, 2, 3)]
+    assert fake.writes[:4] == ["removed statefulset/broker", *pods]
+    assert ("removed namespace/meshmark-plain" in fake.writes) is made
+
+
+def test_down_removes_the_namespace_though_a_node_does_not_say_that_its_pod_has_ended(
+    fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshmark.backends.kubernetes.lifecycle.ENDED_S", 0.05)
+    monkeypatch.setattr("meshmark.backends.kubernetes.lifecycle.GRACE_S", None)
+    assert main("up") == 0
+    assert main("down") == 0
+    assert fake.names() == []
+
+
 def test_down_goes_on_with_a_namespace_that_is_being_removed(fake: FakeApi, capsys: Capture) -> None:
     assert main("up") == 0
     fake.lasts = -1

@@ -25,13 +25,14 @@ from meshmark.backends.lab.instance import instance
 from meshmark.backends.lab.link import Network, network
 from meshmark.backends.lab.netem import ETHERNET_BYTES, NetemProbe
 from meshmark.cluster import Process
-from meshmark.errors import MissingRequirement
+from meshmark.errors import Inconclusive, MissingRequirement
 from meshmark.experiment.links import require_bandwidth
 from meshmark.experiment.progress import Silent
 from meshmark.experiment.selftest import self_test
 from meshmark.experiment.trial import Offered, measure
 from meshmark.load.generator import load
 from meshmark.plan import RACK_SELECTOR, ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
+from meshmark.record import SelfTest
 from meshmark.topology import Backward, Flap, Link, MeshCluster, Topology
 from tests.lab.ground import alive, script, wait_for
 from tests.lab.load_ground import CLOCK, producers, run_until
@@ -441,11 +442,20 @@ def test_distance_is_found_in_the_network(apart: LabCluster) -> None:
     assert times["network"] > 0.200 / MARGIN, times
 
 
+def self_tested(cluster: LabCluster, directory: Path) -> SelfTest:
+    with bench(cluster, cluster.scenario, directory) as made:
+        return self_test(made, 1_000)
+
+
 def test_over_a_distance_the_self_test_has_its_answer_from_longer_stops(apart: LabCluster, tmp_path: Path) -> None:
     """Two tenths of a second's records are always under way: too many for the first attempt, few for the second."""
-    with bench(apart, apart.scenario, tmp_path / "run") as made:
-        done = self_test(made, 1_000)
-    (data,) = store.load(tmp_path / "run").rounds
+    directory = tmp_path / "run"
+    try:
+        done = self_tested(apart, directory)
+    except Inconclusive:  # other work on this machine came in between; that is no answer
+        directory = tmp_path / "again"
+        done = self_tested(apart, directory)
+    (data,) = store.load(directory).rounds
     assert [attempt.conclusive for attempt in data.self_tests] == [False, True]
     assert data.self_tests[-1] == done
     assert all(0 < check.low <= check.counted <= check.high for check in done.checks)

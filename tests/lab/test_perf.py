@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from meshmark.backends.lab import perf
-from meshmark.backends.lab.backend import LabBackend, lab
+from meshmark.backends.lab.backend import LabBackend
 from meshmark.cluster import cpu_profiles, profiling
 from meshmark.load.generator import load
 from meshmark.plan import DataPlane
 from meshmark.record import CpuProfile
-from tests.lab.load_ground import CLOCK, loaded, producers, scenario, workload
+from tests.lab.load_ground import CLOCK, loaded, prepared, producers, scenario, workload
 
 pytestmark = pytest.mark.lab
 
@@ -33,8 +33,8 @@ WORK = workload(message_size=4_000)
 def backend() -> Iterator[LabBackend]:
     if reason := perf.trouble():
         pytest.skip(f"perf: {reason}")
-    with lab("test") as made:
-        yield made  # without an archive to start from: for two brokers, its training does not pay
+    with prepared() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -76,6 +76,7 @@ def summed(
     producers = [spec for spec in specs if spec.role == "producer"]
     consumers = [spec for spec in specs if spec.role == "consumer"]
     reports = [report for _, report in reported]
+    offering = [report for spec, report in reported if spec.role == "producer"] or reports
     totals = sum((report.totals for report in reports), LoadTotals())
     acknowledged: list[Histogram] = []
     arrived: list[Histogram] = []
@@ -87,7 +88,7 @@ def summed(
             arrived.append(_complete(spec, report, report.end_to_end, read))
     open_loop = any(spec.schedule for spec in producers)
     return Mark(
-        time_s=max((report.time_s for report in reports), default=now_s),
+        time_s=max((report.time_s for report in offering), default=now_s),
         clients=len(producers),
         connections=sum(spec.connections for spec in producers),
         totals=totals,

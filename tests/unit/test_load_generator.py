@@ -55,6 +55,7 @@ class LineWorker:
     origins_s: list[float] = field(default_factory=list)
     latencies_us: list[int] = field(default_factory=list)
     unstamped: int = 0
+    behind_s: float = 0.0
 
     def send_line(self, line: str) -> None:
         if self.gone:
@@ -69,7 +70,7 @@ class LineWorker:
         if command.command == "start":
             self.origins_s.append(command.origin_s)
         if command.command == "mark":
-            self.say(kind="mark", mark=command.mark)
+            self.say(kind="mark", mark=command.mark, time_s=self.clock.now() + self.behind_s)
         elif command.command == "stop":
             self.outstanding = 0
             self.say(kind="finished")
@@ -323,6 +324,13 @@ def test_latencies_are_merged_over_workers_and_cut_at_marks(bed: Bed) -> None:
     assert window.end_to_end is not None
     assert window.end_to_end.count == 1
     assert last.lag == 4 - 1
+
+
+def test_a_mark_is_of_when_the_producers_told_although_a_consumer_tells_later(bed: Bed) -> None:
+    with started(bed, 2, groups=1, rate_msg_s=500) as running:
+        one, two, consumer = bed.workers
+        one.behind_s, two.behind_s, consumer.behind_s = 0.001, 0.002, 0.3
+        assert running.mark().time_s == bed.clock.now() + 0.002
 
 
 def test_intervals_hold_their_own_latencies(bed: Bed) -> None:

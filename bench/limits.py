@@ -184,7 +184,7 @@ def judge(directory: Path, count: int, blocks: int) -> list[Verdict]:
 
 def _seen(number: int, trials: Sequence[Trial], scenario: Scenario, cpus: int) -> Verdict:
     """By utilisation."""
-    if not trials:
+    if not trials or trials[0].faults:
         return _undecided(number, trials)
     (trial,) = trials
     evidence = limits.evidence(trial, scenario, cpus)
@@ -208,7 +208,7 @@ def _explained(number: int, trials: Sequence[Trial]) -> Verdict:
 
 def _undecided(number: int, trials: Sequence[Trial]) -> Verdict:
     faulty = [trial.faults[0] for trial in trials if trial.faults]
-    text = f"of {len(trials)} trials no block counts, {len(faulty)} are invalid" if trials else "no trial"
+    text = f"of {len(trials)} trials too few count, {len(faulty)} are invalid" if trials else "no trial"
     return Verdict(number, None, (limits.UNKNOWN,), [f"{text}: {faulty[0]}" if faulty else text])
 
 

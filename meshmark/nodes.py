@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from meshmark.values import Model
 
@@ -54,6 +54,12 @@ class NodesRead(Model):
     verified: bool = Field(True, description="who answered was who should; false: kubelets' certificates were not")
     cpu: tuple[CpuReading, ...] = Field((), description="each reading of the source once, in the order of its times")
     problems: tuple[str, ...] = Field((), description="why there are fewer readings than there should be")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.cpu and self.source is None:
+            raise ValueError("`cpu` needs a `source`")
+        return self
 
 
 class Between(NamedTuple):

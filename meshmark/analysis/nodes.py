@@ -11,21 +11,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from meshmark.analysis.node_model import ContainerCpu, Cpus, NodeCpu, ReadingSpread
-from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, Between, CpuReading, NodesRead, growth
+from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, Between, CpuReading, NodesRead, Source, growth
 from meshmark.store import Run
 
 GROUPS = (NODE, PODS, KUBELET, RUNTIME)
 LEAST = 2
 """Readings, from one of which to another something can have grown."""
+TIMES_S: dict[Source, float] = {"kubelet": 1.0, "prometheus": 0.0}
+"""What a source leaves out of its readings' times: a kubelet's are a Kubernetes API's Time, in whole seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spent:
-    """On one node in one round, in CPU seconds. A part without a bound is not known."""
+    """On one node in one round, in CPU seconds. A part without a bound is not known. `edges_s`: what any of it, or all
+    together, can have spent while readings of one time by their clock were made one after the other."""
 
     seconds: float
     node_s: float
-    parts: dict[str, Between | None]
+    grown: dict[str, Between | None]
+    edges_s: float
+
+    @property
+    def parts(self) -> dict[str, Between | None]:
+        return {part: _wider(grown, self.edges_s) for part, grown in self.grown.items()}
 
     @property
     def outside(self) -> Between:
@@ -35,7 +43,12 @@ class Spent:
 
     @property
     def own(self) -> Between | None:
-        return _sum(self.parts[part] for part in self.parts if part not in GROUPS)
+        """No more than all pods together, by which the bounds of many containers' sum are too wide."""
+        total = _wider(_sum(self.grown[part] for part in self.grown if part not in GROUPS), self.edges_s)
+        pods = self.parts[PODS]
+        if total is None or pods is None:
+            return total
+        return Between(min(total.low, pods.high), min(total.high, pods.high))
 
     @property
     def others(self) -> Between | None:
@@ -47,12 +60,12 @@ class Spent:
 
 def nodes(run: Run) -> tuple[NodeCpu, ...]:
     """By scenario, in the plan's order, and node."""
-    found = []
+    found, cpus = [], run.started.host.cpus
     for scenario in run.plan.scenarios:
         rounds = [data.nodes for data in run.rounds if data.started.scenario == scenario.name and data.nodes]
         names = sorted({each.node for read in rounds for each in read.cpu})
         for node in names:
-            counted = [spent for read in rounds if (spent := spent_on(read.cpu, node))]
+            counted = [spent for read in rounds if (spent := spent_on(read.cpu, node, _edges_s(read, cpus)))]
             if counted:
                 found.append(_summary(scenario.name, node, rounds, counted))
     return tuple(found)
@@ -74,7 +87,12 @@ def spreads(run: Run) -> tuple[ReadingSpread, ...]:
     return tuple(found)
 
 
-def spent_on(readings: Sequence[CpuReading], node: str) -> Spent | None:
+def _edges_s(read: NodesRead, cpus: int) -> float:
+    """Of both edges of a round."""
+    return 2 * TIMES_S[read.source] * cpus if read.source else 0.0
+
+
+def spent_on(readings: Sequence[CpuReading], node: str, edges_s: float = 0.0) -> Spent | None:
     """In one round; None where the readings do not allow it."""
     parts: dict[str, list[CpuReading]] = {}
     for each in readings:
@@ -93,7 +111,11 @@ def spent_on(readings: Sequence[CpuReading], node: str) -> Spent | None:
     whole = growth(itself, start.read_at, end.read_at)
     if whole is None or grown[PODS] is None:
         return None
-    return Spent(seconds=end.read_at - start.read_at, node_s=whole.low, parts=grown)
+    return Spent(seconds=end.read_at - start.read_at, node_s=whole.low, grown=grown, edges_s=edges_s)
+
+
+def _wider(grown: Between | None, by_s: float) -> Between | None:
+    return grown and Between(max(0.0, grown.low - by_s), grown.high + by_s)
 
 
 def _summary(scenario: str, node: str, rounds: Sequence[NodesRead], counted: Sequence[Spent]) -> NodeCpu:

@@ -109,6 +109,11 @@ def _plan(file: str | None, only: str | None, operation: str, output: str) -> Pl
     if output not in ("table", "json"):
         raise UsageError(f"there is no form {output}", hint="-o takes table or json")
     plan = find(file or DEFAULT_PLAN)
+    if plan.profile:
+        raise UsageError(
+            f"the plan {plan.name} has the hardware profile {plan.profile}, whose limits `operate` does not set",
+            hint="Give a plan without one.",
+        )
     scenario = one_scenario(plan, only)
     if operation == "rotate" and scenario.data_plane is not DataPlane.KAFKA_TLS:
         raise UsageError(
@@ -143,7 +148,7 @@ def as_json(found: Operated) -> str:
         "acknowledged": totals.acknowledged,
         "failed": totals.failed,
         "unknown": totals.unknown,
-        "lost": found.lost,
+        "lost": None if found.faults else found.lost,
         "twice": found.twice,
         "faults": list(found.faults),
         "late": found.late,
@@ -158,7 +163,8 @@ def summary(found: Operated) -> str:
     lines = [" ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))) for row in rows]
     totals = found.totals
     lines += ["", f"acknowledged  {totals.acknowledged:>10,}"]
-    lines += [f"of them lost  {found.lost:>10,}", f"read twice    {found.twice:>10,}"]
+    lines += [f"{'not read' if found.faults else 'of them lost':<12}  {found.lost:>10,}"]
+    lines += [f"read twice    {found.twice:>10,}"]
     lines += [f"failed        {totals.failed:>10,}", f"unknown       {totals.unknown:>10,}   may or may not be stored"]
     lines += [f"warning: latencies say little: {found.late}"] if found.late else []
     return "\n".join(lines)
@@ -185,7 +191,7 @@ def conclude(found: Operated) -> None:
     """The exit code."""
     from meshmark.errors import Inconclusive
 
-    if found.lost:
-        raise typer.Exit(1)
     if found.faults:
         raise Inconclusive(f"whether records are lost cannot be told: {'; '.join(found.faults)}")
+    if found.lost:
+        raise typer.Exit(1)

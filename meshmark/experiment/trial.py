@@ -46,6 +46,8 @@ INTERVAL_S = 0.25
 """How often load workers report: a window of some seconds is judged by how its backlog grows from report to report."""
 GAUGE_SECONDS = 5
 """A quota is used up in the first tenth of each period at first: its last seconds count (`analysis.ceilings`)."""
+APART_SHARE = 0.05
+"""Of the window, by which its figures may be off."""
 QUIET_S = 0.3
 QUIET_TIMEOUT_S = 20.0
 """Replicas catch up within this, or the trial's path cannot be checked."""
@@ -197,6 +199,7 @@ def measure(bench: Bench, offered: Offered, limits: Sequence[Limit] = ()) -> Tri
         hops=hops(first, last, counters_start.values, counters_end.values) if offered.purpose == HOPS_FOR else (),
         faults=(
             *_faults(window.totals, end, bench.scenario, settled),
+            *_apart(first, last),
             *contradictions(read_back, end.totals.unknown),
             *too_few(series),
             *unexplained(path),
@@ -360,6 +363,14 @@ def _faults(window: LoadTotals, end: Mark, scenario: Scenario, settled: bool) ->
             "or retention deleted records (a larger logBudgetBytes, or a shorter window, leaves it out)"
         )
     return tuple(reasons)
+
+
+def _apart(first: Mark, last: Mark) -> tuple[str, ...]:
+    """Consumers' records, and what brokers and sidecars did, are counted within the producers' window."""
+    apart_s, window_s = max(first.apart_s, last.apart_s), last.time_s - first.time_s
+    if apart_s <= APART_SHARE * window_s:
+        return ()
+    return (f"load workers told what they had done {apart_s:.2f} s apart, at an edge of a window of {window_s:.2f} s",)
 
 
 def _account(total: LoadTotals) -> str:

@@ -16,12 +16,16 @@ from meshmark.worker_protocol import Batches, WorkerReport, WorkerSpec
 class Mark(Model):
     """The sum over all workers at one instant; everything is cumulative since the load began, or since another mark.
 
+    `time_s` is when the producers told, so what came due and was acknowledged is of then; consumers, on other hosts
+    perhaps, may tell later: `apart_s`, from the first worker to the last.
+
     Latencies and lateness are null in closed loop, `end_to_end` without consumers of stamped records, `lag` without
     consumers. `priority` is that of the producers' pacing threads in open loop; `missed_s` is how much of a schedule's
     end was never offered, because the generator could not keep up with it. `notes`: what workers have to say against
     their own accounts at the end."""
 
     time_s: float
+    apart_s: float = 0
     clients: int
     connections: int
     totals: LoadTotals
@@ -76,6 +80,7 @@ def summed(
     producers = [spec for spec in specs if spec.role == "producer"]
     consumers = [spec for spec in specs if spec.role == "consumer"]
     reports = [report for _, report in reported]
+    told_s = [report.time_s for report in reports] or [now_s]
     offering = [report for spec, report in reported if spec.role == "producer"] or reports
     totals = sum((report.totals for report in reports), LoadTotals())
     acknowledged: list[Histogram] = []
@@ -89,6 +94,7 @@ def summed(
     open_loop = any(spec.schedule for spec in producers)
     return Mark(
         time_s=max((report.time_s for report in offering), default=now_s),
+        apart_s=max(told_s) - min(told_s),
         clients=len(producers),
         connections=sum(spec.connections for spec in producers),
         totals=totals,

@@ -34,7 +34,8 @@ def cpu(summary: Summary) -> Grid | None:
         ),
         note=f"CPUs on the average of whole rounds, pauses included, as {by} counted them.{unverified} Those readings "
         "are 10 s and more apart and each at a time of its own, so no trial's window is told; what lies between two "
-        "of the node's is no less and no more than this.",
+        "of the node's is no less and no more than this. A kubelet tells its times in whole seconds, which is in the "
+        "bounds, and not in `node` and `seconds`.",
     )
 
 

@@ -34,7 +34,7 @@ def test_a_quota_and_a_node_that_is_not_there_are_told_by_the_objects_own_events
     cluster.kubectl("create", "namespace", place)
     cluster.kubectl("label", "namespace", place, OURS)
     cluster.kubectl("create", "quota", "small", "--hard=pods=1", f"--namespace={place}")
-    up = on(cluster, user, place, "up", "4")
+    up = on(cluster, user, place, "up", "10")
     assert up.returncode == ComponentFailed.exit_code, up.stderr
     assert "| statefulset/broker: FailedCreate: " in up.stderr
     assert "exceeded quota: small" in up.stderr
@@ -46,7 +46,7 @@ def test_a_quota_and_a_node_that_is_not_there_are_told_by_the_objects_own_events
 def test_an_image_that_cannot_be_had_is_told_by_the_pods_own_events(one_node: ControlPlane, node_user: Path) -> None:
     place = "meshmark-image"
     small = ("--share-nodes", "--cpus", "1", "--memory", "768Mi", "--heap", "256Mi")
-    up = on(one_node, node_user, place, "up", "20", *small, "--image", "example.invalid/kafka:1")
+    up = on(one_node, node_user, place, "up", "40", *small, "--image", "example.invalid/kafka:1")
     assert up.returncode == ComponentFailed.exit_code, up.stderr
     assert "| broker-1: kafka waits: " in up.stderr
     assert '| pod/broker-1: Failed: Failed to pull image "example.invalid/kafka:1"' in up.stderr

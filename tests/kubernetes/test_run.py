@@ -70,9 +70,7 @@ def test_a_run_measures_each_scenario_and_leaves_a_clean_cluster(
     assert_nothing_is_left(sidecars)
     [digest] = [line.removeprefix("digest: ") for line in done.stdout.splitlines() if line.startswith("digest: ")]
     verified = meshmark("verify", str(out), "--digest", digest)
-    # There marks come late through the API server, too: a window then has not the records that were due in its time.
-    found = [line for line in verified.stdout.splitlines() if "follows:" in line and "records came due in" not in line]
-    assert found == [], verified.stdout
+    assert verified.returncode == 0, verified.stdout
     assert "This is the record that the digest was printed for" in verified.stdout
 
 

@@ -111,7 +111,7 @@ def test_a_case_whose_trials_do_not_count_or_whose_load_breaks_off_is_unknown_in
     drawn = [Case(resource="disk", host="broker-2", part=0.4)] * 3
     found = verdicts(tmp_path / "run", drawn, Truth())
     assert [answer(drawn[0], verdict.named) for verdict in found] == ["unknown", "unknown", "right"]
-    assert found[0].near == [f"of {each} trials no block counts, {each} are invalid: followers lag"]
+    assert found[0].near == [f"of {each} trials too few count, {each} are invalid: followers lag"]
     assert found[1].near == ["no trial"]
     show(drawn, found)
     printed = capsys.readouterr().out

@@ -330,7 +330,9 @@ def test_a_mark_is_of_when_the_producers_told_although_a_consumer_tells_later(be
     with started(bed, 2, groups=1, rate_msg_s=500) as running:
         one, two, consumer = bed.workers
         one.behind_s, two.behind_s, consumer.behind_s = 0.001, 0.002, 0.3
-        assert running.mark().time_s == bed.clock.now() + 0.002
+        mark = running.mark()
+    assert mark.time_s == bed.clock.now() + 0.002
+    assert mark.apart_s == pytest.approx(0.299)
 
 
 def test_intervals_hold_their_own_latencies(bed: Bed) -> None:

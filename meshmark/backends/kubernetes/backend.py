@@ -5,8 +5,7 @@
     with backend.cluster(scenario) as cluster: ...
 
 What the nodes and the images are is looked at, once, in pods without Kafka, before the run begins. Limits: one
-cluster; load pods on the conductor's node (`hosts.py`); no limits of hosts, no `perf`, no small requests along the
-path.
+cluster; no limits of hosts, no `perf`, no small requests along the path.
 """
 
 from __future__ import annotations

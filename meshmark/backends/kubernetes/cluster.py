@@ -43,7 +43,7 @@ from meshmark.plan import DataPlane, Workload
 from meshmark.record import Proof
 
 SERVING_TIMEOUT_S = 90.0
-RELOAD_TIMEOUT_S = 240.0
+RELOAD_TIMEOUT_S, RELOAD_POLL_S = 240.0, 3.0
 """A kubelet looks for changes of a Secret every minute or so."""
 
 
@@ -141,7 +141,7 @@ class PodsCluster(PodsTestbed):
             self._administration.reload_keystore(host, f"{TLS_DIRECTORY}/{manifest.TLS_KEYSTORE}")
             return str(client.ask("shown", address=self.address(host), port=BROKER_PORT))
 
-        wait_until_shown(host, self._renewed, look, RELOAD_TIMEOUT_S)
+        wait_until_shown(host, self._renewed, look, RELOAD_TIMEOUT_S, RELOAD_POLL_S)
 
     def clock_error_s(self, since_s: float) -> float | None:
         hosts = {host for host, began_s in self.loads if began_s >= since_s}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshmark.backends.kubernetes import manifest
-from meshmark.backends.kubernetes.asked import Target, quantity
+from meshmark.backends.kubernetes.asked import SHARED_CPU, Target, quantity
 from meshmark.backends.kubernetes.manifest import Body, Manifest, placed
 from meshmark.backends.kubernetes.mesh import DESTINATION_RULE, mesh, policies
 from meshmark.backends.kubernetes.operators import inexpressible, settings
@@ -134,7 +134,10 @@ def _group(scenario: Scenario, target: Target) -> Body:
     around, where = mesh(scenario, target), placement(OF_CLUSTER, target)
     return {
         "processRoles": ["controller", "broker"],
-        "resourceRequirements": {"requests": size, "limits": size},
+        "resourceRequirements": {
+            "requests": {**size, "cpu": SHARED_CPU} if target.share_nodes else size,
+            "limits": size,
+        },
         "kafkaHeapOpts": f"-Xms{target.heap_bytes} -Xmx{target.heap_bytes}",
         "kafkaJvmPerfOpts": " ".join([*scenario.cluster.jvm_options, "-Djava.awt.headless=true"]),
         "storageConfigs": [{"mountPath": "/kafka-logs", "pvcSpec": claim}],

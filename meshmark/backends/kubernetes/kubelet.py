@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Self
 
 import httpx2
@@ -96,9 +97,19 @@ def asking(config: SingleConfig, authority: str | None) -> Iterator[Ask]:
     """As the user of that context. `authority` as `metering.Metering` has it. Raises UsageError where it cannot be
     read."""
     trusted = config.cluster
+    if authority == "" and trusted.insecure:
+        raise UsageError(
+            "the kubeconfig verifies no certificate of this cluster (insecure-skip-tls-verify), so its kubelets' "
+            "cannot be verified either",
+            hint="--kubelet-ca FILE names their authority; --kubelet-ca unverified asks whoever answers there, and "
+            "shows it this user's token.",
+        )
     if authority != "":
         trusted = msgspec.structs.replace(
-            trusted, certificate_auth=authority, certificate_auth_data=None, insecure=authority is None
+            trusted,
+            certificate_auth=authority and str(Path(authority).absolute()),
+            certificate_auth_data=None,
+            insecure=authority is None,
         )
     clients: dict[str, httpx2.Client] = {}
     with ExitStack() as stack:

@@ -63,6 +63,7 @@ def _waypoint() -> Body:
         "metadata": {"name": WAYPOINT, "labels": {"istio.io/waypoint-for": "all"}},
         "spec": {
             "gatewayClassName": "istio-waypoint",
+            "infrastructure": {"labels": {"istio.io/waypoint-for": "all"}},  # else its pods have the brokers'
             "listeners": [{"name": "mesh", "port": HBONE_PORT, "protocol": "HBONE"}],
         },
     }

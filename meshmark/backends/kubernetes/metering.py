@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from meshmark.backends.kubernetes import rights
@@ -51,6 +52,8 @@ class Metering:
             raise UsageError("--kubelet and --prometheus are two sources of the same", hint="Give one.")
         if self.authority != "" and not self.kubelet:
             raise UsageError("--kubelet-ca is of --kubelet, which is not given")
+        if self.authority and not Path(self.authority).is_file():
+            raise UsageError(f"--kubelet-ca {self.authority} is no file", hint="it takes one, or unverified")
         if self.prometheus not in ("", FIND):
             checked(self.prometheus)
 

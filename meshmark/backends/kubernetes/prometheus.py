@@ -90,7 +90,10 @@ class Prometheus:
 
 def checked(url: str) -> str:
     """The address as it is used. Raises UsageError for one that cannot be."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"--prometheus {url} is no address: {error}", hint="it takes http://HOST:PORT") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise UsageError(f"--prometheus {url} is not allowed", hint="it takes http://HOST:PORT, or find")
     if parts.username or parts.password:

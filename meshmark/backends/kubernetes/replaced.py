@@ -22,13 +22,13 @@ def replaced(api: Api, namespace: str, pod: Body, timeout_s: float = TIMEOUT_S) 
     """The other one, once it is ready. Raises ComponentFailed, with its events, when it is not in time."""
     name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
     deadline = time.monotonic() + timeout_s
-    evicted, last = False, "it was not allowed to go"
+    asked, last = False, "it was not allowed to go"
     while time.monotonic() < deadline:
         try:
-            if not evicted:
-                api.evict(name, namespace, uid)
-                evicted = True
             now = {each["metadata"]["name"]: each for each in api.find(POD, namespace, {MANAGED: OWNER})}.get(name)
+            if not asked and now and now["metadata"]["uid"] == uid:  # an answer that was lost may have been yes
+                api.evict(name, namespace, uid)
+                asked = True
         except ClusterUnreachable as error:  # a budget's refusal (429) as well
             last = error.message
         else:

@@ -70,17 +70,22 @@ def needed(verb: Verb) -> tuple[Right, ...]:
     return tuple(sorted(set(_needed(verb))))
 
 
+def lacking(api: Api, verb: Verb, namespace: str, more: Sequence[Right] = ()) -> list[Right]:
+    """What this user has not of the rights for the verb in that namespace, and of `more`. To make the namespace is
+    not needed where it is there."""
+    found = [right for right in (*needed(verb), *more) if not api.may(right.attributes(namespace))]
+    if MAKE_NAMESPACE in found and READ_NAMESPACE not in found and api.get(NAMESPACE, namespace) is not None:
+        found.remove(MAKE_NAMESPACE)
+    return found
+
+
 def require(api: Api, verb: Verb, namespace: str, more: Sequence[Right] = ()) -> None:
-    """Raises NoRights with all that this user lacks for the verb in that namespace, and of `more`. To make the
-    namespace is not needed where it is there."""
-    lacking = [right for right in (*needed(verb), *more) if not api.may(right.attributes(namespace))]
-    if MAKE_NAMESPACE in lacking and READ_NAMESPACE not in lacking and api.get(NAMESPACE, namespace) is not None:
-        lacking.remove(MAKE_NAMESPACE)
-    if lacking:
+    """Raises NoRights with all that are lacking."""
+    if missing := lacking(api, verb, namespace, more):
         raise NoRights(
-            f"the user of the context {api.context} lacks {len(lacking)} "
-            f"{'right' if len(lacking) == 1 else 'rights'} that {verb} needs in the namespace {namespace}: "
-            + ", ".join(map(str, lacking)),
+            f"the user of the context {api.context} lacks {len(missing)} "
+            f"{'right' if len(missing) == 1 else 'rights'} that {verb} needs in the namespace {namespace}: "
+            + ", ".join(map(str, missing)),
             hint="Nothing was changed. Whoever runs the cluster can grant them: docs/how-to/kubernetes.md has the "
             "ClusterRoles.",
         )

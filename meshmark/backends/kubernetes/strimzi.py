@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from meshmark.backends.kubernetes import manifest
-from meshmark.backends.kubernetes.asked import Target, quantity
+from meshmark.backends.kubernetes.asked import SHARED_CPU, Target, quantity
 from meshmark.backends.kubernetes.manifest import Body, Manifest, placed
 from meshmark.backends.kubernetes.mesh import DESTINATION_RULE, PEER_AUTHENTICATION, mesh, policies
 from meshmark.backends.kubernetes.operators import inexpressible, settings
@@ -115,7 +115,7 @@ def _node_pool(scenario: Scenario, target: Target) -> Body:
             "replicas": scenario.cluster.brokers,
             "roles": ["controller", "broker"],
             "storage": {"type": "jbod", "volumes": [{**volume, "deleteClaim": True, "kraftMetadata": "shared"}]},
-            "resources": {"requests": size, "limits": size},
+            "resources": {"requests": {**size, "cpu": SHARED_CPU} if target.share_nodes else size, "limits": size},
             "jvmOptions": _jvm(scenario, target),
             "template": {
                 "pod": {

@@ -83,7 +83,7 @@ def survey(api: Api, namespace: str) -> Survey:
     return Survey(
         version=version,
         namespace=namespace,
-        lacking=tuple(str(right) for right in rights.needed("run") if not api.may(right.attributes(namespace))),
+        lacking=tuple(map(str, rights.lacking(api, "run", namespace))),
         parts=tuple(_found(api, part, served) for part in PARTS),
     )
 

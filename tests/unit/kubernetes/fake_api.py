@@ -90,6 +90,8 @@ class FakeApi:
     refusals: dict[str, Refused] = field(default_factory=dict)
     """Kind, in small letters, and name -> what becomes of applying it."""
     objects: dict[tuple[Kind, str, str], Object] = field(default_factory=dict)
+    ending: dict[tuple[Kind, str, str], int] = field(default_factory=dict)
+    """Pods whose StatefulSet is gone -> how often they are listed yet."""
     used: set[tuple[str, str, str]] = field(default_factory=set)
     writes: list[str] = field(default_factory=list)
     """Of objects that were changed, in order."""
@@ -232,6 +234,8 @@ class FakeApi:
         if set(query) - {"labelSelector", "limit", "continue"}:
             raise AssertionError(f"the fake does not know {query}")
         if kind == POD:
+            if "continue" not in query:
+                self._end(namespace)
             self._start(namespace)
             fake_operator.operate(self, namespace)
         wanted = dict(pair.split("=") for text in query.get("labelSelector", []) for pair in text.split(","))
@@ -297,7 +301,7 @@ class FakeApi:
             raise Refused(403, f"unable to create new content in namespace {namespace} because it is being terminated")
 
     def _delete(self, kind: Kind, namespace: str, name: str, options: Body, grace: str) -> Body:
-        """Pods have a grace that no test waits for: they end only where a request gives them a shorter one."""
+        """Pods of a StatefulSet that goes are listed twice more, unless a request shortens their grace."""
         found = self.objects.get((kind, namespace, name))
         if found is None:
             raise Refused(404, f'{kind.plural} "{name}" not found', reason="NotFound")
@@ -315,10 +319,19 @@ class FakeApi:
             pass
         else:
             for key in [key for key in self.objects if key[1] == namespace]:
-                of = key[2].removeprefix("data-").rpartition("-")[0] if key[0] == CLAIM else ""
-                if (key[0], key[2]) == (kind, name) or (kind.name, name) == ("StatefulSet", of):
+                of = key[2].removeprefix("data-").rpartition("-")[0] if key[0] in (POD, CLAIM) else ""
+                if (key[0], key[2]) == (kind, name) or (key[0], kind.name, name) == (CLAIM, "StatefulSet", of):
                     del self.objects[key]
+                elif (kind.name, name) == ("StatefulSet", of):
+                    self.ending[key] = 2
         return {"kind": "Status", "status": "Success"}
+
+    def _end(self, namespace: str) -> None:
+        for key in [key for key in self.ending if key[1] == namespace]:
+            self.ending[key] -= 1
+            if self.ending[key] < 0:
+                del self.ending[key]
+                self.objects.pop(key, None)
 
     def _start(self, namespace: str) -> None:
         """The controller, the scheduler and the kubelet, once the pods are asked for."""

@@ -188,8 +188,11 @@ def test_a_kubelet_that_fails_later_is_told_with_what_was_read(node: Answers, au
 
 
 def test_an_authority_that_cannot_be_read_is_told(node: Answers, api: Api, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--kubelet-ca .* is no file"):
+        Metering(kubelet=True, authority=str(tmp_path / "none"))
+    (tmp_path / "empty").touch()
     with pytest.raises(UsageError, match=r"--kubelet-ca .* cannot be used"):
-        read(api, Metering(kubelet=True, authority=str(tmp_path / "none")))
+        read(api, Metering(kubelet=True, authority=str(tmp_path / "empty")))
 
 
 def series(labels: dict[str, str], *points: tuple[float, str]) -> dict[str, Any]:

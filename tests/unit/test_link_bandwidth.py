@@ -97,7 +97,7 @@ def test_links_without_a_bandwidth_are_not_tried(tmp_path: Path) -> None:
     free = TOPOLOGY.model_copy(update={"links": (Link(ends=("near", "far"), rtt_ms=24),)})
     backend = Backend(1.0, 1.0)
     run(tmp_path / "run", plan_of(DataPlane.PLAIN, topology=free), backend)
-    assert {each.cluster.topology.links[0].rtt_ms for each in backend.tried} == {24}
+    assert backend.tried == [], "nothing else is probed either"
 
 
 def test_a_link_that_carries_less_in_a_round_is_a_warning_except_where_loss_bounds_tcp(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def shown(address: str, port: int) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
-def wait_until_shown(host: str, wanted: str, ask: Callable[[], str], timeout_s: float, poll_s: float = POLL_S) -> None:
+def wait_until_shown(host: str, wanted: str, ask: Callable[[], str], timeout_s: float) -> None:
     """Until `ask`, which tells what is shown there, gives this certificate. Raises ComponentFailed."""
     deadline = time.monotonic() + timeout_s
     while (found := ask()) != wanted:
@@ -35,4 +35,4 @@ def wait_until_shown(host: str, wanted: str, ask: Callable[[], str], timeout_s: 
                 component="kafka",
                 hint="The broker's log tells more.",
             )
-        time.sleep(poll_s)
+        time.sleep(POLL_S)

@@ -8,6 +8,7 @@ It is brought up as `meshmark up` does, and removed however the context is left.
 
 from __future__ import annotations
 
+import math
 import signal
 import statistics
 import tempfile
@@ -43,7 +44,7 @@ from meshmark.plan import DataPlane, Workload
 from meshmark.record import Proof
 
 SERVING_TIMEOUT_S = 90.0
-RELOAD_TIMEOUT_S, RELOAD_POLL_S = 240.0, 3.0
+RELOAD_TIMEOUT_S, RELOAD_EACH_S = 240.0, 3.0
 """A kubelet looks for changes of a Secret every minute or so."""
 
 
@@ -134,14 +135,17 @@ class PodsCluster(PodsTestbed):
         self.api.apply(body)
 
     def reload_certificate(self, host: str) -> None:
-        """Told again and again until its pod has the new one."""
-        client = self.agents[self.client_hosts[0]]
+        """Told again, now and then, until its pod has the new one."""
+        client, told_s = self.agents[self.client_hosts[0]], -math.inf
 
         def look() -> str:
-            self._administration.reload_keystore(host, f"{TLS_DIRECTORY}/{manifest.TLS_KEYSTORE}")
+            nonlocal told_s
+            if time.monotonic() - told_s >= RELOAD_EACH_S:
+                self._administration.reload_keystore(host, f"{TLS_DIRECTORY}/{manifest.TLS_KEYSTORE}")
+                told_s = time.monotonic()
             return str(client.ask("shown", address=self.address(host), port=BROKER_PORT))
 
-        wait_until_shown(host, self._renewed, look, RELOAD_TIMEOUT_S, RELOAD_POLL_S)
+        wait_until_shown(host, self._renewed, look, RELOAD_TIMEOUT_S)
 
     def clock_error_s(self, since_s: float) -> float | None:
         hosts = {host for host, began_s in self.loads if began_s >= since_s}

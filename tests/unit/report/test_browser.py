@@ -225,7 +225,7 @@ def test_the_keyboard_reaches_the_answer_first(browser: Any, address: str) -> No
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('href')") == "#answer"
     page.keyboard.press("Enter")
-    assert page.url.endswith("#answer")
+    page.wait_for_url(f"{address}#answer")
     page.close()
 
 

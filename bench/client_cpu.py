@@ -31,10 +31,11 @@ from bench.pairs import ratios, rounds
 from meshmark.backends.lab.backend import lab
 from meshmark.clock import Clock, SystemClock
 from meshmark.cluster import Cluster, TopicLayout
+from meshmark.data_plane import DataPlane
 from meshmark.kafka import distribution
 from meshmark.load.clients import native
 from meshmark.load.generator import Load, Mark, load, producer_spec
-from meshmark.plan import ClientKind, ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClientKind, ClusterSpec, ConfigValue, Plan, Scenario, Workload
 
 TOOLS = "kafka-tools-4.3.1"
 START = 200_000

@@ -11,7 +11,8 @@ from contextlib import suppress
 from bench.pairs import interleaved, ratios
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.clock import SystemClock
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
+from meshmark.data_plane import DataPlane
+from meshmark.plan import ClusterSpec, Plan, Scenario
 
 # An option without effect: no archive was made for it, so brokers that have it start plainly.
 NO_ARCHIVE = "-Dmeshmark.archive=none"

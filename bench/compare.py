@@ -32,9 +32,10 @@ from meshmark.analysis.compare import MARGIN, Comparison, Pair, Subject, compare
 from meshmark.analysis.model import Interval
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock
+from meshmark.data_plane import DataPlane
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
-from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario
+from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario
 from meshmark.planfile.versus import WIDTH
 from meshmark.store import load
 

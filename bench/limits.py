@@ -42,12 +42,13 @@ from meshmark.analysis.ledger import broker_hosts, cpu_of
 from meshmark.backends.lab.backend import lab
 from meshmark.clock import Clock, SystemClock
 from meshmark.cluster import Backend
+from meshmark.data_plane import DataPlane
 from meshmark.errors import LoadError
 from meshmark.experiment.explain import explain
 from meshmark.experiment.progress import Silent
 from meshmark.experiment.trial import Bench, Offered, measure, warm_up
 from meshmark.measure.sampler import sampling
-from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Slot
+from meshmark.plan import ClusterSpec, Method, Plan, Scenario, Slot
 from meshmark.planfile.effort import EXPLAIN_BLOCKS, trial_seconds
 from meshmark.record import Limit, RoundStarted, Started, Tightened, Trial
 from meshmark.store import RunWriter, load

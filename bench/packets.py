@@ -21,9 +21,10 @@ from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.cluster import LabCluster
 from meshmark.backends.lab.link import HOST_INTERFACE, Host
 from meshmark.clock import SystemClock
+from meshmark.data_plane import DataPlane
 from meshmark.kafka.properties import BROKER_PORT
 from meshmark.load.generator import Load, load, producer_spec
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 
 LOG_BUDGET_BYTES = 10_000_000_000
 WARM_UP_S = 12.0

@@ -17,9 +17,10 @@ from pathlib import Path
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock
 from meshmark.cli.reports import write_html, write_json
+from meshmark.data_plane import DataPlane
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
-from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario
+from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario
 from meshmark.store import load
 
 TRIES = 3

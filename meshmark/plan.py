@@ -10,11 +10,11 @@ from __future__ import annotations
 import base64
 import random
 import re
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from meshmark.data_plane import DataPlane
 from meshmark.topology import MeshCluster, Topology, contradictions
 from meshmark.values import Model
 
@@ -27,44 +27,6 @@ ConfigValue = str | int | float | bool
 ClientKind = Literal["librdkafka", "raw"]
 Scale = Annotated[float, Field(gt=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-class DataPlane(StrEnum):
-    """Who encrypts and who forwards between two hosts."""
-
-    PLAIN = "plain"
-    KAFKA_TLS = "kafka-tls"
-    ISTIO = "istio"
-    ISTIO_MTLS = "istio-mtls"
-
-    @property
-    def sidecars(self) -> bool:
-        return self in (DataPlane.ISTIO, DataPlane.ISTIO_MTLS)
-
-    @property
-    def mtls(self) -> bool:
-        return self is DataPlane.ISTIO_MTLS
-
-    @property
-    def encrypts(self) -> bool:
-        """Between hosts, whoever does it."""
-        return self.mtls or self is DataPlane.KAFKA_TLS
-
-    @property
-    def encrypted_hops(self) -> tuple[str, ...]:
-        """As it is made; a run proves it."""
-        return BETWEEN_HOSTS if self.encrypts else ()
-
-    @property
-    def plain_hops(self) -> tuple[str, ...]:
-        """The controllers' port is exempt from the mesh, and plaintext under Kafka TLS as well."""
-        local = ("application-sidecar",) if self.sidecars else ()
-        between = () if self.encrypts else BETWEEN_HOSTS
-        return (*local, *between, "controller")
-
-
-BETWEEN_HOSTS = ("client-broker", "broker-broker")
-"""Hops that a data plane either encrypts or leaves plain; others (a controller's port) are the same in all."""
 
 
 class ClusterSpec(Model):
@@ -298,8 +260,10 @@ class Scenario(Model):
             )
         if wrong := list(contradictions(self.cluster.topology, self.cluster.brokers, self.cluster.clients)):
             raise ValueError("; ".join(wrong))
-        if self.cluster.topology.gateways() and not self.data_plane.mtls:
-            raise ValueError(f"gateways tell brokers apart by what mTLS sends first; {self.data_plane} has none")
+        if self.cluster.topology.gateways() and not self.data_plane.gateways:
+            raise ValueError(
+                f"gateways tell brokers apart by what mTLS sends first; {self.data_plane} has none between all of them"
+            )
         work = self.workload
         for name in (work.producers_in, work.consumers_in):
             if name and not self.cluster.topology.clients(name):
@@ -332,7 +296,7 @@ class Scenario(Model):
     @property
     def gateways(self) -> tuple[MeshCluster, ...]:
         """Clusters whose brokers others reach through a gateway."""
-        return self.cluster.topology.gateways() if self.data_plane.mtls else ()
+        return self.cluster.topology.gateways() if self.data_plane.gateways else ()
 
 
 class Slot(Model):

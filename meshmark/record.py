@@ -12,7 +12,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from meshmark.plan import DataPlane, Plan
+from meshmark.data_plane import DataPlane, NetworkPath
+from meshmark.plan import Plan
 from meshmark.read_back import ReadBack
 from meshmark.units import percent
 from meshmark.values import Model
@@ -126,7 +127,7 @@ class NetworkProbe(Model):
     """TCP payload from a client host to a broker host."""
 
     tool: str = Field(description="which program measured")
-    path: Literal["direct", "sidecars", "sidecars-mtls"] = Field(description="what the flows pass")
+    path: NetworkPath = Field(description="what the flows pass")
     flows: int = Field(description="TCP connections at once")
     rate_bytes_s: float
     seconds: float
@@ -309,13 +310,13 @@ class HopTime(Model):
 
 
 class PathCheck(Model):
-    """Does a sidecar's own byte counter explain what Kafka moved? `error` = counted / expected - 1."""
+    """Does a sidecar's own byte counter explain what Kafka moved?"""
 
     host: str
     direction: Literal["inbound_rx", "inbound_tx", "outbound_rx", "outbound_tx"] = Field(description="which counter")
-    expected_bytes: float = Field(description="by what Kafka moved")
+    expected_bytes: float = Field(description="by what Kafka moved; 0: all of it goes past the sidecar")
     counted_bytes: float = Field(description="by the sidecar")
-    error: float
+    error: float = Field(description="counted / expected - 1; nothing expected: counted, as a share of what went past")
     explained: str = Field(description="in words: the terms of what was expected")
 
 
@@ -328,10 +329,8 @@ class Point(Model):
     outstanding: int
 
     @classmethod
-    def of(cls, time_s: float, totals: LoadTotals) -> Point:
-        return cls(
-            time_s=time_s, offered=totals.offered, acknowledged=totals.acknowledged, outstanding=totals.outstanding
-        )
+    def of(cls, time_s: float, load: LoadTotals) -> Point:
+        return cls(time_s=time_s, offered=load.offered, acknowledged=load.acknowledged, outstanding=load.outstanding)
 
 
 Purpose = Literal["search", "equal-load", "fixed-load", "explain"]
@@ -488,6 +487,7 @@ class RoundFinished(Model):
     warmup_compiling: tuple[float, ...] = Field((), description="of each second: compilers' share of brokers' CPU")
     limited_rates_msg_s: tuple[float, ...] = Field((), description="of each second, in closed loop under limits")
     encrypted_hops: tuple[str, ...] = Field(description="as the data plane is made; proofs show it")
+    encrypted_by: dict[str, str] = Field({}, description="hop -> who encrypts it; empty: recorded before it was told")
     plain_hops: tuple[str, ...] = Field(description="those that nothing encrypts")
 
 

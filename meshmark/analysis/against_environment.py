@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from meshmark.analysis import stats
-from meshmark.analysis.environment import network_path, probed_in
+from meshmark.analysis.environment import probed_in
 from meshmark.analysis.environment_model import AgainstEnvironment
 from meshmark.analysis.ledger import broker_hosts, client_hosts, elapsed_s
 from meshmark.analysis.model import DiskCeiling, Environment, NetworkCeiling, RepeatSummary, ScenarioSummary
@@ -152,7 +152,7 @@ def _against(
 
 def _several_flows(scenario: Scenario, given: Environment) -> NetworkCeiling | None:
     """Of the scenario's path, as many flows as were probed."""
-    rows = [each for each in given.network if each.path == network_path(scenario.data_plane)]
+    rows = [each for each in given.network if each.path == scenario.data_plane.path]
     return max(rows, key=lambda each: each.flows, default=None)
 
 
@@ -164,7 +164,7 @@ def _same_disk(plan: Plan, scenario: Scenario) -> bool:
 
 def _same_path(plan: Plan, scenario: Scenario) -> bool:
     """Is the way between its hosts like the one that was probed?"""
-    ours, theirs = scenario.cluster, probed_in(plan)[network_path(scenario.data_plane)].cluster
+    ours, theirs = scenario.cluster, probed_in(plan)[scenario.data_plane.path].cluster
     if ours.topology or theirs.topology or ours.client_cpus != theirs.client_cpus:
         return False
     return not scenario.data_plane.sidecars or ours.sidecar_concurrency == theirs.sidecar_concurrency

@@ -5,21 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Literal
 
 from meshmark.analysis import stats
 from meshmark.analysis.model import DiskCeiling, Environment, NetworkCeiling
 from meshmark.analysis.wan_model import LinkSummary
-from meshmark.plan import DataPlane, Plan, Scenario
+from meshmark.data_plane import DataPlane, NetworkPath
+from meshmark.plan import Plan, Scenario
 from meshmark.record import DiskProbe, NetworkProbe
-
-NetworkPath = Literal["direct", "sidecars", "sidecars-mtls"]
-
-
-def network_path(data_plane: DataPlane) -> NetworkPath:
-    if not data_plane.sidecars:
-        return "direct"
-    return "sidecars-mtls" if data_plane.mtls else "sidecars"
 
 
 def probed_in(plan: Plan) -> dict[NetworkPath, Scenario]:
@@ -28,7 +20,7 @@ def probed_in(plan: Plan) -> dict[NetworkPath, Scenario]:
     first = next((each for each in plan.scenarios if each.cluster.storage != "ram"), plan.scenarios[0])
     found: dict[NetworkPath, Scenario] = {"direct": first.model_copy(update={"data_plane": DataPlane.PLAIN})}
     for scenario in plan.scenarios:
-        found.setdefault(network_path(scenario.data_plane), scenario)
+        found.setdefault(scenario.data_plane.path, scenario)
     return found
 
 

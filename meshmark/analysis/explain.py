@@ -71,7 +71,8 @@ def candidates(trial: Trial, scenario: Scenario, there_is: Ceilings) -> tuple[Ti
     ]
     if scenario.data_plane.sidecars:
         threads = min(cpus, float(scenario.cluster.sidecar_concurrency))
-        host = _most(trial, brokers, ("sidecar/cpu",))
+        behind = brokers if scenario.data_plane.has_sidecar("broker") else clients
+        host = _most(trial, behind, ("sidecar/cpu",))
         found.append(_less(Limit(host=host, resource="cpu", component="sidecar", amount=threads)))
     if scenario.cluster.storage == "image" and there_is.disk_bytes_s:
         host = _most(trial, brokers, ("kafka/log_bytes",))

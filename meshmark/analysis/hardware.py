@@ -21,6 +21,7 @@ from meshmark.analysis.hardware_model import BoundSummary, Extrapolation, Hardwa
 from meshmark.analysis.ledger import broker_hosts, client_hosts
 from meshmark.analysis.limits import of_limit
 from meshmark.analysis.model import NetworkCeiling, ScenarioSummary
+from meshmark.data_plane import Place
 from meshmark.hardware import CPUS_MIN, Bound, Hardware, LimitProbe
 from meshmark.plan import Plan, Scenario
 from meshmark.profile import Figure, HostKind, Profile
@@ -55,7 +56,7 @@ def _of_host(host: str, profile: Profile, scale: float, scenario: Scenario, *, b
         component = "kafka" if broker else "client"
         amount = kind.container_cpus.value * scale
         found.append(Limit.model_validate({"host": host, "resource": "cpu", "component": component, "amount": amount}))
-    if scenario.data_plane.sidecars and kind.sidecar_cpus:
+    if scenario.data_plane.has_sidecar("broker" if broker else "client") and kind.sidecar_cpus:
         amount = kind.sidecar_cpus.value * scale
         found.append(Limit(host=host, resource="cpu", component="sidecar", amount=amount))
     if broker and (disk_bytes_s := disk_cap(kind, scale, scenario)):
@@ -105,11 +106,16 @@ def bounds(
     there_is = probed(cpus, probes)
     brokers = max(scenario.cluster.brokers for scenario in plan.scenarios)
     clients = max(scenario.cluster.clients for scenario in plan.scenarios)
-    sidecars = any(scenario.data_plane.sidecars for scenario in plan.scenarios)
+    planes = [scenario.data_plane for scenario in plan.scenarios]
     broker, client = profile.broker, profile.client
+    hosts: tuple[tuple[int, HostKind, Place], ...] = ((brokers, broker, "broker"), (clients, client, "client"))
     needed_cpus = sum(
-        count * (_value(kind.container_cpus) + (_value(kind.sidecar_cpus) if sidecars else 0.0))
-        for count, kind in ((brokers, broker), (clients, client))
+        count
+        * (
+            _value(kind.container_cpus)
+            + (_value(kind.sidecar_cpus) if any(plane.has_sidecar(place) for plane in planes) else 0.0)
+        )
+        for count, kind, place in hosts
     )
     found: list[Bound] = []
     if needed_cpus:

@@ -118,7 +118,7 @@ def ledger(trial: Trial, scenario: Scenario, cpus: int) -> Ledger:
     brokers, seen = broker_hosts(scenario), _all_components(trial)
     jvms = _component(trial, [f"{host}/kafka" for host in brokers])
     compilers = _component(trial, [f"{host}/{COMPILERS}" for host in brokers], separator="_")
-    sidecars = (*brokers, *client_hosts(scenario)) if scenario.data_plane.sidecars else ()
+    sidecars = sidecar_hosts(scenario)
     idle, iowait, steal, user, system, softirq, irq = (
         trial.delta(f"machine/cpu/{part}_s")
         for part in ("idle", "iowait", "steal", "user", "system", "softirq", "irq")
@@ -188,6 +188,12 @@ def broker_hosts(scenario: Scenario) -> tuple[str, ...]:
 
 def client_hosts(scenario: Scenario) -> tuple[str, ...]:
     return tuple(f"client-{number}" for number in range(1, scenario.cluster.clients + 1))
+
+
+def sidecar_hosts(scenario: Scenario) -> tuple[str, ...]:
+    plane = scenario.data_plane
+    brokers = broker_hosts(scenario) if plane.has_sidecar("broker") else ()
+    return (*brokers, *(client_hosts(scenario) if plane.has_sidecar("client") else ()))
 
 
 def gateway_hosts(scenario: Scenario) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ from meshmark.analysis.stats import Estimate
 from meshmark.analysis.steadiness_model import SteadyState
 from meshmark.analysis.value import Value
 from meshmark.analysis.wan_model import Binding, LinkSummary, MtlsCost, OutageSummary, SettingTried, WanSummary
-from meshmark.plan import DataPlane, Plan
+from meshmark.data_plane import DataPlane, NetworkPath
+from meshmark.plan import Plan
 from meshmark.record import CpuProfile, Finished, HopTime, PathCheck, Proof, Purpose, Started, WorkKind
 
 SUMMARY_VERSION = 4
@@ -413,7 +414,7 @@ class DiskCeiling(Value):
 class NetworkCeiling(Value):
     """What TCP carried between two hosts, payload bytes."""
 
-    path: Literal["direct", "sidecars", "sidecars-mtls"]
+    path: NetworkPath
     tool: str
     flows: int
     rate_bytes_s: float

@@ -35,13 +35,12 @@ from meshmark.analysis.ledger import UNUSABLE_SHARE, sum_known
 from meshmark.analysis.model import CpuPerGb, DistanceLaw, Figures, Interval, ScenarioSummary
 from meshmark.analysis.settings_tried import MOVES
 from meshmark.analysis.wan_model import Binding, LawsApart, MtlsCost, MtlsPrice
-from meshmark.plan import DataPlane, Plan, Scenario
+from meshmark.data_plane import DataPlane
+from meshmark.plan import Plan, Scenario
 from meshmark.units import number
 
 COMPARABLE = 2.0
 """Chosen: beyond, a difference says more of the rates than of mTLS."""
-WITHOUT = (DataPlane.ISTIO, DataPlane.PLAIN)
-"""What mTLS is held against, the better first."""
 
 Through = Literal["CPU", "time per round trip"]
 
@@ -71,10 +70,22 @@ def _pairs(plan: Plan) -> Iterator[tuple[Scenario, Scenario]]:
     """Of scenarios with mTLS, with the like one without."""
     like = {(_others(scenario), scenario.data_plane): scenario for scenario in plan.scenarios}
     for own in plan.scenarios:
-        bases = (like.get((_others(own), plane)) for plane in WITHOUT)
+        bases = (like.get((_others(own), plane)) for plane in _without(own.data_plane))
         base = next((each for each in bases if each is not None), None)
         if own.data_plane.mtls and base is not None:
             yield own, base
+
+
+def _without(plane: DataPlane) -> Iterator[DataPlane]:
+    """What its mTLS is held against, the better first: proxies alike that do not encrypt, and none."""
+    for each in DataPlane:
+        if not each.encrypted_hops and (each.mesh, each.row.proxies, each.row.carries) == (
+            plane.mesh,
+            plane.row.proxies,
+            plane.row.carries,
+        ):
+            yield each
+    yield DataPlane.PLAIN
 
 
 def _others(scenario: Scenario) -> str:
@@ -182,7 +193,7 @@ def _laws(plan: Plan, rows: Mapping[str, ScenarioSummary], laws: Sequence[Distan
     """Each law with mTLS, against each without that is of a like workload and cluster."""
     like = {_law_of(plan, law): law for law in laws}
     for law in laws:
-        for plane in WITHOUT if law.data_plane.mtls else ():
+        for plane in _without(law.data_plane) if law.data_plane.mtls else ():
             other = like.get((_law_of(plan, law)[0], plane))
             if other is not None:
                 yield _apart(plan, law, other, rows)

@@ -10,6 +10,10 @@ by in the partitions that it leads:
     broker b   inbound_tx  = (RF - 1 + groups) x L(b)         (+ frames, again, answers)
     broker b   outbound_rx = growth of b's log - L(b)         (+ frames, again)
 
+These are all that a data plane can carry. Where it leaves out a hop, its terms are absent: without replication RF is
+1 to a leader's sidecar, and a follower's counts no outbound byte, which is checked as well. A host without a sidecar
+has no row.
+
 The first term is nearly everything. What is in brackets is Kafka's chatter, which nothing in Kafka counts in bytes:
 
 - Fetch requests are what the fetching side's sidecars counted as sent: a broker opens no other connections to brokers'
@@ -33,6 +37,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from meshmark import units
+from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER, DataPlane
 from meshmark.plan import ConfigValue, Scenario
 from meshmark.record import BatchFill, Counters, PathCheck
 
@@ -66,32 +71,58 @@ def check_path(
 ) -> tuple[PathCheck, ...]:
     """`start` and `end` are read with nothing in flight; `batch` covers the load between them. Empty where the data
     plane has no sidecars."""
-    if not scenario.data_plane.sidecars:
+    plane = scenario.data_plane
+    if not plane.sidecars:
         return ()
+    behind = broker_hosts if plane.has_sidecar("broker") else ()
     grown = _Growth(start, end)
     keys = [f"{host}/kafka/{metric}" for host in broker_hosts for metric in ("log_bytes", "leader_log_bytes")]
     missing = [key for key in keys if grown.of(key) is None]
     if missing:
-        return tuple(_unknown(host, "inbound_rx", f"not read: {', '.join(missing)}") for host in broker_hosts)
+        why = f"not read: {', '.join(missing)}"
+        return tuple(_unknown(host, "inbound_rx", why) for host in behind) or (
+            _unknown("clients", "outbound_tx", why),
+        )
     traffic = _Traffic(grown, scenario, broker_hosts, client_hosts, batch)
     if sum(traffic.led.values()) > 0 and batch.request_bytes <= 0:
         return (_unknown("clients", "outbound_tx", "the producers' requests were not counted"),)
-    checks = [
-        _check(grown, client_hosts, "outbound_tx", traffic.from_clients(), "clients"),
-        _check(grown, client_hosts, "outbound_rx", traffic.to_clients(), "clients"),
+    checks = _of_clients(grown, traffic, plane, client_hosts) if plane.has_sidecar("client") else []
+    if behind:
+        checks += _of_brokers(grown, traffic, scenario, behind)
+    return tuple(check for check in checks if check is not None)
+
+
+def _of_clients(grown: _Growth, traffic: _Traffic, plane: DataPlane, hosts: Sequence[str]) -> list[PathCheck | None]:
+    sent, received = traffic.from_clients(), traffic.to_clients()
+    if not plane.carries(CLIENT_BROKER):
+        return [
+            _past(grown, hosts, "outbound_tx", sent, "clients"),
+            _past(grown, hosts, "outbound_rx", received, "clients"),
+        ]
+    return [
+        _check(grown, hosts, "outbound_tx", sent, "clients"),
+        _check(grown, hosts, "outbound_rx", received, "clients"),
     ]
-    out = [traffic.out_of(host) for host in broker_hosts]
+
+
+def _of_brokers(grown: _Growth, traffic: _Traffic, scenario: Scenario, hosts: Sequence[str]) -> list[PathCheck | None]:
+    plane = scenario.data_plane
+    outbound = _check if plane.carries(BROKER_BROKER) else _past
+    if not plane.carries(CLIENT_BROKER):
+        return [_past(grown, (host,), "inbound_rx", traffic.into(host)) for host in hosts]
+    out = [traffic.out_of(host) for host in hosts]
     all_out = tuple((parts[0][0], sum(value for _, value in parts)) for parts in zip(*out, strict=True))
     by_broker = not scenario.reads_nearby and dict(all_out)[AGAIN] <= TOLERANCE * _sum(all_out)
-    for host, terms in zip(broker_hosts, out, strict=True):
+    checks: list[PathCheck | None] = []
+    for host, terms in zip(hosts, out, strict=True):
         checks += [
             _check(grown, (host,), "inbound_rx", traffic.into(host)),
             _check(grown, (host,), "inbound_tx", terms) if by_broker else None,
-            _check(grown, (host,), "outbound_rx", traffic.replicated_to(host)),
+            outbound(grown, (host,), "outbound_rx", traffic.replicated_to(host)),
         ]
     if not by_broker:
-        checks.append(_check(grown, broker_hosts, "inbound_tx", all_out, "brokers"))
-    return tuple(check for check in checks if check is not None)
+        checks.append(_check(grown, hosts, "inbound_tx", all_out, "brokers"))
+    return checks
 
 
 def unexplained(checks: Sequence[PathCheck]) -> tuple[str, ...]:
@@ -99,13 +130,13 @@ def unexplained(checks: Sequence[PathCheck]) -> tuple[str, ...]:
     return tuple(
         f"the sidecar of {check.host} does not explain {check.direction}: {check.explained}"
         for check in checks
-        if check.counted_bytes <= 0 or (judged(check) and abs(check.error) > TOLERANCE)
+        if (check.counted_bytes <= 0 < check.expected_bytes) or (judged(check) and abs(check.error) > TOLERANCE)
     )
 
 
 def judged(check: PathCheck) -> bool:
-    """Is there enough traffic to hold it against the tolerance?"""
-    return check.expected_bytes >= JUDGED_BYTES
+    """Is there enough traffic to hold it against the tolerance? Where nothing is expected, none is too little."""
+    return check.expected_bytes >= JUDGED_BYTES or check.expected_bytes == 0
 
 
 Terms = tuple[tuple[str, float], ...]
@@ -130,7 +161,7 @@ class _Traffic:
         self, grown: _Growth, scenario: Scenario, brokers: Sequence[str], clients: Sequence[str], batch: BatchFill
     ) -> None:
         workload = scenario.workload
-        self._copies = workload.replication_factor - 1
+        self._copies = workload.replication_factor - 1 if scenario.data_plane.carries(BROKER_BROKER) else 0
         self._groups = workload.subscriptions_per_topic
         self._produced = float(batch.request_bytes)
         self._answers = float(batch.requests * PRODUCE_ANSWER_BYTES)
@@ -246,6 +277,28 @@ def _check(
         counted_bytes=counted,
         error=error,
         explained=text,
+    )
+
+
+def _past(
+    grown: _Growth, hosts: Sequence[str], direction: Direction, terms: Terms, together: str = ""
+) -> PathCheck | None:
+    """Of what Kafka moves past the sidecar, which must have counted none of it."""
+    moved = terms[0][1]
+    if moved <= 0:
+        return None
+    name = hosts[0] if len(hosts) == 1 else together
+    counts = [grown.of(f"{host}/sidecar/{direction}_bytes") for host in hosts]
+    if None in counts:
+        return _unknown(name, direction, "the sidecar's counter was not read")
+    counted = sum(count for count in counts if count is not None)
+    return PathCheck(
+        host=name,
+        direction=direction,
+        expected_bytes=0,
+        counted_bytes=counted,
+        error=counted / moved,
+        explained=f"{terms[0][0]} {_mb(moved)} MB go past the sidecar; {_mb(counted)} MB counted",
     )
 
 

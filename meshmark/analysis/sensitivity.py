@@ -27,7 +27,7 @@ from typing import Any
 from meshmark.analysis import stats
 from meshmark.analysis.figures import figures, mean_figures
 from meshmark.analysis.hardware import disk_cap
-from meshmark.analysis.ledger import broker_hosts, client_hosts, sum_known
+from meshmark.analysis.ledger import sidecar_hosts, sum_known
 from meshmark.analysis.model import (
     AddedCpu,
     CpuPerGb,
@@ -321,7 +321,7 @@ class SidecarMemory:
 
 
 def sidecar_memory(trial: Trial, scenario: Scenario) -> SidecarMemory:
-    hosts = (*broker_hosts(scenario), *client_hosts(scenario)) if scenario.data_plane.sidecars else ()
+    hosts = sidecar_hosts(scenario)
     memory, connections = (
         sum_known(trial.counters_end.get(f"{host}/sidecar/{metric}") for host in hosts)
         for metric in ("memory_rss_bytes", "connections")

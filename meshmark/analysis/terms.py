@@ -46,6 +46,7 @@ from meshmark.analysis.ledger import broker_hosts
 from meshmark.analysis.limits import CPU_LIMIT
 from meshmark.analysis.model import ScenarioSummary
 from meshmark.analysis.wan_model import Binding, Bound, LinkSummary, Term, WanSummary
+from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER, Place
 from meshmark.plan import ConfigValue, Scenario
 from meshmark.record import Trial
 from meshmark.store import Run
@@ -256,15 +257,21 @@ def fetches(found: Setup) -> Most | None:
 
 def buffers(found: Setup) -> Most | None:
     """Of followers' and of producers' connections over the distance."""
-    kernel = found.scenario.data_plane.sidecars
-    copy_sizes = (found.broker("replica.socket.receive.buffer.bytes"), found.broker("socket.send.buffer.bytes"))
-    produce_sizes = (found.broker("socket.receive.buffer.bytes"), found.client("socket.send.buffer.bytes"))
+    copy_sizes = _far_ends(
+        found,
+        BROKER_BROKER,
+        found.broker("replica.socket.receive.buffer.bytes"),
+        found.broker("socket.send.buffer.bytes"),
+    )
+    produce_sizes = _far_ends(
+        found, CLIENT_BROKER, found.broker("socket.receive.buffer.bytes"), found.client("socket.send.buffer.bytes")
+    )
     threads = found.broker("num.replica.fetchers")
     ways = [(way, min(threads, way.partitions), copy_sizes) for way in found.copies]
     ways += [(way, found.scenario.workload.workers, produce_sizes) for way in found.produce if way.rtt_s > 0]
     least: Most | None = None
     for way, connections, sizes in ways:
-        window = _window((0, 0) if kernel else sizes, found.kernel_bytes)
+        window = _window(sizes, found.kernel_bytes)
         if window is None:
             return Most(None, "what the kernel gives to TCP by itself was not recorded")
         rate = connections * window / (way.rtt_s * way.share * found.record_bytes)
@@ -272,6 +279,14 @@ def buffers(found: Setup) -> Most | None:
         how = f"{connections} connection{several} x {_size(window)} each {_ms(way.rtt_s)}, {_part(way)}"
         least = _lesser(least, Most(rate, how))
     return least
+
+
+def _far_ends(found: Setup, hop: str, receives: int, sends: int) -> tuple[int, int]:
+    """Over the distance it is a sidecar that receives, or sends, where there is one: its buffers are the kernel's."""
+    plane = found.scenario.data_plane
+    sender: Place = "client" if hop == CLIENT_BROKER else "broker"
+    passes = {place for place in ("broker", sender) if plane.carries(hop) and plane.has_sidecar(place)}
+    return 0 if "broker" in passes else receives, 0 if sender in passes else sends
 
 
 def _window(sizes: tuple[int, int], kernel_bytes: tuple[int, int] | None) -> float | None:

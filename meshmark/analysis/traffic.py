@@ -11,7 +11,7 @@ as batches in a log (once, before replication):
 
 To these come HEADER_BYTES for each packet that the interface counted, which is the one term taken from the counter
 itself: an offload super-packet is counted with the headers of one packet. TLS adds TLS_RECORD_BYTES for each record of
-at most 16 KB.
+at most 16 KB, on the hops that the data plane encrypts.
 
 Two things cannot be known and are slack. Fetch requests and the frames of their answers: CHATTER_BYTES a packet, where
 somebody fetches. With Kafka's TLS, how librdkafka cuts what it sends: down to TLS_RECORDS_A_MESSAGE (measured: value
@@ -27,12 +27,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from meshmark import units
 from meshmark.analysis.ledger import broker_hosts, client_hosts
 from meshmark.analysis.model import Traffic
 from meshmark.analysis.path import JUDGED_BYTES, PRODUCE_ANSWER_BYTES, TOLERANCE
-from meshmark.plan import DataPlane, Scenario, Workload
+from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER, DataPlane
+from meshmark.plan import Scenario, Workload
 from meshmark.record import Trial
 
 BATCH_BYTES = 61
@@ -49,18 +52,21 @@ CHATTER_BYTES = 50
 """A fetch request and its answer's frame have 100 to 200 bytes, and take two to four packets."""
 
 
+class _Part(NamedTuple):
+    """Bytes of payload: what they are, and over which hop they go."""
+
+    what: str
+    byte_count: float
+    hop: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Terms:
-    """Bytes of payload by what they are, the main one first; `slack` is what may come on top and cannot be known."""
+    """The main part first; `slack` is what may come on top and cannot be known."""
 
-    payload: tuple[tuple[str, float], ...]
-    encrypted: bool
+    payload: tuple[_Part, ...]
     fetched: bool = True
     slack: float = 0.0
-
-    @property
-    def payload_bytes(self) -> float:
-        return sum(value for _, value in self.payload)
 
 
 def stored_bytes(records: float, value_bytes: int, records_per_batch: float, key_bytes: int = 0) -> float:
@@ -101,19 +107,16 @@ def _between_hosts(trial: Trial, scenario: Scenario, stored: float, batches: flo
     sent, to_clients = _net(trial, clients, "tx"), _net(trial, clients, "rx")
     between = _less(_net(trial, brokers, "tx"), to_clients)
     produce = _produced(scenario, stored, batches, trial.total.acknowledged)
-    copies = [("copies", (workload.replication_factor - 1) * stored)]
+    copies = _Terms(payload=(_Part("copies", (workload.replication_factor - 1) * stored, BROKER_BROKER),))
+    on_wire = partial(_on_wire, scenario.data_plane)
     rows = [
-        _on_wire("produce", "the clients' interfaces, sent", produce, sent),
-        _on_wire(
-            "replicate",
-            "the brokers' interfaces, sent, less the clients', received",
-            _plain(scenario, copies),
-            between,
-        ),
+        on_wire("produce", "the clients' interfaces, sent", produce, sent),
+        on_wire("replicate", "the brokers' interfaces, sent, less the clients', received", copies, between),
     ]
     if workload.subscriptions_per_topic:
-        read = [("reads", workload.subscriptions_per_topic * stored), ("answers", _answers(workload, batches))]
-        rows.append(_on_wire("consume", "the clients' interfaces, received", _plain(scenario, read), to_clients))
+        reads = _Part("reads", workload.subscriptions_per_topic * stored, CLIENT_BROKER)
+        read = _Terms(payload=(reads, _answers(workload, batches)))
+        rows.append(on_wire("consume", "the clients' interfaces, received", read, to_clients))
     return rows
 
 
@@ -123,32 +126,30 @@ def _at_broker(trial: Trial, scenario: Scenario, host: str, stored: float, share
     produce = _produced(scenario, stored * share, batches, trial.total.acknowledged * share)
     # A partition's followers are spread evenly over the other brokers.
     followed = (workload.replication_factor - 1) * stored * (1 - share) / max(1, scenario.cluster.brokers - 1)
-    into = _Terms(payload=(*produce.payload, ("copies", followed)), encrypted=produce.encrypted, slack=produce.slack)
-    readers = workload.replication_factor - 1 + workload.subscriptions_per_topic
-    out = [("copies and reads", readers * stored * share), ("answers", _answers(workload, batches))]
-    rows = [_on_wire(f"{host} receives", "its interface", into, _net(trial, (host,), "rx"))]
+    into = _Terms(payload=(*produce.payload, _Part("copies", followed, BROKER_BROKER)), slack=produce.slack)
+    copies = _Part("copies", (workload.replication_factor - 1) * stored * share, BROKER_BROKER)
+    groups = workload.subscriptions_per_topic
+    reads = [_Part("reads", groups * stored * share, CLIENT_BROKER)] if groups else []
+    out = _Terms(payload=(copies, *reads, _answers(workload, batches)))
+    on_wire = partial(_on_wire, scenario.data_plane)
+    rows = [on_wire(f"{host} receives", "its interface", into, _net(trial, (host,), "rx"))]
     if not scenario.reads_nearby:
-        rows.append(_on_wire(f"{host} sends", "its interface", _plain(scenario, out), _net(trial, (host,), "tx")))
+        rows.append(on_wire(f"{host} sends", "its interface", out, _net(trial, (host,), "tx")))
     return rows
 
 
 def _produced(scenario: Scenario, stored: float, batches: float, records: float) -> _Terms:
     slack = 0.0
-    if scenario.data_plane is DataPlane.KAFKA_TLS:
+    if scenario.data_plane.kafka_tls:
         slack = records * TLS_RECORDS_A_MESSAGE * TLS_RECORD_BYTES
-    payload = (("batches", stored), ("requests", batches * REQUEST_BYTES))
-    fetched = scenario.workload.subscriptions_per_topic > 0
-    return _Terms(payload=payload, encrypted=scenario.data_plane.encrypts, fetched=fetched, slack=slack)
+    parts = _Part("batches", stored, CLIENT_BROKER), _Part("requests", batches * REQUEST_BYTES, CLIENT_BROKER)
+    return _Terms(payload=parts, fetched=scenario.workload.subscriptions_per_topic > 0, slack=slack)
 
 
-def _plain(scenario: Scenario, payload: Sequence[tuple[str, float]]) -> _Terms:
-    return _Terms(payload=tuple(payload), encrypted=scenario.data_plane.encrypts)
-
-
-def _answers(workload: Workload, batches: float) -> float:
+def _answers(workload: Workload, batches: float) -> _Part:
     """Nobody answers a producer that does not ask for it."""
     acks = str(workload.producer_config.get("acks", workload.producer_config.get("request.required.acks", "all")))
-    return 0.0 if acks == "0" else batches * PRODUCE_ANSWER_BYTES
+    return _Part("answers", 0.0 if acks == "0" else batches * PRODUCE_ANSWER_BYTES, CLIENT_BROKER)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,11 +158,11 @@ class _Counted:
     packets: float
 
 
-def _on_wire(path: str, counter: str, terms: _Terms, counted: _Counted | None) -> Traffic:
-    parts = list(terms.payload)
-    if terms.encrypted:
-        parts.append(("TLS", terms.payload_bytes / TLS_RECORD_PAYLOAD * TLS_RECORD_BYTES))
-    if terms.payload_bytes <= 0:
+def _on_wire(plane: DataPlane, path: str, counter: str, terms: _Terms, counted: _Counted | None) -> Traffic:
+    parts = [(part.what, part.byte_count) for part in terms.payload]
+    if encrypted := sum(part.byte_count for part in terms.payload if plane.encrypts(part.hop)):
+        parts.append(("TLS", encrypted / TLS_RECORD_PAYLOAD * TLS_RECORD_BYTES))
+    if sum(value for _, value in parts) <= 0:
         return _row(path, counter, [], None)
     if counted is None:
         return _row(path, counter, parts, None)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from meshmark.analysis.value import Value
-from meshmark.plan import DataPlane
+from meshmark.data_plane import DataPlane
 
 
 class LinkSummary(Value):

@@ -98,7 +98,6 @@ def export(
 def _remarks(scenario: Scenario, target: Target) -> list[str]:
     """What has to be there before they are applied, and what they are not."""
     from meshmark.backends.kubernetes.manifest import TLS_SECRET
-    from meshmark.plan import DataPlane
 
     found = [
         "export talks to no cluster: nothing was applied or checked against one",
@@ -114,7 +113,7 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
         found.append("needed between the clusters: one mesh of them all; `meshmark infra istio` prints the steps")
     if target.provider != "statefulset":
         return [*found, *REMARKS[target.provider](scenario, target)]
-    if scenario.data_plane is DataPlane.KAFKA_TLS:
+    if scenario.data_plane.kafka_tls:
         found.append(
             f"needed in the namespace {target.namespace}: the Secret {TLS_SECRET} with key and certificates; "
             "docs/how-to/kubernetes.md says how to make it"

@@ -347,13 +347,12 @@ def state_of(state: State) -> str:
 def _print(scenario: Scenario, made: Mapping[str, tuple[Manifest, ...]]) -> None:
     """As one stream of YAML for each cluster, as `kubectl apply -f -` takes it."""
     from meshmark.backends.kubernetes import yaml_text
-    from meshmark.plan import DataPlane
 
     for name, manifests in made.items():
         head = f"# {name}\n" if name else ""
         emit(head + "---\n".join(yaml_text(manifest.body) for manifest in manifests))
     note("no cluster was asked, and nothing was changed")
-    if scenario.data_plane is DataPlane.KAFKA_TLS:
+    if scenario.data_plane.kafka_tls:
         note("`up` makes a Secret with keys and certificates as well, which is not shown")
 
 

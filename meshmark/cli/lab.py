@@ -56,7 +56,7 @@ DIFF_EXAMPLES = "\b\nExample:\n  meshmark diff --context CTX -f my.yaml --only b
 def up(
     data_plane: Annotated[
         str | None,
-        typer.Option("--data-plane", metavar="NAME", help="Lab: plain (default), kafka-tls, istio or istio-mtls."),
+        typer.Option("--data-plane", metavar="NAME", help="Lab: of the cluster; plain if not given."),
     ] = None,
     file: PlanFile = None,
     only: Only = None,
@@ -276,8 +276,8 @@ def describe(session: Session) -> str:
 
 def _scenario(plan: Plan, data_plane: str | None, only: str | None) -> Scenario:
     """The one that is named, or of the one that is first the cluster with the data plane that is asked for."""
+    from meshmark.data_plane import DataPlane
     from meshmark.errors import UsageError
-    from meshmark.plan import DataPlane
     from meshmark.planfile import select
 
     scenario = select(plan, [only] if only is not None else []).scenarios[0]

@@ -102,7 +102,6 @@ def _plan(file: str | None, only: str | None, operation: str, output: str) -> Pl
     from meshmark.cli.kubernetes import one_scenario
     from meshmark.errors import UsageError
     from meshmark.experiment.operate import OPERATIONS
-    from meshmark.plan import DataPlane
 
     if operation not in OPERATIONS:
         raise UsageError(f"there is no operation {operation}", hint=f"there are: {', '.join(OPERATIONS)}")
@@ -115,7 +114,7 @@ def _plan(file: str | None, only: str | None, operation: str, output: str) -> Pl
             hint="Give a plan without one.",
         )
     scenario = one_scenario(plan, only)
-    if operation == "rotate" and scenario.data_plane is not DataPlane.KAFKA_TLS:
+    if operation == "rotate" and not scenario.data_plane.kafka_tls:
         raise UsageError(
             f"{scenario.name} has no certificates of Kafka's own: its data plane is {scenario.data_plane}",
             hint="rotate takes a scenario with kafka-tls; a mesh's certificates are its authority's to renew.",

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Literal, NamedTuple
 
-from meshmark.analysis.environment import NetworkPath, probed_in
+from meshmark.analysis.environment import probed_in
 from meshmark.cluster import Backend, Process, Testbed
+from meshmark.data_plane import NetworkPath
 from meshmark.errors import ComponentFailed
 from meshmark.experiment.progress import Progress
 from meshmark.plan import EnvironmentSpec, Plan

@@ -11,10 +11,11 @@ links again, as they are, before load.
 from __future__ import annotations
 
 from meshmark.cluster import Backend, probe_links
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement
 from meshmark.experiment.progress import Progress
 from meshmark.hardware import TOLERANCE
-from meshmark.plan import DataPlane, Plan, Scenario
+from meshmark.plan import Plan, Scenario
 from meshmark.record import LinkProbe
 from meshmark.topology import Backward, Link, Topology
 from meshmark.units import mb

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario
+from meshmark.plan import ClusterSpec, ConfigValue, Scenario
 
 BROKER_PORT = 9092
 CONTROLLER_PORT = 9093
 TRAINING_PORT = 9094
-LISTENER = "CLIENT"
-"""Of clients and of brokers among each other."""
+REPLICATION_PORT = 9091
+"""Only where a data plane tells what brokers send each other from what clients do; Strimzi's port for it."""
+LISTENER, REPLICATION_LISTENER = "CLIENT", "REPLICATION"
+"""Of clients, and of brokers among each other where these have no listener of their own."""
 
 SEGMENT_BYTES_MAX = 1_073_741_824  # Kafka's default
 SEGMENT_BYTES_MIN = 1_048_576
@@ -76,12 +78,13 @@ def broker_properties(
 ) -> dict[str, str]:
     """Settings of one broker. `directory` gets `log/` and `metadata/`; `tls` is needed by kafka-tls alone."""
     spec = scenario.cluster
-    protocol = "SSL" if scenario.data_plane is DataPlane.KAFKA_TLS else "PLAINTEXT"
+    protocol = "SSL" if scenario.data_plane.kafka_tls else "PLAINTEXT"
     settings: dict[str, ConfigValue] = {
-        **_roles(spec, nodes, node),
-        "advertised.listeners": f"CLIENT://{node.address}:{BROKER_PORT}",
-        "inter.broker.listener.name": LISTENER,
-        "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT",
+        **_roles(scenario, nodes, node),
+        "advertised.listeners": ",".join(_listeners(scenario, node.address)),
+        "inter.broker.listener.name": inter_broker_listener(scenario),
+        "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT"
+        + (f",{REPLICATION_LISTENER}:PLAINTEXT" if scenario.data_plane.own_replication else ""),
         "log.dirs": str(directory / "log"),
         "metadata.log.dir": str(directory / "metadata"),
         "auto.create.topics.enable": False,
@@ -106,13 +109,13 @@ def broker_properties(
     return {key: _text(value) for key, value in settings.items()}
 
 
-def _roles(spec: ClusterSpec, nodes: Sequence[Node], node: Node) -> dict[str, ConfigValue]:
+def _roles(scenario: Scenario, nodes: Sequence[Node], node: Node) -> dict[str, ConfigValue]:
     """Who it is, where it is, and which controllers there are. One that is no controller has no such listener."""
-    topology = spec.topology
+    topology = scenario.cluster.topology
     voters = [each for each in nodes if not topology or each.node_id in topology.controllers()]
     rack = topology.cluster_of("broker", node.node_id).region if topology else f"rack-{node.node_id}"
     here = node.address if node.listens_at is None else node.listens_at
-    listeners = [f"CLIENT://{here}:{BROKER_PORT}"]
+    listeners = _listeners(scenario, here)
     if node in voters:
         listeners.append(f"CONTROLLER://{here}:{CONTROLLER_PORT}")
     return {
@@ -123,6 +126,18 @@ def _roles(spec: ClusterSpec, nodes: Sequence[Node], node: Node) -> dict[str, Co
         "controller.listener.names": "CONTROLLER",
         "listeners": ",".join(listeners),
     }
+
+
+def inter_broker_listener(scenario: Scenario) -> str:
+    return REPLICATION_LISTENER if scenario.data_plane.own_replication else LISTENER
+
+
+def _listeners(scenario: Scenario, address: str) -> list[str]:
+    """Those that are advertised."""
+    found = [f"CLIENT://{address}:{BROKER_PORT}"]
+    if scenario.data_plane.own_replication:
+        found.append(f"{REPLICATION_LISTENER}://{address}:{REPLICATION_PORT}")
+    return found
 
 
 def with_plaintext(settings: Mapping[str, str], node: Node) -> dict[str, str]:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from meshmark.data_plane import CLIENT_BROKER
 from meshmark.errors import UsageError
 from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Slo
 from meshmark.planfile.hardware import brokers_have_quota, kinds_limited, limits_operations
@@ -158,10 +159,10 @@ def _self_test_seconds(plan: Plan) -> float:
 
 
 def _environment_seconds(plan: Plan) -> float:
-    """The network is probed directly and through each kind of sidecars that the plan has."""
+    """The network is probed directly and on each path of the plan's data planes."""
     environment = plan.environment
-    kinds = {scenario.data_plane.mtls for scenario in plan.scenarios if scenario.data_plane.sidecars}
-    network = (1 + len(kinds)) * (_FLOW_KINDS * environment.network_seconds + _TESTBED_SECONDS)
+    paths = {"direct", *(scenario.data_plane.path for scenario in plan.scenarios)}
+    network = len(paths) * (_FLOW_KINDS * environment.network_seconds + _TESTBED_SECONDS)
     modes = _DISK_MODES + limits_operations(plan)
     return environment.repeats * (modes * environment.disk_seconds + network)
 
@@ -183,7 +184,7 @@ def trial_seconds(plan: Plan, scenario: Scenario) -> float:
 
 def _connect_seconds(scenario: Scenario) -> float:
     many = max(0, scenario.workload.workers - _MANY)
-    return _CONNECT_SECONDS * many if scenario.data_plane.encrypts else 0.0
+    return _CONNECT_SECONDS * many if scenario.data_plane.encrypts(CLIENT_BROKER) else 0.0
 
 
 def _warmup_seconds(method: Method) -> float:

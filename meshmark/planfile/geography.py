@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meshmark.plan import DataPlane
+from meshmark.data_plane import DataPlane
 from meshmark.planfile.schema import did_you_mean
 from meshmark.planfile.tree import START, Node, Problem
 from meshmark.topology import TRUST_DOMAIN, reachable
@@ -109,14 +109,15 @@ def _controllers(cluster: Node, bad: set[str]) -> list[Problem]:
 def _mesh(cluster: Node, data_plane: object, bad: set[str]) -> list[Problem]:
     """What only one mesh with mTLS can be."""
     found = []
+    with_gateways = [plane for plane in DataPlane if plane.gateways]
     gateway, trust = (cluster.items().get(key) for key in ("gateway", "trustDomain"))
     name, brokers = (_value(cluster, key, bad) for key in ("name", "brokers"))
-    if gateway is not None and gateway.value is True and data_plane in set(DataPlane) - {DataPlane.ISTIO_MTLS}:
+    if gateway is not None and gateway.value is True and data_plane in set(DataPlane) - set(with_gateways):
         found.append(
             _at(
                 gateway,
                 f"{data_plane} has no gateways: they tell brokers apart by the server name that mTLS sends; leave it "
-                f"out, or take {DataPlane.ISTIO_MTLS}",
+                f"out, or take {' or '.join(with_gateways)}",
             )
         )
     if gateway is not None and gateway.value is True and f"{cluster.key}.brokers" not in bad and not brokers:

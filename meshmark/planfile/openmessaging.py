@@ -13,13 +13,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from meshmark.data_plane import DataPlane
 from meshmark.errors import PlanError
 from meshmark.plan import (
     CONNECTIONS_MAX,
     PARTITIONS_MAX,
     PAYLOAD_BYTES_MAX,
     TOPICS_MAX,
-    DataPlane,
     KeyDistributor,
     Plan,
     Scenario,
@@ -31,6 +31,8 @@ from meshmark.values import Model
 
 GB = 1024**3
 """Of `consumerBacklogSizeGB`, as OpenMessaging Benchmark counts it."""
+PLANES = (DataPlane.PLAIN, DataPlane.KAFKA_TLS, DataPlane.ISTIO, DataPlane.ISTIO_MTLS)
+"""What a workload file is run on."""
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 """Up to the most of any of its files; what a machine and a cluster take is for them to say."""
 
@@ -181,7 +183,7 @@ def as_plan(path: Path) -> tuple[Plan, tuple[str, ...]]:
         consumer_per_subscription=asked.consumers,
         topic_each=True,
     )
-    scenarios = tuple(Scenario(name=plane.value, data_plane=plane, workload=workload) for plane in DataPlane)
+    scenarios = tuple(Scenario(name=plane.value, data_plane=plane, workload=workload) for plane in PLANES)
     left = [
         f"producerRate {asked.producer_rate:g}: a run searches the highest rate that each data plane carries",
         f"testDurationMinutes {asked.test_duration_minutes:g}: windows are the method's (windowSeconds, trials)",

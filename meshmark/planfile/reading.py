@@ -17,8 +17,9 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from meshmark.data_plane import DataPlane
 from meshmark.errors import PlanError, UsageError
-from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Thresholds, Workload
+from meshmark.plan import ClusterSpec, Method, Plan, Thresholds, Workload
 from meshmark.planfile import limits
 from meshmark.planfile.schema import describe, did_you_mean, resolve, sections_with
 from meshmark.planfile.tree import START, Node, Problem, default, merge, parse

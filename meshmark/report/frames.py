@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from meshmark.analysis.ledger import Cpu, ledger
+from meshmark.data_plane import DataPlane
 from meshmark.metrics import parts
 from meshmark.record import Latency, Trial
 from meshmark.store import RoundData, Run
@@ -58,7 +59,7 @@ def _quantiles(what: str, of: str) -> tuple[Field, ...]:
 _PLACE = (
     *_fields("text", run_id="which run"),
     *_fields("integer", round_index="which round of it, from 1"),
-    *_fields("text", scenario="of the plan", data_plane="plain, kafka-tls, istio or istio-mtls"),
+    *_fields("text", scenario="of the plan", data_plane=f"one of {', '.join(DataPlane)}"),
     *_fields("integer", repeat="from 1"),
 )
 _LATENCIES = (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from meshmark.plan import DataPlane
+from meshmark.data_plane import DataPlane
 from tests.kubernetes import crds
 from tests.kubernetes.controlplane import POLL_S, ControlPlane
 

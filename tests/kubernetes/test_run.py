@@ -10,8 +10,8 @@ import pytest
 
 from meshmark import store
 from meshmark.analysis.path import unexplained
+from meshmark.data_plane import DataPlane
 from meshmark.errors import Inconclusive
-from meshmark.plan import DataPlane
 from tests.kubernetes import images, verbs
 from tests.kubernetes.controlplane import ControlPlane
 from tests.lab.runs import meshmark

@@ -10,9 +10,10 @@ from confluent_kafka import Consumer, TopicPartition
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabCluster
 from meshmark.clock import SystemClock
+from meshmark.data_plane import DataPlane
 from meshmark.kafka.administration import Layout
 from meshmark.load.generator import Load, Mark, load, producer_spec
-from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, ConfigValue, Plan, Scenario, Workload
 from meshmark.worker_protocol import WorkerSpec
 from tests.lab.ground import BOUND_S
 

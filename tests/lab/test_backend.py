@@ -17,10 +17,11 @@ from meshmark.backends.lab import cgroups, sidecar
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabTestbed
 from meshmark.backends.lab.link import HOST_INTERFACE
+from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed, MissingRequirement, UsageError
 from meshmark.kafka import distribution, storage
 from meshmark.kafka.launch import Runtime
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 from tests.lab.ground import BOUND_S, wait_for
 
 pytestmark = pytest.mark.lab

@@ -12,9 +12,10 @@ import pytest
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabCluster
 from meshmark.backends.lab.compilers import NICE, compiler_threads
+from meshmark.data_plane import DataPlane
 from meshmark.errors import LoadError
 from meshmark.kafka import distribution
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 from meshmark.record import Counters
 from tests.lab.ground import wait_for
 

@@ -11,8 +11,9 @@ from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.cgroups import CPUS
 from meshmark.backends.lab.link import Host
 from meshmark.backends.lab.process import LabProcess
+from meshmark.data_plane import DataPlane
 from meshmark.load.generator import load
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
+from meshmark.plan import ClusterSpec, Plan, Scenario
 from tests.lab.load_ground import CLOCK, producers, run_until, workload
 
 pytestmark = pytest.mark.lab

@@ -20,9 +20,10 @@ from meshmark.backends.lab import cluster as lab_cluster
 from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, stored_instances
 from meshmark.backends.lab.process import LabProcess
+from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed, NoSpace
 from meshmark.kafka.properties import BROKER_PORT
-from meshmark.plan import ClusterSpec, DataPlane, Scenario
+from meshmark.plan import ClusterSpec, Scenario
 from tests.lab.runs import MESHMARK, PLAN, TIMEOUT_S, meshmark, processes, warming_up
 
 LONG = "warmupSeconds: 60, warmupMaxSeconds: 60"

@@ -11,8 +11,9 @@ import pytest
 from meshmark.backends.lab import wan
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabCluster
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 from meshmark.topology import Link, MeshCluster, Topology
 
 pytestmark = pytest.mark.lab

@@ -26,10 +26,11 @@ from meshmark.backends.lab.cluster import LabCluster
 from meshmark.backends.lab.disk import require_images
 from meshmark.backends.lab.limits import require_write_limits
 from meshmark.cluster import timing_paths
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement
 from meshmark.experiment.hops import hops
 from meshmark.load.generator import Load, load, producer_spec
-from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, ConfigValue, Plan, Scenario, Workload
 from meshmark.probes import kafka
 from meshmark.record import Counters, HopTime, Limit
 from tests.lab.ground import BOUND_S

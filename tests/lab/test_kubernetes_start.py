@@ -21,9 +21,10 @@ from meshmark.backends.kubernetes import config, manifest, target
 from meshmark.backends.lab.broker import STARTED
 from meshmark.backends.lab.instance import instance
 from meshmark.backends.lab.link import Host, network
+from meshmark.data_plane import DataPlane
 from meshmark.dataplane.identity import Authority
 from meshmark.kafka import distribution
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 from tests.lab.ground import run_on, wait_for
 
 pytestmark = pytest.mark.lab

@@ -15,8 +15,9 @@ from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabTestbed
 from meshmark.backends.lab.disk import BDI, DIRTY_BYTES_MIN, require_images
 from meshmark.backends.lab.limits import cpu_quota
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
+from meshmark.plan import ClusterSpec, Plan, Scenario
 from meshmark.record import Counters, Limit
 from tests.lab.ground import python, run_on
 from tests.lab.test_cluster import RECORDS, round_trip

@@ -10,9 +10,10 @@ import pytest
 from meshmark.analysis.limits import evidence, limiting
 from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.limits import require_limits
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement
 from meshmark.experiment.trial import Bench, Offered, measure
-from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Method, Plan, Scenario, Workload
 from meshmark.record import Limit, Trial
 from tests.benches import bench
 from tests.lab.load_ground import CLOCK

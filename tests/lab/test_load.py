@@ -11,10 +11,11 @@ import pytest
 
 from meshmark.backends.lab.backend import LabBackend
 from meshmark.backends.lab.cluster import LabCluster
+from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed, LoadError
 from meshmark.kafka.administration import Layout
 from meshmark.load.generator import consumer_specs, load
-from meshmark.plan import ConfigValue, DataPlane
+from meshmark.plan import ConfigValue
 from meshmark.record import LoadInterval
 from tests.lab.ground import BOUND_S
 from tests.lab.load_ground import (

@@ -13,7 +13,7 @@ import pytest
 
 from meshmark.backends.lab.cluster import LabCluster
 from meshmark.cluster import Process
-from meshmark.plan import DataPlane
+from meshmark.data_plane import DataPlane
 from tests.lab.ground import BOUND_S
 from tests.lab.load_ground import CLOCK, broker_signal, end_offsets, prepared, scenario, workload
 

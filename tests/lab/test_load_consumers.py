@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from meshmark.backends.lab.cluster import LabCluster
+from meshmark.data_plane import DataPlane
 from meshmark.load.clients.keys import KEYS
-from meshmark.plan import DataPlane
 from tests.lab.ground import BOUND_S
 from tests.lab.load_ground import CLOCK, end_offsets, loaded, prepared, producers, scenario, workload
 from tests.lab.test_load_command import FINE, account, command, ended

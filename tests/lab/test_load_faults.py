@@ -9,9 +9,9 @@ import pytest
 
 from meshmark.backends.lab.backend import LabBackend
 from meshmark.backends.lab.cluster import LabCluster
+from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed
 from meshmark.load.generator import load, producer_spec
-from meshmark.plan import DataPlane
 from tests.lab.ground import BOUND_S
 from tests.lab.load_ground import (
     CLOCK,

@@ -14,10 +14,11 @@ import pytest
 
 from meshmark.backends.lab.cluster import LabCluster
 from meshmark.cluster import Process
+from meshmark.data_plane import DataPlane
 from meshmark.histogram import Histogram
 from meshmark.kafka.administration import Layout
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
-from meshmark.plan import ConfigValue, DataPlane, Workload
+from meshmark.plan import ConfigValue, Workload
 from meshmark.record import Latency, LoadInterval
 from meshmark.worker_protocol import WorkerSpec
 from tests.lab.ground import BOUND_S

@@ -10,11 +10,12 @@ import pytest
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cluster import LabCluster
 from meshmark.clock import SystemClock
+from meshmark.data_plane import DataPlane
 from meshmark.experiment import operate
 from meshmark.experiment.operate import Operated, Operation
 from meshmark.kafka.properties import BROKER_PORT
 from meshmark.kafka.shown import shown
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 
 pytestmark = pytest.mark.lab
 

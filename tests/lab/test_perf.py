@@ -15,8 +15,8 @@ import pytest
 from meshmark.backends.lab import perf
 from meshmark.backends.lab.backend import LabBackend
 from meshmark.cluster import cpu_profiles, profiling
+from meshmark.data_plane import DataPlane
 from meshmark.load.generator import load
-from meshmark.plan import DataPlane
 from meshmark.record import CpuProfile
 from tests.lab.load_ground import CLOCK, loaded, prepared, producers, scenario, workload
 

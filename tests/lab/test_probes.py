@@ -26,11 +26,12 @@ from meshmark.backends.lab.namespace import network_namespace
 from meshmark.backends.lab.probes import SidecarProbe
 from meshmark.backends.lab.tasks import TasksProbe
 from meshmark.clock import SystemClock
+from meshmark.data_plane import DataPlane
 from meshmark.experiment.trial import Offered, measure, warm_up
 from meshmark.kafka.distribution import envoy
 from meshmark.measure.sampler import sampling
 from meshmark.metrics import METRICS
-from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Method, Plan, Scenario, Workload
 from meshmark.probes.host import MachineProbe, NetProbe, ProcessProbe, storage_under
 from meshmark.record import Sample
 from meshmark.store import load

@@ -16,12 +16,13 @@ from meshmark.analysis.summary import summarize
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.disk import require_images
 from meshmark.backends.lab.limits import require_limits
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.hardware import limited
 from meshmark.experiment.progress import Silent
 from meshmark.experiment.trial import Offered, measure
-from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Method, Plan, Scenario, Workload
 from meshmark.planfile.profiles import profile_loads
 from meshmark.report.table import table
 from meshmark.store import load

@@ -14,11 +14,12 @@ import pytest
 
 from meshmark.backends.lab.backend import lab
 from meshmark.backends.lab.cluster import LabCluster
+from meshmark.data_plane import DataPlane
 from meshmark.errors import Inconclusive, InstrumentFault
 from meshmark.experiment.selftest import self_test
 from meshmark.load import mark
 from meshmark.load.generator import WORKER_ARGV
-from meshmark.plan import ClientKind, ClusterSpec, DataPlane, Plan, Scenario
+from meshmark.plan import ClientKind, ClusterSpec, Plan, Scenario
 from meshmark.record import SelfTest
 from tests import mutants
 from tests.benches import bench

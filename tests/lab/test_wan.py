@@ -25,13 +25,14 @@ from meshmark.backends.lab.instance import instance
 from meshmark.backends.lab.link import Network, network
 from meshmark.backends.lab.netem import ETHERNET_BYTES, NetemProbe
 from meshmark.cluster import Process
+from meshmark.data_plane import DataPlane
 from meshmark.errors import Inconclusive, MissingRequirement
 from meshmark.experiment.links import require_bandwidth
 from meshmark.experiment.progress import Silent
 from meshmark.experiment.selftest import self_test
 from meshmark.experiment.trial import Offered, measure
 from meshmark.load.generator import load
-from meshmark.plan import RACK_SELECTOR, ClusterSpec, DataPlane, Method, Plan, Scenario, Workload
+from meshmark.plan import RACK_SELECTOR, ClusterSpec, Method, Plan, Scenario, Workload
 from meshmark.record import SelfTest
 from meshmark.topology import Backward, Flap, Link, MeshCluster, Topology
 from tests.lab.ground import alive, script, wait_for

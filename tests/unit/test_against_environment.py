@@ -8,7 +8,8 @@ import pytest
 
 from meshmark.analysis.against_environment import Life, above, compared, paths
 from meshmark.analysis.model import DiskCeiling, Environment, NetworkCeiling
-from meshmark.plan import RACK_SELECTOR, ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.data_plane import DataPlane
+from meshmark.plan import RACK_SELECTOR, ClusterSpec, Plan, Scenario, Workload
 from meshmark.record import BatchFill, Counters, LoadTotals, Trial
 from meshmark.topology import MeshCluster, Topology
 from tests import trials

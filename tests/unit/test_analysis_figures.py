@@ -8,7 +8,8 @@ from meshmark.analysis.figures import figures, mean_figures
 from meshmark.analysis.ledger import ledger, lines, mean_lines
 from meshmark.analysis.limits import UNKNOWN, average, evidence, limiting, mostly
 from meshmark.analysis.model import Evidence, Figures, LedgerLine
-from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+from meshmark.data_plane import DataPlane
+from meshmark.plan import ClusterSpec, Scenario, Workload
 from meshmark.record import BatchFill, Counters, LoadTotals, Trial
 from tests import trials
 

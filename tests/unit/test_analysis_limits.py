@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from meshmark.analysis.limits import UNKNOWN, evidence, limiting
-from meshmark.plan import ClusterSpec, DataPlane, Scenario
+from meshmark.data_plane import DataPlane
+from meshmark.plan import ClusterSpec, Scenario
 from meshmark.record import BatchFill, Counters, LoadTotals, Trial
 from tests import trials
 

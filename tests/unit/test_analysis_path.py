@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from meshmark.analysis.path import JUDGED_BYTES, check_path, unexplained
-from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+from meshmark.data_plane import DataPlane
+from meshmark.plan import ClusterSpec, Scenario, Workload
 from meshmark.record import BatchFill, Counters, PathCheck
 
 BROKERS = ("broker-1", "broker-2", "broker-3")

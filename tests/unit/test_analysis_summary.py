@@ -15,10 +15,11 @@ from meshmark.analysis.figures import PER_SECOND, figures
 from meshmark.analysis.model import ScenarioSummary, Summary
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
+from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
-from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario
+from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario
 from meshmark.record import Proof
 from meshmark.store import load
 

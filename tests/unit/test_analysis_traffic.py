@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from meshmark.analysis.traffic import amiss, stored_bytes, traffic
-from meshmark.plan import DataPlane, Scenario, Workload
+from meshmark.data_plane import DataPlane
+from meshmark.plan import Scenario, Workload
 from meshmark.record import BatchFill, Counters, LoadTotals, Trial
 from tests import trials
 

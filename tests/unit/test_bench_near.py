@@ -9,7 +9,7 @@ import pytest
 from bench.near import Gap, each_way, links, losses, near, residuals, told
 from meshmark.analysis.model import DistanceLaw, DistancePoint, Interval
 from meshmark.cli import app
-from meshmark.plan import DataPlane
+from meshmark.data_plane import DataPlane
 from meshmark.record import LinkProbe
 from meshmark.store import load
 

@@ -9,7 +9,8 @@ import pytest
 from bench.own_cost import Cost, costs, told
 from bench.own_cost import cost as own
 from meshmark.cli import app
-from meshmark.plan import DataPlane, Scenario
+from meshmark.data_plane import DataPlane
+from meshmark.plan import Scenario
 from meshmark.record import BatchFill, LoadTotals
 from meshmark.store import load
 from tests.trials import trial

@@ -19,10 +19,11 @@ from meshmark.analysis.model import Summary
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
-from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
+from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.report.compare import markdown, text
 from meshmark.store import load
 

@@ -12,10 +12,11 @@ import pytest
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.backends.simulated import load as simulated_load
+from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed, Inconclusive, InstrumentFault
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
-from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
+from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.store import Run, load
 from tests.mutants.simulated import QUEUES
 

@@ -13,10 +13,11 @@ from meshmark.analysis.cpu_split import split
 from meshmark.analysis.model import CpuPerGb
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth, system
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
-from meshmark.plan import DataPlane, Method, Plan, Scenario
+from meshmark.plan import Method, Plan, Scenario
 from meshmark.record import CpuProfile, CpuSamples
 from meshmark.report.table import table
 from meshmark.store import Run, load

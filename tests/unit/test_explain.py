@@ -15,10 +15,11 @@ from meshmark.analysis.summary import summarize
 from meshmark.backends.lab import limits as lab_limits
 from meshmark.backends.lab.ground import Ground
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
-from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario
+from meshmark.plan import ClusterSpec, Method, Plan, Scenario
 from meshmark.record import DiskProbe, Limit, NetworkProbe, Trial
 from meshmark.report.limits import explanations
 from meshmark.report.table import table

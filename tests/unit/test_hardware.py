@@ -17,12 +17,13 @@ from meshmark.analysis.verify.limits import limit_findings
 from meshmark.analysis.verify.raw import raw
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.errors import LabError, MissingRequirement, NoSpace, UsageError
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.hardware import settle_hardware
 from meshmark.experiment.progress import Silent
 from meshmark.experiment.trial import GAUGE_SECONDS
-from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.planfile.profiles import profile_loads
 from meshmark.record import DiskProbe, NetworkProbe
 from meshmark.report.grids import grids

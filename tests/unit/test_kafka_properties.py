@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from meshmark.data_plane import DataPlane
 from meshmark.kafka.properties import Node, TlsStores, broker_properties, render, reserved_keys
-from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario, Workload
+from meshmark.plan import ClusterSpec, ConfigValue, Scenario, Workload
 from meshmark.topology import Link, MeshCluster, Topology
 
 NAMES = ("near", "far")

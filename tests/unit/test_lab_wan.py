@@ -29,7 +29,8 @@ from meshmark.backends.lab.wan import (
     relay_spec,
     routes,
 )
-from meshmark.plan import DataPlane, Scenario
+from meshmark.data_plane import DataPlane
+from meshmark.plan import Scenario
 from meshmark.topology import Backward, Link, MeshCluster, Topology, Way
 
 TOPOLOGY = Topology(

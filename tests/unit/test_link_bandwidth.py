@@ -12,10 +12,11 @@ import pytest
 from meshmark import cluster
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cluster import Cluster, KeepLogs, discard_logs
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
-from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Method, Plan, Scenario
+from meshmark.plan import ClusterSpec, EnvironmentSpec, Method, Plan, Scenario
 from meshmark.store import Run, load
 from meshmark.topology import Backward, Link, MeshCluster, Topology
 

@@ -10,7 +10,7 @@ import pytest
 
 from meshmark import errors
 from meshmark.cli import app
-from meshmark.plan import DataPlane
+from meshmark.data_plane import DataPlane
 from tests.unit.test_conductor import plan_of, run
 
 COUNT = 1_000

@@ -7,8 +7,9 @@ import resource
 import pytest
 
 from meshmark.backends.lab.backend import _check_open_files
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement
-from meshmark.plan import ClientKind, DataPlane, Scenario, Workload
+from meshmark.plan import ClientKind, Scenario, Workload
 
 
 @pytest.mark.parametrize(

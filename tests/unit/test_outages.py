@@ -14,10 +14,11 @@ import pytest
 from meshmark.analysis.outages import outages, still_s
 from meshmark.analysis.summary import summarize
 from meshmark.cli.plans import remarks
+from meshmark.data_plane import DataPlane
 from meshmark.errors import MissingRequirement, PlanError
 from meshmark.experiment.outages import _flap, flapping
 from meshmark.itemized import compared
-from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+from meshmark.plan import ClusterSpec, Scenario, Workload
 from meshmark.planfile import loads
 from meshmark.record import Outage, Point
 from meshmark.report.geography import outages as grid

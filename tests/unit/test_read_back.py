@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from meshmark.analysis.verify import verify
 from meshmark.backends.simulated import system
+from meshmark.data_plane import DataPlane
 from meshmark.itemized import compared, decoded, encoded
 from meshmark.load.recorder import Recorder
-from meshmark.plan import DataPlane, Workload
+from meshmark.plan import Workload
 from meshmark.read_back import ReadBack, contradictions, duplicated, missing
 from meshmark.store import Run
 from tests.mutants.record import Json, change_lines, forge, round_of

@@ -17,10 +17,11 @@ from meshmark.analysis.verify import verify
 from meshmark.analysis.verify.times import CLOCK_SET_S
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cli.app import main
+from meshmark.data_plane import DataPlane
 from meshmark.errors import Busy, ComponentFailed, MeshmarkError, MissingRequirement, RecordError, UsageError
 from meshmark.experiment.conductor import resume
 from meshmark.experiment.progress import Silent
-from meshmark.plan import ClusterSpec, DataPlane, Plan
+from meshmark.plan import ClusterSpec, Plan
 from meshmark.planfile import find_profile
 from meshmark.planfile.profiles import dump_profile
 from meshmark.record import Finished, Prediction

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth, load, system
+from meshmark.data_plane import DataPlane
 from meshmark.errors import Inconclusive, InstrumentFault
 from meshmark.experiment.selftest import (
     EDGE_S,
@@ -23,7 +24,7 @@ from meshmark.experiment.selftest import (
     with_small_queue,
 )
 from meshmark.load import mark
-from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Scenario, Workload
+from meshmark.plan import ClusterSpec, ConfigValue, Scenario, Workload
 from meshmark.record import LoadTotals, SelfTest, StopCheck
 from meshmark.topology import Link, MeshCluster, Topology
 from meshmark.worker_protocol import Batches

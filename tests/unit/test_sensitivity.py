@@ -13,10 +13,11 @@ from meshmark.analysis.model import Interval, Mean, Summary
 from meshmark.analysis.sensitivity import sensitivities
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
+from meshmark.data_plane import DataPlane
 from meshmark.errors import PlanError
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
-from meshmark.plan import DataPlane, EnvironmentSpec, Method, Plan, Scenario, Workload
+from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.report import view
 from meshmark.report.sensitivity import told
 from meshmark.report.table import table

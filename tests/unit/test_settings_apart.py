@@ -14,10 +14,11 @@ from meshmark.analysis.likeness import facts
 from meshmark.analysis.settings_apart import HIDDEN, UNPROVEN, settings_apart
 from meshmark.analysis.settings_model import SettingApart
 from meshmark.analysis.summary import summarize
+from meshmark.data_plane import DataPlane
 from meshmark.dataplane.envoy import Service, Sidecar, bootstrap
 from meshmark.dataplane.identity import Identity
 from meshmark.kafka.properties import Node, TlsStores, broker_properties, render
-from meshmark.plan import DataPlane, Scenario, Workload
+from meshmark.plan import Scenario, Workload
 from meshmark.report import view
 from meshmark.report.settings_apart import tables
 from meshmark.store import Run, load

@@ -14,9 +14,9 @@ import pytest
 
 from meshmark import seal
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.errors import NoSpace, RecordError, UsageError
 from meshmark.experiment.progress import Silent
-from meshmark.plan import DataPlane
 from tests.mutants.record import Tamper, consistent, same_number
 from tests.unit.test_conductor import plan_of, run
 

@@ -10,9 +10,10 @@ import pytest
 
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
 from meshmark.cluster import Cluster
+from meshmark.data_plane import DataPlane
 from meshmark.histogram import Histogram
 from meshmark.load.generator import Load, Mark, consumer_specs, load, producer_spec
-from meshmark.plan import DataPlane, Scenario, Workload
+from meshmark.plan import Scenario, Workload
 from meshmark.worker_protocol import WorkerSpec
 
 CEILING_MSG_S = 10_000.0

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from meshmark.data_plane import DataPlane
 from meshmark.errors import NoSpace, RecordError, UsageError
-from meshmark.plan import DataPlane, Plan, Scenario
+from meshmark.plan import Plan, Scenario
 from meshmark.record import (
     SCHEMA_VERSION,
     DiskProbe,

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from meshmark import planfile
+from meshmark.data_plane import DataPlane
 from meshmark.errors import PlanError
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 from meshmark.topology import Backward, Link, MeshCluster, Topology
 
 NEAR = MeshCluster(name="near", brokers=2, clients=1)

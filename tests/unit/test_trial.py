@@ -8,9 +8,10 @@ import pytest
 
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth, system
 from meshmark.backends.simulated.load import SimulatedWorker
+from meshmark.data_plane import DataPlane
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
-from meshmark.plan import DataPlane, Method, Plan, Scenario
+from meshmark.plan import Method, Plan, Scenario
 from meshmark.store import load
 from meshmark.worker_protocol import WorkerReport
 

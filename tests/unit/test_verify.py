@@ -20,8 +20,9 @@ from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify import WITH_DIGEST, WITHOUT_DIGEST, Verification, verify
 from meshmark.backends.simulated import Truth
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed, RecordError
-from meshmark.plan import ClusterSpec, DataPlane, EnvironmentSpec, Workload
+from meshmark.plan import ClusterSpec, EnvironmentSpec, Workload
 from tests.mutants.record import (
     FORGERIES,
     Json,

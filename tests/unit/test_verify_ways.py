@@ -6,7 +6,8 @@ from pathlib import Path
 
 from meshmark.analysis.hops import counted_hops
 from meshmark.analysis.verify import verify
-from meshmark.plan import ClusterSpec, DataPlane
+from meshmark.data_plane import DataPlane
+from meshmark.plan import ClusterSpec
 from meshmark.topology import Link, MeshCluster, Topology
 from tests.mutants.record import Json, change_lines, forge, in_plan, remove, round_of
 from tests.unit.test_conductor import plan_of, run

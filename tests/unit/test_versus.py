@@ -13,8 +13,9 @@ from meshmark import planfile
 from meshmark.analysis.compare import Subject, compare
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify import verify
+from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
-from meshmark.plan import ClusterSpec, DataPlane, Method, Plan, Scenario
+from meshmark.plan import ClusterSpec, Method, Plan, Scenario
 from meshmark.report.table import table
 from meshmark.store import load
 from tests.unit.test_conductor import run

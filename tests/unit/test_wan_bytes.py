@@ -14,9 +14,10 @@ from meshmark.analysis import hardware
 from meshmark.analysis.path import check_path
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.wan import crossed
+from meshmark.data_plane import DataPlane
 from meshmark.errors import PlanError
 from meshmark.experiment.trial import _placed
-from meshmark.plan import RACK_SELECTOR, ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import RACK_SELECTOR, ClusterSpec, Plan, Scenario, Workload
 from meshmark.planfile import loads
 from meshmark.profile import Figure, HostKind, Profile
 from meshmark.record import BatchFill

@@ -146,8 +146,7 @@ def _probes(run: Run) -> Iterator[Finding]:
     if not run.rounds:
         return
     spec = run.plan.environment
-    planes = [scenario.data_plane for scenario in run.plan.scenarios if scenario.data_plane.sidecars]
-    paths = {"direct", *("sidecars-mtls" if plane.mtls else "sidecars" for plane in planes)}
+    paths = {"direct", *(scenario.data_plane.path for scenario in run.plan.scenarios)}
     repeats = range(1, spec.repeats + 1)
     # A run from before operations took part in the scale has no such bound, and was not to probe them.
     pages = run.hardware is not None and any(each.resource == "operations" for each in run.hardware.bounds)

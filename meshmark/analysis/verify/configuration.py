@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from meshmark.analysis.ledger import broker_hosts, client_hosts, gateway_hosts
+from meshmark.analysis.ledger import broker_hosts, gateway_hosts, sidecar_hosts
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
-from meshmark.plan import ConfigValue, DataPlane, Scenario
+from meshmark.plan import ConfigValue, Scenario
 from meshmark.store import Run
 
 _TLS = "TlsContext"
@@ -37,11 +37,10 @@ def configuration_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterato
         else:
             yield _absent(round_, name, f"the plan has {scenario.cluster.brokers} brokers")
         yield from _command(round_, texts.get(f"{host}.command"), host, run, scenario)
-    sidecars = {f"{host}.envoy.json" for host in (*broker_hosts(scenario), *client_hosts(scenario))}
-    if not scenario.data_plane.sidecars:
-        sidecars = set()
+    envoy = scenario.data_plane.mesh == "istio"
+    sidecars = {f"{host}.envoy.json" for host in sidecar_hosts(scenario)} if envoy else set()
     for name in sorted(sidecars - texts.keys()):
-        yield _absent(round_, name, f"{scenario.data_plane} has a sidecar on every host")
+        yield _absent(round_, name, f"{scenario.data_plane} has a sidecar on this host")
     gateways = {f"{host}.envoy.json" for host in gateway_hosts(scenario)}
     for name in sorted(gateways - texts.keys()):
         yield _absent(round_, name, "the plan has this cluster behind a gateway")
@@ -93,7 +92,7 @@ def _properties(file: str, found: Mapping[str, str], number: int, scenario: Scen
         if found.get(key) != text.replace("\\", "\\\\"):
             yield Finding(file=file, recorded=f"{key}={found.get(key)}", follows=f"the plan says {key}={text}")
     protocols = found.get("listener.security.protocol.map", "")
-    protocol = "SSL" if scenario.data_plane is DataPlane.KAFKA_TLS else "PLAINTEXT"
+    protocol = "SSL" if scenario.data_plane.kafka_tls else "PLAINTEXT"
     if f"CLIENT:{protocol}" not in protocols.split(","):
         yield Finding(
             file=file,

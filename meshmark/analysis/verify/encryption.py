@@ -8,16 +8,17 @@ from itertools import chain
 from meshmark.analysis.ledger import broker_hosts
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
-from meshmark.plan import BETWEEN_HOSTS, Scenario
+from meshmark.data_plane import HOPS
+from meshmark.plan import Scenario
 from meshmark.store import Run
 
 
 def encryption_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
     finished, plane = round_.data.finished, scenario.data_plane
-    asked = BETWEEN_HOSTS if plane.encrypts else ()
+    asked = plane.encrypted_hops
     if finished is not None and not (
         finished.encrypted_hops == asked
-        and set(BETWEEN_HOSTS) - set(asked) <= set(finished.plain_hops)
+        and set(HOPS) - set(asked) <= set(finished.plain_hops)
         and not set(asked) & set(finished.plain_hops)
     ):
         yield Finding(
@@ -33,7 +34,7 @@ def _proofs(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
     """At each broker, where something is to be encrypted, and the same in every round of a scenario with trials."""
     file = round_.file("proofs.jsonl")
     told = {(proof.host, proof.name) for proof in round_.data.proofs}
-    lacking = set(broker_hosts(scenario)) - {host for host, _ in told} if scenario.data_plane.encrypts else set()
+    lacking = set(broker_hosts(scenario)) - {host for host, _ in told} if scenario.data_plane.encrypted_hops else set()
     if lacking:
         yield Finding(
             file=file,

@@ -319,8 +319,11 @@ def _path(file: str, trial: Trial, scenario: Scenario) -> Iterator[Finding]:
                 recorded=f"path: {direction} of {host}: {_bytes(one)}",
                 follows=f"its counters in quiet_start and quiet_end give {_bytes(other)}",
             )
+    errors = {(check.host, check.direction): check.error for check in again}
     for check in trial.path:
-        if check.error != (error := check.counted_bytes / check.expected_bytes - 1 if check.expected_bytes else -1):
+        nothing = errors.get((check.host, check.direction), -1)
+        error = check.counted_bytes / check.expected_bytes - 1 if check.expected_bytes else nothing
+        if check.error != error:
             yield Finding(
                 file=file,
                 recorded=f"path: {check.direction} of {check.host}: off by {check.error:+.4%}",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from meshmark.backends.kubernetes import stretched
+from meshmark.data_plane import require
 from meshmark.errors import UsageError
 from meshmark.kafka.properties import reserved_keys
 from meshmark.plan import ClusterSpec, Plan, Scenario
@@ -180,6 +181,7 @@ def _too_small(asked: Target, plan: Plan, scenario: Scenario) -> Iterator[str]:
 
 def refuse_inexpressible(plan: Plan, scenario: Scenario) -> None:
     """Raises UsageError with everything in the plan that the lab can do and these objects cannot."""
+    require([scenario.data_plane], "kubernetes")
     if wrong := list(_inexpressible(plan, scenario)):
         raise UsageError(
             f"the scenario {scenario.name} cannot be put into Kubernetes: {'; '.join(wrong)}",
@@ -193,6 +195,8 @@ def _inexpressible(plan: Plan, scenario: Scenario) -> Iterator[str]:
         yield f"the profile {plan.profile} limits hosts of the lab; nodes of a cluster are what they are"
     if spec.disk_write_bytes_s is not None:
         yield "diskWriteBytesS limits a disk of the lab; volumes of a cluster are as fast as they are"
+    if scenario.data_plane.mesh in ("ambient", "linkerd"):
+        yield f"{scenario.data_plane} is had by --mesh {scenario.data_plane}, for a scenario with istio-mtls"
     if spec.topology:
         yield from stretched.inexpressible(scenario)
     if spec.storage != "disk":

@@ -30,7 +30,7 @@ from meshmark.backends.kubernetes.rights import Right
 from meshmark.backends.kubernetes.scenario import manifests
 from meshmark.cluster import KeepLogs, discard_logs
 from meshmark.errors import ObjectRefused, UsageError
-from meshmark.plan import DataPlane, Plan, Scenario
+from meshmark.plan import Plan, Scenario
 from meshmark.record import HostFacts, Versions
 
 NONE = "none"
@@ -101,7 +101,7 @@ class KubernetesBackend:
         return Wanted(
             scenario=scenario,
             manifests=measured(made, scenario, target, self._load, kafka=kafka),
-            issuer=tls.issuer() if kafka and scenario.data_plane is DataPlane.KAFKA_TLS else None,
+            issuer=tls.issuer() if kafka and scenario.data_plane.kafka_tls else None,
         )
 
     def _looked(self) -> tuple[HostFacts, Versions]:

@@ -18,7 +18,7 @@ from meshmark.backends.kubernetes.kinds import NAMESPACE, OPERATED, SECRET, kind
 from meshmark.backends.kubernetes.manifest import TLS_SECRET, Body, Manifest
 from meshmark.dataplane.identity import Issuer
 from meshmark.errors import NotOurs
-from meshmark.plan import DataPlane, Scenario
+from meshmark.plan import Scenario
 
 BOOKKEEPING = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
 """Of an object's metadata, what the server keeps for itself."""
@@ -48,7 +48,7 @@ class Wanted:
     def needs_secret(self) -> bool:
         """An operator makes its own."""
         operated = any(kind_of(made.body) in OPERATED for made in self.manifests)
-        return self.scenario.data_plane is DataPlane.KAFKA_TLS and not operated
+        return self.scenario.data_plane.kafka_tls and not operated
 
     @property
     def names(self) -> set[str]:

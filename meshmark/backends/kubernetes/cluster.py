@@ -40,7 +40,7 @@ from meshmark.kafka.administration import Administration, Layout, Leaders
 from meshmark.kafka.properties import BROKER_PORT
 from meshmark.kafka.shown import wait_until_shown
 from meshmark.nodes import NodesRead
-from meshmark.plan import DataPlane, Workload
+from meshmark.plan import Workload
 from meshmark.record import Proof
 
 SERVING_TIMEOUT_S = 90.0
@@ -74,7 +74,7 @@ class PodsCluster(PodsTestbed):
 
     @property
     def client_config(self) -> Mapping[str, str]:
-        if self.scenario.data_plane is DataPlane.KAFKA_TLS:
+        if self.scenario.data_plane.kafka_tls:
             return {"security.protocol": "SSL", "ssl.ca.location": evidence.AUTHORITY}
         return {"security.protocol": "PLAINTEXT"}
 

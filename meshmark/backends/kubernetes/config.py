@@ -15,7 +15,7 @@ from meshmark.backends.kubernetes.asked import Target
 from meshmark.backends.kubernetes.stretched import brokers_of
 from meshmark.kafka.launch import LOGGING
 from meshmark.kafka.properties import Node, TlsStores, broker_properties, render
-from meshmark.plan import DataPlane, Plan, Scenario
+from meshmark.plan import Plan, Scenario
 
 DIRECTORY = "/etc/meshmark"
 """Where the ConfigMap is mounted."""
@@ -86,7 +86,7 @@ def cluster_id(plan: Plan, scenario: Scenario, target: Target) -> str:
 
 
 def _stores(scenario: Scenario) -> TlsStores | None:
-    if scenario.data_plane is not DataPlane.KAFKA_TLS:
+    if not scenario.data_plane.kafka_tls:
         return None
     directory = Path(TLS_DIRECTORY)
     return TlsStores(keystore=directory / manifest.TLS_KEYSTORE, truststore=directory / manifest.TLS_AUTHORITY)

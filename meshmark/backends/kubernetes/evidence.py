@@ -17,8 +17,8 @@ from urllib.parse import quote
 from meshmark.backends.kubernetes import manifest
 from meshmark.backends.kubernetes.config import TLS_DIRECTORY
 from meshmark.backends.kubernetes.stream import AgentLink
+from meshmark.data_plane import DataPlane
 from meshmark.kafka.properties import BROKER_PORT
-from meshmark.plan import DataPlane
 from meshmark.record import Proof
 
 _OUTBOUND = rf"cluster\.outbound\|{BROKER_PORT}\|.*\.(upstream_cx_total|upstream_cx_connect_fail|ssl\.handshake)"
@@ -59,7 +59,7 @@ def prove(
     found: list[Proof] = []
     inside = [*clients, *agents.values()] if len(brokers) > 1 else [*clients]
     for broker in brokers:
-        if plane is DataPlane.KAFKA_TLS:
+        if plane.kafka_tls:
             for client in clients:
                 found += _kafka_tls(broker, client)
         elif stranger is not None:

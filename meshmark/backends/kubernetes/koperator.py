@@ -18,7 +18,7 @@ from meshmark.backends.kubernetes.operators import inexpressible, settings
 from meshmark.backends.kubernetes.pods import ZONE, placement
 from meshmark.errors import UsageError
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT, render
-from meshmark.plan import DataPlane, Plan, Scenario
+from meshmark.plan import Plan, Scenario
 
 API_VERSION = "kafka.banzaicloud.io/v1beta1"
 CLUSTER = "kafka"
@@ -150,7 +150,7 @@ def _group(scenario: Scenario, target: Target) -> Body:
 
 def _inexpressible(scenario: Scenario, target: Target) -> Iterator[str]:
     yield from inexpressible(scenario, target, FORBIDDEN)
-    if scenario.data_plane is DataPlane.KAFKA_TLS:
+    if scenario.data_plane.kafka_tls:
         yield "its TLS listeners want key stores from cert-manager, which are not written here"
     if target.replication_in_mesh:
         yield "--replication-in-mesh is of --provider strimzi; here it always is"

@@ -21,7 +21,7 @@ from meshmark.backends.kubernetes.manifest import Body, Manifest
 from meshmark.backends.kubernetes.mesh import mesh
 from meshmark.backends.kubernetes.pods import HOST, TEMPORARY, TEMPORARY_SIZE, USER
 from meshmark.backends.kubernetes.pools import Pool
-from meshmark.plan import DataPlane, Scenario
+from meshmark.plan import Scenario
 
 CLIENT, STRANGER, MONITOR = "client", "stranger", "monitor"
 """Load pods and the one outside the mesh, whose containers are called so too; and the brokers' second container."""
@@ -136,7 +136,7 @@ def _stateful_set(name: str, scenario: Scenario, target: Target, load: LoadPods,
 def _pod(name: str, scenario: Scenario, target: Target, load: LoadPods) -> Body:
     mounts: list[Body] = [{"name": "temporary", "mountPath": TEMPORARY}]
     volumes: list[Body] = [_temporary("temporary")]
-    if scenario.data_plane is DataPlane.KAFKA_TLS:
+    if scenario.data_plane.kafka_tls:
         authority = {"key": manifest.TLS_AUTHORITY, "path": manifest.TLS_AUTHORITY}
         mounts.append({"name": "tls", "mountPath": TLS_DIRECTORY})
         volumes.append({"name": "tls", "secret": {"secretName": manifest.TLS_SECRET, "items": [authority]}})

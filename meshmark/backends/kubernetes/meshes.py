@@ -13,9 +13,10 @@ from meshmark.backends.kubernetes import mesh as sidecars
 from meshmark.backends.kubernetes.asked import SHARED_CPU, Target
 from meshmark.backends.kubernetes.manifest import Body
 from meshmark.backends.kubernetes.mesh import PEER_AUTHENTICATION, SIDECAR_MEMORY, Mesh
+from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
-from meshmark.plan import DataPlane, Scenario
+from meshmark.plan import Scenario
 
 WAYPOINT = "waypoint"
 WAYPOINT_FILE = "waypoint.yaml"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meshmark.backends.kubernetes.asked import Target
+from meshmark.data_plane import DataPlane
 from meshmark.kafka.properties import Node, broker_properties
-from meshmark.plan import DataPlane, Plan, Scenario
+from meshmark.plan import Plan, Scenario
 
 
 def settings(plan: Plan, scenario: Scenario, forbidden: tuple[str, ...]) -> dict[str, str]:

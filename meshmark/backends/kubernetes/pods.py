@@ -24,7 +24,7 @@ from meshmark.backends.kubernetes.manifest import Body
 from meshmark.backends.kubernetes.pools import Pool
 from meshmark.backends.kubernetes.stretched import brokers_of
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
-from meshmark.plan import ClusterSpec, DataPlane, Scenario
+from meshmark.plan import ClusterSpec, Scenario
 
 BASH = "/bin/bash"  # Kafka's own scripts need it, so every image of Kafka has it
 USER = 1000
@@ -115,7 +115,7 @@ def placement(selector: Mapping[str, str], target: Target) -> Body:
 def _container(scenario: Scenario, target: Target) -> Body:
     size = {"cpu": str(target.cpus), "memory": quantity(target.memory_bytes)}
     mounts = [{"name": name, "mountPath": path} for name, path in VOLUMES.items()]
-    if scenario.data_plane is DataPlane.KAFKA_TLS:
+    if scenario.data_plane.kafka_tls:
         mounts.append({"name": "tls", "mountPath": TLS_DIRECTORY})
     return {
         "name": "kafka",
@@ -181,7 +181,7 @@ def _volumes(scenario: Scenario) -> list[Body]:
         {"name": "config", "configMap": {"name": manifest.CONFIG}},
         {"name": "temporary", "emptyDir": {"sizeLimit": TEMPORARY_SIZE}},
     ]
-    if scenario.data_plane is DataPlane.KAFKA_TLS:
+    if scenario.data_plane.kafka_tls:
         found.append({"name": "tls", "secret": {"secretName": manifest.TLS_SECRET, "defaultMode": 0o440}})
     return found
 

@@ -20,7 +20,7 @@ from meshmark.backends.kubernetes.operators import inexpressible, settings
 from meshmark.backends.kubernetes.pods import ZONE, placement
 from meshmark.errors import UsageError
 from meshmark.kafka.properties import BROKER_PORT
-from meshmark.plan import DataPlane, Plan, Scenario
+from meshmark.plan import Plan, Scenario
 
 API_VERSION = "kafka.strimzi.io/v1"
 CLUSTER = "kafka"
@@ -145,7 +145,7 @@ def _past_the_mesh(scenario: Scenario, target: Target) -> dict[str, str]:
 
 
 def _kafka(plan: Plan, scenario: Scenario, target: Target) -> Body:
-    tls = scenario.data_plane is DataPlane.KAFKA_TLS
+    tls = scenario.data_plane.kafka_tls
     return {
         "apiVersion": API_VERSION,
         "kind": "Kafka",
@@ -163,7 +163,7 @@ def _kafka(plan: Plan, scenario: Scenario, target: Target) -> Body:
 def _settings(plan: Plan, scenario: Scenario) -> dict[str, str]:
     """Of TLS, two that it leaves to others."""
     tls = {"ssl.enabled.protocols": "TLSv1.3", "ssl.protocol": "TLSv1.3"}
-    more = tls if scenario.data_plane is DataPlane.KAFKA_TLS else {}
+    more = tls if scenario.data_plane.kafka_tls else {}
     return {**settings(plan, scenario, FORBIDDEN), **more}
 
 

@@ -31,6 +31,7 @@ from meshmark.backends.lab.perf import require_perf
 from meshmark.backends.lab.training import train
 from meshmark.backends.lab.wan import require_links
 from meshmark.cluster import KeepLogs, discard_logs
+from meshmark.data_plane import require
 from meshmark.errors import ComponentFailed, MissingRequirement, NoSpace, UsageError
 from meshmark.kafka import distribution, storage
 from meshmark.kafka.companion import companion
@@ -119,6 +120,7 @@ class LabBackend:
         return distribution.versions(self._kafka)
 
     def prepare(self, plan: Plan) -> None:
+        require((scenario.data_plane for scenario in plan.scenarios), self.name)
         reserved = {s.name: keys for s in plan.scenarios if (keys := reserved_keys(s.cluster.broker_config))}
         if reserved:
             raise UsageError(

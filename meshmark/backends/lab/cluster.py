@@ -34,14 +34,13 @@ from meshmark.kafka import administration
 from meshmark.kafka.administration import Administration, Layout
 from meshmark.kafka.properties import (
     BROKER_PORT,
-    CONTROLLER_PORT,
     TlsStores,
     broker_properties,
     render,
     with_plaintext,
 )
 from meshmark.kafka.shown import shown, wait_until_shown
-from meshmark.plan import DataPlane, Scenario, Workload
+from meshmark.plan import Scenario, Workload
 from meshmark.probes.host import DiskProbe, KafkaLogProbe, MachineProbe, NetProbe, ProcessProbe
 from meshmark.record import CpuProfile, Limit, LinkProbe, Proof
 
@@ -76,7 +75,7 @@ class LabTestbed:
         self._probes: list[Probe] = [TasksProbe(os.getpid()), stack.enter_context(MachineProbe(ground.data))]
         for host in net.places:
             self._probes.append(stack.enter_context(NetProbe(host.name, HOST_INTERFACE, host.call)))
-            wire = Wire(host.address) if host in net.gateways else _wire(scenario, host)
+            wire = _wire(scenario, host) if host in mesh.hosts(scenario, net) else Wire(host.address)
             self._probes.append(stack.enter_context(SegmentsProbe(host.name, wire, host.call)))
         for name in net.hosts:
             self._process_probe(name, "client")
@@ -217,7 +216,7 @@ class LabCluster(LabTestbed):
 
     @property
     def client_config(self) -> Mapping[str, str]:
-        if self.scenario.data_plane is DataPlane.KAFKA_TLS and self._authority:
+        if self.scenario.data_plane.kafka_tls and self._authority:
             return {"security.protocol": "SSL", "ssl.ca.location": str(self._authority.path)}
         return {"security.protocol": "PLAINTEXT"}
 
@@ -269,7 +268,7 @@ class LabCluster(LabTestbed):
         self._administration.wait_until_in_sync(len(self.broker_hosts), timeout_s)
 
     def renew_certificates(self) -> None:
-        if self.scenario.data_plane is not DataPlane.KAFKA_TLS or self._authority is None:
+        if not self.scenario.data_plane.kafka_tls or self._authority is None:
             raise MissingRequirement(
                 f"the data plane {self.scenario.data_plane} has no certificates of Kafka's own",
                 hint="Give a scenario with kafka-tls. Sidecars of the lab read theirs once.",
@@ -292,8 +291,8 @@ class LabCluster(LabTestbed):
         identity = None
         if self.scenario.data_plane.mtls and self._authority:
             identity = self._authority.mesh_identity("paths", mesh.CLIENT_ACCOUNT)
-        sidecars = self.scenario.data_plane.sidecars
-        with paths.timing_paths(self.network, sidecars=sidecars, identity=identity, seed=seed) as probe:
+        plane = self.scenario.data_plane
+        with paths.timing_paths(self.network, plane, identity=identity, seed=seed) as probe:
             self._probes.append(probe)
             try:
                 yield
@@ -381,13 +380,12 @@ def cluster(parts: Parts, scenario: Scenario, keep_logs: KeepLogs) -> Iterator[L
 
 
 def _wire(scenario: Scenario, host: Host) -> Wire:
-    if not scenario.data_plane.sidecars:
-        return Wire(host.address)
-    return Wire(host.address, mark=MARK, port=INBOUND_PORT, exempt=(CONTROLLER_PORT,))
+    """Of one with a sidecar."""
+    return Wire(host.address, mark=MARK, port=INBOUND_PORT, exempt=mesh.exempt(scenario))
 
 
 def _authority(parts: Parts, scenario: Scenario, stack: ExitStack) -> Authority | None:
-    if not scenario.data_plane.encrypts:
+    if not scenario.data_plane.encrypted_hops:
         return None
     directory = parts.instance.path / "identity"
     authority = Authority(directory, "cluster.local")
@@ -401,7 +399,7 @@ def _broker_plans(parts: Parts, bed: LabCluster, authority: Authority | None) ->
     plans = []
     for host, node in zip(hosts, nodes, strict=True):
         tls = None
-        if bed.scenario.data_plane is DataPlane.KAFKA_TLS and authority:
+        if bed.scenario.data_plane.kafka_tls and authority:
             identity = authority.server_identity(host.name, host.address)
             tls = TlsStores(keystore=identity.keystore, truststore=identity.authority)
         data = bed.ground.data / host.name

@@ -1,4 +1,5 @@
-"""The mesh of a testbed: interception and a sidecar on each host, and a gateway before each cluster that asks for one.
+"""The mesh of a testbed: interception and a sidecar on each host that is in it, and a gateway before each cluster that
+asks for one.
 
 Interception comes first: connections made before the rules would bypass the sidecars for good. A cluster behind a
 gateway is closed to others by its router, but for the gateway, the controllers, and what probes the link.
@@ -19,7 +20,8 @@ from meshmark.backends.lab.sidecar import SidecarPlan, admin_socket, sidecars, v
 from meshmark.dataplane import envoy
 from meshmark.dataplane import gateway as east_west
 from meshmark.dataplane.identity import Authority
-from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
+from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT, REPLICATION_PORT
+from meshmark.plan import Scenario
 from meshmark.probes.envoy import gateway_statistics, statistics
 
 if TYPE_CHECKING:
@@ -35,11 +37,11 @@ def start(proxy: Path, bed: LabTestbed, authority: Authority | None, stack: Exit
     network, concurrency = bed.network, bed.scenario.cluster.sidecar_concurrency
     for each in network.gateways:
         guard(each.switch, ports=gateway.PORTS)
-    for host in network.hosts.values():
-        intercept(host, exempt_ports=(CONTROLLER_PORT, paths.CLOSED_PORT, distance.PORT))
+    meshed = hosts(bed.scenario, network)
+    for host in meshed:
+        intercept(host, exempt_ports=(*exempt(bed.scenario), paths.CLOSED_PORT, distance.PORT))
     plans = [
-        SidecarPlan(host=host, config=_sidecar(network, host, authority), concurrency=concurrency)
-        for host in network.hosts.values()
+        SidecarPlan(host=host, config=_sidecar(network, host, authority), concurrency=concurrency) for host in meshed
     ]
     plans += [
         SidecarPlan(host=host, config=_gateway(network, host), concurrency=concurrency, kind="gateway")
@@ -54,6 +56,17 @@ def start(proxy: Path, bed: LabTestbed, authority: Authority | None, stack: Exit
         parse = gateway_statistics if plan.kind == "gateway" else statistics
         probe = SidecarProbe(plan.host.name, plan.admin_socket, component=plan.kind, parse=parse)
         bed.add_probe(stack.enter_context(probe))
+
+
+def hosts(scenario: Scenario, network: Network) -> tuple[Host, ...]:
+    """Those that have a sidecar."""
+    brokers = network.broker_hosts if scenario.data_plane.has_sidecar("broker") else ()
+    return (*brokers, *(network.client_hosts if scenario.data_plane.has_sidecar("client") else ()))
+
+
+def exempt(scenario: Scenario) -> tuple[int, ...]:
+    """Kafka's ports that pass no sidecar."""
+    return (CONTROLLER_PORT, REPLICATION_PORT) if scenario.data_plane.own_replication else (CONTROLLER_PORT,)
 
 
 def _sidecar(network: Network, host: Host, authority: Authority | None) -> envoy.Config:

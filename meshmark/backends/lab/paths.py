@@ -4,8 +4,8 @@ An ApiVersions request goes three ways to each broker, each over a connection th
 sidecar and the broker's, as an application's does; `past` the client's sidecar (its socket bears the mark that
 interception lets pass; under mTLS it speaks TLS itself, with an identity of the mesh, and tells a gateway which broker
 is meant); and `direct`, from within the broker's host over loopback, past its sidecar too. The network alone is the
-time in which a kernel refuses a connection to a closed port of the broker's host: `refused`. Without sidecars, only
-that one is timed.
+time in which a kernel refuses a connection to a closed port of the broker's host: `refused`. Timed are those ways that
+there are: without sidecars that one alone, with the clients' alone not `direct`.
 
 Each way has a thread that sends at random times, a broker at a time, in open loop: a request whose time came while
 the one before was still under way is counted from the time at which it should have been sent. So a path that stands
@@ -30,6 +30,7 @@ from typing import Protocol
 from meshmark.backends.lab import proofs
 from meshmark.backends.lab.gateway import Entrance, entrance
 from meshmark.backends.lab.link import Host, Network
+from meshmark.data_plane import DataPlane
 from meshmark.dataplane.envoy import MARK
 from meshmark.dataplane.identity import Identity
 from meshmark.kafka.api_versions import REQUEST, Wrap, plain_client
@@ -67,11 +68,11 @@ class PathProbe:
 
 
 @contextmanager
-def timing_paths(network: Network, *, sidecars: bool, identity: Identity | None, seed: int) -> Iterator[PathProbe]:
+def timing_paths(network: Network, plane: DataPlane, *, identity: Identity | None, seed: int) -> Iterator[PathProbe]:
     """Requests of the first client go until the context is left. `identity`: what it shows brokers' sidecars under
     mTLS."""
     probe = PathProbe(network.client_hosts[0].name)
-    ways = _ways(network, sidecars, identity)
+    ways = _ways(network, plane, identity)
     stop = threading.Event()
     with ThreadPoolExecutor(max_workers=len(ways), thread_name_prefix="paths") as pool:
         running = [pool.submit(_run, way, paths, probe, stop, seed) for way, paths in ways.items()]
@@ -141,18 +142,19 @@ class _Refusal:
             self._socket = None
 
 
-def _ways(network: Network, sidecars: bool, identity: Identity | None) -> dict[str, list[_Way]]:
+def _ways(network: Network, plane: DataPlane, identity: Identity | None) -> dict[str, list[_Way]]:
     client, brokers = network.client_hosts[0], network.broker_hosts
 
     def path(here: Host, door: Entrance, wrap: Wrap, *, mark: bool) -> _Path:
         return _Path(lambda: here.call(lambda: _connected(door, wrap, mark=mark)))
 
+    doors = [(broker, Entrance(broker.address, BROKER_PORT, None)) for broker in brokers]
     ways: dict[str, list[_Way]] = {"refused": [_Refusal(client, broker) for broker in brokers]}
-    if sidecars:
+    if plane.has_sidecar("client"):
         as_sidecar = proofs.mesh_client(identity) if identity else plain_client
-        doors = [(broker, Entrance(broker.address, BROKER_PORT, None)) for broker in brokers]
         ways["through"] = [path(client, door, plain_client, mark=False) for _, door in doors]
         ways["past"] = [path(client, entrance(network, client, broker), as_sidecar, mark=True) for broker in brokers]
+    if plane.has_sidecar("broker"):
         ways["direct"] = [path(broker, door, plain_client, mark=False) for broker, door in doors]
     return ways
 

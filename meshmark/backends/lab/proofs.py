@@ -15,11 +15,11 @@ from pathlib import Path
 
 from meshmark.backends.lab.gateway import Entrance, entrance
 from meshmark.backends.lab.link import Host, Network
+from meshmark.data_plane import DataPlane
 from meshmark.dataplane.envoy import ALPN, MARK
 from meshmark.dataplane.identity import Authority, Identity
 from meshmark.kafka.api_versions import Wrap, ask, plain_client
-from meshmark.kafka.properties import BROKER_PORT
-from meshmark.plan import DataPlane
+from meshmark.kafka.properties import BROKER_PORT, REPLICATION_PORT
 from meshmark.record import Proof
 
 
@@ -28,20 +28,28 @@ def prove(data_plane: DataPlane, network: Network, authority: Authority | None, 
     client = network.client_hosts[0]
     found: list[Proof] = []
     for broker in network.broker_hosts:
-        if data_plane is DataPlane.ISTIO:
+        if data_plane.sidecars and not data_plane.mtls:
             found.append(
                 _answered("a request passes the sidecars in the clear", client, broker, plain_client, mark=False)
             )
+            if not data_plane.has_sidecar("broker"):
+                found.append(
+                    _answered(
+                        "a plaintext client past its sidecar gets an answer", client, broker, plain_client, mark=True
+                    )
+                )
         elif authority is None:
             continue
-        elif data_plane is DataPlane.KAFKA_TLS:
+        elif data_plane.kafka_tls:
             found += _kafka_tls(client, broker, authority)
-        elif data_plane is DataPlane.ISTIO_MTLS:
+        else:
             door = entrance(network, client, broker)
             within = network.gateway_before(broker) if door.server_name else None
             found += _strict(within or client, broker, authority, directory)
             if door.server_name:
                 found += _gateway(client, broker, authority, door)
+            if data_plane.own_replication:
+                found.append(_replication(client, broker))
     return tuple(found)
 
 
@@ -116,6 +124,18 @@ def _gateway(client: Host, broker: Host, authority: Authority, door: Entrance) -
             door=door,
         ),
     ]
+
+
+def _replication(client: Host, broker: Host) -> Proof:
+    """Honest about what the mesh leaves out; that no byte of it passes sidecars, their counters show in each trial."""
+    return _answered(
+        f"replication: a plaintext client gets an answer at port {REPLICATION_PORT}, which the mesh excludes",
+        client,
+        broker,
+        plain_client,
+        mark=True,
+        door=Entrance(broker.address, REPLICATION_PORT, None),
+    )
 
 
 def mesh_client(identity: Identity | None) -> Wrap:

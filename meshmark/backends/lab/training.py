@@ -17,10 +17,11 @@ from typing import Literal
 from meshmark.backends.lab.cluster import LabCluster, cluster
 from meshmark.backends.lab.ground import Parts
 from meshmark.cluster import Process, TopicLayout, discard_logs
+from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed
 from meshmark.kafka import launch
 from meshmark.kafka.properties import TRAINING_PORT
-from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+from meshmark.plan import ClusterSpec, Scenario, Workload
 from meshmark.topology import Topology
 from meshmark.worker_protocol import WorkerCommand, WorkerReport, WorkerSpec
 

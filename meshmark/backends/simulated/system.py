@@ -21,8 +21,9 @@ from meshmark.backends.simulated import distance
 from meshmark.backends.simulated.load import SimulatedWorker, request_bytes, stored_bytes
 from meshmark.backends.simulated.probing import Bench, Probing
 from meshmark.cluster import Cluster, KeepLogs, Probe, Process, Testbed, TopicLayout, discard_logs
+from meshmark.data_plane import BROKER_BROKER, DataPlane, require
 from meshmark.errors import ComponentFailed, MissingRequirement
-from meshmark.plan import BETWEEN_HOSTS, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import Plan, Scenario, Workload
 from meshmark.record import Counters, HostFacts, Limit, LinkProbe, Proof, Versions
 
 CPUS = 4
@@ -31,13 +32,15 @@ PACKETS_PER_MB = {
     DataPlane.KAFKA_TLS: 110.0,
     DataPlane.ISTIO: 42.0,
     DataPlane.ISTIO_MTLS: 90.0,
+    DataPlane.ISTIO_CLIENTS: 41.0,
+    DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION: 60.0,
 }
 PACKET_HEADER_BYTES = 66
 SIDECAR_BYTES, CONNECTION_BYTES = 5e7, 40e3
 """Resident memory of a sidecar, and what each connection to it adds."""
 CERTIFICATE_S = 86_400.0
 DISK_BYTES_S = 400e6
-NETWORK_BYTES_S = {DataPlane.PLAIN: 1.2e9, DataPlane.ISTIO: 0.9e9, DataPlane.ISTIO_MTLS: 0.7e9}
+NETWORK_BYTES_S = {"direct": 1.2e9, "client-sidecars": 1e9, "sidecars": 0.9e9, "sidecars-mtls": 0.7e9}
 
 
 class SimulatedClock:
@@ -66,6 +69,8 @@ class Truth:
             DataPlane.KAFKA_TLS: 112_000.0,
             DataPlane.ISTIO: 149_000.0,
             DataPlane.ISTIO_MTLS: 120_000.0,
+            DataPlane.ISTIO_CLIENTS: 149_500.0,
+            DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION: 130_000.0,
         }
     )
     latencies_s: Mapping[DataPlane, float] = field(
@@ -74,6 +79,8 @@ class Truth:
             DataPlane.KAFKA_TLS: 0.006,
             DataPlane.ISTIO: 0.005,
             DataPlane.ISTIO_MTLS: 0.007,
+            DataPlane.ISTIO_CLIENTS: 0.0045,
+            DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION: 0.0065,
         }
     )
     """From the intended send to the acknowledgement, where no record waits for another."""
@@ -149,7 +156,7 @@ class _System:
         """Of the speed, under a limit."""
         if (limit.host, limit.resource) != self.truth.limited_by:
             return 1.0
-        there_is = {"cpu": CPUS, "disk": DISK_BYTES_S, "network": NETWORK_BYTES_S[DataPlane.PLAIN]}
+        there_is = {"cpu": CPUS, "disk": DISK_BYTES_S, "network": NETWORK_BYTES_S["direct"]}
         return min(1.0, limit.amount / there_is[limit.resource])
 
     def check(self) -> None:
@@ -170,8 +177,9 @@ class _System:
         total = self.acknowledged * stored_bytes(self.scenario.workload)
         live = self.live_acknowledged * stored_bytes(self.scenario.workload)
         requests = self.acknowledged * request_bytes(self.scenario.workload)
-        led, seen = 1 / len(brokers), self.truth.proxied_share
-        packets = payload_mb * PACKETS_PER_MB[self.scenario.data_plane]
+        led, seen, plane = 1 / len(brokers), self.truth.proxied_share, self.scenario.data_plane
+        packets = payload_mb * PACKETS_PER_MB[plane]
+        copies = factor - 1 if plane.carries(BROKER_BROKER) else 0
         for host in brokers:
             values |= _process(f"{host}/kafka", payload_mb * 6e-3)
             values[f"{host}/kafka/log_bytes"] = live * factor * led
@@ -179,18 +187,19 @@ class _System:
             values |= self._volume(host, live * factor * led)
             sent, received = total * (factor - 1 + groups) * led, (requests + total * (factor - 1)) * led
             values |= _interface(f"{host}/net", sent, received, packets * 0.8 * led)
-            if self.scenario.data_plane.sidecars:
+            if plane.has_sidecar("broker"):
                 values |= _process(f"{host}/sidecar", payload_mb * 2e-3)
                 values[f"{host}/sidecar/inbound_rx_bytes"] = requests * led * seen
-                values[f"{host}/sidecar/inbound_tx_bytes"] = total * led * (factor - 1 + groups) * seen
-                values[f"{host}/sidecar/outbound_rx_bytes"] = total * led * (factor - 1) * seen
-                values[f"{host}/sidecar/outbound_tx_bytes"] = total * 1e-4
-                values |= self._sidecar(f"{host}/sidecar", self.workload.workers + 2 * (len(brokers) - 1))
+                values[f"{host}/sidecar/inbound_tx_bytes"] = total * led * (copies + groups) * seen
+                values[f"{host}/sidecar/outbound_rx_bytes"] = total * led * copies * seen
+                values[f"{host}/sidecar/outbound_tx_bytes"] = total * copies * 5e-5
+                peers = 2 * (len(brokers) - 1) if copies else 0
+                values |= self._sidecar(f"{host}/sidecar", self.workload.workers + peers)
         for host in clients:
             values |= _process(f"{host}/client", payload_mb * 3e-3 / len(clients))
             sent, received = requests / len(clients), total * groups / len(clients)
             values |= _interface(f"{host}/net", sent, received, packets * 0.2 / len(clients))
-            if self.scenario.data_plane.sidecars:
+            if plane.has_sidecar("client"):
                 values |= _process(f"{host}/sidecar", payload_mb * 1e-3 / len(clients))
                 values[f"{host}/sidecar/outbound_tx_bytes"] = requests / len(clients) * seen
                 values[f"{host}/sidecar/outbound_rx_bytes"] = total * groups / len(clients) * seen
@@ -287,8 +296,8 @@ class SimulatedCluster:
         self.client_hosts = _hosts("client", scenario.cluster.clients)
         self.bootstrap_servers = "broker-1:9092"
         self.client_config: Mapping[str, str] = {}
-        self.encrypted_hops: tuple[str, ...] = BETWEEN_HOSTS if scenario.data_plane.encrypts else ()
-        self.plain_hops = ("controller",) if self.encrypted_hops else (*BETWEEN_HOSTS, "controller")
+        self.encrypted_hops = scenario.data_plane.encrypted_hops
+        self.plain_hops = scenario.data_plane.plain_hops
         self.log_dir = Path("simulated")
 
     def address(self, host: str) -> str:
@@ -312,7 +321,7 @@ class SimulatedCluster:
         """Bytes a second, of what a probe looks at."""
         if "meshmark.load.probe_disk" in argv:
             return DISK_BYTES_S
-        return NETWORK_BYTES_S[self._scenario.data_plane if self._scenario.data_plane.sidecars else DataPlane.PLAIN]
+        return NETWORK_BYTES_S[self._scenario.data_plane.path]
 
     def cpu_s(self, host: str, component: str) -> float:
         return self._system.probing.used().get(f"{host}/{component}/cpu_user_s", 0.0)
@@ -329,7 +338,7 @@ class SimulatedCluster:
     def configurations(self) -> Mapping[str, str]:
         """As much as says which data plane it is."""
         spec, plane = self._scenario.cluster, self._scenario.data_plane
-        protocol = "SSL" if plane is DataPlane.KAFKA_TLS else "PLAINTEXT"
+        protocol = "SSL" if plane.kafka_tls else "PLAINTEXT"
         texts = {}
         for number, host in enumerate(self.broker_hosts, start=1):
             settings = {
@@ -339,7 +348,8 @@ class SimulatedCluster:
             }
             texts[f"{host}.properties"] = "".join(f"{key}={value}\n" for key, value in settings.items())
         if plane.sidecars:
-            hosts = (*self.broker_hosts, *self.client_hosts)
+            brokers = self.broker_hosts if plane.has_sidecar("broker") else ()
+            hosts = (*brokers, *self.client_hosts)
             texts |= {f"{host}.envoy.json": _envoy(plane) for host in hosts}
             texts |= {f"{host}.envoy.version": "simulated\n" for host in hosts}
         gateways = [f"gateway-{cluster.name}" for cluster in self._scenario.gateways]
@@ -427,6 +437,7 @@ class SimulatedBackend:
         )
 
     def prepare(self, plan: Plan) -> None:
+        require((scenario.data_plane for scenario in plan.scenarios), self.name)
         if plan.cpu_samples_hz:
             raise MissingRequirement("a simulated CPU cannot be sampled", hint="Leave out --perf (cpuSamplesHz).")
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from meshmark.backends.kubernetes import contexts, manifests, target
 from meshmark.backends.kubernetes.kinds import NAMESPACE, SECRET, Kind, name_of
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.errors import ClusterUnreachable, ComponentFailed, NoRights, NotOurs, ObjectRefused
-from meshmark.plan import DataPlane
 from meshmark.planfile import builtin
 from tests.unit.kubernetes.fake_api import FakeApi, Refused
 

@@ -10,8 +10,8 @@ from ruamel.yaml import YAML
 
 from meshmark.backends.kubernetes.kinds import NAMESPACE, SECRET
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.errors import NoRights, NotOurs
-from meshmark.plan import DataPlane
 from tests.unit.kubernetes.fake_api import FakeApi
 from tests.unit.kubernetes.test_cluster import OURS, applied, main, one_scenario
 

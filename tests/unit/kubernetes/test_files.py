@@ -16,8 +16,8 @@ from meshmark import planfile
 from meshmark.backends.kubernetes import Manifest, asked, manifests, mesh, target, texts, write
 from meshmark.cli import app
 from meshmark.cli.export import export
+from meshmark.data_plane import DataPlane
 from meshmark.errors import NoSpace, UsageError
-from meshmark.plan import DataPlane
 
 Capture = pytest.CaptureFixture[str]
 

@@ -34,8 +34,9 @@ from meshmark.backends.kubernetes.kinds import POD
 from meshmark.backends.kubernetes.measured import LoadPods, measured
 from meshmark.backends.kubernetes.stream import AgentLink
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.errors import Busy, ClusterUnreachable, ComponentFailed, MissingRequirement, NoRights, ObjectRefused
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 from tests.unit.kubernetes.conftest import faked
 from tests.unit.kubernetes.fake_api import FakeApi, Refused
 from tests.unit.kubernetes.test_cluster_rights import in_use, plain

@@ -16,7 +16,7 @@ from meshmark.backends.kubernetes.backend import given
 from meshmark.backends.kubernetes.evidence import Connections, Place
 from meshmark.backends.kubernetes.measured import STATISTICS, LoadPods, measured
 from meshmark.backends.kubernetes.pools import Pool, affinity, tolerations
-from meshmark.plan import DataPlane
+from meshmark.data_plane import DataPlane
 from meshmark.probes import envoy
 from tests.unit.kubernetes.test_schemas import judge
 

@@ -9,8 +9,8 @@ import pytest
 
 from meshmark.backends.kubernetes.asked import MeshKind
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
-from meshmark.plan import DataPlane
 from tests.unit.kubernetes.test_files import read
 from tests.unit.kubernetes.test_objects import objects, plan, pod
 from tests.unit.kubernetes.test_schemas import judge

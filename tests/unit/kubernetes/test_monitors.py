@@ -12,7 +12,7 @@ from meshmark import planfile
 from meshmark.backends.kubernetes import manifests, target
 from meshmark.backends.kubernetes.monitors import DASHBOARD
 from meshmark.cli import app
-from meshmark.plan import DataPlane
+from meshmark.data_plane import DataPlane
 from tests.unit.kubernetes.fake_api import FakeApi
 from tests.unit.kubernetes.test_cluster import main
 from tests.unit.kubernetes.test_files import read

@@ -12,8 +12,9 @@ import pytest
 
 from meshmark.backends.kubernetes import manifests, target
 from meshmark.backends.kubernetes.asked import GIB, Target
+from meshmark.data_plane import DataPlane
 from meshmark.kafka.properties import Node, broker_properties, render
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 
 RECOMMENDED = ("name", "instance", "version", "component", "part-of", "managed-by")
 

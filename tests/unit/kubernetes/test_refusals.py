@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from meshmark import planfile
 from meshmark.backends.kubernetes import manifests, refuse_inexpressible, target, targets
 from meshmark.backends.kubernetes.asked import GIB, HEAP_BYTES_MIN, MIB
+from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
+from meshmark.plan import ClusterSpec, Plan, Scenario
 from meshmark.topology import Backward, Flap, Link, MeshCluster, Topology
 
 FAR = Topology(

@@ -16,7 +16,7 @@ import pytest
 
 from meshmark import planfile
 from meshmark.backends.kubernetes import manifests, target
-from meshmark.plan import DataPlane
+from meshmark.data_plane import DataPlane
 
 
 @cache

@@ -11,8 +11,9 @@ import pytest
 from meshmark.backends.kubernetes import manifests, stretched, target, targets
 from meshmark.backends.kubernetes.kinds import name_of
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 from meshmark.planfile import load
 from meshmark.topology import Link, MeshCluster, Topology
 from tests.lab.ground import ROOT

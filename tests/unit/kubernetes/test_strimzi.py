@@ -10,8 +10,9 @@ import pytest
 
 from meshmark.backends.kubernetes import manifests, target
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
-from meshmark.plan import DataPlane, Plan
+from meshmark.plan import Plan
 from tests.unit.kubernetes.test_files import read
 from tests.unit.kubernetes.test_objects import objects, plan, pod, settings
 from tests.unit.kubernetes.test_schemas import judge

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from meshmark import planfile
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
+from meshmark.data_plane import DataPlane
+from meshmark.plan import ClusterSpec, Plan, Scenario
 from meshmark.report import panels, rounds
 from meshmark.report.forms import FORMS
 from meshmark.report.html import html

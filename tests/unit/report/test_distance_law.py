@@ -12,7 +12,8 @@ from meshmark.analysis.distance_law import Errors, Seen, fit, laws, predictions
 from meshmark.analysis.model import RepeatSummary, ScenarioSummary
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.verify.predictions import prediction_findings
-from meshmark.plan import ClusterSpec, DataPlane, Plan, Scenario
+from meshmark.data_plane import DataPlane
+from meshmark.plan import ClusterSpec, Plan, Scenario
 from meshmark.report.geography import laws as table_of
 from meshmark.topology import Link, MeshCluster, Topology
 from tests.unit.report.conftest import PLAN, Tell, Told

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from meshmark.analysis.distributions import Distribution, distributions
+from meshmark.data_plane import DataPlane
 from meshmark.histogram import Histogram, latency
-from meshmark.plan import DataPlane, Workload
+from meshmark.plan import Workload
 from meshmark.record import Trial
 from meshmark.report import charts
 from meshmark.report.distributions import QUANTILES, figures

@@ -9,7 +9,7 @@ from meshmark.analysis.model import Interval, Summary
 from meshmark.analysis.mtls import comparable, cost, ruled
 from meshmark.analysis.stats import Estimate
 from meshmark.analysis.wan_model import MtlsPrice, Term
-from meshmark.plan import DataPlane
+from meshmark.data_plane import DataPlane
 from meshmark.report.html import html
 from meshmark.report.markdown import markdown
 from meshmark.report.table import table

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from meshmark.analysis.model import Change, Figures, Interval, ScenarioSummary, Summary
-from meshmark.plan import ClusterSpec, DataPlane, Scenario, Workload
+from meshmark.data_plane import DataPlane
+from meshmark.plan import ClusterSpec, Scenario, Workload
 from meshmark.report import cost, sections, view
 from meshmark.report.table import WIDTH, table
 from meshmark.topology import Link, MeshCluster, Topology

@@ -25,8 +25,9 @@ from meshmark.analysis.terms import (
     setup,
 )
 from meshmark.analysis.wan_model import Binding, Bound, Term
+from meshmark.data_plane import DataPlane
 from meshmark.kafka import admin
-from meshmark.plan import ClusterSpec, ConfigValue, DataPlane, Plan, Scenario, Workload
+from meshmark.plan import ClusterSpec, ConfigValue, Plan, Scenario, Workload
 from meshmark.report import terms as grids
 from meshmark.report.html import html
 from meshmark.report.markdown import markdown

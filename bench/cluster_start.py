@@ -28,7 +28,12 @@ def scenario(data_plane: DataPlane, *, archive: bool) -> Scenario:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--data-plane", type=DataPlane, default=DataPlane.PLAIN, choices=list(DataPlane))
+    parser.add_argument(
+        "--data-plane",
+        type=DataPlane,
+        default=DataPlane.PLAIN,
+        choices=[plane for plane in DataPlane if "lab" in plane.backends],
+    )
     given = parser.parse_args()
 
     with lab("bench") as backend:

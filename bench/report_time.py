@@ -17,10 +17,10 @@ from pathlib import Path
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock
 from meshmark.cli.reports import write_html, write_json
-from meshmark.data_plane import DataPlane
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
 from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario
+from meshmark.planfile.openmessaging import PLANES
 from meshmark.store import load
 
 TRIES = 3
@@ -31,7 +31,7 @@ METHOD = Method(
 
 def made(directory: Path, repeats: int) -> int:
     """A run with so many repeats; how many trials it has."""
-    scenarios = tuple(Scenario(name=str(plane), data_plane=plane, method=METHOD) for plane in DataPlane)
+    scenarios = tuple(Scenario(name=str(plane), data_plane=plane, method=METHOD) for plane in PLANES)
     nothing = EnvironmentSpec(disk_seconds=0, network_seconds=0)
     plan = Plan(name="many", repeats=repeats, budget_seconds=86_400, environment=nothing, scenarios=scenarios)
     clock = SimulatedClock()

@@ -72,7 +72,6 @@ class DataPlane(StrEnum):
             proxies=("client",),
             carries=(CLIENT_BROKER,),
             path="client-sidecars",
-            backends=("simulated",),
         ),
     )
     ISTIO_MTLS_EXCLUDE_REPLICATION = (
@@ -83,7 +82,6 @@ class DataPlane(StrEnum):
             carries=(CLIENT_BROKER,),
             encrypted_by={CLIENT_BROKER: ENVOY},
             path="sidecars-mtls",
-            backends=("simulated",),
         ),
     )
     AMBIENT = (

@@ -297,6 +297,7 @@ class ScenarioSummary(Figures):
     verdict: Verdict
     verdict_text: str
     encrypted_hops: tuple[str, ...] = Field(description="where all proofs hold; with plain_hops empty: not known")
+    encrypted_by: dict[str, str] = Field({}, description="hop -> who encrypts it; empty: not recorded")
     plain_hops: tuple[str, ...]
     limited_by: tuple[str, ...] = Field(description="resources near their limit in most repeats, or 'unknown'")
     evidence: tuple[Evidence, ...] = Field(description="of every resource looked at, the mean of the repeats")

@@ -70,9 +70,9 @@ def _settings(run: Run, scenario: Scenario) -> Settings:
     if data is None or not texts:
         return {}
     found: Settings = {("data plane", "data plane", "started.json"): data.started.data_plane.value}
-    encrypted, plain = proven_hops(rounds)
-    hops = ", ".join(encrypted) or ("none" if plain else UNPROVEN)
-    found["data plane", "encrypted hops", "finished.json, proofs.jsonl"] = hops
+    hops = proven_hops(rounds)
+    told = ", ".join(hops.encrypted) or ("none" if hops.plain else UNPROVEN)
+    found["data plane", "encrypted hops", "finished.json, proofs.jsonl"] = told
     for part, setting, file, value in (*_brokers(scenario, texts), *_proxies(scenario, texts), *_clients(texts)):
         _add(found, (part, setting, file), value)
     for part, setting, file, value in (*_load(data), *_limits(data), *_links(data.links)):

@@ -228,7 +228,7 @@ def _scenario(
     verdict, text = _verdict(base, scenario.name, bool(valid), baseline, ratio)
     if ceilings.is_none(ceiling.reason) and valid and verdict != "baseline":
         verdict, text = "no ceiling", f"{ceiling.reason}: {ceiling.explained}"
-    encrypted, plain = proven_hops(_of(run, scenario))
+    hops = proven_hops(_of(run, scenario))
     limited_by = limits.mostly([repeat.limited_by for repeat in valid])
     mean = mean_figures([at_ceiling(repeat, ceiling.rate_msg_s) for repeat in valid])
     measured = mean.model_dump() | {"rate_msg_s": ceiling.rate_msg_s}
@@ -249,8 +249,9 @@ def _scenario(
         loss_interval=_loss_interval(ratio),
         verdict=verdict,
         verdict_text=text,
-        encrypted_hops=encrypted,
-        plain_hops=plain,
+        encrypted_hops=hops.encrypted,
+        encrypted_by=dict(hops.by),
+        plain_hops=hops.plain,
         limited_by=(limits.LOAD_GENERATOR,) if ceiling.reason == _CLIENT else limited_by,
         evidence=limits.average([repeat.evidence for repeat in valid]),
         explanation=explanation([trial for data in _of(run, scenario) for trial in data.trials]),

@@ -16,6 +16,7 @@ import pytest
 from meshmark.data_plane import DataPlane
 from tests.kubernetes import crds
 from tests.kubernetes.controlplane import POLL_S, ControlPlane
+from tests.planes import WHOLE
 
 PODS = ("pod/broker-1", "pod/broker-2", "pod/broker-3")
 CLAIMS = ["data-broker-1", "data-broker-2", "data-broker-3"]
@@ -45,7 +46,7 @@ def difference(cluster: ControlPlane, everything: str) -> subprocess.CompletedPr
     return found
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", WHOLE)
 def test_an_export_is_taken_and_then_nothing_differs(
     data_plane: DataPlane, cluster: ControlPlane, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from tests.kubernetes import images, verbs
 from tests.kubernetes.controlplane import ControlPlane
 from tests.lab.runs import meshmark
 
-SCENARIOS = (DataPlane.PLAIN, DataPlane.ISTIO_MTLS)
+SCENARIOS = (DataPlane.PLAIN, DataPlane.ISTIO_MTLS, DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION)
 PLAN = """
 name: small
 repeats: 1
@@ -29,7 +29,7 @@ cluster:
   jvmOptions: [-XX:+UseSerialGC, -XX:TieredStopAtLevel=1]
 workload: {topics: 1, replicationFactor: 2, workers: 2, subscriptionsPerTopic: 1}
 method: {warmupSeconds: 1, warmupMaxSeconds: 2, windowSeconds: 1.5, trials: 1}
-scenarios: [plain, istio-mtls]
+scenarios: [plain, istio-mtls, istio-mtls-exclude-replication]
 """
 BROKERS = ["broker-1", "broker-2"]
 PODS = ("--backend", "kubernetes", "--share-nodes", "--cpus", "1", "--memory", "768Mi", "--timeout", "240")
@@ -62,11 +62,16 @@ def test_a_run_measures_each_scenario_and_leaves_a_clean_cluster(
         assert part.finished is not None
         assert part.finished.encrypted_hops == plane.encrypted_hops
     assert rounds[DataPlane.PLAIN].proofs == ()
-    proofs = rounds[DataPlane.ISTIO_MTLS].proofs
-    assert sorted(proof.host for proof in proofs if "plaintext client outside the mesh" in proof.name) == BROKERS
-    assert sorted(proof.host for proof in proofs if "is TLS" in proof.name) == [*BROKERS, "client-1"]
+    for plane in SCENARIOS[1:]:
+        proofs = rounds[plane].proofs
+        assert sorted(proof.host for proof in proofs if "STRICT: a plaintext client" in proof.name) == BROKERS
+        assert sorted(proof.host for proof in proofs if "is TLS" in proof.name) == [*BROKERS, "client-1"]
+    excluded = rounds[DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION]
+    assert sorted(proof.host for proof in excluded.proofs if "at port 9091" in proof.name) == BROKERS
+    past = [check for check in excluded.trials[0].path if not check.expected_bytes]
+    assert [(check.host, check.counted_bytes) for check in past] == [(host, 0) for host in BROKERS]
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert [plane.value in page for plane in SCENARIOS] == [True, True]
+    assert [plane.value in page for plane in SCENARIOS] == [True] * len(SCENARIOS)
     assert_nothing_is_left(sidecars)
     [digest] = [line.removeprefix("digest: ") for line in done.stdout.splitlines() if line.startswith("digest: ")]
     verified = meshmark("verify", str(out), "--digest", digest)

@@ -23,6 +23,7 @@ from meshmark.kafka import distribution, storage
 from meshmark.kafka.launch import Runtime
 from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 from tests.lab.ground import BOUND_S, wait_for
+from tests.planes import WHOLE
 
 pytestmark = pytest.mark.lab
 
@@ -36,7 +37,7 @@ def scenario(data_plane: DataPlane, spec: ClusterSpec = SPEC) -> Scenario:
 @pytest.fixture(scope="module")
 def backend() -> Iterator[LabBackend]:
     with lab("test") as made:
-        made.prepare(Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=tuple(map(scenario, DataPlane))))
+        made.prepare(Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=tuple(map(scenario, WHOLE))))
         yield made
 
 
@@ -75,7 +76,7 @@ def test_a_testbed_has_hosts_and_sidecars_and_no_broker(backend: LabBackend) -> 
         assert [process.name for process in bed.processes] == ["sidecar"] * 4
 
 
-@pytest.mark.parametrize("data_plane", list(DataPlane))
+@pytest.mark.parametrize("data_plane", WHOLE)
 def test_a_testbed_carries_the_network_probe(backend: LabBackend, data_plane: DataPlane) -> None:
     module = ["python", "-m", "meshmark.load.probe_network"]
     shape = ["--flows", "2", "--seconds", "0.2"]

@@ -18,6 +18,7 @@ from meshmark.kafka import distribution
 from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 from meshmark.record import Counters
 from tests.lab.ground import wait_for
+from tests.planes import WHOLE
 
 pytestmark = pytest.mark.lab
 
@@ -33,11 +34,11 @@ def scenario(data_plane: DataPlane, spec: ClusterSpec = SPEC) -> Scenario:
 @pytest.fixture(scope="module")
 def backend() -> Iterator[LabBackend]:
     with lab("test") as made:
-        made.prepare(Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=tuple(map(scenario, DataPlane))))
+        made.prepare(Plan(name="test", log_budget_bytes=1_000_000_000, scenarios=tuple(map(scenario, WHOLE))))
         yield made
 
 
-@pytest.fixture(scope="module", params=list(DataPlane))
+@pytest.fixture(scope="module", params=WHOLE)
 def cluster(backend: LabBackend, request: pytest.FixtureRequest) -> Iterator[LabCluster]:
     with backend.cluster(scenario(request.param)) as made:
         yield made

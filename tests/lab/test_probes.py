@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
-from meshmark.analysis.ledger import UNUSABLE_SHARE, ledger
+from meshmark.analysis.ledger import UNUSABLE_SHARE, broker_hosts, ledger, sidecar_hosts
 from meshmark.analysis.traffic import amiss, traffic
 from meshmark.backends.lab.backend import LabBackend, lab
 from meshmark.backends.lab.cgroups import make_group
@@ -332,6 +332,17 @@ def test_a_sidecar_that_hangs_or_talks_nonsense_has_no_values_and_is_asked_again
     assert seen[-1]["broker-1/sidecar/inbound_rx_bytes"] == 42
 
 
+PROOFS = {
+    DataPlane.PLAIN: 0,
+    DataPlane.KAFKA_TLS: 2,
+    DataPlane.ISTIO: 1,
+    DataPlane.ISTIO_MTLS: 4,
+    DataPlane.ISTIO_CLIENTS: 2,
+    DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION: 5,
+}
+"""At each broker."""
+
+
 @pytest.fixture(scope="module")
 def backend() -> Iterator[LabBackend]:
     with lab("test") as made:
@@ -351,20 +362,36 @@ def scenario(data_plane: DataPlane, groups: int) -> Scenario:
 
 @pytest.mark.parametrize(
     ("data_plane", "groups", "checks"),
-    [(DataPlane.PLAIN, 1, 0), (DataPlane.KAFKA_TLS, 0, 0), (DataPlane.ISTIO, 1, 11), (DataPlane.ISTIO_MTLS, 0, 10)],
+    [
+        (DataPlane.PLAIN, 1, 0),
+        (DataPlane.KAFKA_TLS, 0, 0),
+        (DataPlane.ISTIO, 1, 11),
+        (DataPlane.ISTIO_MTLS, 0, 10),
+        (DataPlane.ISTIO_CLIENTS, 1, 2),
+        (DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION, 1, 11),
+    ],
 )
 def test_a_real_trials_bytes_and_cpu_add_up(
     backend: LabBackend, tmp_path: Path, data_plane: DataPlane, groups: int, checks: int
 ) -> None:
-    """At half of what the last second of the warm-up carried."""
+    """At half of what the last second of the warm-up carried. What is proven before the load, is so after it."""
     asked = scenario(data_plane, groups)
     with backend.cluster(asked) as cluster, bench(cluster, asked, tmp_path / "run") as made:
+        proofs = cluster.prove()
         carried_msg_s = warm_up(made).rates_msg_s[-1]
         made.writer.trial(measure(made, Offered(number=1, purpose="search", rate_msg_s=carried_msg_s / 2)))
+        assert [proof for proof in (*proofs, *cluster.prove()) if not proof.holds] == []
+        told = {name for name in cluster.configurations() if name.endswith(".envoy.json")}
+    assert told == {f"{host}.envoy.json" for host in sidecar_hosts(asked)}
+    assert {host: sum(proof.host == host for proof in proofs) for host in broker_hosts(asked)} == dict.fromkeys(
+        broker_hosts(asked), PROOFS[data_plane]
+    )
     (only,) = load(tmp_path / "run").rounds
     (trial,) = only.trials
     assert trial.faults == ()
     assert len(trial.path) == checks
+    past = [check for check in trial.path if not check.expected_bytes]
+    assert [check.counted_bytes for check in past] == [0] * (3 if data_plane.own_replication else 0)
     assert {pair(key) for key in trial.counters_end} <= recorded()
     rows = traffic(trial, asked)
     assert len(rows) == (10 if groups else 9)

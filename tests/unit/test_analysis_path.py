@@ -79,6 +79,47 @@ def test_without_sidecars_there_is_nothing_to_check(data_plane: DataPlane) -> No
     assert check(counters(3, 0), data_plane=data_plane) == ()
 
 
+def excluded(groups: int) -> Counters:
+    """Replication goes past the brokers' sidecars: what passes them is what a cluster without it has."""
+    past = {key: value for key, value in counters(1, groups).items() if "/sidecar/" in key}
+    past |= {f"{host}/sidecar/outbound_{way}_bytes": 0.0 for host in BROKERS for way in ("rx", "tx")}
+    return {**counters(3, groups), **past}
+
+
+@pytest.mark.parametrize("groups", [0, 2])
+def test_replication_that_is_excluded_is_in_no_brokers_sidecar(groups: int) -> None:
+    plane = DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION
+    checks = check(excluded(groups), groups=groups, data_plane=plane)
+    assert unexplained(checks) == ()
+    of_broker = [(item.direction, item.expected_bytes > 0) for item in checks if item.host == "broker-1"]
+    out = [("inbound_tx", True)] if groups else []
+    assert of_broker == [("inbound_rx", True), *out, ("outbound_rx", False)]
+    assert "go past the sidecar; 0 MB counted" in next(
+        item.explained for item in checks if item.direction == "outbound_rx" and item.host == "broker-1"
+    )
+
+
+@pytest.mark.parametrize("share", [0.05, 1.0])
+def test_replication_that_passes_a_sidecar_though_it_is_excluded_is_found(share: float) -> None:
+    end = excluded(0)
+    end["broker-2/sidecar/outbound_rx_bytes"] = share * counters(3, 0)["broker-2/sidecar/outbound_rx_bytes"]
+    (found,) = unexplained(check(end, data_plane=DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION))
+    assert found.startswith("the sidecar of broker-2 does not explain outbound_rx: followed log ")
+
+
+def test_where_only_clients_have_sidecars_only_theirs_are_checked() -> None:
+    end = {key: value for key, value in counters(3, 1).items() if "broker" not in key or "/kafka/" in key}
+    checks = check(end, groups=1, data_plane=DataPlane.ISTIO_CLIENTS)
+    assert unexplained(checks) == ()
+    assert [(item.host, item.direction) for item in checks] == [
+        ("client-1", "outbound_tx"),
+        ("client-1", "outbound_rx"),
+    ]
+    del end["broker-1/kafka/log_bytes"]
+    (text,) = unexplained(check(end, groups=1, data_plane=DataPlane.ISTIO_CLIENTS))
+    assert "the sidecar of clients " in text
+
+
 JUDGED_KEYS = [
     f"{host}/sidecar/{way}_bytes" for host in BROKERS for way in ("inbound_rx", "inbound_tx", "outbound_rx")
 ]

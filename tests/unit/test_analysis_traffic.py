@@ -28,14 +28,16 @@ def scenario(
     return Scenario(name="it", data_plane=data_plane, workload=workload)
 
 
-def moved(groups: int = 0, tls: float = 1.0) -> Counters:
-    """A third of the log is led by each broker; a thousand packets each way at each interface."""
+def moved(groups: int = 0, tls: float = 1.0, replicated: float | None = None) -> Counters:
+    """A third of the log is led by each broker; a thousand packets each way at each interface. `tls`: what it makes of
+    a byte; of one that is replicated, `replicated`, if that is another."""
+    copied = tls if replicated is None else replicated
     grown: Counters = {}
     for host in BROKERS:
         grown[f"{host}/kafka/leader_log_bytes"] = LOG / 3
         grown |= {f"{host}/net/rx_packets": PACKETS, f"{host}/net/tx_packets": PACKETS}
-        grown[f"{host}/net/rx_bytes"] = (LOG + REQUESTS / 3) * tls + HEADERS
-        grown[f"{host}/net/tx_bytes"] = ((2 + groups) * LOG / 3 + ANSWERS / 3) * tls + HEADERS
+        grown[f"{host}/net/rx_bytes"] = (LOG / 3 + REQUESTS / 3) * tls + 2 * LOG / 3 * copied + HEADERS
+        grown[f"{host}/net/tx_bytes"] = (groups * LOG / 3 + ANSWERS / 3) * tls + 2 * LOG / 3 * copied + HEADERS
     grown |= {"client-1/net/rx_packets": PACKETS, "client-1/net/tx_packets": PACKETS}
     grown["client-1/net/tx_bytes"] = (LOG + REQUESTS) * tls + HEADERS
     grown["client-1/net/rx_bytes"] = (groups * LOG + ANSWERS) * tls + HEADERS
@@ -89,6 +91,18 @@ def test_what_adds_up_holds_on_every_path_and_at_every_interface(
     assert all(row.holds for row in rows)
     assert [row.error for row in rows] == pytest.approx([0.0] * len(rows), abs=2e-3)
     assert amiss(rows) == ()
+
+
+def test_tls_is_on_the_hops_that_are_encrypted_and_on_no_others() -> None:
+    tls = 1 + 22 / 16_384
+    grown = moved(1, tls, replicated=1.0)
+    rows = traffic(trial(grown), scenario(DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION, groups=1))
+    assert [row.error for row in rows] == pytest.approx([0.0] * len(rows), abs=1e-4)
+    with_tls = [row.path for row in rows if "TLS" in row.explained]
+    hosts = [f"{host} {does}" for host in BROKERS for does in ("receives", "sends")]
+    assert with_tls == ["produce", "consume", *hosts]
+    clients = traffic(trial(moved(1)), scenario(DataPlane.ISTIO_CLIENTS, groups=1))
+    assert [row.path for row in clients if "TLS" in row.explained] == []
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from meshmark.experiment.progress import Silent
 from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario, Workload
 from meshmark.store import Run, load
 from tests.mutants.simulated import QUEUES
+from tests.planes import EVERYWHERE, WHOLE
 
 METHOD = Method(
     warmup_seconds=8, warmup_max_seconds=30, settle_seconds=0.5, window_seconds=2, trials=2, arrivals="even"
@@ -55,7 +56,7 @@ def run(
 
 
 def test_every_scenario_is_measured_in_every_repeat_in_the_plans_order(tmp_path: Path) -> None:
-    plan = plan_of(*DataPlane, repeats=3)
+    plan = plan_of(*WHOLE, repeats=3)
     done = run(tmp_path / "run", plan)
     assert [(r.started.scenario, r.started.repeat) for r in done.rounds] == [
         (slot.scenario, slot.repeat) for slot in plan.order()
@@ -83,7 +84,7 @@ def test_offered_rates_end_around_the_ceiling(tmp_path: Path) -> None:
 
 def test_from_the_second_repeat_on_all_scenarios_are_offered_the_same_loads(tmp_path: Path) -> None:
     method = METHOD.model_copy(update={"equal_load": (0.5, 0.9)})
-    done = run(tmp_path / "run", plan_of(*DataPlane, repeats=3, method=method), Truth(noise=0))
+    done = run(tmp_path / "run", plan_of(*WHOLE, repeats=3, method=method), Truth(noise=0))
     found = {
         (each.started.repeat, each.started.scenario): [
             (trial.share, trial.offered_msg_s) for trial in each.trials if trial.purpose == "equal-load"
@@ -98,7 +99,7 @@ def test_from_the_second_repeat_on_all_scenarios_are_offered_the_same_loads(tmp_
     assert later[0][0][1] == pytest.approx(lowest / 2, rel=0.15)
 
 
-@pytest.mark.parametrize("data_plane", list(DataPlane))
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 def test_a_sound_trial_is_valid_in_every_data_plane(tmp_path: Path, data_plane: DataPlane) -> None:
     workload = Workload(subscriptions_per_topic=1)
     done = run(tmp_path / "run", plan_of(data_plane, workload=workload, repeats=1))
@@ -140,7 +141,7 @@ def test_an_environment_of_zero_seconds_is_skipped(tmp_path: Path) -> None:
 
 
 def test_the_time_budget_leaves_rounds_out_and_says_so(tmp_path: Path) -> None:
-    done = run(tmp_path / "run", plan_of(*DataPlane, repeats=3, budget_seconds=200))
+    done = run(tmp_path / "run", plan_of(*WHOLE, repeats=3, budget_seconds=200))
     assert done.finished is not None
     assert 0 < done.finished.rounds_done < done.finished.rounds_planned == 12
     assert done.finished.outcome == "complete"
@@ -181,13 +182,13 @@ def test_an_interrupt_is_recorded_and_passed_on(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_order_and_another_one_another() -> None:
-    orders = {seed: plan_of(*DataPlane, repeats=3, seed=seed).order() for seed in (1, 1, 2)}
-    assert plan_of(*DataPlane, repeats=3, seed=1).order() == orders[1]
+    orders = {seed: plan_of(*WHOLE, repeats=3, seed=seed).order() for seed in (1, 1, 2)}
+    assert plan_of(*WHOLE, repeats=3, seed=1).order() == orders[1]
     assert orders[1] != orders[2]
     for order in orders.values():
         assert [slot.index for slot in order] == list(range(1, 13))
         for repeat in (1, 2, 3):
-            assert {slot.scenario for slot in order if slot.repeat == repeat} == {plane.value for plane in DataPlane}
+            assert {slot.scenario for slot in order if slot.repeat == repeat} == {plane.value for plane in WHOLE}
 
 
 def test_a_round_warms_up_until_the_rate_is_flat(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_a_rate_that_still_rises_after_the_longest_warm_up_is_told(tmp_path: Pat
 
 
 def test_the_load_generator_is_tested_in_the_first_round_alone(tmp_path: Path) -> None:
-    done = run(tmp_path / "run", plan_of(*DataPlane, repeats=1))
+    done = run(tmp_path / "run", plan_of(*WHOLE, repeats=1))
     assert [len(each.self_tests) for each in done.rounds] == [1, 0, 0, 0]
     assert all(tested.holds for each in done.rounds for tested in each.self_tests)
 

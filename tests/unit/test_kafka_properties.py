@@ -10,6 +10,7 @@ from meshmark.data_plane import DataPlane
 from meshmark.kafka.properties import Node, TlsStores, broker_properties, render, reserved_keys
 from meshmark.plan import ClusterSpec, ConfigValue, Scenario, Workload
 from meshmark.topology import Link, MeshCluster, Topology
+from tests.planes import WHOLE
 
 NAMES = ("near", "far")
 NODES = tuple(Node(node_id=number, address=f"10.77.0.{10 + number}") for number in (1, 2, 3))
@@ -37,6 +38,22 @@ def test_every_controller_is_named_by_address_and_each_broker_has_its_rack() -> 
     assert made["controller.quorum.voters"] == "1@10.77.0.11:9093,2@10.77.0.12:9093,3@10.77.0.13:9093"
     assert (made["node.id"], made["broker.rack"]) == ("2", "rack-2")
     assert made["listeners"] == "CLIENT://10.77.0.12:9092,CONTROLLER://10.77.0.12:9093"
+
+
+def test_replication_that_a_mesh_excludes_has_a_port_of_its_own() -> None:
+    made = settings(DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION)
+    advertised = "CLIENT://10.77.0.12:9092,REPLICATION://10.77.0.12:9091"
+    assert made["advertised.listeners"] == advertised
+    assert made["listeners"] == f"{advertised},CONTROLLER://10.77.0.12:9093"
+    assert made["inter.broker.listener.name"] == "REPLICATION"
+    assert made["listener.security.protocol.map"] == "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,REPLICATION:PLAINTEXT"
+
+
+@pytest.mark.parametrize("data_plane", [*WHOLE, DataPlane.ISTIO_CLIENTS])
+def test_in_every_other_data_plane_brokers_speak_at_the_port_of_clients(data_plane: DataPlane) -> None:
+    made = settings(data_plane)
+    assert made["inter.broker.listener.name"] == "CLIENT"
+    assert "9091" not in made["listeners"]
 
 
 def test_a_topology_says_racks_and_controllers() -> None:

@@ -11,6 +11,7 @@ from meshmark.data_plane import DataPlane
 from meshmark.errors import PlanError
 from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
 from meshmark.topology import Backward, Link, MeshCluster, Topology
+from tests.planes import WHOLE
 
 NEAR = MeshCluster(name="near", brokers=2, clients=1)
 FAR = MeshCluster(name="far", brokers=1, rack="north")
@@ -280,7 +281,7 @@ def test_the_geography_plan_has_each_pair_without_a_mesh_flat_and_with_gateways_
 
 def test_the_distance_plan_has_four_distances_of_each_data_plane_and_holds_out_two_more_of_two() -> None:
     plan = planfile.builtin("distance")
-    for plane in DataPlane:
+    for plane in WHOLE:
         own = [scenario for scenario in plan.scenarios if scenario.data_plane is plane]
         rtts_ms = [scenario.cluster.topology.links[0].rtt_ms for scenario in own if not scenario.held_out]
         assert rtts_ms == [0, 12, 50, 100]
@@ -290,7 +291,7 @@ def test_the_distance_plan_has_four_distances_of_each_data_plane_and_holds_out_t
     assert all(plan.scenario(name).held_out for name in last)
 
 
-@pytest.mark.parametrize("plane", DataPlane)
+@pytest.mark.parametrize("plane", WHOLE)
 def test_one_data_plane_of_the_distance_plan_is_run_without_the_others(plane: DataPlane) -> None:
     chosen = planfile.select(planfile.builtin("distance"), [f"*-{plane}"])
     assert {scenario.data_plane for scenario in chosen.scenarios} == {plane}
@@ -309,7 +310,7 @@ SETTINGS = (
 
 def test_each_of_the_distance_settings_changes_one_thing_and_each_is_tried_without_a_mesh_and_with_mtls() -> None:
     plan = planfile.builtin("distance-settings")
-    tried: dict[DataPlane, set[str]] = {plane: set() for plane in DataPlane}
+    tried: dict[DataPlane, set[str]] = {plane: set() for plane in WHOLE}
     for scenario in plan.scenarios:
         base = plan.scenario(plan.baseline_of(scenario))
         assert base.data_plane is scenario.data_plane

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 from meshmark.analysis.hops import counted_hops
@@ -10,6 +12,7 @@ from meshmark.data_plane import DataPlane
 from meshmark.plan import ClusterSpec
 from meshmark.topology import Link, MeshCluster, Topology
 from tests.mutants.record import Json, change_lines, forge, in_plan, remove, round_of
+from tests.planes import SELECTIVE
 from tests.unit.test_conductor import plan_of, run
 from tests.unit.test_verify import files
 
@@ -70,6 +73,38 @@ def test_links_are_those_of_the_plan(tmp_path: Path) -> None:
     (round_of(tmp_path / "run", "plain", repeat=1) / "links.jsonl").unlink()
     forge(tmp_path / "run")
     assert "no probe of a link" in files(verify(tmp_path / "run"))
+
+
+def test_a_run_whose_mesh_leaves_something_out_is_sound_and_has_no_sidecar_elsewhere(tmp_path: Path) -> None:
+    run(tmp_path / "run", plan_of(*SELECTIVE, repeats=1))
+    assert (verify(tmp_path / "run").verdict, files(verify(tmp_path / "run"))) == ("sound", "")
+    clients, excluded = (round_of(tmp_path / "run", plane, repeat=1) for plane in SELECTIVE)
+    shutil.copy(excluded / "config/broker-1.envoy.json", clients / "config/broker-1.envoy.json")
+    settings = excluded / "config/broker-2.properties"
+    settings.write_text(settings.read_text(encoding="utf-8").replace("=REPLICATION", "=CLIENT"), encoding="utf-8")
+    finished = json.loads((excluded / "finished.json").read_text(encoding="utf-8"))
+    assert finished["encryptedBy"] == {"client-broker": "envoy"}
+    finished["encryptedBy"] = {"client-broker": "kafka"}
+    (excluded / "finished.json").write_text(json.dumps(finished), encoding="utf-8")
+    forge(tmp_path / "run")
+    told = {finding.file.rpartition("/")[2]: finding.follows for finding in verify(tmp_path / "run").findings}
+    assert told["broker-1.envoy.json"] == "istio-clients has none on this host"
+    assert told["broker-2.properties"].endswith("it is one of their own")
+    assert told["finished.json"].endswith("has client-broker by envoy")
+
+
+def test_bytes_of_replication_that_its_sidecar_should_not_have_seen_are_found(tmp_path: Path) -> None:
+    plane = DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION
+    run(tmp_path / "run", plan_of(plane, repeats=1))
+
+    def passed(found: list[Json]) -> None:
+        for trial in found:
+            check = next(each for each in trial["path"] if not each["expectedBytes"])
+            check["countedBytes"], check["error"] = 5e6, 0.1
+
+    change_lines(round_of(tmp_path / "run", plane, repeat=1) / "trials.jsonl", passed)
+    forge(tmp_path / "run")
+    assert any("outbound_rx" in finding.recorded for finding in verify(tmp_path / "run").findings)
 
 
 def test_a_run_behind_gateways_is_sound_and_needs_their_configurations(tmp_path: Path) -> None:

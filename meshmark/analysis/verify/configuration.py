@@ -99,6 +99,13 @@ def _properties(file: str, found: Mapping[str, str], number: int, scenario: Scen
             recorded=f"listener.security.protocol.map={protocols}",
             follows=f"with {scenario.data_plane} the listener of clients is {protocol}",
         )
+    listener, own = found.get("inter.broker.listener.name"), scenario.data_plane.own_replication
+    if (listener == "CLIENT") is own:
+        yield Finding(
+            file=file,
+            recorded=f"inter.broker.listener.name={listener}",
+            follows=f"with {scenario.data_plane} it is {'one of their own' if own else 'that of clients'}",
+        )
 
 
 def _client(file: str, found: Mapping[str, str], asked: Mapping[str, ConfigValue]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from meshmark.analysis.ledger import broker_hosts
@@ -26,6 +26,12 @@ def encryption_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[F
             recorded=f"encrypted: {_listing(finished.encrypted_hops)}; plain: {_listing(finished.plain_hops)}",
             follows=f"{plane} encrypts {_listing(asked)} and no other hop",
         )
+    if finished is not None and finished.encrypted_by and finished.encrypted_by != plane.encrypted_by:
+        yield Finding(
+            file=round_.file("finished.json"),
+            recorded=f"encrypted_by: {_who(finished.encrypted_by)}",
+            follows=f"{plane} has {_who(plane.encrypted_by)}",
+        )
     if round_.data.trials:
         yield from _proofs(run, round_, scenario)
 
@@ -47,6 +53,10 @@ def _proofs(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
         yield Finding(
             file=file, recorded=f"no proof at {host} that {name}", follows="another round of the scenario has one"
         )
+
+
+def _who(by: Mapping[str, str]) -> str:
+    return _listing([f"{hop} by {who}" for hop, who in by.items()])
 
 
 def _listing(names: Sequence[str]) -> str:

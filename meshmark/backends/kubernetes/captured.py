@@ -7,10 +7,13 @@ measured as if it were in the mesh. What passes here has a proxy; that its traff
 from __future__ import annotations
 
 from meshmark.backends.kubernetes.manifest import Body
-from meshmark.backends.kubernetes.measured import STRANGER
+from meshmark.backends.kubernetes.measured import CLIENT, STRANGER
+from meshmark.data_plane import DataPlane, Place
 
 ISTIO, LINKERD, ZTUNNEL = "istio-proxy", "linkerd-proxy", "ztunnel"
 """Containers of sidecars, and the node's proxy of ambient mode."""
+PROXIES = {"istio": ISTIO, "linkerd": LINKERD, "ambient": ZTUNNEL}
+"""Of each mesh."""
 REDIRECTION = "ambient.istio.io/redirection"
 """Annotation that Istio's CNI plugin gives a pod once its traffic goes to ztunnel."""
 WHY = {
@@ -32,10 +35,11 @@ def amiss(data_plane: str, pod: Body) -> str:
 
 
 def _wanted(data_plane: str, pod: Body) -> set[str]:
-    mesh = data_plane.partition("-")[0]
-    proxies = {"istio": ISTIO, "linkerd": LINKERD, "ambient": ZTUNNEL}
-    outside = pod["metadata"]["name"].startswith(STRANGER)
-    return {proxies[mesh]} if mesh in proxies and not outside else set()
+    plane, name = DataPlane(data_plane), pod["metadata"]["name"]
+    if plane.mesh == "none" or name.startswith(STRANGER):
+        return set()
+    place: Place = "client" if name.startswith(CLIENT) else "broker"
+    return {PROXIES[plane.mesh]} if plane.has_sidecar(place) or plane.has_sidecar("node") else set()
 
 
 def _found(pod: Body) -> set[str]:

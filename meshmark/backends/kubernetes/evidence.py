@@ -18,7 +18,7 @@ from meshmark.backends.kubernetes import manifest
 from meshmark.backends.kubernetes.config import TLS_DIRECTORY
 from meshmark.backends.kubernetes.stream import AgentLink
 from meshmark.data_plane import DataPlane
-from meshmark.kafka.properties import BROKER_PORT
+from meshmark.kafka.properties import BROKER_PORT, REPLICATION_PORT
 from meshmark.record import Proof
 
 _OUTBOUND = rf"cluster\.outbound\|{BROKER_PORT}\|.*\.(upstream_cx_total|upstream_cx_connect_fail|ssl\.handshake)"
@@ -57,7 +57,7 @@ def prove(
     are counted last: each has sent something by then, if there is anywhere to send it. Raises ComponentFailed where
     one does not answer."""
     found: list[Proof] = []
-    inside = [*clients, *agents.values()] if len(brokers) > 1 else [*clients]
+    inside = [*clients, *agents.values()] if len(brokers) > 1 and plane.has_sidecar("broker") else [*clients]
     for broker in brokers:
         if plane.kafka_tls:
             for client in clients:
@@ -120,6 +120,13 @@ def _mesh(plane: DataPlane, broker: Place, inside: Sequence[AgentLink], stranger
         )
     else:
         yield _answered("a plaintext client outside the mesh gets an answer", broker, stranger)
+    if plane.own_replication:
+        yield _answered(
+            f"a plaintext client outside the mesh gets an answer at port {REPLICATION_PORT}, which the mesh excludes",
+            broker,
+            stranger,
+            port=REPLICATION_PORT,
+        )
 
 
 def _counted(plane: DataPlane, agent: AgentLink) -> Proof:
@@ -136,8 +143,8 @@ def _counted(plane: DataPlane, agent: AgentLink) -> Proof:
     )
 
 
-def _answered(name: str, broker: Place, by: AgentLink, **how: str) -> Proof:
-    answered, detail = by.ask("kafka", address=broker.address, port=BROKER_PORT, **how)
+def _answered(name: str, broker: Place, by: AgentLink, port: int = BROKER_PORT, **how: str) -> Proof:
+    answered, detail = by.ask("kafka", address=broker.address, port=port, **how)
     return Proof(name=name, host=broker.host, holds=answered, detail=f"{by.host}: {detail}")
 
 

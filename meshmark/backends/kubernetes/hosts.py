@@ -193,7 +193,7 @@ class PodsTestbed:
                 found[f"{body['metadata']['name']}.statefulset.yaml"] = yaml_text(body)
         found["images.json"] = json.dumps(self._images(), indent=1, sort_keys=True) + "\n"
         for host in (*self.broker_hosts, *self.client_hosts):
-            if self.scenario.data_plane.sidecars:
+            if self._has_sidecar(host):
                 agent = self.agents[host]
                 version = evidence.envoy_version(agent.ask("envoy", path=evidence.SERVER_INFO))
                 found[f"{host}.envoy.version"] = f"{version}\n"
@@ -275,12 +275,18 @@ class PodsTestbed:
         words = [*AGENT, host]
         if host.startswith(manifest.WORKLOAD):
             words += ["--data", DATA_DIRECTORY]
-        if self.scenario.data_plane.sidecars and not host.startswith(STRANGER):
+        if self._has_sidecar(host):
             words.append("--sidecar")
         if host == self.broker_hosts[0] and self._on_one_node():
             words.append("--machine")
         with self._started(host, words, "agent") as process:
             yield AgentLink(process)
+
+    def _has_sidecar(self, host: str) -> bool:
+        plane = self.scenario.data_plane
+        if host.startswith(manifest.WORKLOAD):
+            return plane.has_sidecar("broker")
+        return plane.has_sidecar("client") and host.startswith(CLIENT)
 
     def _on_one_node(self) -> bool:
         """Only then the node's figures are those of the whole cluster."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from meshmark.data_plane import DataPlane
+from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT, REPLICATION_PORT
 from meshmark.plan import Plan, Scenario
 
 Body = Mapping[str, Any]
@@ -51,6 +53,12 @@ def address(number: int, namespace: str, *, stretched: bool = False) -> str:
     """Of one broker, for as long as the StatefulSet lives, on whatever node the pod is. Over several clusters it is
     that of a service of its own, which each of them has."""
     return f"{WORKLOAD}-{number}.{namespace}.svc" if stretched else f"{WORKLOAD}-{number}.{host(namespace)}"
+
+
+def ports(plane: DataPlane) -> dict[str, int]:
+    """Of a broker, by name. Names say that they are TCP, or a proxy waits to see what is spoken."""
+    own = {"tcp-replication": REPLICATION_PORT} if plane.own_replication else {}
+    return {"tcp-kafka": BROKER_PORT, "tcp-controller": CONTROLLER_PORT, **own}
 
 
 def selector(scenario: Scenario) -> dict[str, str]:

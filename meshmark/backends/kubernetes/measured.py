@@ -1,8 +1,8 @@
 """What a run needs of a scenario beside its brokers: load pods, and in each broker's pod somebody who reads. Pure.
 
 Brokers get a second container, `monitor`, of meshmark's image; the containers of a pod share process IDs, by which it
-sees, and can stop, the broker's process. Load pods (`client-1`, ...) have the brokers' data plane. With sidecars there
-is one more pod that has none, `stranger-1`, which asks what somebody outside the mesh gets. None has a service
+sees, and can stop, the broker's process. Load pods (`client-1`, ...) are in the mesh if clients are. With sidecars
+there is one more pod that has none, `stranger-1`, which asks what somebody outside the mesh gets. None has a service
 account's token.
 """
 
@@ -97,7 +97,7 @@ def _read_by_monitor(workload: Body, scenario: Scenario, load: LoadPods) -> Body
         "containers": [*template["spec"]["containers"], monitor],
         "volumes": [*template["spec"]["volumes"], _temporary("monitor-temporary")],
     }
-    told = {**template["metadata"], "annotations": _told(template["metadata"]["annotations"], scenario)}
+    told = {**template["metadata"], "annotations": _told(template["metadata"]["annotations"])}
     return {**workload, "spec": {**workload["spec"], "template": {**template, "metadata": told, "spec": spec}}}
 
 
@@ -112,12 +112,12 @@ def _idle(workload: Body) -> Body:
 
 
 def _stateful_set(name: str, scenario: Scenario, target: Target, load: LoadPods, labels: Mapping[str, str]) -> Body:
-    around = mesh(scenario, target)
+    around = mesh(scenario, target, "client")
     own = {**manifest.selector(scenario), "app.kubernetes.io/component": name}
     outside = {"sidecar.istio.io/inject": "false"} if name == STRANGER else dict(around.pod_labels)
     metadata: Body = {"labels": {**labels, **own, **outside}}
     if name != STRANGER:
-        metadata = {**metadata, "annotations": _told(around.pod_annotations, scenario)}
+        metadata = {**metadata, "annotations": _told(around.pod_annotations)}
     return {
         "apiVersion": STATEFUL_SET.api_version,
         "kind": STATEFUL_SET.name,
@@ -194,11 +194,11 @@ def _temporary(name: str) -> Body:
     return {"name": name, "emptyDir": {"sizeLimit": TEMPORARY_SIZE}}
 
 
-def _told(annotations: Mapping[str, str], scenario: Scenario) -> dict[str, str]:
+def _told(annotations: Mapping[str, str]) -> dict[str, str]:
     """A sidecar also counts what is looked at here."""
-    if not scenario.data_plane.sidecars:
-        return dict(annotations)
     key = "proxy.istio.io/config"
+    if key not in annotations:
+        return dict(annotations)
     proxy = {**json.loads(annotations[key]), "proxyStatsMatcher": {"inclusionRegexps": list(STATISTICS)}}
     return {**annotations, key: json.dumps(proxy)}
 

@@ -2,8 +2,9 @@
 
 Istio by sidecars, of a version whose policies have the API version v1 (1.22 or newer). What is said here is what the
 lab does: the controllers' port is outside the mesh in every data plane, the sidecar has as many worker threads as the
-plan says, and without mTLS neither side opens or accepts it. Over several clusters that port is in the mesh, which
-alone knows the way. A data plane without sidecars has none, whatever the cluster injects elsewhere.
+plan says, and without mTLS neither side opens or accepts it. Where only clients are in the mesh, brokers' pods get no
+sidecar; where replication is not, its own port is outside as well. Over several clusters the controllers' port is in
+the mesh, which alone knows the way. A data plane without sidecars has none, whatever the cluster injects elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 from meshmark.backends.kubernetes.asked import SHARED_CPU, Target
 from meshmark.backends.kubernetes.manifest import SERVICE, Body
 from meshmark.backends.kubernetes.stretched import PROBE_PORT, rule_file, services_of
-from meshmark.kafka.properties import CONTROLLER_PORT
+from meshmark.data_plane import Place
+from meshmark.kafka.properties import CONTROLLER_PORT, REPLICATION_PORT
 from meshmark.plan import Scenario
 
 PEER_AUTHENTICATION = "peer-authentication.yaml"
@@ -36,19 +38,23 @@ class Mesh:
     service_annotations: Mapping[str, str] = field(default_factory=dict)
 
 
-def mesh(scenario: Scenario, target: Target) -> Mesh:
-    """Of the scenario's data plane."""
-    if not scenario.data_plane.sidecars:
+def mesh(scenario: Scenario, target: Target, place: Place = "broker") -> Mesh:
+    """Of the scenario's data plane, for brokers' pods or for clients'; what is said of the namespace is the same."""
+    plane = scenario.data_plane
+    injected = {"istio-injection": "enabled"}
+    around = injected if plane.sidecars else {"istio-injection": "disabled", "istio.io/dataplane-mode": "none"}
+    if not plane.has_sidecar(place):
         return Mesh(
-            namespace_labels={"istio-injection": "disabled", "istio.io/dataplane-mode": "none"},
+            namespace_labels=around,
             pod_labels={"sidecar.istio.io/inject": "false"},
             pod_annotations={"linkerd.io/inject": "disabled"},
         )
     threads = scenario.cluster.sidecar_concurrency
     proxy = {"concurrency": threads, "holdApplicationUntilProxyStarts": True}
-    outside = str(PROBE_PORT if target.cluster else CONTROLLER_PORT)
+    ports = [PROBE_PORT if target.cluster else CONTROLLER_PORT, *([REPLICATION_PORT] if plane.own_replication else [])]
+    outside = ",".join(map(str, ports))
     return Mesh(
-        namespace_labels={"istio-injection": "enabled"},
+        namespace_labels=around,
         pod_labels={"sidecar.istio.io/inject": "true"},
         pod_annotations={
             "sidecar.istio.io/proxyCPU": SHARED_CPU if target.share_nodes else str(threads),

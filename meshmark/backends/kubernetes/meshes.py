@@ -13,7 +13,7 @@ from meshmark.backends.kubernetes import mesh as sidecars
 from meshmark.backends.kubernetes.asked import SHARED_CPU, Target
 from meshmark.backends.kubernetes.manifest import Body
 from meshmark.backends.kubernetes.mesh import PEER_AUTHENTICATION, SIDECAR_MEMORY, Mesh
-from meshmark.data_plane import DataPlane
+from meshmark.data_plane import DataPlane, Place
 from meshmark.errors import UsageError
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
 from meshmark.plan import Scenario
@@ -24,10 +24,11 @@ FILES = (WAYPOINT_FILE,)
 HBONE_PORT = 15008
 
 
-def mesh(scenario: Scenario, target: Target) -> Mesh:
-    """Of the mesh that is asked for. Raises UsageError where the scenario, or another option, does not go with it."""
+def mesh(scenario: Scenario, target: Target, place: Place = "broker") -> Mesh:
+    """Of the mesh that is asked for, as `mesh.mesh` has it. Raises UsageError where the scenario, or another option,
+    does not go with it."""
     if target.mesh == "sidecars":
-        return sidecars.mesh(scenario, target)
+        return sidecars.mesh(scenario, target, place)
     if wrong := list(_wrong(scenario, target)):
         raise UsageError(
             f"the mesh {target.mesh} cannot be had: {'; '.join(wrong)}",

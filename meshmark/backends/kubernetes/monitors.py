@@ -46,7 +46,7 @@ def monitors(scenario: Scenario, namespace: str, labels: Mapping[str, str]) -> d
             "data": {"meshmark.json": _dashboard()},
         },
     }
-    if not scenario.data_plane.sidecars:
+    if not scenario.data_plane.has_sidecar("broker"):
         return made
     scraped = {"port": SIDECAR_PORT, "path": SIDECAR_PATH, "interval": INTERVAL}
     spec = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meshmark.backends.kubernetes.asked import Target
-from meshmark.data_plane import DataPlane
+from meshmark.data_plane import BROKER_BROKER, DataPlane
 from meshmark.kafka.properties import Node, broker_properties
 from meshmark.plan import Plan, Scenario
 
@@ -23,6 +23,9 @@ def inexpressible(scenario: Scenario, target: Target, forbidden: tuple[str, ...]
     """What of the plan, and of what is asked for beside it, no operator takes."""
     if taken := sorted(key for key in scenario.cluster.broker_config if key.startswith(forbidden)):
         yield f"brokerConfig sets {', '.join(taken)}, which its operator decides"
+    plane = scenario.data_plane
+    if plane.sidecars and not (plane.has_sidecar("broker") and plane.carries(BROKER_BROKER)):
+        yield f"the data plane {plane} is for brokers of the StatefulSet"
     if scenario.cluster.topology:
         yield "a topology is for the StatefulSets of its clusters"
     if target.monitors is not None:

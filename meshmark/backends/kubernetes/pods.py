@@ -23,7 +23,7 @@ from meshmark.backends.kubernetes.config import (
 from meshmark.backends.kubernetes.manifest import Body
 from meshmark.backends.kubernetes.pools import Pool
 from meshmark.backends.kubernetes.stretched import brokers_of
-from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
+from meshmark.kafka.properties import BROKER_PORT
 from meshmark.plan import ClusterSpec, Scenario
 
 BASH = "/bin/bash"  # Kafka's own scripts need it, so every image of Kafka has it
@@ -123,8 +123,8 @@ def _container(scenario: Scenario, target: Target) -> Body:
         "command": [BASH, f"{DIRECTORY}/{START}"],
         "env": _environment(scenario.cluster, target),
         "ports": [
-            {"name": "tcp-kafka", "containerPort": BROKER_PORT, "protocol": "TCP"},
-            {"name": "tcp-controller", "containerPort": CONTROLLER_PORT, "protocol": "TCP"},
+            {"name": name, "containerPort": port, "protocol": "TCP"}
+            for name, port in manifest.ports(scenario.data_plane).items()
         ],
         "resources": {"requests": {**size, "cpu": SHARED_CPU} if target.share_nodes else size, "limits": size},
         # The other two are asked only after it has succeeded.

@@ -10,7 +10,6 @@ from meshmark.backends.kubernetes.manifest import Body, Manifest
 from meshmark.backends.kubernetes.meshes import mesh, policies
 from meshmark.backends.kubernetes.monitors import monitors
 from meshmark.backends.kubernetes.pods import pod, stateful_set
-from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
 from meshmark.plan import Plan, Scenario
 
 OPERATORS = {"strimzi": strimzi.manifests, "koperator": koperator.manifests}
@@ -81,7 +80,7 @@ def _service(scenario: Scenario, annotations: Mapping[str, str]) -> Body:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": manifest.selector(scenario),
-            "ports": _ports(),
+            "ports": _ports(scenario),
         },
     }
 
@@ -96,15 +95,15 @@ def _own_service(scenario: Scenario, broker: str) -> Body:
         "spec": {
             "publishNotReadyAddresses": True,
             "selector": {**manifest.selector(scenario), stretched.POD_NAME: broker},
-            "ports": _ports(),
+            "ports": _ports(scenario),
         },
     }
 
 
-def _ports() -> list[Body]:
+def _ports(scenario: Scenario) -> list[Body]:
     return [
         {"name": name, "port": port, "targetPort": name, "protocol": "TCP", "appProtocol": "tcp"}
-        for name, port in (("tcp-kafka", BROKER_PORT), ("tcp-controller", CONTROLLER_PORT))
+        for name, port in manifest.ports(scenario.data_plane).items()
     ]
 
 

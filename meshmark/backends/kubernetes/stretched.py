@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshmark.backends.kubernetes.manifest import WORKLOAD
+from meshmark.data_plane import BROKER_BROKER
 from meshmark.plan import Scenario
 from meshmark.topology import Link, MeshCluster
 
@@ -58,9 +59,10 @@ def network(cluster: MeshCluster) -> str:
 def inexpressible(scenario: Scenario) -> Iterator[str]:
     """What of a topology cannot be had."""
     topology = scenario.cluster.topology
-    if not scenario.data_plane.sidecars:
+    plane = scenario.data_plane
+    if not (plane.has_sidecar("broker") and plane.carries(BROKER_BROKER)):
         yield (
-            f"with the data plane {scenario.data_plane} nobody resolves the brokers' names in other clusters; istio "
+            f"with the data plane {plane} nobody resolves the brokers' names in other clusters; istio "
             "and istio-mtls have a mesh that does"
         )
     for cluster in topology.clusters:

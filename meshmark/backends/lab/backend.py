@@ -31,7 +31,7 @@ from meshmark.backends.lab.perf import require_perf
 from meshmark.backends.lab.training import train
 from meshmark.backends.lab.wan import require_links
 from meshmark.cluster import KeepLogs, discard_logs
-from meshmark.data_plane import require
+from meshmark.data_plane import DataPlane, require
 from meshmark.errors import ComponentFailed, MissingRequirement, NoSpace, UsageError
 from meshmark.kafka import distribution, storage
 from meshmark.kafka.companion import companion
@@ -179,7 +179,7 @@ class LabBackend:
         spec = scenario.cluster
         node = Node(node_id=1, address="127.0.0.1")
         here = spec.model_copy(update={"topology": Topology()})
-        plain = scenario.model_copy(update={"data_plane": "plain", "cluster": here})
+        plain = scenario.model_copy(update={"data_plane": DataPlane.PLAIN, "cluster": here})
         settings = broker_properties(
             plain, [node], node, directory=self.instance.path, log_budget_bytes=self._log_budget_bytes
         )

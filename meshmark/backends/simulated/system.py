@@ -23,6 +23,7 @@ from meshmark.backends.simulated.probing import Bench, Probing
 from meshmark.cluster import Cluster, KeepLogs, Probe, Process, Testbed, TopicLayout, discard_logs
 from meshmark.data_plane import BROKER_BROKER, DataPlane, require
 from meshmark.errors import ComponentFailed, MissingRequirement
+from meshmark.kafka.properties import inter_broker_listener
 from meshmark.plan import Plan, Scenario, Workload
 from meshmark.record import Counters, HostFacts, Limit, LinkProbe, Proof, Versions
 
@@ -344,6 +345,7 @@ class SimulatedCluster:
             settings = {
                 "node.id": number,
                 "listener.security.protocol.map": f"CLIENT:{protocol}",
+                "inter.broker.listener.name": inter_broker_listener(self._scenario),
                 **spec.broker_config,
             }
             texts[f"{host}.properties"] = "".join(f"{key}={value}\n" for key, value in settings.items())

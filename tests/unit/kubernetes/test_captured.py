@@ -53,6 +53,14 @@ def test_the_pod_outside_the_mesh_is_outside() -> None:
     assert "has istio-proxy" in amiss("istio-mtls", pod("istio-proxy", name="stranger-1"))
 
 
+def test_where_only_clients_are_in_the_mesh_brokers_are_not() -> None:
+    assert amiss("istio-clients", pod("istio-proxy", name="client-1")) == ""
+    assert amiss("istio-clients", pod(name="broker-1")) == ""
+    assert "has no istio-proxy" in amiss("istio-clients", pod(name="client-1"))
+    assert "has istio-proxy, which istio-clients has not" in amiss("istio-clients", pod("istio-proxy"))
+    assert amiss("istio-mtls-exclude-replication", pod("istio-proxy")) == ""
+
+
 def up(*more: str, only: str = "istio-mtls") -> int:
     return app.main(["up", "--backend", "kubernetes", "--context", "fake", "--only", only, *more])
 

@@ -18,6 +18,7 @@ from meshmark.cli import app
 from meshmark.data_plane import DataPlane
 from meshmark.errors import ClusterUnreachable, ComponentFailed, NoRights, NotOurs, ObjectRefused
 from meshmark.planfile import builtin
+from tests.planes import WHOLE
 from tests.unit.kubernetes.fake_api import FakeApi, Refused
 
 Capture = pytest.CaptureFixture[str]
@@ -41,7 +42,7 @@ def applied(data_plane: DataPlane) -> list[str]:
     return [name_of(made.body) for made in manifests(plan, scenario, target(plan, scenario, kafka_version="4.4.0"))]
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", WHOLE)
 def test_up_applies_what_export_writes_and_returns_when_all_brokers_are_ready(
     data_plane: DataPlane, fake: FakeApi, capsys: Capture
 ) -> None:

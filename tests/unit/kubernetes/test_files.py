@@ -12,12 +12,12 @@ from typing import Any, get_type_hints
 import pytest
 from ruamel.yaml import YAML
 
-from meshmark import planfile
 from meshmark.backends.kubernetes import Manifest, asked, manifests, mesh, target, texts, write
 from meshmark.cli import app
 from meshmark.cli.export import export
 from meshmark.data_plane import DataPlane
 from meshmark.errors import NoSpace, UsageError
+from tests.planes import EVERYWHERE, everywhere
 
 Capture = pytest.CaptureFixture[str]
 
@@ -29,14 +29,14 @@ def read(text: str, version: tuple[int, int] = (1, 2)) -> Any:
 
 
 def exported(data_plane: DataPlane) -> tuple[tuple[Manifest, ...], dict[str, str]]:
-    plan = planfile.builtin("banzai-2019")
+    plan = everywhere()
     scenario = plan.scenario(data_plane)
     made = manifests(plan, scenario, target(plan, scenario, kafka_version="4.4.0"))
     return made, texts(made)
 
 
 @pytest.mark.parametrize("version", [(1, 1), (1, 2)])
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 def test_files_read_back_as_what_was_meant(data_plane: DataPlane, version: tuple[int, int]) -> None:
     made, written = exported(data_plane)
     for manifest in made:
@@ -56,7 +56,7 @@ def test_an_export_is_the_same_each_time() -> None:
 
 
 def test_no_file_has_a_key_or_a_path_of_this_machine() -> None:
-    for data_plane in DataPlane:
+    for data_plane in EVERYWHERE:
         whole = "".join(exported(data_plane)[1].values())
         assert "PRIVATE KEY" not in whole
         assert str(Path(__file__).parents[3]) not in whole
@@ -85,7 +85,7 @@ def test_a_second_export_keeps_copies_of_the_first(tmp_path: Path) -> None:
 
 
 def test_files_that_not_every_export_has_are_those_that_one_may_leave() -> None:
-    first, *others = [set(exported(data_plane)[1]) for data_plane in DataPlane]
+    first, *others = [set(exported(data_plane)[1]) for data_plane in EVERYWHERE]
     assert first.union(*others) - first.intersection(*others) == set(mesh.FILES), "monitors are asked for"
 
 

@@ -13,11 +13,12 @@ from meshmark.cli import app
 from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
 from meshmark.plan import Plan
+from tests.planes import WHOLE
 from tests.unit.kubernetes.test_objects import objects, plan, pod, settings
 from tests.unit.kubernetes.test_schemas import judge
 
 Capture = pytest.CaptureFixture[str]
-TAKEN = [plane for plane in DataPlane if plane is not DataPlane.KAFKA_TLS]
+TAKEN = [plane for plane in WHOLE if plane is not DataPlane.KAFKA_TLS]
 
 
 def made(of: Plan, **more: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -18,13 +18,12 @@ from meshmark.backends.kubernetes.measured import STATISTICS, LoadPods, measured
 from meshmark.backends.kubernetes.pools import Pool, affinity, tolerations
 from meshmark.data_plane import DataPlane
 from meshmark.probes import envoy
+from tests.planes import EVERYWHERE, everywhere
 from tests.unit.kubernetes.test_schemas import judge
-
-SIDECARS = (DataPlane.ISTIO, DataPlane.ISTIO_MTLS)
 
 
 def bodies(data_plane: DataPlane, *, kafka: bool = True, nodes: str = "", share_nodes: bool = False) -> list[Any]:
-    plan = planfile.builtin("banzai-2019")
+    plan = everywhere()
     scenario = plan.scenario(data_plane)
     asked = target(plan, scenario, kafka_version="4.4.0", share_nodes=share_nodes)
     made = manifests(plan, scenario, asked)
@@ -41,13 +40,13 @@ def spec(workload: Any) -> Any:
 
 
 @pytest.mark.parametrize("kafka", [True, False])
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 def test_every_object_is_one_of_the_api(data_plane: DataPlane, kafka: bool) -> None:
     for body in bodies(data_plane, kafka=kafka, nodes="pool=load"):
         assert [error.message for error in judge(body).iter_errors(body)] == []
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 def test_no_pod_has_a_token_or_a_privilege_and_all_see_their_own_processes(data_plane: DataPlane) -> None:
     found = workloads(bodies(data_plane))
     for workload in found.values():
@@ -64,15 +63,16 @@ def test_no_pod_has_a_token_or_a_privilege_and_all_see_their_own_processes(data_
 
 
 def test_with_sidecars_there_is_one_pod_outside_the_mesh_and_else_none() -> None:
-    for data_plane in DataPlane:
+    for data_plane in EVERYWHERE:
         found = workloads(bodies(data_plane))
-        assert ("stranger" in found) is (data_plane in SIDECARS)
+        assert ("stranger" in found) is data_plane.sidecars
         inject = {
             name: workload["spec"]["template"]["metadata"]["labels"]["sidecar.istio.io/inject"]
             for name, workload in found.items()
         }
-        mesh = "true" if data_plane in SIDECARS else "false"
-        assert inject == {name: "false" if name == "stranger" else mesh for name in found}
+        places: dict[str, Literal["broker", "client"]] = {"broker": "broker", "client": "client"}
+        meshed = [name for name, place in places.items() if data_plane.has_sidecar(place)]
+        assert inject == {name: str(name in meshed).lower() for name in found}
 
 
 def test_load_pods_are_not_the_brokers_services_and_keep_away_from_them() -> None:
@@ -93,7 +93,7 @@ def test_load_pods_are_not_the_brokers_services_and_keep_away_from_them() -> Non
 
 
 def test_only_load_pods_of_kafka_tls_get_the_authority_and_no_key() -> None:
-    for data_plane in DataPlane:
+    for data_plane in EVERYWHERE:
         secrets = [volume["secret"] for volume in spec(workloads(bodies(data_plane))["client"])["volumes"][1:]]
         only = [{"secretName": "broker-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}]
         assert secrets == (only if data_plane is DataPlane.KAFKA_TLS else [])
@@ -150,9 +150,12 @@ class Agent:
     """Of a pod whose sidecar has made seven connections, and `tls` handshakes; asked, Kafka answers or not, where
     there is a way to it."""
 
-    def __init__(self, host: str, *, tls: int = 0, answers: bool = True, reaches: bool = True) -> None:
+    def __init__(
+        self, host: str, *, tls: int = 0, answers: bool = True, reaches: bool = True, at: tuple[int, ...] = ()
+    ) -> None:
+        """`at`: ports that answer whatever others do."""
         self.host = host
-        self._tls, self._answers, self._reaches = tls, answers, reaches
+        self._tls, self._answers, self._reaches, self._at = tls, answers, reaches, at
         self.asked: list[Mapping[str, Any]] = []
 
     def ask(self, question: str, **more: Any) -> Any:
@@ -162,7 +165,8 @@ class Agent:
             return self._reaches
         assert question == "kafka"
         self.asked.append(more)
-        return [self._answers and more.get("authority") != evidence.ANYBODY, "told"]
+        answers = self._answers or more["port"] in self._at
+        return [answers and more.get("authority") != evidence.ANYBODY, "told"]
 
 
 BROKER = Place(host="broker-1", address="10.0.0.1", name="broker-1.kafka.ns.svc")
@@ -231,6 +235,25 @@ def test_without_mtls_nothing_is_encrypted_and_plaintext_is_answered() -> None:
     assert all(proofs(DataPlane.ISTIO, Agent("client-1"), Agent("stranger-1")).values())
     assert not all(proofs(DataPlane.ISTIO, Agent("client-1", tls=1), Agent("stranger-1")).values())
     assert proofs(DataPlane.PLAIN, Agent("client-1"), None) == {}
+
+
+def test_that_replication_is_excluded_is_shown_by_an_answer_in_the_clear_at_its_own_port() -> None:
+    plane, client = DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION, Agent("client-1", tls=7)
+    excluded = "a plaintext client outside the mesh gets an answer at port 9091, which the mesh excludes"
+    held = proofs(plane, client, Agent("stranger-1", answers=False, at=(9091,)))
+    assert held == dict.fromkeys([*proofs(DataPlane.ISTIO_MTLS, client, Agent("stranger-1")), excluded], True)
+    refused = proofs(plane, client, Agent("stranger-1", answers=False))
+    assert [name for name, holds in refused.items() if not holds] == [excluded]
+
+
+def test_where_only_clients_are_in_the_mesh_no_broker_asks_through_a_sidecar() -> None:
+    brokers = [Place(host=f"broker-{n}", address=f"10.0.0.{n}", name=f"broker-{n}.kafka.ns.svc") for n in (1, 2)]
+    agents = {broker.host: Agent(broker.host) for broker in brokers}
+    clients, stranger = [Agent("client-1")], Agent("stranger-1")
+    found = evidence.prove(DataPlane.ISTIO_CLIENTS, brokers, agents, clients, stranger)  # type: ignore[arg-type]
+    assert [proof for proof in found if not proof.holds] == []
+    assert [agent.asked for agent in agents.values()] == [[], []]
+    assert [proof.host for proof in found if "its sidecar" in proof.name] == ["client-1"]
 
 
 def test_kafkas_own_tls_is_shown_by_a_client_that_verifies_the_brokers_name() -> None:

@@ -11,6 +11,7 @@ from meshmark.backends.kubernetes.asked import MeshKind
 from meshmark.cli import app
 from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
+from tests.planes import EVERYWHERE
 from tests.unit.kubernetes.test_files import read
 from tests.unit.kubernetes.test_objects import objects, plan, pod
 from tests.unit.kubernetes.test_schemas import judge
@@ -75,7 +76,7 @@ def test_linkerd_carries_kafkas_port_unread_or_not_at_all(mesh: str, opaque: str
 
 
 @pytest.mark.parametrize("mesh", OTHERS)
-@pytest.mark.parametrize("data_plane", [plane for plane in DataPlane if plane is not DataPlane.ISTIO_MTLS])
+@pytest.mark.parametrize("data_plane", [plane for plane in EVERYWHERE if plane is not DataPlane.ISTIO_MTLS])
 def test_a_scenario_without_mtls_of_a_mesh_has_no_other(mesh: str, data_plane: DataPlane) -> None:
     with pytest.raises(UsageError, match="and not istio-mtls"):
         objects(plan(data_plane), mesh=mesh)

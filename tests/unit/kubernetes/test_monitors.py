@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from meshmark import planfile
 from meshmark.backends.kubernetes import manifests, target
 from meshmark.backends.kubernetes.monitors import DASHBOARD
 from meshmark.cli import app
 from meshmark.data_plane import DataPlane
+from tests.planes import EVERYWHERE, everywhere
 from tests.unit.kubernetes.fake_api import FakeApi
 from tests.unit.kubernetes.test_cluster import main
 from tests.unit.kubernetes.test_files import read
@@ -26,22 +26,22 @@ KEPT_BYTES = 262_144
 
 def made(data_plane: DataPlane, monitors: dict[str, str] | None) -> dict[str, Any]:
     """By kind and name."""
-    plan = planfile.builtin("banzai-2019")
+    plan = everywhere()
     scenario = plan.scenario(data_plane)
     asked = target(plan, scenario, kafka_version="4.4.0", namespace="mine", monitors=monitors)
     found = [each.body for each in manifests(plan, scenario, asked)]
     return {f"{body['kind'].lower()}/{body['metadata']['name']}": body for body in found}
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 def test_they_are_made_where_they_are_asked_for(data_plane: DataPlane) -> None:
     without, beside = made(data_plane, None), made(data_plane, {})
-    scraped = ["podmonitor/broker"] if data_plane.sidecars else []
+    scraped = ["podmonitor/broker"] if data_plane.has_sidecar("broker") else []
     assert [name for name in beside if name not in without] == [*scraped, *ALWAYS]
     assert {name: beside[name] for name in without} == without, "what is measured is the same"
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 def test_the_operator_knows_every_key(data_plane: DataPlane) -> None:
     for body in made(data_plane, {"release": "prometheus"}).values():
         assert [error.message for error in judge(body).iter_errors(body)] == []

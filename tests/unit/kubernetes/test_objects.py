@@ -15,6 +15,7 @@ from meshmark.backends.kubernetes.asked import GIB, Target
 from meshmark.data_plane import DataPlane
 from meshmark.kafka.properties import Node, broker_properties, render
 from meshmark.plan import ClusterSpec, Plan, Scenario, Workload
+from tests.planes import EVERYWHERE
 
 RECOMMENDED = ("name", "instance", "version", "component", "part-of", "managed-by")
 
@@ -63,7 +64,7 @@ def selectors(value: Any) -> Iterator[Mapping[str, str]]:
             yield from selectors(item)
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 def test_every_object_is_named_labelled_and_in_the_namespace(data_plane: DataPlane) -> None:
     found = objects(plan(data_plane), namespace="mine")
     assert found["Namespace"]["metadata"]["name"] == "mine"
@@ -74,7 +75,7 @@ def test_every_object_is_named_labelled_and_in_the_namespace(data_plane: DataPla
         assert metadata["labels"]["meshmark/data-plane"] == data_plane
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 def test_every_selector_finds_the_brokers_pods(data_plane: DataPlane) -> None:
     found = objects(plan(data_plane))
     labels = pod(found)["metadata"]["labels"].items()
@@ -83,7 +84,7 @@ def test_every_selector_finds_the_brokers_pods(data_plane: DataPlane) -> None:
     assert all(each and each.items() <= labels for each in used)
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 def test_what_a_pod_refers_to_is_declared(data_plane: DataPlane) -> None:
     found = objects(plan(data_plane))
     spec = pod(found)["spec"]
@@ -145,7 +146,7 @@ def test_logs_are_on_the_volume_and_all_else_that_is_written_is_not_in_the_image
     assert environment["KAFKA_LOG4J_OPTS"].endswith(f"={mounts['config']}/log4j2.properties")
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 def test_a_pod_has_no_rights(data_plane: DataPlane) -> None:
     """As Kubernetes' own standard "restricted" wants it, and a root file system that cannot be written."""
     found = objects(plan(data_plane))
@@ -266,6 +267,27 @@ def test_a_sidecar_has_the_plans_threads_and_leaves_controllers_alone() -> None:
     for way in ("Inbound", "Outbound"):
         assert said[f"traffic.sidecar.istio.io/exclude{way}Ports"] == "9093"
     assert all(isinstance(value, str) for value in said.values())
+
+
+def test_excluded_replication_has_a_port_that_sidecars_leave_alone_both_ways() -> None:
+    found = objects(plan(DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION))
+    said = pod(found)["metadata"]["annotations"]
+    for way in ("Inbound", "Outbound"):
+        assert said[f"traffic.sidecar.istio.io/exclude{way}Ports"] == "9093,9091"
+    ports = [("tcp-kafka", 9092), ("tcp-controller", 9093), ("tcp-replication", 9091)]
+    assert [(each["name"], each["port"]) for each in found["Service"]["spec"]["ports"]] == ports
+    assert [(each["name"], each["containerPort"]) for each in container(found)["ports"]] == ports
+    settings = found["ConfigMap"]["data"]["broker-1.properties"]
+    assert "inter.broker.listener.name=REPLICATION\n" in settings
+    assert found["PeerAuthentication"]["spec"] == {"mtls": {"mode": "STRICT"}}
+
+
+def test_where_only_clients_are_in_the_mesh_the_namespace_injects_and_brokers_say_no() -> None:
+    found = objects(plan(DataPlane.ISTIO_CLIENTS))
+    assert found["Namespace"]["metadata"]["labels"]["istio-injection"] == "enabled"
+    assert pod(found)["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+    assert "proxy.istio.io/config" not in pod(found)["metadata"]["annotations"]
+    assert found["DestinationRule"]["spec"]["trafficPolicy"] == {"tls": {"mode": "DISABLE"}}
 
 
 def test_data_planes_differ_in_nothing_else() -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from meshmark import planfile
 from meshmark.backends.kubernetes import manifests, target
 from meshmark.data_plane import DataPlane
+from tests.planes import EVERYWHERE, everywhere
 
 
 @cache
@@ -31,13 +31,13 @@ def judge(body: Any) -> Any:
 
 
 def bodies(data_plane: DataPlane, *, share_nodes: bool = False) -> list[Any]:
-    plan = planfile.builtin("banzai-2019")
+    plan = everywhere()
     scenario = plan.scenario(data_plane)
     asked = target(plan, scenario, kafka_version="4.4.0", storage_class="fast", share_nodes=share_nodes)
     return [made.body for made in manifests(plan, scenario, asked)]
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", EVERYWHERE)
 @pytest.mark.parametrize("share_nodes", [False, True])
 def test_every_object_is_one_of_the_api(share_nodes: bool, data_plane: DataPlane) -> None:
     for body in bodies(data_plane, share_nodes=share_nodes):

@@ -13,12 +13,13 @@ from meshmark.cli import app
 from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
 from meshmark.plan import Plan
+from tests.planes import WHOLE
 from tests.unit.kubernetes.test_files import read
 from tests.unit.kubernetes.test_objects import objects, plan, pod, settings
 from tests.unit.kubernetes.test_schemas import judge
 
 Capture = pytest.CaptureFixture[str]
-MESH = [plane for plane in DataPlane if plane.sidecars]
+MESH = [plane for plane in WHOLE if plane.sidecars]
 
 
 def made(of: Plan, **more: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def template(found: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("in_mesh", [False, True])
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", WHOLE)
 def test_every_object_is_one_that_strimzi_and_istio_define(data_plane: DataPlane, in_mesh: bool) -> None:
     found = made(plan(data_plane), storage_class="fast", replication_in_mesh=in_mesh and data_plane.sidecars)
     for body in found.values():
@@ -114,7 +115,7 @@ def test_heap_and_options_of_the_jvm_are_the_plans() -> None:
     }
 
 
-@pytest.mark.parametrize("data_plane", DataPlane)
+@pytest.mark.parametrize("data_plane", WHOLE)
 def test_clients_have_tls_of_kafka_in_kafka_tls_alone(data_plane: DataPlane) -> None:
     kafka = made(plan(data_plane))["Kafka/kafka"]
     [listener] = kafka["spec"]["kafka"]["listeners"]

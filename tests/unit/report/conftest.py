@@ -13,11 +13,11 @@ from meshmark import store
 from meshmark.analysis.model import Summary
 from meshmark.analysis.summary import summarize
 from meshmark.backends.simulated import SimulatedBackend, SimulatedClock, Truth
-from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
 from meshmark.plan import Method, Plan, Scenario
+from tests.planes import WHOLE
 
 METHOD = Method(warmup_seconds=4, settle_seconds=0.5, window_seconds=2, trials=2, arrivals="even")
 PLAN = Plan(
@@ -25,7 +25,7 @@ PLAN = Plan(
     description="what a report is made from",
     repeats=3,
     budget_seconds=3_600,
-    scenarios=tuple(Scenario(name=plane.value, data_plane=plane, method=METHOD) for plane in DataPlane),
+    scenarios=tuple(Scenario(name=plane.value, data_plane=plane, method=METHOD) for plane in WHOLE),
 )
 
 

@@ -93,6 +93,9 @@ def at(
     )
 
 
+EXCLUDED = DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION
+
+
 def over(size: float, rtt_s: float = RTT_S) -> float:
     """Messages/s of the whole cluster, where a third of the bytes has `size` under way in each round trip."""
     return size / rtt_s / THIRD / SIZE
@@ -139,9 +142,12 @@ def test_fetches_are_bound_by_the_answer_or_by_its_partitions(broker: Config, ex
         (DataPlane.PLAIN, {"socket.receive.buffer.bytes": 1_024}, KERNEL, over(20 * 1_024)),
         (DataPlane.ISTIO_MTLS, {"replica.socket.receive.buffer.bytes": 1_024}, KERNEL, over(2 * MIB)),
         (DataPlane.ISTIO_MTLS, {}, None, None),
+        (EXCLUDED, {"replica.socket.receive.buffer.bytes": 1_024}, KERNEL, over(1_024)),
+        (EXCLUDED, {"socket.receive.buffer.bytes": 1_024}, KERNEL, over(65_536)),
+        (DataPlane.ISTIO_CLIENTS, {"socket.receive.buffer.bytes": 1_024}, KERNEL, over(20 * 1_024)),
     ],
 )
-def test_buffers_of_kafka_meet_the_distance_only_without_sidecars(
+def test_buffers_of_kafka_meet_the_distance_only_where_no_sidecar_does(
     plane: DataPlane, broker: Config, kernel: tuple[int, int] | None, expected: float | None
 ) -> None:
     found = buffers(at(plane, broker, kernel=kernel))

@@ -27,8 +27,9 @@ from pydantic import Field, model_validator
 from meshmark.values import Model
 
 FloatArray = NDArray[np.float64]
-Rate = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False, description="messages per second")]
-RateOrZero = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+MOST_MSG_S = 1_000_000_000
+Rate = Annotated[float, Field(gt=0, le=MOST_MSG_S, allow_inf_nan=False, description="messages per second")]
+RateOrZero = Annotated[float, Field(ge=0, le=MOST_MSG_S, allow_inf_nan=False)]
 Period = Annotated[float, Field(gt=0, le=86_400)]
 _BLOCK = 4_096
 _NEWTON_STEPS = 60

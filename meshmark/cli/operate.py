@@ -45,6 +45,7 @@ EXAMPLES = (
     "\b\nExit codes: 1 records that were acknowledged are lost; 3 whether they are cannot be told."
 )
 RATE_MSG_S = 1_000.0
+LEAST_MSG_S = 1
 
 
 def operate(
@@ -55,7 +56,7 @@ def operate(
     file: PlanFile = None,
     only: Only = None,
     rate: Annotated[
-        float, typer.Option("--rate", metavar="MSG_S", min=1, help="Of the load that goes on meanwhile.")
+        float, typer.Option("--rate", metavar="MSG_S", help="Of the load that goes on meanwhile.")
     ] = RATE_MSG_S,
     seed: Seed = 1,
     output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="The form.")] = "table",
@@ -78,11 +79,17 @@ def operate(
     """Do what administrators do, one broker after the other, under load; then read back all that was acknowledged.
 
     It brings the scenario up by itself, and ends it again."""
+    from meshmark.errors import UsageError
     from meshmark.experiment import operate as operating
+    from meshmark.pacer import MOST_MSG_S
 
     place = dataclasses.replace(Place.of(context, backend), evicts=operation == "restart")
     wanted = next((each for each in operating.OPERATIONS if each == operation), None)
     plan = _plan(file, only, operation, output)
+    if not LEAST_MSG_S <= rate <= MOST_MSG_S:
+        raise UsageError(
+            f"--rate {rate:g} is not allowed", hint=f"it takes {LEAST_MSG_S:,} to {MOST_MSG_S:,} records a second"
+        )
     assert wanted is not None, "looked at there"
     (scenario,) = plan.scenarios
     with opened(place, plan, kafka=kafka, offline=offline) as (system, clock):

@@ -4,13 +4,14 @@ after the other, and a proof that nothing that was acknowledged is lost.
     topics -> load in open loop -> as it is -> each broker: restart, or renew; all replicas in sync again -> as it is
     -> consumers connect, and read from the beginning -> the load ends, and they have read to its end
 
-The operation has a thread, which is joined, and its error raised, before the load ends; what the load does meanwhile
-is heard and told. Limits: one producing client of librdkafka; for how long nothing was acknowledged is known to
-within the interval of its reports.
+What the load says meanwhile is heard by a thread, which is joined, and its error raised, after each step: so whoever
+interrupts, interrupts the step. Limits: one producing client of librdkafka; for how long nothing was acknowledged is
+known to within the interval of its reports.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, get_args
@@ -20,6 +21,7 @@ from pydantic import Field
 from meshmark.analysis.outages import still_s
 from meshmark.clock import Clock
 from meshmark.cluster import Cluster, renewable, restartable
+from meshmark.errors import MeshmarkError
 from meshmark.load.generator import Load, consumer_specs, load, producer_spec
 from meshmark.plan import Scenario, Workload
 from meshmark.read_back import ReadBack, duplicated, missing
@@ -142,16 +144,9 @@ def _stages(cluster: Cluster, step: Callable[[str], None], running: Load, clock:
 
 
 def _stage(name: str, do: Callable[[], None], cluster: Cluster, running: Load, clock: Clock) -> Stage:
-    """Until it is done; the load is listened to meanwhile, or its reports would be left out."""
+    """Until it is done."""
     first = running.mark()
-    points = [Point.of(first.time_s, first.totals)]
-    with ThreadPoolExecutor(1, thread_name_prefix="operation") as pool:
-        doing = pool.submit(do)
-        while not doing.done():
-            clock.sleep(TICK_S)
-            cluster.check()
-            points += [Point.of(each.time_s, each.totals) for each in running.intervals()]
-        doing.result()
+    points = [Point.of(first.time_s, first.totals), *_heard_while(do, cluster, running, clock)]
     last = running.mark()
     points.append(Point.of(last.time_s, last.totals))
     inside = sorted((each for each in points if each.time_s >= first.time_s), key=lambda each: each.time_s)
@@ -164,3 +159,29 @@ def _stage(name: str, do: Callable[[], None], cluster: Cluster, running: Load, c
         latency=grown.latency,
         still_s=still_s(inside),
     )
+
+
+def _heard_while(do: Callable[[], None], cluster: Cluster, running: Load, clock: Clock) -> list[Point]:
+    """The load's reports while it is done; what nobody hears is left out. Where both go wrong, what the cluster's
+    check found came first."""
+    done = threading.Event()
+
+    def hear() -> list[Point]:
+        points: list[Point] = []
+        while not done.is_set():
+            clock.sleep(TICK_S)
+            cluster.check()
+            points += [Point.of(each.time_s, each.totals) for each in running.intervals()]
+        return points
+
+    with ThreadPoolExecutor(1, thread_name_prefix="listener") as pool:
+        hearing = pool.submit(hear)
+        try:
+            do()
+        except MeshmarkError:
+            done.set()
+            hearing.result()
+            raise
+        finally:
+            done.set()
+        return hearing.result()

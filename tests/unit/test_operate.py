@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 
 import pytest
 import typer
 
+from meshmark.backends.simulated import SimulatedBackend, SimulatedClock
 from meshmark.cli import app, operate
+from meshmark.data_plane import DataPlane
 from meshmark.errors import Inconclusive
+from meshmark.experiment import operate as operating
 from meshmark.experiment.operate import Operated, Stage
+from meshmark.plan import Scenario
 from meshmark.read_back import ReadBack
 from meshmark.record import LoadTotals
 
@@ -45,6 +51,9 @@ def found(*, read: int = 1, faults: tuple[str, ...] = ()) -> Operated:
         (["stop"], "there is no operation stop\n  there are: restart, rotate"),
         (["restart"], "it is one scenario at a time\n  give one with --only: plain, kafka-tls, istio, istio-mtls"),
         (["restart", "--only", "plain", "-o", "yaml"], "there is no form yaml"),
+        (["restart", "--only", "plain", "--rate", "0.5"], "it takes 1 to 1,000,000,000 records a second"),
+        (["restart", "--only", "plain", "--rate", "2e9"], "--rate 2e+09 is not allowed"),
+        (["restart", "--only", "plain", "--rate", "nan"], "--rate nan is not allowed"),
         (["rotate", "--only", "istio-mtls"], "istio-mtls has no certificates of Kafka's own"),
         (["restart", "--only", "plain", "--cpus", "1"], "--cpus says nothing to the backend lab"),
     ],
@@ -77,3 +86,24 @@ def test_lost_records_end_it_with_1_and_what_was_not_read_to_the_end_with_3_as_i
         operate.conclude(unread)
     assert ["not", "read", "1"] in [line.split() for line in operate.summary(unread).splitlines()]
     assert json.loads(operate.as_json(unread))["lost"] is None
+
+
+def test_an_interrupt_ends_what_is_done_to_a_broker_and_not_only_what_follows_it() -> None:
+    ended = []
+
+    def restart(host: str) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            threading.Event().wait()
+        finally:
+            ended.append(host)
+
+    clock = SimulatedClock()
+    scenario = Scenario(name="plain", data_plane=DataPlane.PLAIN)
+    with SimulatedBackend(clock).cluster(scenario) as cluster:
+        cluster.restart = restart  # type: ignore[attr-defined]
+        cluster.wait_until_in_sync = print  # type: ignore[attr-defined]
+        with pytest.raises(KeyboardInterrupt):
+            operating.operate(cluster, scenario, "restart", clock, rate_msg_s=100, seed=1, tell=print)
+    assert ended == ["broker-1"]
+    assert [each.name for each in threading.enumerate() if each.name.startswith("listener")] == []

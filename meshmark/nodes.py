@@ -7,7 +7,7 @@ instants lies between what its readings inside them say and what those around th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple, Self
 
@@ -29,6 +29,18 @@ class CpuReading(Model):
     part: str = Field(description="`node` (all of it), `pods` (all of them), `kubelet`, `runtime`, or POD/CONTAINER")
     read_at: float = Field(description="by its source, by the clock of the node")
     cpu_s: float = Field(description="since it began, on all CPUs")
+
+
+class QuotaReading(Model):
+    """How the CPU limit of a container had held it back since it began, as its source read it; one without a limit has
+    none."""
+
+    node: str
+    part: str = Field(description="POD/CONTAINER")
+    read_at: float = Field(description="as of `cpu`")
+    periods: int = Field(ge=0, description="of its limit, in which it wanted to run")
+    throttled_periods: int = Field(ge=0, description="of those, in which it had used its limit up")
+    throttled_s: float = Field(ge=0, description="for which its threads had to wait then, summed over them")
 
 
 class ClockCheck(Model):
@@ -53,13 +65,31 @@ class NodesRead(Model):
     source: Source | None = Field(None, description="of `cpu`; null: nobody was asked")
     verified: bool = Field(True, description="who answered was who should; false: kubelets' certificates were not")
     cpu: tuple[CpuReading, ...] = Field((), description="each reading of the source once, in the order of its times")
+    quotas: tuple[QuotaReading, ...] = Field((), description="of the run's containers with a CPU limit, as `cpu`")
     problems: tuple[str, ...] = Field((), description="why there are fewer readings than there should be")
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.cpu and self.source is None:
-            raise ValueError("`cpu` needs a `source`")
+        if (self.cpu or self.quotas) and self.source is None:
+            raise ValueError("`cpu` and `quotas` need a `source`")
         return self
+
+
+class Metered(NamedTuple):
+    """What a source has told so far, in the order of the readings' times, and why it is not more."""
+
+    cpu: tuple[CpuReading, ...] = ()
+    quotas: tuple[QuotaReading, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, cpu: Iterable[CpuReading], quotas: Iterable[QuotaReading], problems: Iterable[str]) -> Self:
+        """In any order."""
+        return cls(
+            cpu=tuple(sorted(cpu, key=lambda each: each.read_at)),
+            quotas=tuple(sorted(quotas, key=lambda each: each.read_at)),
+            problems=tuple(problems),
+        )
 
 
 class Between(NamedTuple):
@@ -67,6 +97,19 @@ class Between(NamedTuple):
 
     low: float
     high: float
+
+
+def error_between_s(hosts: Iterable[str], checks: Sequence[ClockCheck]) -> float | None:
+    """Of a time from a load worker on one of these hosts to one on another, at most; workers of one host have one
+    clock. None where one was not compared again."""
+    errors: list[float] = []
+    for host in set(hosts):
+        own = [each.error_s for each in checks if each.host == host]
+        known = [error for error in own if error is not None]
+        if len(known) < len(own):
+            return None
+        errors.append(max(known, default=0.0))
+    return sum(sorted(errors)[-2:]) if len(errors) > 1 else 0.0
 
 
 def growth(readings: Sequence[CpuReading], start_at: float, end_at: float) -> Between | None:

@@ -23,6 +23,12 @@ class ContainerCpu(Value):
     pod: str
     container: str
     cpus: Cpus | None = Field(description="null: too few readings")
+    limited: float | None = Field(
+        description="share of its CPU limit's periods in which it had used that up; null: none, or too few readings"
+    )
+    limited_s: float | None = Field(
+        description="for which its threads had to wait then, summed over them; null as above"
+    )
 
 
 class NodeCpu(Value):

@@ -7,11 +7,13 @@ is shorter than two readings are apart; a node counts only with two readings of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 from meshmark.analysis.node_model import ContainerCpu, Cpus, NodeCpu, ReadingSpread
-from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, Between, CpuReading, NodesRead, Source, growth
+from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, Between, CpuReading, NodesRead, QuotaReading, Source, growth
 from meshmark.store import Run
 
 GROUPS = (NODE, PODS, KUBELET, RUNTIME)
@@ -121,7 +123,8 @@ def _wider(grown: Between | None, by_s: float) -> Between | None:
 def _summary(scenario: str, node: str, rounds: Sequence[NodesRead], counted: Sequence[Spent]) -> NodeCpu:
     seconds = sum(each.seconds for each in counted)
     source = next(read.source for read in rounds if read.source)
-    names = sorted({part for each in counted for part in each.parts} - {*GROUPS})
+    limits = {each.part for read in rounds for each in read.quotas if each.node == node}
+    names = sorted({part for each in counted for part in each.parts} - {*GROUPS} | limits)
 
     def mean(values: Iterable[Between | None]) -> Cpus | None:
         total = _sum(values)
@@ -147,10 +150,35 @@ def _summary(scenario: str, node: str, rounds: Sequence[NodesRead], counted: Seq
                 pod=name.partition("/")[0],
                 container=name.partition("/")[2],
                 cpus=mean(each.parts.get(name) for each in counted),
+                limited=limited and limited.share,
+                limited_s=limited and limited.seconds,
             )
             for name in names
+            for limited in [_limited([each for read in rounds for each in _held_back(read.quotas, node, name)])]
         ),
     )
+
+
+class _Limited(NamedTuple):
+    share: float
+    seconds: float
+
+
+def _held_back(quotas: Iterable[QuotaReading], node: str, part: str) -> Iterator[tuple[QuotaReading, QuotaReading]]:
+    """The first and the last reading of a container in one round; none where it began anew in between."""
+    found = [each for each in quotas if (each.node, each.part) == (node, part)]
+    if len(found) >= LEAST and all(later.periods >= earlier.periods for earlier, later in pairwise(found)):
+        yield found[0], found[-1]
+
+
+def _limited(spans: Sequence[tuple[QuotaReading, QuotaReading]]) -> _Limited | None:
+    """Over all of them. All counters of a reading are of one instant, so there are no bounds to tell."""
+    periods = sum(last.periods - first.periods for first, last in spans)
+    if not spans:
+        return None
+    throttled = sum(last.throttled_periods - first.throttled_periods for first, last in spans)
+    seconds = sum(last.throttled_s - first.throttled_s for first, last in spans)
+    return _Limited(throttled / periods if periods else 0.0, seconds)
 
 
 def _sum(values: Iterable[Between | None]) -> Between | None:

@@ -8,6 +8,7 @@ from meshmark.analysis.node_model import Cpus
 from meshmark.report.view import Column, Grid, number_column, text_column
 from meshmark.units import UNKNOWN, number
 
+AT_LIMIT = "at its CPU limit"
 SOURCES = {"kubelet": "the kubelets", "prometheus": "Prometheus"}
 
 
@@ -52,9 +53,13 @@ def containers(summary: Summary) -> Grid | None:
             text_column("pod", (each.pod for _, each in rows)),
             text_column("container", (each.container for _, each in rows)),
             _bounds("CPUs", [each.cpus for _, each in rows]),
+            number_column("periods, %", (_percent(each.limited) for _, each in rows), group=AT_LIMIT),
+            number_column("waited, s", (each.limited_s for _, each in rows), group=AT_LIMIT),
         ),
         note="On the average of whole rounds, pauses included. What load costs is in the CPU ledger above, by "
-        "processes and at the edges of windows.",
+        "processes and at the edges of windows. At its CPU limit: in how many of the limit's periods (100 ms as a "
+        "rule) a container had used it up, and how long its threads had to wait for that, together, from the first to "
+        "the last reading of each round.",
     )
 
 
@@ -79,6 +84,10 @@ def spreads(summary: Summary) -> Grid | None:
 def _bounds(head: str, values: list[Cpus | None], group: str = "") -> Column:
     cells = (UNKNOWN if each is None else f"{number(each.low, 2)} … {number(each.high, 2)}" for each in values)
     return Column(head=head, cells=tuple(cells), group=group)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else share * 100
 
 
 def _ms(seconds: float | None) -> float | None:

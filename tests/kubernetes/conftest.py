@@ -22,6 +22,7 @@ from tests.kubernetes.controlplane import ControlPlane, control_plane
 from tests.kubernetes.istio import istiod
 from tests.kubernetes.node import PARTS
 from tests.kubernetes.node import one_node as one_node_cluster
+from tests.kubernetes.scraping import Scraping, installed, scraping
 from tests.kubernetes.verbs import documented_user
 from tests.own_network import enter_own_network
 
@@ -86,6 +87,16 @@ def one_node(_machine: None) -> Iterator[ControlPlane]:
 def node_user(one_node: ControlPlane) -> Path:
     """Whom the documentation describes, in that cluster."""
     return documented_user(one_node)
+
+
+@pytest.fixture(scope="session")
+def prometheus(one_node: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraping | None]:
+    """One that scrapes the node's kubelet from the first test on that asks for it; None: not installed."""
+    if not installed():
+        yield None
+        return
+    with scraping(one_node, tmp_path_factory.mktemp("prometheus")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

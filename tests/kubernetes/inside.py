@@ -26,6 +26,8 @@ NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 GROUPS = Path("/sys/fs/cgroup")
 IN_MEMORY = ("/run", "/var/lib", "/var/log")
+KNOWN_SOCKET = Path("/run/containerd/containerd.sock")
+"""Where the kubelet's cAdvisor asks containerd, and nowhere else, whose container a control group is."""
 SOCKET_TIMEOUT_S = 60.0
 POLL_S = 0.05
 LOG_TAIL_BYTES = 4_096
@@ -58,6 +60,8 @@ def main() -> None:
     for path, directory in asked["bound"].items():
         Path(path).mkdir()
         _mount(directory, path, None, MS_BIND)
+    KNOWN_SOCKET.parent.mkdir()
+    KNOWN_SOCKET.symlink_to(asked["socket"])
     _run(asked)
 
 

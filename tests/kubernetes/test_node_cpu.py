@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -21,8 +19,9 @@ from meshmark.backends.kubernetes.prometheus import Prometheus
 from meshmark.errors import ClusterUnreachable, MissingRequirement, NoRights
 from meshmark.nodes import PODS, CpuReading
 from tests.kubernetes import images, node
-from tests.kubernetes.controlplane import ControlPlane, free_ports
-from tests.kubernetes.credentials import ADDRESS, CONTEXT
+from tests.kubernetes.controlplane import ControlPlane
+from tests.kubernetes.credentials import CONTEXT
+from tests.kubernetes.scraping import Scraping
 from tests.kubernetes.test_pods import WAIT
 from tests.kubernetes.verbs import RIGHTS
 
@@ -37,16 +36,6 @@ from meshmark.probes.quota import QuotaProbe, group_within
 for pid in filter(str.isdigit, os.listdir("/proc")):
     if b"while :" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\\n")[0]:
         print(json.dumps(QuotaProbe("h", "kafka", group_within(Path(f"/proc/{pid}/root"))).read()))
-"""
-SCRAPES = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs:
-- job_name: cadvisor
-  scheme: https
-  metrics_path: /metrics/cadvisor
-  authorization: {{credentials_file: {token}}}
-  tls_config: {{ca_file: {authority}}}
-  static_configs: [{{targets: ["{address}:10250"]}}]
 """
 TIMEOUT_S = 180.0
 POLL_S = 1.0
@@ -118,34 +107,6 @@ def test_a_containers_quota_is_read_from_beside_it(one_node: ControlPlane) -> No
     assert 0 < found["h/kafka/cpu_throttled_periods"] <= found["h/kafka/cpu_periods"]
 
 
-class Scraping(NamedTuple):
-    url: str
-    begun_at: float
-
-
-@pytest.fixture(scope="module")
-def prometheus(one_node: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraping | None]:
-    """One that scrapes the node's kubelet every second, from the first test of this module on; None: not installed."""
-    tool = shutil.which("prometheus")
-    if tool is None:
-        yield None
-        return
-    one_node.kubectl("create", "clusterrole", "scraper", "--verb=get", "--resource=nodes/metrics")
-    scraper = json.loads(one_node.account("scraper", "default", everywhere=["scraper"]).read_text(encoding="utf-8"))
-    home = tmp_path_factory.mktemp("prometheus")
-    token, settings, authority = home / "token", home / "prometheus.yml", one_node.credentials.authority
-    token.write_text(scraper["users"][0]["user"]["token"], encoding="ascii")
-    settings.write_text(SCRAPES.format(token=token, authority=authority, address=node.ADDRESS), encoding="utf-8")
-    [port] = free_ports(1)
-    argv = [tool, f"--config.file={settings}", f"--storage.tsdb.path={home / 'data'}"]
-    argv += [f"--web.listen-address={ADDRESS}:{port}", "--log.level=error"]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield Scraping(f"http://{ADDRESS}:{port}", time.time())
-        finally:
-            process.kill()
-
-
 @pytest.fixture
 def api(reader: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
     monkeypatch.setenv(contexts.VARIABLE, str(reader))
@@ -153,16 +114,17 @@ def api(reader: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
 
 
 def read_twice(meter: Meter, *parts: str) -> list[CpuReading]:
-    """Until the node and these parts of it were read as often as it takes to tell them apart: a kubelet reads each
-    control group every 10 to 15 s."""
+    """Until the node and these parts of it were read as often as it takes to tell them apart, and that CONTAINER was
+    held back by its limit as well: a kubelet reads each control group every 10 to 15 s."""
     found: list[CpuReading] = []
 
     def told() -> bool:
-        found[:], _ = meter.read(time.time())
-        spent = spent_on(found, node.NAME)
-        return spent is not None and all(spent.parts.get(part) for part in parts)
+        read = meter.read(time.time())
+        found[:], spent = read.cpu, spent_on(read.cpu, node.NAME)
+        held_back = [each for each in read.quotas if each.part == CONTAINER and each.throttled_periods > 0]
+        return len(held_back) > 1 and spent is not None and all(spent.parts.get(part) for part in parts)
 
-    wait_for(told, f"there are no two readings of the node and of {parts}")
+    wait_for(told, f"there are no two readings of the node, of {parts} and of what was held back")
     return found
 
 
@@ -197,6 +159,18 @@ def test_a_kubelet_refuses_who_has_not_the_right_and_is_not_asked_unverified(
         metered(api, Metering(kubelet=True), NODES, METERED, required=True),
     ):
         raise AssertionError("not reached")
+    one_node.kubectl("create", "clusterrole", "statistics", "--verb=get", "--resource=nodes/stats")
+    half = one_node.account("node-half", "default", everywhere=["statistics"])
+    monkeypatch.setenv(contexts.VARIABLE, str(half))
+    api = contexts.connect(contexts.contexts(), CONTEXT)
+    assert [right.resource for right in rights.KUBELET if not api.may(right.attributes("default"))] == [
+        "nodes/metrics"
+    ]
+    with (
+        pytest.raises(NoRights, match=r"answered 403: .*subresource\(s\)=\[metrics"),
+        metered(api, Metering(kubelet=True), NODES, METERED, required=True),
+    ):
+        raise AssertionError("not reached")
     other = one_node.credentials.front_proxies
     asked = Metering(kubelet=True, authority=str(other))
     with (
@@ -206,12 +180,13 @@ def test_a_kubelet_refuses_who_has_not_the_right_and_is_not_asked_unverified(
         raise AssertionError("not reached")
 
 
+@pytest.mark.usefixtures("pod")
 def test_a_prometheus_tells_the_same_by_the_kubelets_own_times(api: Api, prometheus: Scraping | None) -> None:
     if prometheus is None:
         pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
     wait_for(_opens(api, Metering(prometheus=prometheus.url)), "Prometheus has nothing of the node")
     meter = Prometheus(prometheus.url, NODES, METERED, prometheus.begun_at)
-    found = read_twice(meter, PODS)  # cAdvisor does not know this node's containers: their runtime is elsewhere
+    found = read_twice(meter, PODS, CONTAINER)
     require_sound(found)
     assert len({(each.part, each.read_at) for each in found}) == len(found)
     assert found[-1].read_at < time.time()

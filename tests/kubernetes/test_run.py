@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from meshmark import store
+from meshmark import nodes, store
 from meshmark.analysis.path import unexplained
 from meshmark.data_plane import DataPlane
 from meshmark.errors import Inconclusive
+from meshmark.store import RoundData
 from tests.kubernetes import images, verbs
 from tests.kubernetes.controlplane import ControlPlane
+from tests.kubernetes.scraping import Scraping
 from tests.lab.runs import meshmark
 
 SCENARIOS = (DataPlane.PLAIN, DataPlane.ISTIO_MTLS, DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION)
@@ -40,11 +42,12 @@ TIMEOUT_S = 900
 
 @pytest.mark.whole_path
 def test_a_run_measures_each_scenario_and_leaves_a_clean_cluster(
-    sidecars: ControlPlane, node_user: Path, tmp_path: Path
+    sidecars: ControlPlane, node_user: Path, prometheus: Scraping | None, tmp_path: Path
 ) -> None:
     plan, out = tmp_path / "small.yaml", tmp_path / "out"
     plan.write_text(PLAN, encoding="utf-8")
-    arguments = ("run", str(plan), "--out", str(out), *PODS, *IMAGES)
+    by = ("--prometheus", prometheus.url) if prometheus else ()
+    arguments = ("run", str(plan), "--out", str(out), *PODS, *IMAGES, *by)
     done = verbs.meshmark(sidecars, node_user, *arguments, timeout_s=TIMEOUT_S)
     # On a busy machine the load generator may be late, and then nothing counts.
     assert done.returncode in (0, Inconclusive.exit_code), done.stderr
@@ -61,6 +64,8 @@ def test_a_run_measures_each_scenario_and_leaves_a_clean_cluster(
         assert [proof for proof in part.proofs if not proof.holds] == []
         assert part.finished is not None
         assert part.finished.encrypted_hops == plane.encrypted_hops
+        if prometheus:
+            require_metered(part, plane)
     assert rounds[DataPlane.PLAIN].proofs == ()
     for plane in SCENARIOS[1:]:
         proofs = rounds[plane].proofs
@@ -77,6 +82,21 @@ def test_a_run_measures_each_scenario_and_leaves_a_clean_cluster(
     verified = meshmark("verify", str(out), "--digest", digest)
     assert verified.returncode == 0, verified.stdout
     assert "This is the record that the digest was printed for" in verified.stdout
+
+
+def require_metered(part: RoundData, plane: DataPlane) -> None:
+    """Prometheus had the CPU time of all containers, and of those with a CPU limit what that did."""
+    limited = {f"{broker}/{name}" for broker in BROKERS for name in ("kafka", *(["istio-proxy"] * plane.sidecars))}
+    assert part.nodes is not None
+    assert (part.nodes.source, part.nodes.problems) == ("prometheus", ())
+    assert {each.part for each in part.nodes.cpu} >= {
+        nodes.NODE,
+        nodes.PODS,
+        "client-1/client",
+        "broker-1/monitor",
+        *limited,
+    }
+    assert {each.part for each in part.nodes.quotas} >= limited
 
 
 def assert_nothing_is_left(cluster: ControlPlane) -> None:

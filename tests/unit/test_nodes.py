@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from meshmark.analysis.node_model import Cpus
 from meshmark.analysis.nodes import nodes, spent_on, spreads
 from meshmark.analysis.summary import summarize
-from meshmark.nodes import Between, CpuReading, NodesRead, growth
+from meshmark.nodes import Between, CpuReading, NodesRead, QuotaReading, growth
 from meshmark.report import nodes as tables
 from meshmark.store import RoundWriter, Run, load
 from meshmark.units import UNKNOWN
@@ -90,7 +90,25 @@ def test_without_the_node_or_its_pods_nothing_is_said(absent: str) -> None:
     assert spent_on([each for each in ROUND if each.part != "node" or each.read_at <= 10], "n1") is None
 
 
-def recorded(directory: Path, cpu: Sequence[CpuReading], *, verified: bool = True) -> Run:
+def held_back(part: str, *points: tuple[float, int, int, float]) -> list[QuotaReading]:
+    return [
+        QuotaReading(
+            node="n1", part=part, read_at=at, periods=periods, throttled_periods=throttled, throttled_s=waited
+        )
+        for at, periods, throttled, waited in points
+    ]
+
+
+QUOTAS = [
+    *held_back("broker-1/kafka", (2, 100, 50, 1.0), (12, 200, 60, 1.5), (33, 400, 80, 3.0)),
+    *held_back("broker-1/istio-proxy", (2, 10, 0, 0.0), (33, 10, 0, 0.0)),
+    *held_back("broker-1/again", (2, 100, 50, 1.0), (33, 10, 5, 0.5)),
+]
+
+
+def recorded(
+    directory: Path, cpu: Sequence[CpuReading], *, verified: bool = True, quotas: Sequence[QuotaReading] = ()
+) -> Run:
     """A run, in whose first round a kubelet had these."""
     told(directory)
     run = load(directory)
@@ -98,7 +116,13 @@ def recorded(directory: Path, cpu: Sequence[CpuReading], *, verified: bool = Tru
     writer.directory = run.rounds[0].directory
     writer.nodes(
         NodesRead(
-            readings=12, spread_p50_s=0.004, spread_max_s=0.02, source="kubelet", verified=verified, cpu=tuple(cpu)
+            readings=12,
+            spread_p50_s=0.004,
+            spread_max_s=0.02,
+            source="kubelet",
+            verified=verified,
+            cpu=tuple(cpu),
+            quotas=tuple(quotas),
         )
     )
     return load(directory)
@@ -122,6 +146,20 @@ def test_a_report_has_what_nodes_spent_and_by_whom_it_is_known(tmp_path: Path) -
     assert (cells["outside pods"], cells["runtime"]) == (("0 … 1",), (UNKNOWN,))
     assert "not verified" in grid.note
     assert all(make(summary) for make in (tables.containers, tables.spreads))
+
+
+def test_a_report_has_how_limits_held_containers_back(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run", [each for each in ROUND if each.part != "gone/once"], quotas=QUOTAS)
+    [found] = nodes(run)
+    assert [(each.container, each.limited, each.limited_s) for each in found.containers] == [
+        ("again", None, None),  # it began anew
+        ("istio-proxy", 0, 0),  # it wanted nothing
+        ("kafka", 0.1, 2),
+    ]
+    grid = tables.containers(summarize(run))
+    assert grid is not None
+    cells = {column.head: column.cells for column in grid.columns if column.group == tables.AT_LIMIT}
+    assert cells == {"periods, %": (UNKNOWN, "0.0", "10.0"), "waited, s": (UNKNOWN, "0.00", "2.00")}
 
 
 def test_a_run_that_asked_nobody_has_no_such_tables(tmp_path: Path) -> None:

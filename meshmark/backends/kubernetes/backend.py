@@ -14,6 +14,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 
 from meshmark import __version__
 from meshmark.backends.kubernetes import cluster, evidence, tls
@@ -24,7 +25,7 @@ from meshmark.backends.kubernetes.cluster import PodsCluster
 from meshmark.backends.kubernetes.config import KAFKA_SCRIPTS
 from meshmark.backends.kubernetes.hosts import PodsTestbed
 from meshmark.backends.kubernetes.measured import LoadPods, measured
-from meshmark.backends.kubernetes.metering import NOBODY, Metering, metered
+from meshmark.backends.kubernetes.metering import NOBODY, Metering, located, metered
 from meshmark.backends.kubernetes.pods import BASH
 from meshmark.backends.kubernetes.rights import Right
 from meshmark.backends.kubernetes.scenario import manifests
@@ -92,7 +93,7 @@ class KubernetesBackend:
             keep_logs,
             tell=self._tell,
             timeout_s=self._timeout_s,
-            metering=self._metering,
+            metering=self.source,
         )
 
     def _wanted(self, scenario: Scenario, *, kafka: bool = True) -> Wanted:
@@ -111,10 +112,15 @@ class KubernetesBackend:
             scenario = max(self._plan.scenarios, key=lambda each: each.data_plane.sidecars)
             with (
                 self.testbed(scenario) as bed,
-                metered(self._api, self._metering, bed.nodes(), bed.namespace, required=True),
+                metered(self._api, self.source, bed.nodes(), bed.namespace, required=True),
             ):
                 self._seen = self._facts(bed), self._versions(bed)
         return self._seen
+
+    @cached_property
+    def source(self) -> Metering:
+        """Where it is asked for. Found once, so that no later round ends the run by not finding it."""
+        return located(self._api, self._metering)
 
     def _facts(self, bed: PodsTestbed) -> HostFacts:
         """CPUs and memory of all nodes that pods are on."""

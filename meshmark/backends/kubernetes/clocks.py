@@ -9,7 +9,7 @@ bounded before and after a load is taken to have gone evenly in between.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from meshmark.cluster import Process
@@ -68,16 +68,3 @@ def checked(process: Process, before: Ahead, after: Ahead | None, began_s: float
         bound_s=before.bound_s,
         error_s=max(errors) if after else None,
     )
-
-
-def error_between_s(hosts: Iterable[str], checks: Sequence[ClockCheck]) -> float | None:
-    """Of a time from a load worker on one of these hosts to one on another, at most; workers of one host have one
-    clock. None where one was not compared again."""
-    errors: list[float] = []
-    for host in set(hosts):
-        own = [each.error_s for each in checks if each.host == host]
-        known = [error for error in own if error is not None]
-        if len(known) < len(own):
-            return None
-        errors.append(max(known, default=0.0))
-    return sum(sorted(errors)[-2:]) if len(errors) > 1 else 0.0

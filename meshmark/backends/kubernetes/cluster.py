@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from meshmark.backends.kubernetes import clocks, evidence, lifecycle, manifest, ownership, rights, tls
+from meshmark.backends.kubernetes import evidence, lifecycle, manifest, ownership, rights, tls
 from meshmark.backends.kubernetes.api import APPLIED_STAYS, Api
 from meshmark.backends.kubernetes.change import Tell, Wanted
 from meshmark.backends.kubernetes.config import TLS_DIRECTORY
@@ -39,7 +39,7 @@ from meshmark.kafka import administration
 from meshmark.kafka.administration import Administration, Layout, Leaders
 from meshmark.kafka.properties import BROKER_PORT
 from meshmark.kafka.shown import wait_until_shown
-from meshmark.nodes import NodesRead
+from meshmark.nodes import Metered, NodesRead, error_between_s
 from meshmark.plan import Workload
 from meshmark.record import Proof
 
@@ -149,11 +149,11 @@ class PodsCluster(PodsTestbed):
 
     def clock_error_s(self, since_s: float) -> float | None:
         hosts = {host for host, began_s in self.loads if began_s >= since_s}
-        return clocks.error_between_s(hosts, [each for each in self.clocks if each.began_s >= since_s])
+        return error_between_s(hosts, [each for each in self.clocks if each.began_s >= since_s])
 
     def nodes_read(self) -> NodesRead:
         spreads_s = self.read.spreads_s
-        readings, problems = self._meter.read(time.time()) if self._meter else ((), ())
+        told = self._meter.read(time.time()) if self._meter else Metered()
         return NodesRead(
             readings=len(spreads_s),
             spread_p50_s=statistics.median(spreads_s) if spreads_s else None,
@@ -161,8 +161,9 @@ class PodsCluster(PodsTestbed):
             clocks=tuple(self.clocks),
             source=self._metering.source,
             verified=self._metering.authority is not None,
-            cpu=readings,
-            problems=problems,
+            cpu=told.cpu,
+            quotas=told.quotas,
+            problems=told.problems,
         )
 
     def wait_until_serving(self) -> None:

@@ -1,12 +1,13 @@
-"""CPU time by the kubelets of the nodes that pods are on: their summary, read over and over in a thread.
+"""CPU time, and what CPU limits did, by the kubelets of the nodes that pods are on, asked over and over in a thread.
 
     with Kubelets(ask, nodes, namespace) as source:
         ...
-    readings, problems = source.read(time.time())
+    told = source.read(time.time())
 
-It is `/stats/summary` at each kubelet's own port, which takes the right to `get nodes/stats` and no more; through the
-API server it would take `nodes/proxy`, which is also one to run commands in every pod. A kubelet reads control groups
-every 10 to 15 s and says when it did; asking more often gives the same reading again, which counts once.
+CPU time is in `/stats/summary` at each kubelet's own port, which takes the right to `get nodes/stats`, and how limits
+held containers back on cAdvisor's page, which takes `get nodes/metrics`; through the API server both would take
+`nodes/proxy`, which is also a right to run commands in every pod. A kubelet reads control groups every 10 to 15 s and
+says when it did; asking more often gives the same reading again, which counts once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,17 +28,21 @@ from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ConfigError
 
+from meshmark.backends.kubernetes import cadvisor
 from meshmark.errors import ClusterUnreachable, MeshmarkError, NoRights, UsageError
-from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, CpuReading
+from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, CpuReading, Metered, QuotaReading
 
 PORT = 10_250
-PATH = "/stats/summary?only_cpu_and_memory=true"
+SUMMARY = "/stats/summary?only_cpu_and_memory=true"
+CADVISOR = "/metrics/cadvisor"
 POLL_S = 5.0
+CADVISOR_EACH = 3
+"""Times: of that page, which has all series of all containers, a few in a round are enough."""
 TIMEOUT_S = 5.0
 NANO = 1e-9
 
-Ask = Callable[[str], str]
-"""The address of a node -> what its kubelet answers to PATH. Raises a MeshmarkError."""
+Ask = Callable[[str, str], str]
+"""The address of a node and a path -> what its kubelet answers. Raises a MeshmarkError."""
 
 
 class Kubelets:
@@ -45,7 +51,8 @@ class Kubelets:
 
     def __init__(self, ask: Ask, nodes: Mapping[str, str], namespace: str, *, required: bool) -> None:
         self._ask, self._nodes, self._namespace, self._required = ask, nodes, namespace, required
-        self._found: dict[tuple[str, str, float], CpuReading] = {}
+        self._cpu: dict[tuple[str, str, float], CpuReading] = {}
+        self._quotas: dict[tuple[str, str, float], QuotaReading] = {}
         self._failed: dict[str, list[str]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -54,7 +61,8 @@ class Kubelets:
     def __enter__(self) -> Self:
         if self._required:
             for node, address in self._nodes.items():
-                list(readings(self._ask(address), node, self._namespace))
+                self._ask_for_cpu(node, address)
+                self._ask_for_quotas(node, address)
         pool = self._stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="kubelets"))
         self._asking: Future[None] = pool.submit(self._ask_until_stopped)
         self._stack.callback(self._stop.set)
@@ -64,32 +72,49 @@ class Kubelets:
         self._stack.close()
         self._asking.result()
 
-    def read(self, now_at: float) -> tuple[tuple[CpuReading, ...], tuple[str, ...]]:
+    def read(self, now_at: float) -> Metered:
         """Implements `metering.Meter`, with a last question."""
-        self._ask_all()
+        self._ask_all(quotas=True)
         with self._lock:
-            found = sorted(self._found.values(), key=lambda each: each.read_at)
+            cpu, quotas = list(self._cpu.values()), list(self._quotas.values())
             problems = [
                 f"the kubelet of {node} did not answer {len(each)} times, at last: {each[-1]}"
                 for node, each in self._failed.items()
             ]
-        return tuple(found), tuple(problems)
+        return Metered.of(cpu, quotas, problems)
 
-    def _ask_all(self) -> None:
+    def _ask_all(self, *, quotas: bool) -> None:
         for node, address in self._nodes.items():
             try:
-                read = list(readings(self._ask(address), node, self._namespace))
+                self._ask_for_cpu(node, address)
+                if quotas:
+                    self._ask_for_quotas(node, address)
             except MeshmarkError as error:
                 with self._lock:
                     self._failed.setdefault(node, []).append(error.message)
-                continue
-            with self._lock:
-                self._found |= {(each.node, each.part, each.read_at): each for each in read}
+
+    def _ask_for_cpu(self, node: str, address: str) -> None:
+        found = list(readings(self._ask(address, SUMMARY), node, self._namespace))
+        with self._lock:
+            self._cpu |= {(each.node, each.part, each.read_at): each for each in found}
+
+    def _ask_for_quotas(self, node: str, address: str) -> None:
+        page = self._ask(address, CADVISOR)
+        try:
+            found = list(cadvisor.quotas(cadvisor.samples(page), lambda _: node, self._namespace))
+        except ValueError as error:
+            raise ClusterUnreachable(
+                f"what answers as the kubelet of {node} has no page of cAdvisor: {error}",
+                hint=f"Is something else at its port {PORT}?",
+            ) from None
+        with self._lock:
+            self._quotas |= {(each.node, each.part, each.read_at): each for each in found}
 
     def _ask_until_stopped(self) -> None:
-        self._ask_all()
-        while not self._stop.wait(POLL_S):
-            self._ask_all()
+        for number in count():
+            self._ask_all(quotas=number % CADVISOR_EACH == 0)
+            if self._stop.wait(POLL_S):
+                return
 
 
 @contextmanager
@@ -114,7 +139,7 @@ def asking(config: SingleConfig, authority: str | None) -> Iterator[Ask]:
     clients: dict[str, httpx2.Client] = {}
     with ExitStack() as stack:
 
-        def ask(address: str) -> str:
+        def ask(address: str, path: str) -> str:
             if address not in clients:
                 host = f"[{address}]" if ":" in address else address
                 there = msgspec.structs.replace(trusted, server=f"https://{host}:{PORT}")
@@ -124,14 +149,14 @@ def asking(config: SingleConfig, authority: str | None) -> Iterator[Ask]:
                 except (OSError, ValueError) as error:
                     raise UsageError(f"--kubelet-ca {authority} cannot be used: {error}") from None
                 clients[address] = stack.enter_context(made)
-            return _answer(clients[address], address)
+            return _answer(clients[address], address, path)
 
         yield ask
 
 
-def _answer(client: httpx2.Client, address: str) -> str:
+def _answer(client: httpx2.Client, address: str, path: str) -> str:
     try:
-        answer = client.get(PATH)
+        answer = client.get(path)
     except (ConfigError, OSError, ValueError) as error:  # lightkube's: of a command or a file of the kubeconfig
         raise NoRights(
             f"the credentials for the kubelet at {address}:{PORT} cannot be had: {error}",
@@ -147,7 +172,7 @@ def _answer(client: httpx2.Client, address: str) -> str:
     if answer.status_code in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
         raise NoRights(
             f"the kubelet at {address}:{PORT} answered {answer.status_code}: {answer.text[:200].strip()}",
-            hint="It takes this user's credentials by itself; the ClusterRole meshmark-nodes has the right.",
+            hint="It takes this user's credentials by itself; the ClusterRole meshmark-nodes has the rights.",
         )
     if answer.status_code != httpx2.codes.OK:
         raise ClusterUnreachable(

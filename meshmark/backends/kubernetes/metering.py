@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from meshmark.backends.kubernetes.kubelet import Kubelets, asking
 from meshmark.backends.kubernetes.manifest import Body
 from meshmark.backends.kubernetes.prometheus import Prometheus, checked
 from meshmark.errors import UsageError
-from meshmark.nodes import CpuReading, Source
+from meshmark.nodes import Metered, Source
 
 FIND = "find"
 """In place of an address: the cluster has a service for it."""
@@ -33,8 +33,8 @@ EVERYWHERE = "*"
 class Meter(Protocol):
     """One source, as long as a cluster lives."""
 
-    def read(self, now_at: float) -> tuple[tuple[CpuReading, ...], tuple[str, ...]]:
-        """All readings so far, in the order of their times, and why there are not more."""
+    def read(self, now_at: float) -> Metered:
+        """All so far."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +82,8 @@ NOBODY = Metering()
 def metered(
     api: Api, metering: Metering, nodes: Mapping[str, str], namespace: str, *, required: bool = False
 ) -> Iterator[Meter | None]:
-    """`nodes`: name -> address. `required`: raises what keeps the source from answering now; otherwise the meter tells
-    when it is read."""
+    """`metering` is `located`. `nodes`: name -> address. `required`: raises what keeps the source from answering now;
+    otherwise the meter tells when it is read."""
     if metering.kubelet:
         with (
             asking(api.config, metering.authority) as ask,
@@ -91,13 +91,17 @@ def metered(
         ):
             yield kubelets
     elif metering.prometheus:
-        url = checked(found(api) if metering.prometheus == FIND else metering.prometheus)
-        prometheus = Prometheus(url, nodes, namespace, time.time())
+        prometheus = Prometheus(checked(metering.prometheus), nodes, namespace, time.time())
         if required:
             prometheus.require(time.time())
         yield prometheus
     else:
         yield None
+
+
+def located(api: Api, metering: Metering) -> Metering:
+    """With an address in the place of FIND. Raises as `found`."""
+    return replace(metering, prometheus=found(api)) if metering.prometheus == FIND else metering
 
 
 def found(api: Api) -> str:

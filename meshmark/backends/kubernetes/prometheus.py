@@ -1,4 +1,5 @@
-"""CPU time as a Prometheus has it of the kubelets' cAdvisor: the samples themselves, with their own times.
+"""CPU time, and what limits of CPU did, as a Prometheus has it of the kubelets' cAdvisor: the samples themselves, with
+their own times.
 
 Asked are instant queries with a range, which give every sample that was scraped; `query_range` gives values at steps,
 made of the last sample up to five minutes before. A sample that cAdvisor stamped has its time, unless the scrape
@@ -17,8 +18,10 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from meshmark.backends.kubernetes import cadvisor
+from meshmark.backends.kubernetes.cadvisor import Sample
 from meshmark.errors import ClusterUnreachable, MissingRequirement, UsageError
-from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, CpuReading
+from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, CpuReading, Metered, QuotaReading
 
 METRIC = "container_cpu_usage_seconds_total"
 TIMEOUT_S = 10.0
@@ -43,17 +46,18 @@ class Prometheus:
     def __init__(self, url: str, nodes: Mapping[str, str], namespace: str, start_at: float) -> None:
         self._url, self._nodes, self._namespace, self._start_at = url, nodes, namespace, start_at
 
-    def read(self, now_at: float) -> tuple[tuple[CpuReading, ...], tuple[str, ...]]:
-        """All up to now, in the order of their times; and why there are none, or not all."""
+    def read(self, now_at: float) -> Metered:
+        """All up to now."""
         try:
             found = list(self._samples(now_at - self._start_at, now_at))
+            limited = list(self._quotas(now_at - self._start_at, now_at))
         except (ClusterUnreachable, UsageError) as error:
-            return (), (error.message,)
+            return Metered(problems=(error.message,))
         problems = [
             f"{self._url} has no series {METRIC} of the whole node {node}: its scrape configuration drops it"
             for node in sorted(self._nodes.keys() - {each.node for each in found if each.part == NODE})
         ]
-        return tuple(sorted(found, key=lambda each: each.read_at)), tuple(problems)
+        return Metered.of(found, limited, problems)
 
     def require(self, now_at: float) -> None:
         """Raises MissingRequirement where it has nothing of the nodes, ClusterUnreachable where it does not answer."""
@@ -66,10 +70,15 @@ class Prometheus:
             )
 
     def _samples(self, seconds: float, now_at: float) -> Iterator[CpuReading]:
-        span = f"[{max(1, round(seconds))}s]"
+        span = _span(seconds)
         yield from readings(self._query(f'{METRIC}{{pod="",id=~`{_IDS}`}}{span}', now_at), self._nodes)
         inside = f'namespace="{self._namespace}",container!="",container!="POD"'
         yield from readings(self._query(f"{METRIC}{{{inside}}}{span}", now_at), self._nodes)
+
+    def _quotas(self, seconds: float, now_at: float) -> Iterator[QuotaReading]:
+        wanted = f'{{__name__=~"{"|".join(cadvisor.SERIES)}",namespace="{self._namespace}",container!=""}}'
+        text = self._query(f"{wanted}{_span(seconds)}", now_at)
+        yield from cadvisor.quotas(samples(text), lambda labels: _node(labels, self._nodes), self._namespace)
 
     def _query(self, query: str, now_at: float) -> str:
         try:
@@ -106,22 +115,31 @@ def checked(url: str) -> str:
 
 def readings(text: str, nodes: Mapping[str, str]) -> Iterator[CpuReading]:
     """Of an answer to a query with a range. Series of other nodes, and of other control groups, are passed over, and
-    so is a second one of the same: of a container's next life, or of a second scrape. Raises ClusterUnreachable where
+    so is a second one of the same: of a container's next life, or of a second scrape."""
+    seen: dict[tuple[str, str], Mapping[str, str]] = {}
+    for _, labels, at, used in samples(text):
+        node, part = _node(labels, nodes), _part(labels)
+        if node is not None and part is not None and seen.setdefault((node, part), labels) is labels:
+            yield CpuReading(node=node, part=part, read_at=at, cpu_s=used)
+
+
+def samples(text: str) -> Iterator[Sample]:
+    """Of an answer to a query with a range; those of one series have the same labels. Raises ClusterUnreachable where
     it is no such answer."""
-    seen: set[tuple[str, str]] = set()
     try:
         answer = json.loads(text)
         for series in answer["data"]["result"]:
-            node, part = _node(series["metric"], nodes), _part(series["metric"])
-            if node is None or part is None or (node, part) in seen:
-                continue
-            seen.add((node, part))
-            for at, used in series["values"]:
-                yield CpuReading(node=node, part=part, read_at=float(at), cpu_s=float(used))
+            labels = series["metric"]
+            for at, value in series["values"]:
+                yield Sample(labels["__name__"], labels, float(at), float(value))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ClusterUnreachable(
             f"what answers is no Prometheus: {error!r}", hint="--prometheus takes the address of its web page."
         ) from None
+
+
+def _span(seconds: float) -> str:
+    return f"[{max(1, round(seconds))}s]"
 
 
 def _node(labels: Mapping[str, Any], nodes: Mapping[str, str]) -> str | None:
@@ -135,5 +153,5 @@ def _node(labels: Mapping[str, Any], nodes: Mapping[str, str]) -> str | None:
 
 def _part(labels: Mapping[str, Any]) -> str | None:
     if container := labels.get("container"):
-        return f"{labels['pod']}/{container}"
-    return next((part for part, group in GROUPS.items() if group.fullmatch(str(labels["id"]))), None)
+        return f"{labels.get('pod', '')}/{container}"
+    return next((part for part, group in GROUPS.items() if group.fullmatch(str(labels.get("id", "")))), None)

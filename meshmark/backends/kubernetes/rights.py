@@ -57,8 +57,8 @@ READ_NAMESPACE, MAKE_NAMESPACE = (
 )
 
 
-KUBELET = (Right(resource="nodes/stats", verb="get", namespaced=False),)
-"""Of `run --kubelet`. The kubelet asks for it itself, too."""
+KUBELET = tuple(Right(resource=f"nodes/{what}", verb="get", namespaced=False) for what in ("metrics", "stats"))
+"""Of `run --kubelet`. The kubelet asks for them itself, too."""
 FIND_PROMETHEUS = (Right(resource=SERVICE.plural, verb="list", everywhere=True),)
 """Of `run --prometheus find`."""
 EVICT = (Right(resource="pods/eviction", verb="create"),)

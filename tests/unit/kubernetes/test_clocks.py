@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from meshmark.backends.kubernetes.clocks import EXCHANGES, Ahead, compare, error_between_s
+from meshmark.backends.kubernetes.clocks import EXCHANGES, Ahead, compare
 from meshmark.experiment.trial import stated
-from meshmark.nodes import END_TO_END_ERROR, ClockCheck
+from meshmark.nodes import END_TO_END_ERROR, ClockCheck, error_between_s
 from meshmark.record import Latency
 
 AHEAD_S = 4_321.5

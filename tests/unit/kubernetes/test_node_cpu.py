@@ -17,14 +17,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from meshmark.backends.kubernetes import contexts, kubelet, metering, prometheus
+from meshmark.backends.kubernetes import cadvisor, contexts, kubelet, metering, prometheus
 from meshmark.backends.kubernetes.api import Api
+from meshmark.backends.kubernetes.backend import KubernetesBackend
 from meshmark.backends.kubernetes.kinds import SERVICE
+from meshmark.backends.kubernetes.measured import LoadPods
 from meshmark.backends.kubernetes.metering import FIND, Metering, metered
 from meshmark.cli import app
+from meshmark.data_plane import DataPlane
 from meshmark.dataplane.identity import Authority, named
 from meshmark.errors import ClusterUnreachable, MeshmarkError, MissingRequirement, NoRights, UsageError
-from meshmark.nodes import CpuReading
+from meshmark.nodes import Metered, QuotaReading
+from meshmark.plan import Plan, Scenario
 from tests.unit.kubernetes.fake_api import TOKEN, FakeApi
 
 HERE = "127.0.0.1"
@@ -50,6 +54,17 @@ SUMMARY = {
         {"podRef": {"name": "broker-1", "namespace": "theirs", "uid": "2"}, "containers": [{"name": "kafka"}]},
     ],
 }
+LABELS = 'id="/kubepods/x",image="proxy@sha256:1",name="c1",namespace="ours",pod="broker-1"'
+PAGE = f"""# HELP container_cpu_cfs_periods_total Number of elapsed enforcement period intervals.
+# TYPE container_cpu_cfs_periods_total counter
+container_cpu_cfs_periods_total{{container="istio-proxy",{LABELS}}} 1000 1795734001500
+container_cpu_cfs_periods_total{{container="",{LABELS}}} 1200 1795734001500
+container_cpu_cfs_periods_total{{container="half",{LABELS}}} 10 1795734001500
+container_cpu_cfs_periods_total{{container="x",id="/kubepods/y",namespace="theirs",pod="broker-1"}} 1 1795734001500
+container_cpu_cfs_throttled_periods_total{{container="istio-proxy",{LABELS}}} 250 1795734001500
+container_cpu_cfs_throttled_seconds_total{{container="istio-proxy",{LABELS}}} 12.5 1795734001500
+container_cpu_usage_seconds_total{{container="istio-proxy",cpu="total",{LABELS}}} 70.25 1795734001500
+"""
 READ_AT = 1_795_734_000.0
 """Of its whole second."""
 
@@ -72,12 +87,37 @@ def test_what_is_no_summary_is_told(text: str) -> None:
         list(kubelet.readings(text, "n1", "ours"))
 
 
+HELD_BACK = QuotaReading(
+    node="n1",
+    part="broker-1/istio-proxy",
+    read_at=READ_AT + 1.5,
+    periods=1_000,
+    throttled_periods=250,
+    throttled_s=12.5,
+)
+
+
+def test_cadvisors_page_says_how_containers_with_a_limit_were_held_back() -> None:
+    assert list(cadvisor.quotas(cadvisor.samples(PAGE), lambda _: "n1", "ours")) == [HELD_BACK]
+    assert list(cadvisor.quotas(cadvisor.samples(PAGE), lambda _: None, "ours")) == []
+
+
+def test_a_page_without_the_times_of_its_readings_is_told(node: Answers, authority: Authority, api: Api) -> None:
+    node.page = PAGE.replace(" 1795734001500", "")
+    with pytest.raises(ClusterUnreachable, match="the kubelet of n1 has no page of cAdvisor: no sample with a time"):
+        read(api, Metering(kubelet=True, authority=str(authority.path)))
+
+
 @dataclass
 class Answers:
     """What a fake server gives, and what it was asked."""
 
     code: int = 200
     text: str = json.dumps(SUMMARY)
+    page: str = PAGE
+    """At /metrics/cadvisor."""
+    forbidden: str = ""
+    """A path that is answered with 403."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
 
@@ -88,10 +128,11 @@ def serving(answers: Answers, trusted: ssl.SSLContext | None = None) -> Iterator
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answers.asked.append((self.path, self.headers.get("Authorization")))
-            self.send_response(answers.code)
-            self.send_header("Content-Length", str(len(answers.text.encode())))
+            text = answers.page if self.path == kubelet.CADVISOR and answers.code == 200 else answers.text
+            self.send_response(403 if self.path == answers.forbidden else answers.code)
+            self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
-            self.wfile.write(answers.text.encode())
+            self.wfile.write(text.encode())
 
         def log_message(self, *arguments: Any) -> None:
             """Nothing on the screen."""
@@ -135,7 +176,7 @@ def api(fake: FakeApi) -> Api:
     return contexts.connect(contexts.contexts(), "fake")
 
 
-def read(api: Api, asked: Metering) -> tuple[tuple[CpuReading, ...], tuple[str, ...]]:
+def read(api: Api, asked: Metering) -> Metered:
     with metered(api, asked, NODES, "ours", required=True) as meter:
         assert meter is not None
         return meter.read(READ_AT + 60)
@@ -144,11 +185,12 @@ def read(api: Api, asked: Metering) -> tuple[tuple[CpuReading, ...], tuple[str, 
 def test_a_kubelet_is_asked_as_the_contexts_user_and_a_reading_counts_once(
     node: Answers, authority: Authority, api: Api
 ) -> None:
-    found, problems = read(api, Metering(kubelet=True, authority=str(authority.path)))
-    assert [each.part for each in found] == ["node", "kubelet", "pods", "broker-1/kafka"]
-    assert problems == ()
-    assert len(node.asked) >= 2
-    assert set(node.asked) == {(kubelet.PATH, f"Bearer {TOKEN}")}
+    told = read(api, Metering(kubelet=True, authority=str(authority.path)))
+    assert [each.part for each in told.cpu] == ["node", "kubelet", "pods", "broker-1/kafka"]
+    assert [each.part for each in told.quotas] == ["broker-1/istio-proxy"]
+    assert told.problems == ()
+    assert len(node.asked) >= 4
+    assert set(node.asked) == {(path, f"Bearer {TOKEN}") for path in (kubelet.SUMMARY, kubelet.CADVISOR)}
 
 
 def test_a_kubelet_that_is_not_who_it_should_be_is_shown_no_token(node: Answers, api: Api, tmp_path: Path) -> None:
@@ -157,8 +199,7 @@ def test_a_kubelet_that_is_not_who_it_should_be_is_shown_no_token(node: Answers,
         read(api, Metering(kubelet=True, authority=str(other.path)))
     assert "--kubelet-ca FILE" in str(failed.value.hint)
     assert node.asked == []
-    found, _ = read(api, Metering(kubelet=True, authority=None))
-    assert found
+    assert read(api, Metering(kubelet=True, authority=None)).cpu
 
 
 @pytest.mark.parametrize(("code", "error"), [(401, NoRights), (403, NoRights), (503, ClusterUnreachable)])
@@ -170,21 +211,31 @@ def test_what_a_kubelet_refuses_is_told_before_a_run(
         read(api, Metering(kubelet=True, authority=str(authority.path)))
 
 
+@pytest.mark.parametrize("path", [kubelet.SUMMARY, kubelet.CADVISOR])
+def test_each_right_that_lacks_is_told_by_the_role_that_has_it(
+    node: Answers, authority: Authority, api: Api, path: str
+) -> None:
+    node.forbidden = path
+    with pytest.raises(NoRights, match="answered 403") as refused:
+        read(api, Metering(kubelet=True, authority=str(authority.path)))
+    assert "the ClusterRole meshmark-nodes has the rights" in refused.value.hint
+
+
 def test_a_kubelet_that_fails_later_is_told_with_what_was_read(node: Answers, authority: Authority, api: Api) -> None:
     with metered(api, Metering(kubelet=True, authority=str(authority.path)), NODES, "ours") as meter:
         assert meter is not None
-        before, _ = meter.read(READ_AT)
+        before = meter.read(READ_AT)
         node.code, node.text = 503, "busy"
-        after, problems = meter.read(READ_AT)
-    assert after == before
-    assert len(before) == 4
-    [problem] = problems
+        after = meter.read(READ_AT)
+    assert (after.cpu, after.quotas) == (before.cpu, before.quotas)
+    assert (len(before.cpu), len(before.quotas)) == (4, 1)
+    [problem] = after.problems
     assert re.match(r"the kubelet of n1 did not answer \d+ times, at last: ", problem)
     with metered(api, Metering(kubelet=True, authority=str(authority.path)), NODES, "ours") as meter:
         assert meter is not None
-        found, [problem] = meter.read(READ_AT)
-    assert found == ()
-    assert "503: busy" in problem
+        told = meter.read(READ_AT)
+    assert (told.cpu, told.quotas) == ((), ())
+    assert "503: busy" in told.problems[0]
 
 
 def test_an_authority_that_cannot_be_read_is_told(node: Answers, api: Api, tmp_path: Path) -> None:
@@ -225,11 +276,19 @@ def test_samples_of_a_prometheus_are_known_by_node_and_control_group() -> None:
     ]
 
 
+def test_a_prometheus_has_what_a_kubelets_page_says(api: Api) -> None:
+    labels = {"namespace": "ours", "pod": "broker-1", "container": "istio-proxy", "node": "n1", "id": "/kubepods/x"}
+    values = dict(zip(cadvisor.SERIES, ("1000", "250", "12.5"), strict=True))
+    found = [series({**labels, "__name__": name}, (READ_AT + 1.5, value)) for name, value in values.items()]
+    with serving(Answers(text=matrix(series({"id": "/", "node": "n1"}, (1, "10")), *found))) as port:
+        assert read(api, Metering(prometheus=f"http://{HERE}:{port}/")).quotas == (HELD_BACK,)
+
+
 def test_a_prometheus_is_asked_for_samples_and_not_for_values_at_steps(api: Api) -> None:
     answers = Answers(text=matrix(series({"id": "/", "node": "n1"}, (1, "10"))))
     with serving(answers) as port:
-        found, problems = read(api, Metering(prometheus=f"http://{HERE}:{port}/"))
-    assert ([each.part for each in found], problems) == (["node", "node"], ())
+        told = read(api, Metering(prometheus=f"http://{HERE}:{port}/"))
+    assert ([each.part for each in told.cpu], told.quotas, told.problems) == (["node", "node"], (), ())
     paths = [urlsplit(path) for path, _ in answers.asked]
     assert {each.path for each in paths} == {"/api/v1/query"}
     queries = [parse_qs(each.query)["query"][0] for each in paths]
@@ -245,8 +304,9 @@ def test_a_prometheus_without_the_nodes_is_refused_before_a_run_and_told_after_o
         with metered(api, Metering(prometheus=url), NODES, "ours") as meter:
             assert meter is not None
             answers.text = matrix()
-            found, [problem] = meter.read(READ_AT)
-        assert found == ()
+            told = meter.read(READ_AT)
+        assert told.cpu == ()
+        [problem] = told.problems
         assert "has no series container_cpu_usage_seconds_total of the whole node n1" in problem
         with pytest.raises(MissingRequirement, match=r"has no series .* of n1 in the last 300 s"):
             read(api, Metering(prometheus=url))
@@ -279,6 +339,17 @@ def test_a_prometheus_is_found_by_its_services_label(fake: FakeApi, api: Api) ->
         metering.found(api)
 
 
+def test_a_prometheus_is_found_once_for_all_rounds(fake: FakeApi, api: Api) -> None:
+    service(fake, "main")
+    asked = Metering(prometheus=FIND)
+    plan = Plan(name="it", scenarios=(Scenario(name="plain", data_plane=DataPlane.PLAIN),))
+    load, nothing = LoadPods(image="meshmark:1"), lambda _: pytest.fail("nothing is brought up")
+    backend = KubernetesBackend(api, plan, nothing, load, tell=print, timeout_s=1, metering=asked)
+    assert backend.source == Metering(prometheus="http://10.96.0.20:80")
+    service(fake, "second")
+    assert backend.source == Metering(prometheus="http://10.96.0.20:80")
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -299,6 +370,7 @@ def test_what_cannot_be_meant_is_refused(asked: dict[str, Any]) -> None:
     ("option", "denied", "told"),
     [
         (["--kubelet"], ("get", "nodes/stats"), "get nodes/stats"),
+        (["--kubelet"], ("get", "nodes/metrics"), "get nodes/metrics"),
         (["--prometheus", "find"], ("list", "services"), "list services in all namespaces"),
     ],
 )

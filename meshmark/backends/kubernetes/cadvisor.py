@@ -1,0 +1,62 @@
+"""How CPU limits held containers back, by cAdvisor's series: of a kubelet's own page, or as a Prometheus has them.
+
+Agents read it of brokers alone, since a container that runs as another user shows them no control group. cAdvisor has
+these series of containers with a CPU limit, and of no others. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from meshmark.nodes import QuotaReading
+
+PERIODS, THROTTLED, THROTTLED_S = (
+    f"container_cpu_cfs_{what}_total" for what in ("periods", "throttled_periods", "throttled_seconds")
+)
+SERIES = (PERIODS, THROTTLED, THROTTLED_S)
+_LINE = re.compile(rf"({'|'.join(SERIES)})\{{(.*)\}} (\S+) (\d+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+MILLI = 1e-3
+
+
+class Sample(NamedTuple):
+    name: str
+    labels: Mapping[str, str]
+    at: float
+    """Unix time."""
+    value: float
+
+
+def samples(page: str) -> Iterator[Sample]:
+    """Of what is served as /metrics/cadvisor, with the times of its readings. Raises ValueError where it is none."""
+    for line in page.splitlines():
+        if found := _LINE.fullmatch(line):
+            name, labels, value, at_ms = found.groups()
+            yield Sample(name, dict(_LABEL.findall(labels)), int(at_ms) * MILLI, float(value))
+        elif line.startswith(PERIODS):
+            raise ValueError(f"no sample with a time: {line[:200]}")
+
+
+def quotas(
+    found: Iterable[Sample], node: Callable[[Mapping[str, str]], str | None], namespace: str
+) -> Iterator[QuotaReading]:
+    """Those of the containers in that namespace, on nodes that `node` knows by a sample's labels; of each reading all
+    three series, or it does not count."""
+    read: dict[tuple[str, str, float], dict[str, float]] = {}
+    for each in found:
+        where, labels = node(each.labels), each.labels
+        if where and labels.get("namespace") == namespace and labels.get("container") not in (None, "", "POD"):
+            part = f"{labels.get('pod', '')}/{labels['container']}"
+            read.setdefault((where, part, each.at), {})[each.name] = each.value
+    for (where, part, at), values in sorted(read.items()):
+        if values.keys() == set(SERIES):
+            yield QuotaReading(
+                node=where,
+                part=part,
+                read_at=at,
+                periods=round(values[PERIODS]),
+                throttled_periods=round(values[THROTTLED]),
+                throttled_s=values[THROTTLED_S],
+            )

@@ -1,4 +1,4 @@
-"""`verify` of what lies between clients and brokers: hops of a latency, links, gateways."""
+"""`verify` of what lies between clients and brokers: hops of a latency, links, gateways; and of their clocks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from meshmark.analysis.hops import counted_hops
 from meshmark.analysis.verify import verify
 from meshmark.data_plane import DataPlane
+from meshmark.nodes import ClockCheck, NodesRead
 from meshmark.plan import ClusterSpec
 from meshmark.topology import Link, MeshCluster, Topology
 from tests.mutants.record import Json, change_lines, forge, in_plan, remove, round_of
@@ -118,3 +119,37 @@ def test_a_run_behind_gateways_is_sound_and_needs_their_configurations(tmp_path:
     forge(tmp_path / "run")
     (found,) = verify(tmp_path / "run").findings
     assert found.file.endswith("config/gateway-one.envoy.json")
+
+
+def test_an_error_by_clocks_is_held_to_their_comparison(tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    run(copy, plan_of(DataPlane.PLAIN))
+    folder = round_of(copy, "plain")
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()]
+    checks = [
+        ClockCheck(host=host, worker="w", began_s=0, ended_s=trial["endedS"], ahead_s=9, bound_s=1e-6, error_s=error_s)
+        for trial in trials
+        for host, error_s in (("client-1", 2e-6), ("client-2", 1e-6))
+    ]
+    read = NodesRead(readings=1, spread_p50_s=0, spread_max_s=0, clocks=tuple(checks))
+    (folder / "nodes.json").write_text(read.model_dump_json(), encoding="utf-8")
+    set_errors(folder, 3e-6)
+    assert (verify(copy).verdict, files(verify(copy))) == ("sound", "")
+    set_errors(folder, 2e-6)
+    found = verify(copy).findings
+    assert len(found) == len(trials)
+    assert {each.recorded for each in found} == {"endToEndErrorS 2e-06"}
+    (folder / "nodes.json").unlink()
+    assert {each.follows.partition(" (")[0] for each in verify(forged(copy)).findings} == {
+        "its load workers' clocks give 0.0"
+    }
+
+
+def set_errors(folder: Path, error_s: float) -> None:
+    change_lines(folder / "trials.jsonl", lambda found: [trial.update(endToEndErrorS=error_s) for trial in found])
+    forge(folder.parents[1])
+
+
+def forged(directory: Path) -> Path:
+    forge(directory)
+    return directory

@@ -14,6 +14,7 @@ from meshmark.analysis.hops import counted_hops
 from meshmark.analysis.ledger import broker_hosts, client_hosts, elapsed_s, sum_known
 from meshmark.analysis.path import JUDGED_BYTES, check_path, unexplained
 from meshmark.analysis.traffic import stored_bytes
+from meshmark.analysis.verify.clocks import clock_findings
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.own import account_findings, decoded, latency_findings, lateness_findings
 from meshmark.analysis.verify.raw import Raw
@@ -46,6 +47,7 @@ def trial_findings(round_: Raw, scenario: Scenario, cpus: int) -> Iterator[Findi
         yield from _counts(file, trial, scenario.workload)
         yield from _points(round_, file, trial, scenario.workload)
         yield from _latencies(round_, file, trial, scenario.workload)
+        yield from clock_findings(round_, file, trial)
         yield from _readings(round_, file, trial)
         yield from _read_back(file, trial, scenario.workload)
         yield from _faults(file, trial, scenario, round_)

@@ -87,10 +87,11 @@ def export(
         kafka=kafka,
     )
     scenario, target, made = resolved(asked)
-    for cluster, manifests in made.items():
-        files = kubernetes.texts(manifests)
+    texts = {cluster: kubernetes.texts(manifests) for cluster, manifests in made.items()}
+    for cluster, files in texts.items():
         kubernetes.write(directory / cluster, files)
         emit("\n".join(str(directory / cluster / name) for name in files))
+    kubernetes.clear(directory, texts)
     for text in _remarks(scenario, target):
         note(text)
 

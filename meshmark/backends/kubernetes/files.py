@@ -2,7 +2,7 @@
 
 The text of a scenario is the same each time, byte by byte. All of it is written before any file is replaced. In the
 directory, files that `export` did not write are never touched; what an earlier export wrote and this one does not is
-removed, or `kubectl apply -f` would take it along.
+removed, or `kubectl apply -f` would take it along; in directories of clusters that this one has not, too.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ import errno
 import io
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
-from meshmark.backends.kubernetes import koperator, mesh, meshes, monitors, scenario, stretched, strimzi
+from meshmark.backends.kubernetes import koperator, manifest, mesh, meshes, monitors, scenario, stretched, strimzi
 from meshmark.backends.kubernetes.manifest import Manifest
 from meshmark.errors import NoSpace, UsageError
 
 KUSTOMIZATION = "kustomization.yaml"
+NAMESPACE = "namespace.yaml"
 OTHER_KUSTOMIZATIONS = ("kustomization.yml", "Kustomization")
 """Names that kustomize knows as well; it refuses a directory with two of them."""
 OPTIONAL = (
@@ -56,7 +58,7 @@ def texts(manifests: Sequence[Manifest]) -> dict[str, str]:
 def write(directory: Path, files: Mapping[str, str]) -> None:
     """Makes the directory as well. Raises UsageError where a file of another's is in the way, or it cannot be
     written, and NoSpace."""
-    try:
+    with _told(directory):
         directory.mkdir(parents=True, exist_ok=True)
         if others := _in_the_way(directory, files):
             raise UsageError(
@@ -68,9 +70,38 @@ def write(directory: Path, files: Mapping[str, str]) -> None:
                 (Path(made) / name).write_text(text, encoding="utf-8")
             for name in files:
                 (Path(made) / name).replace(directory / name)
-        for name in OPTIONAL:
-            if name not in files and _ours(directory / name):
-                (directory / name).unlink()
+        _remove(directory, set(OPTIONAL) - set(files))
+
+
+def clear(directory: Path, written: Mapping[str, Iterable[str]]) -> None:
+    """Removes what an export of other clusters left there. `written`: cluster -> names of its files, which are in a
+    directory of its own, or with an empty name in this one. Raises as `write`."""
+    with _told(directory):
+        known = {*OPTIONAL, *(name for names in written.values() for name in names)}
+        if "" not in written:
+            _remove(directory, known)
+        for place in [each for each in directory.iterdir() if each.name not in written and _of_cluster(each)]:
+            _remove(place, known)
+            if not any(place.iterdir()):
+                place.rmdir()
+
+
+def _of_cluster(place: Path) -> bool:
+    """Was it written for the cluster of its name, and not as an export by itself?"""
+    namespace = place / NAMESPACE
+    return _ours(namespace) and yaml_text({manifest.CLUSTER: place.name}) in namespace.read_text(encoding="utf-8")
+
+
+def _remove(directory: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if _ours(directory / name):
+            (directory / name).unlink()
+
+
+@contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpace(

@@ -157,6 +157,36 @@ def test_an_export_of_one_cluster_removes_what_one_of_several_left(tmp_path: Pat
     assert [path.name for path in left.iterdir() if "broker-" in path.name] == []
 
 
+def names(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+
+
+def test_an_export_into_the_same_directory_leaves_nothing_of_one_with_other_clusters(tmp_path: Path) -> None:
+    one, several = tmp_path / "one", tmp_path / "several"
+    assert app.main(["export", "--only", "istio-mtls", "-d", str(one)]) == 0
+    assert app.main(["export", "-f", EXAMPLE, "-d", str(several)]) == 0
+    both = tmp_path / "both"
+    for _ in range(2):
+        assert app.main(["export", "-f", EXAMPLE, "-d", str(both)]) == 0
+        assert names(both) == names(several)
+        assert app.main(["export", "--only", "istio-mtls", "-d", str(both)]) == 0
+        assert names(both) == names(one)
+        assert [path for path in both.iterdir() if path.is_dir()] == []
+
+
+def test_what_lies_in_directories_that_no_cluster_has_stays(tmp_path: Path) -> None:
+    assert (
+        app.main(["export", "--only", "plain", "-d", str(tmp_path / "one")]) == 0
+    )  # by itself, and not for a cluster
+    assert app.main(["export", "-f", EXAMPLE, "-d", str(tmp_path / "out")]) == 0
+    (tmp_path / "out" / "two" / "mine.yaml").write_text("mine: true\n", encoding="utf-8")
+    before = names(tmp_path / "one")
+    assert app.main(["export", "--only", "istio-mtls", "-d", str(tmp_path)]) == 0
+    assert names(tmp_path / "one") == before
+    assert app.main(["export", "--only", "istio-mtls", "-d", str(tmp_path / "out")]) == 0
+    assert [name for name in names(tmp_path / "out") if "/" in name] == ["two/mine.yaml"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

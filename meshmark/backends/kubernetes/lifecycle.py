@@ -24,7 +24,7 @@ from meshmark.backends.kubernetes.kinds import (
     name_of,
 )
 from meshmark.backends.kubernetes.manifest import CLUSTER, DATA_PLANE, MANAGED, OWNER, WORKLOAD, Body
-from meshmark.backends.kubernetes.operated import by_operator, what_keeps
+from meshmark.backends.kubernetes.operated import goes_with_it, what_keeps
 from meshmark.backends.kubernetes.ownership import ANY, Labels
 from meshmark.backends.kubernetes.state import CONTAINER, State
 from meshmark.clock import Clock
@@ -251,7 +251,7 @@ def _end_operated(api: Api, namespace: str, *, tell: Tell, clock: Clock, timeout
         tell(f"{name_of(body)} is removed")
     if found:
         _wait_until_gone(api, namespace, OPERATED, ownership.is_ours, clock, timeout_s)
-        _wait_until_gone(api, namespace, (POD, CLAIM), by_operator, clock, timeout_s)
+        _wait_until_gone(api, namespace, (POD, CLAIM), goes_with_it, clock, timeout_s)
     return bool(found)
 
 

@@ -7,6 +7,7 @@ generation its state is, so a change that it has not seen yet looks settled.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ OWNERS = {
     (KOPERATOR, "KafkaCluster", koperator.CLUSTER),
 }
 """API group, kind and name. Resources of these names are ours: `up` refuses a namespace where they are not."""
+CRUISE_CONTROL = re.compile(rf"{koperator.CLUSTER}-cruisecontrol-[0-9a-z]+")
+"""The set of pods of the Deployment that Koperator makes, by which alone that pod is known as its."""
 SILENT = "its operator has said nothing yet: does one run, and does it watch this namespace?"
 RUNNING = "ClusterRunning"
 """Koperator's state of a cluster with nothing to be done."""
@@ -46,6 +49,13 @@ def by_operator(body: Body) -> bool:
         (str(owner.get("apiVersion", "")).partition("/")[0], owner.get("kind"), owner.get("name")) in OWNERS
         for owner in body["metadata"].get("ownerReferences") or ()
     )
+
+
+def goes_with_it(body: Body) -> bool:
+    """Does it end with a resource of ours: what was made for that, and the pod that Koperator has beside brokers?"""
+    owners = body["metadata"].get("ownerReferences") or ()
+    beside = [each for each in owners if each.get("kind") == "ReplicaSet" and CRUISE_CONTROL.fullmatch(each["name"])]
+    return bool(beside) or by_operator(body)
 
 
 def read(objects: Iterable[Body]) -> Operated | None:

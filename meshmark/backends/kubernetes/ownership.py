@@ -169,7 +169,7 @@ def _of_others(api: Api, kind: Kind, namespace: str) -> Iterator[str]:
     for body in api.find(kind, namespace):
         name = body["metadata"]["name"]
         automatic = (kind.name, name) in AUTOMATIC or OF_GATEWAY in labels_of(body).items()
-        if not is_of_ours(body) and not automatic:
+        if not (is_ours(body) or operated.goes_with_it(body) or automatic):
             yield name
 
 

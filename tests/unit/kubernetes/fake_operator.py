@@ -106,4 +106,5 @@ def _make(api: FakeApi, kind: Any, name: str, namespace: str, labels: Body, *own
 
 
 def _owner(body: Body) -> bool:
-    return bool(body["metadata"].get("ownerReferences"))
+    """By a resource of an operator's. Pods of a Deployment go later: the garbage collector comes to them in turn."""
+    return any(each["kind"] != "ReplicaSet" for each in body["metadata"].get("ownerReferences") or ())

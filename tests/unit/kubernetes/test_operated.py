@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from meshmark.backends.kubernetes.kinds import KAFKA, LISTED, NAMESPACE
+from meshmark.backends.kubernetes.kinds import KAFKA, LISTED, NAMESPACE, POD
 from meshmark.cli import app
 from meshmark.errors import ComponentFailed, NotOurs, ObjectRefused
 from tests.unit.kubernetes import fake_operator
@@ -143,6 +143,27 @@ def test_a_finalizer_without_its_operator_is_told(fake: FakeApi, capsys: Capture
     held = f"kafkacluster/kafka (its operator has not let go of it: {fake_operator.FINALIZER})"
     assert held in capsys.readouterr().err
     fake.body("kafkacluster/kafka")["metadata"]["finalizers"] = []
+    assert main("down") == 0
+    assert fake.names() == []
+
+
+@pytest.mark.parametrize("owner", ["kafka-cruisecontrol-5d8f7c9b", "theirs-5d8f7c9b"])
+def test_cruise_control_is_waited_for_and_keeps_no_namespace(owner: str, fake: FakeApi, capsys: Capture) -> None:
+    assert up("koperator") == 0
+    told = capsys.readouterr().out
+    assert [line.split()[0] for line in told.splitlines() if line.startswith("  kafka-")] == PODS["koperator"]
+    fake.put(POD, "beside", "meshmark-plain")
+    fake.body("pod/beside")["metadata"]["ownerReferences"] = [
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner}
+    ]
+    ends = main("down", "--timeout", "1")
+    said = capsys.readouterr().err
+    if owner.startswith("theirs"):
+        assert ends == NotOurs.exit_code
+        assert "objects that are not: pod/beside" in said
+        return
+    assert ends == ComponentFailed.exit_code
+    assert "these are still there after 1 s: pod/beside" in said
     assert main("down") == 0
     assert fake.names() == []
 

@@ -1,9 +1,11 @@
 """Whether this machine has room for the clients of a load, asked before anything is made on the cluster.
 
 Each connection of librdkafka is a client with threads of its own: two for itself, one for each broker that it knows,
-and of a reader one for its group's coordinator. The raw client has no threads for its connections.
+and of a reader one for its group's coordinator. The raw client has no threads for its connections; they are
+open files, and a worker allows itself as many as the hard limit says.
 
-Limits: a lower bound, of threads alone. Memory, open files and CPU may be too few for less.
+Limits: a lower bound, of threads and of a file for each connection, as far as the kernel shows what it allows. Memory
+and CPU may be too few for less.
 """
 
 from __future__ import annotations
@@ -30,7 +32,12 @@ def check(request: LoadRequest, kernel: Path = Path("/proc/sys")) -> None:
     together, most = sum(threads.values()), max(threads.values())
     bounds = [(name, bound, together) for name, bound in _bounds(kernel)]
     bounds.append(("vm.max_map_count of one process", _number(kernel / "vm/max_map_count"), MAPPINGS * most))
-    short = [f"{needed:,} of {name}, which is {bound:,}" for name, bound, needed in bounds if needed > bound]
+    files = max(spec.connections for spec in specs)
+    bounds.append(
+        ("open files of one process (ulimit -Hn)", _bound(resource.getrlimit(resource.RLIMIT_NOFILE)[1]), files)
+    )
+    known = [(name, bound, needed) for name, bound, needed in bounds if bound is not None]
+    short = [f"{needed:,} of {name}, which is {bound:,}" for name, bound, needed in known if needed > bound]
     if short:
         of = {role: sum(spec.connections for spec in specs if spec.role == role) for role in THREADS}
         raise MissingRequirement(
@@ -43,13 +50,20 @@ def _threads(spec: WorkerSpec) -> int:
     return 0 if spec.client == "raw" else THREADS[spec.role] * spec.connections
 
 
-def _bounds(kernel: Path) -> Iterator[tuple[str, int]]:
+def _bounds(kernel: Path) -> Iterator[tuple[str, int | None]]:
     for name in ("threads-max", "pid_max"):
         yield f"kernel.{name}", _number(kernel / "kernel" / name)
-    own, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    if os.geteuid() and own != resource.RLIM_INFINITY:
-        yield "this user's limit of processes (ulimit -u)", own
+    if os.geteuid():
+        yield "this user's limit of processes (ulimit -u)", _bound(resource.getrlimit(resource.RLIMIT_NPROC)[0])
 
 
-def _number(path: Path) -> int:
-    return int(path.read_text())
+def _bound(limit: int) -> int | None:
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _number(path: Path) -> int | None:
+    """None where the kernel does not show it, as in a sandbox."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

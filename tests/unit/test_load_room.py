@@ -74,6 +74,28 @@ def test_one_that_has_none_is_told_what_of_the_kernel_is_too_low(
     assert said in caught.value.message
 
 
+@pytest.mark.parametrize("client", ["raw", "librdkafka"])
+def test_connections_are_no_more_than_files_that_a_process_may_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: str
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 4_096))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    room.check(request(workers=4_096, client=client, clients=2), kernel(tmp_path))
+    with pytest.raises(
+        MissingRequirement, match=r"4,097 of open files of one process \(ulimit -Hn\), which is 4,096\n"
+    ):
+        room.check(request(workers=4_097, client=client), tmp_path)
+
+
+def test_what_a_kernel_does_not_show_is_no_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    (kernel(tmp_path) / "vm/max_map_count").unlink()
+    room.check(request(workers=33_000), tmp_path)
+    (tmp_path / "kernel/pid_max").write_text("?", encoding="ascii")
+    with pytest.raises(MissingRequirement, match=r"at least 120,000 of kernel\.threads-max, which is 100,000\n"):
+        room.check(request(workers=40_000), tmp_path)
+
+
 class Cluster:
     """Of an administrator: takes requests, and knows the topics at once."""
 

@@ -145,7 +145,7 @@ def run(
     resumptions = 0 if before is None else len(before.resumptions) + 1
     shown = _shown(live=live, directory=directory, resumptions=resumptions)
     with (
-        _keeping(directory),
+        _keeping(directory, backend),
         _endpoint(metrics_address, metrics_port, directory, resumptions) as serving,
         opened(place, asked, kafka=kafka, offline=offline) as (system, clock),
         serving(),
@@ -155,14 +155,14 @@ def run(
             _conduct(asked, system, clock, directory, level, shown)
         else:
             _go_on(before, system, clock, shown)
-    with _keeping(directory):
+    with _keeping(directory, backend):
         summary = _report(directory)
     _require_answer(summary)
     require_held(summary)
 
 
 @contextmanager
-def _keeping(directory: Path) -> Iterator[None]:
+def _keeping(directory: Path, backend: str) -> Iterator[None]:
     """Tells, where it ends with an error, what is there all the same."""
     from meshmark.errors import UsageError
 
@@ -170,15 +170,15 @@ def _keeping(directory: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         if not isinstance(error, UsageError):
-            _tell_what_is_kept(directory, error)
+            _tell_what_is_kept(directory, backend, error)
         raise
 
 
-def _tell_what_is_kept(directory: Path, error: BaseException) -> None:
+def _tell_what_is_kept(directory: Path, backend: str, error: BaseException) -> None:
     if not (directory / "started.json").is_file():
         return
     note(f"what was measured is kept: meshmark report {directory}")
-    if _may_go_on(directory, error):
+    if backend != "simulated" and _may_go_on(directory, error):  # whose clock begins anew
         note(f"to go on after the last whole round: meshmark run --resume {directory}")
     note(_digest(directory))
 

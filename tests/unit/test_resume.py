@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -476,8 +477,13 @@ def test_what_ends_it_says_how_to_go_on_where_that_can_be(
 
     monkeypatch.setattr("meshmark.experiment.resumption.whole_rounds", lambda _run: ())
     monkeypatch.setattr("meshmark.experiment.conductor.resume", failing)
-    for directory, may_go_on in ((cut[0], told), (whole.directory, False)):
-        main(["run", "--resume", str(directory), "--backend", "simulated"])
+    monkeypatch.setattr("meshmark.cli.run.opened", lambda *_, **_named: nullcontext((None, cut[1])))
+    for directory, backend, may_go_on in (
+        (cut[0], "lab", told),
+        (cut[0], "simulated", False),  # it would be refused
+        (whole.directory, "lab", False),
+    ):
+        main(["run", "--resume", str(directory), "--backend", backend])
         err = capsys.readouterr().err
         assert f"what was measured is kept: meshmark report {directory}" in err
         assert (f"meshmark run --resume {directory}" in err) is may_go_on

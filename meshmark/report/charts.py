@@ -356,7 +356,7 @@ def svg(spec: Spec) -> str:
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
     assert size is not None
     width, height = (math.ceil(float(part)) for part in size.groups())
-    opened = f'<svg class="chart" viewBox="0 0 {width} {height}" style="max-width:{width}px" aria-hidden="true"'
+    opened = f'<svg class="chart" viewBox="0 0 {width} {height}" style="--width:{width}px" aria-hidden="true"'
     return f'{opened} focusable="false">{_PLACES.sub(_shortened, rest)}'
 
 

@@ -40,7 +40,7 @@ def lines(panel: Panel, end_s: float, windows: Sequence[Window]) -> str:
     grid = "".join(f'<path d="M0,{_y(step, steps):.1f}h{PLOT_WIDTH}" stroke="{RULE}"/>' for step in steps)
     drawn = "".join(_line(place, line, panel.times_s, end_s, steps) for place, line in enumerate(panel.lines))
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" style="max-width:{WIDTH}px" aria-hidden="true" '
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" style="--width:{WIDTH}px" aria-hidden="true" '
         f'focusable="false"><g transform="translate({LEFT},{TOP})" font-size="12">{grid}'
         f'<g class="marks">{"".join(_band(window, end_s) for window in windows)}'
         f'<g class="lines" fill="none" stroke-width="1.6" stroke-linejoin="round">{drawn}</g></g>'

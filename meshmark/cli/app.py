@@ -22,7 +22,21 @@ import typer
 from typer.exceptions import TyperException
 
 from meshmark import __version__
-from meshmark.cli import compare, doctor, export, infra, lab, load, operate, plans, profiles, reports, run, verify
+from meshmark.cli import (
+    compare,
+    doctor,
+    export,
+    infra,
+    install,
+    lab,
+    load,
+    operate,
+    plans,
+    profiles,
+    reports,
+    run,
+    verify,
+)
 from meshmark.cli.output import complain, emit, note, silence_stdout, stdout_is_gone
 from meshmark.errors import MeshmarkError, MissingRequirement, PlanError
 
@@ -81,6 +95,7 @@ app.command("diff", epilog=lab.DIFF_EXAMPLES)(lab.diff)
 app.command("clean")(lab.clean)
 app.command("export", epilog=export.EXAMPLES)(export.export)
 app.add_typer(infra.app, name="infra")
+app.command("install", epilog=install.EXAMPLES)(install.install)
 
 
 @app.command("version")

@@ -1,64 +1,31 @@
 """`meshmark doctor --backend kubernetes`: is there in the cluster what a plan needs, and if not, how it gets there.
 
-Installing a mesh or an operator takes rights over the whole cluster, which meshmark never asks for: it prints the
-commands for the tools that are on PATH, for whoever has them.
+Installing a mesh or an operator takes rights over the whole cluster, so it is never done by the way: the commands for
+the tools that are on PATH are told, for whoever has them; of a mesh, `meshmark install` runs them.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meshmark.cli.doctor import Check
 
 if TYPE_CHECKING:
+    from meshmark.backends.kubernetes.install import Which
     from meshmark.backends.kubernetes.survey import Found, Survey
     from meshmark.plan import Plan
 
 OLDEST_MINOR = 27
 """Of Kubernetes 1: pods are numbered from 1, and volumes go with their StatefulSet."""
-HELM = "helm --kube-context CTX upgrade --install"
-HELM_ISTIO = f"{HELM} -n istio-system --create-namespace"
-HELM_STRIMZI = f"{HELM} strimzi strimzi/strimzi-kafka-operator"
-
-Ways = dict[str, tuple[str, ...]]
-WAYS: dict[str, Ways] = {
-    "Istio": {
-        "istioctl": ("istioctl --context CTX install",),
-        "helm": (f"{HELM_ISTIO} istio-base istio/base", f"{HELM_ISTIO} istiod istio/istiod"),
-    },
-    "ambient mode": {
-        "istioctl": ("istioctl --context CTX install --set profile=ambient",),
-        "helm": tuple(
-            f"{HELM_ISTIO} {name} istio/{chart} --set profile=ambient"
-            for name, chart in (
-                ("istio-base", "base"),
-                ("istiod", "istiod"),
-                ("istio-cni", "cni"),
-                ("ztunnel", "ztunnel"),
-            )
-        ),
-    },
-    "Linkerd": {
-        "linkerd": (
-            "linkerd --context CTX install --crds | kubectl --context CTX apply -f -",
-            "linkerd --context CTX install | kubectl --context CTX apply -f -",
-        )
-    },
-    "Strimzi": {"helm": (f"{HELM_STRIMZI} -n strimzi --create-namespace --set watchAnyNamespace=true",)},
-}
-"""Part -> tool -> commands, the first tool first. CTX is the context; helm knows the projects' charts as
-`istio` and `strimzi`."""
 ELSEWHERE = {
     "waypoints": "The Gateway API's standard channel brings these kinds; ambient-waypoint alone needs them.",
     "Koperator": "The chart of adobe/koperator brings it, 0.28 or newer.",
     "Prometheus Operator": "As in kube-prometheus-stack; --monitors alone needs it.",
 }
-
-Which = Callable[[str], str | None]
 
 
 def checks_of(plan: Plan, *, contexts: Sequence[str], namespace: str | None) -> list[Check]:
@@ -112,10 +79,8 @@ def _rights(found: Survey) -> Check:
 def _part(found: Found, plan: Plan, context: str, which: Which) -> Check:
     name = found.part.name
     needed = name == "Istio" and any(scenario.data_plane.sidecars for scenario in plan.scenarios)
-    dead = [program for program, pods in found.pods.items() if pods is not None and not pods[0]]
     hidden = [program for program, pods in found.pods.items() if pods is None]
-    lacking = bool(found.absent or dead)
-    said = list(_said(found))
+    lacking, said = not found.there, list(found.said)
     if not lacking and hidden:
         said.append(f"whether {' and '.join(hidden)} runs, this user may not see")
     return Check(
@@ -128,27 +93,19 @@ def _part(found: Found, plan: Plan, context: str, which: Which) -> Check:
     )
 
 
-def _said(found: Found) -> Iterator[str]:
-    if found.absent:
-        yield f"not installed: no {', '.join(found.absent)}"
-        return
-    for program, pods in found.pods.items():
-        if pods is not None:
-            yield f"{program}: {pods[0]} of {pods[1]} pods ready" if pods[1] else f"{program} does not run"
-    if not found.pods:
-        yield "its kinds are there"
-
-
 def _way(name: str, context: str, which: Which) -> str:
-    ways = WAYS.get(name, {})
-    tool = next((each for each in ways if which(each)), None)
-    if tool is not None:
-        return "Install it: " + "; ".join(_of(ways[tool], context))
-    if ways:
-        first, commands = next(iter(ways.items()))
-        return f"{' or '.join(ways)} installs it; none is on PATH. With {first}: " + "; ".join(_of(commands, context))
-    return ELSEWHERE[name]
+    from meshmark.backends.kubernetes.install import WAYS, text, way
+    from meshmark.backends.kubernetes.survey import MESHES, PARTS
 
-
-def _of(commands: Sequence[str], context: str) -> Iterator[str]:
-    return (command.replace("CTX", context) for command in commands)
+    part = next(each for each in PARTS if each.name == name)
+    if part.name not in WAYS:
+        return ELSEWHERE[name]
+    found = way(part, which)
+    chosen = found or WAYS[name][0]
+    commands = "; ".join(map(text, chosen.of(context)))
+    if found is None:
+        tools = " or ".join(each.tools[0] for each in WAYS[name])
+        return f"{tools} installs it; none is on PATH. With {chosen.tools[0]}: {commands}"
+    mesh = next((key for key, each in MESHES.items() if each is part), None)
+    ours = f"`meshmark install {mesh} --context {context}` runs: " if mesh else ""
+    return f"Install it: {ours}{commands}"

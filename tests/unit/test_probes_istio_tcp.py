@@ -48,3 +48,13 @@ def test_istio_s_version_is_the_proxys_own_word() -> None:
     assert version(PAGE) == "1.31.0"
     with pytest.raises(ValueError, match="no istio_build with a tag"):
         version("")
+
+
+def test_a_real_ztunnels_page_is_read() -> None:
+    """Of one that was built from its source of 20 August 2026 and told of one workload, which then asked itself for
+    466 bytes, by 27; it has no version, since none was given to its build."""
+    page = (Path(__file__).parent / "texts" / "ztunnel-itself.txt").read_text(encoding="utf-8")
+    passed = Passed(opened=1, received_bytes=27, sent_bytes=466)
+    ends = [Flow(reporter, "broker", "broker", encrypted=True) for reporter in ("source", "destination")]
+    assert flows(page, OURS) == dict.fromkeys(ends, passed)
+    assert version(page) == "unknown"

@@ -31,27 +31,34 @@ class Part:
 
 
 ISTIO = Part(name="Istio", group="meshes", kinds=ISTIO_KINDS, pods={"istiod": {"app": "istiod"}})
+ZTUNNEL = {"app": "ztunnel"}
+AMBIENT = Part(
+    name="ambient mode",
+    group="meshes",
+    kinds=ISTIO_KINDS,
+    pods={"ztunnel": ZTUNNEL, "istio-cni": {"k8s-app": "istio-cni-node"}},
+)
+WAYPOINTS = Part(name="waypoints", group="meshes", kinds=("gateway.networking.k8s.io/v1",))
+LINKERD = Part(
+    name="Linkerd",
+    group="meshes",
+    kinds=("policy.linkerd.io",),
+    pods={"proxy injector": {"linkerd.io/control-plane-component": "proxy-injector"}},
+)
+STRIMZI = Part(
+    name="Strimzi",
+    group="operators",
+    kinds=(KAFKA.api_version,),
+    pods={"cluster operator": {"strimzi.io/kind": "cluster-operator"}},
+)
+MESHES = {"istio": ISTIO, "ambient": AMBIENT, "linkerd": LINKERD}
+"""Those that `install` can install, by the name that it takes."""
 PARTS = (
     ISTIO,
-    Part(
-        name="ambient mode",
-        group="meshes",
-        kinds=ISTIO_KINDS,
-        pods={"ztunnel": {"app": "ztunnel"}, "istio-cni": {"k8s-app": "istio-cni-node"}},
-    ),
-    Part(name="waypoints", group="meshes", kinds=("gateway.networking.k8s.io/v1",)),
-    Part(
-        name="Linkerd",
-        group="meshes",
-        kinds=("policy.linkerd.io",),
-        pods={"proxy injector": {"linkerd.io/control-plane-component": "proxy-injector"}},
-    ),
-    Part(
-        name="Strimzi",
-        group="operators",
-        kinds=(KAFKA.api_version,),
-        pods={"cluster operator": {"strimzi.io/kind": "cluster-operator"}},
-    ),
+    AMBIENT,
+    WAYPOINTS,
+    LINKERD,
+    STRIMZI,
     Part(name="Koperator", group="operators", kinds=(KAFKA_CLUSTER.api_version,)),
     Part(name="Prometheus Operator", group="operators", kinds=(f"{MONITORING}/v1",)),
 )
@@ -65,6 +72,27 @@ class Found:
     part: Part
     absent: tuple[str, ...]
     pods: Mapping[str, tuple[int, int] | None]
+
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Programs without a pod that is ready, as far as that can be seen."""
+        return tuple(program for program, pods in self.pods.items() if pods is not None and not pods[0])
+
+    @property
+    def there(self) -> bool:
+        """As far as that can be seen."""
+        return not self.absent and not self.dead
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        if self.absent:
+            return (f"not installed: no {', '.join(self.absent)}",)
+        seen = tuple(
+            f"{program}: {pods[0]} of {pods[1]} pods ready" if pods[1] else f"{program} does not run"
+            for program, pods in self.pods.items()
+            if pods is not None
+        )
+        return seen if self.pods else ("its kinds are there",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +114,11 @@ def survey(api: Api, namespace: str) -> Survey:
         lacking=tuple(map(str, rights.lacking(api, "run", namespace))),
         parts=tuple(_found(api, part, served) for part in PARTS),
     )
+
+
+def look(api: Api, part: Part) -> Found:
+    """Raises as `survey` does."""
+    return _found(api, part, api.served())
 
 
 def _found(api: Api, part: Part, served: frozenset[str]) -> Found:

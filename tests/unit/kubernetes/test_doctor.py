@@ -112,7 +112,9 @@ def test_how_to_install_is_said_for_the_tool_that_is_there() -> None:
         )
         return {check.name: check.hint for check in found}
 
-    assert hints("istioctl", "helm")["Istio"] == "Install it: istioctl --context mine install"
+    assert hints("istioctl", "helm")["Istio"] == (
+        "Install it: `meshmark install istio --context mine` runs: istioctl --context mine install -y"
+    )
     assert hints("helm")["ambient mode"].count("helm --kube-context mine upgrade --install") == 4
     assert hints()["Linkerd"].startswith("linkerd installs it; none is on PATH. With linkerd: linkerd --context mine")
     assert "ambient-waypoint alone" in hints()["waypoints"]

@@ -16,7 +16,9 @@ from pydantic import Field, model_validator
 from meshmark.values import Model
 
 Source = Literal["kubelet", "prometheus"]
-NODE, PODS, KUBELET, RUNTIME = "node", "pods", "kubelet", "runtime"
+NODE, PODS, KUBELET, RUNTIME, ZTUNNEL = "node", "pods", "kubelet", "runtime", "ztunnel"
+ZTUNNEL_PODS = ("istio-system", "ztunnel-")
+"""Their namespace, and how the names of ambient mode's proxies begin, one on each node."""
 
 END_TO_END_ERROR = 0.1
 """By clocks, as a share of the median: with a larger one a trial has no end-to-end latency."""
@@ -26,7 +28,9 @@ class CpuReading(Model):
     """CPU time that something on a node had used, as its source read it."""
 
     node: str = Field(description="its name")
-    part: str = Field(description="`node` (all of it), `pods` (all of them), `kubelet`, `runtime`, or POD/CONTAINER")
+    part: str = Field(
+        description="`node` (all of it), `pods` (all of them), `kubelet`, `runtime`, `ztunnel`, or POD/CONTAINER"
+    )
     read_at: float = Field(description="by its source, by the clock of the node")
     cpu_s: float = Field(description="since it began, on all CPUs")
 

@@ -22,7 +22,7 @@ SCHEMA_VERSION = 2
 
 LATE_SHARE_MAX = 0.01
 """Of records handed over more than 10 ms late although there was room: above, the generator's own delays are a part of
-the 99th percentile. Below 10 ms a loop on a machine whose cores brokers share is late now and then."""
+the 99th percentile. Below, a loop that shares cores with brokers is late now and then."""
 
 Counters = dict[str, float]
 
@@ -80,6 +80,7 @@ class Versions(Model):
     java: str
     envoy: str
     librdkafka: str
+    proxies: dict[str, str] = Field({}, description="of other meshes than Istio's sidecars: linkerd, ztunnel")
 
 
 class Started(Model):
@@ -398,8 +399,7 @@ class Trial(Model):
         return self.window.acknowledged / self.seconds
 
     def delta(self, key: str, *, absent: float | None = None) -> float | None:
-        """Growth of a counter over the window; None where it was not read. `absent` is the value at the start of a
-        counter that is made only when it has something to count."""
+        """Growth over the window; None: not read. `absent`: the start of a counter that is made once it counts."""
         start = self.counters_start.get(key, absent)
         return None if start is None or key not in self.counters_end else self.counters_end[key] - start
 

@@ -47,6 +47,7 @@ class NodeCpu(Value):
     outside: Cpus = Field(description="by what is in no pod, the kubelet and the runtime included")
     kubelet: Cpus | None = Field(description="null: it has no control group that the source knows")
     runtime: Cpus | None = Field(description="of containers; null as above")
+    ztunnel: Cpus | None = Field(None, description="among the others: ambient mode's proxy; null: there is none")
     containers: tuple[ContainerCpu, ...]
 
 

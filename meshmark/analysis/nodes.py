@@ -13,10 +13,22 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from meshmark.analysis.node_model import ContainerCpu, Cpus, NodeCpu, ReadingSpread
-from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, Between, CpuReading, NodesRead, QuotaReading, Source, growth
+from meshmark.nodes import (
+    KUBELET,
+    NODE,
+    PODS,
+    RUNTIME,
+    ZTUNNEL,
+    Between,
+    CpuReading,
+    NodesRead,
+    QuotaReading,
+    Source,
+    growth,
+)
 from meshmark.store import Run
 
-GROUPS = (NODE, PODS, KUBELET, RUNTIME)
+GROUPS = (NODE, PODS, KUBELET, RUNTIME, ZTUNNEL)
 LEAST = 2
 """Readings, from one of which to another something can have grown."""
 TIMES_S: dict[Source, float] = {"kubelet": 1.0, "prometheus": 0.0}
@@ -145,6 +157,7 @@ def _summary(scenario: str, node: str, rounds: Sequence[NodesRead], counted: Seq
         outside=outside,
         kubelet=mean(each.parts.get(KUBELET) for each in counted),
         runtime=mean(each.parts.get(RUNTIME) for each in counted),
+        ztunnel=mean(each.parts.get(ZTUNNEL) for each in counted),
         containers=tuple(
             ContainerCpu(
                 pod=name.partition("/")[0],

@@ -14,6 +14,10 @@ These are all that a data plane can carry. Where it leaves out a hop, its terms 
 1 to a leader's sidecar, and a follower's counts no outbound byte, which is checked as well. A host without a sidecar
 has no row.
 
+The proxies of nodes (ztunnel) are looked at as one for all clients and one for all brokers, and by what these exchange
+alone: their counters tell no ports, so what brokers send each other has the controllers' traffic in it; nor, where a
+waypoint lies between, whose connection it is that brokers take.
+
 The first term is nearly everything. What is in brackets is Kafka's chatter, which nothing in Kafka counts in bytes:
 
 - Fetch requests are what the fetching side's sidecars counted as sent: a broker opens no other connections to brokers'
@@ -38,6 +42,7 @@ from typing import Literal
 
 from meshmark import units
 from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER, DataPlane
+from meshmark.metrics import parts
 from meshmark.plan import ConfigValue, Scenario
 from meshmark.record import BatchFill, Counters, PathCheck
 
@@ -51,6 +56,7 @@ the tolerance: then the counters must have moved, and no more is asked."""
 FETCH_FRAME = 0.9
 PRODUCE_ANSWER_BYTES = 80
 AGAIN = "fetched again"
+FOR_CLIENTS, FOR_BROKERS = "ztunnel for clients", "ztunnel for brokers"
 
 FETCH_BYTES = 1_048_576
 """Where the answer for one partition is cut, unless one of these settings says otherwise."""
@@ -70,10 +76,13 @@ def check_path(
     batch: BatchFill,
 ) -> tuple[PathCheck, ...]:
     """`start` and `end` are read with nothing in flight; `batch` covers the load between them. Empty where the data
-    plane has no sidecars."""
+    plane has no proxies."""
     plane = scenario.data_plane
-    if not plane.sidecars:
+    on_nodes = "node" in plane.row.proxies
+    if not plane.sidecars and not on_nodes:
         return ()
+    if on_nodes:
+        start, end, client_hosts = _on_nodes(start, end), _on_nodes(end, start), (FOR_CLIENTS,)
     behind = broker_hosts if plane.has_sidecar("broker") else ()
     grown = _Growth(start, end)
     keys = [f"{host}/kafka/{metric}" for host in broker_hosts for metric in ("log_bytes", "leader_log_bytes")]
@@ -86,7 +95,13 @@ def check_path(
     traffic = _Traffic(grown, scenario, broker_hosts, client_hosts, batch)
     if sum(traffic.led.values()) > 0 and batch.request_bytes <= 0:
         return (_unknown("clients", "outbound_tx", "the producers' requests were not counted"),)
-    checks = _of_clients(grown, traffic, plane, client_hosts) if plane.has_sidecar("client") else []
+    beside = on_nodes or plane.has_sidecar("client")
+    checks = _of_clients(grown, traffic, plane, client_hosts) if beside else []
+    if on_nodes and plane.path != "waypoint":
+        checks += [
+            _check(grown, (FOR_BROKERS,), "inbound_rx", traffic.from_clients()),
+            _check(grown, (FOR_BROKERS,), "inbound_tx", traffic.to_clients()),
+        ]
     if behind:
         checks += _of_brokers(grown, traffic, scenario, behind)
     return tuple(check for check in checks if check is not None)
@@ -125,13 +140,32 @@ def _of_brokers(grown: _Growth, traffic: _Traffic, scenario: Scenario, hosts: Se
     return checks
 
 
+def _on_nodes(values: Counters, others: Counters) -> Counters:
+    """With what the nodes' proxies carried between clients and brokers as if two sidecars had; without, where not the
+    same nodes were read at the other edge."""
+    found = dict(values)
+    for key, value in values.items():
+        _, component, metric = parts(key)
+        if component != f"ztunnel/{CLIENT_BROKER}":
+            continue
+        if key not in others:
+            return dict(values)
+        host = FOR_CLIENTS if metric.startswith("outbound") else FOR_BROKERS
+        found[f"{host}/sidecar/{metric}"] = found.get(f"{host}/sidecar/{metric}", 0.0) + value
+    return found
+
+
 def unexplained(checks: Sequence[PathCheck]) -> tuple[str, ...]:
     """One sentence for each sidecar and direction that does not explain what Kafka moved; empty: the path holds."""
     return tuple(
-        f"the sidecar of {check.host} does not explain {check.direction}: {check.explained}"
+        f"{_proxy(check.host)} does not explain {check.direction}: {check.explained}"
         for check in checks
         if (check.counted_bytes <= 0 < check.expected_bytes) or (judged(check) and abs(check.error) > TOLERANCE)
     )
+
+
+def _proxy(host: str) -> str:
+    return host if host in (FOR_CLIENTS, FOR_BROKERS) else f"the sidecar of {host}"
 
 
 def judged(check: PathCheck) -> bool:

@@ -10,6 +10,7 @@ from meshmark.analysis.steadiness_model import SteadyState
 from meshmark.analysis.traffic import amiss
 from meshmark.analysis.wan_model import LinkSummary
 from meshmark.analysis.warmup import warm
+from meshmark.nodes import ZTUNNEL
 from meshmark.store import Run
 from meshmark.units import mb, number, percent
 
@@ -33,6 +34,7 @@ def of_run(
         *_thin(scenarios),
         *_never_down(run),
         *_elsewhere(run, links),
+        *_on_nodes(run),
         *(
             text
             for scenario in scenarios
@@ -124,6 +126,18 @@ def _elsewhere(run: Run, links: Sequence[LinkSummary]) -> Iterator[str]:
             yield (
                 f"{link.scenario}: {link.source} and {link.target} were {number(link.rtt_s * 1e3)} ms apart before "
                 f"load, and {number(link.asked_rtt_s * 1e3)} ms were asked for"
+            )
+
+
+def _on_nodes(run: Run) -> Iterator[str]:
+    """Of proxies that are the node's."""
+    asked = any(each.part == ZTUNNEL for data in run.rounds if data.nodes for each in data.nodes.cpu)
+    told = "the table of nodes has what it used" if asked else "nobody was asked what it used (`run --kubelet`)"
+    for scenario in run.plan.scenarios:
+        if "node" in scenario.data_plane.row.proxies:
+            yield (
+                f"{scenario.name}: ztunnel is the node's, so its CPU is in no line of the ledger, but in what is "
+                f"unattributed; {told}"
             )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from meshmark.cli.doctor import Check
 if TYPE_CHECKING:
     from meshmark.backends.kubernetes.install import Which
     from meshmark.backends.kubernetes.survey import Found, Survey
+    from meshmark.data_plane import DataPlane
     from meshmark.plan import Plan
 
 OLDEST_MINOR = 27
@@ -31,6 +32,7 @@ ELSEWHERE = {
 def checks_of(plan: Plan, *, contexts: Sequence[str], namespace: str | None) -> list[Check]:
     """Of the clusters of contexts that are named, or of one that is confirmed, for all scenarios of the plan. Rights
     are asked for in that namespace, or in the first scenario's."""
+    from meshmark.backends.kubernetes import rights
     from meshmark.backends.kubernetes.asked import default_namespace, refuse_namespace
     from meshmark.backends.kubernetes.survey import survey
     from meshmark.cli.contexts import whatever
@@ -38,16 +40,32 @@ def checks_of(plan: Plan, *, contexts: Sequence[str], namespace: str | None) -> 
     place = default_namespace(plan.scenarios[0]) if namespace is None else namespace
     refuse_namespace(place)
     apis = whatever(contexts)
+    more = tuple({right: None for scenario in plan.scenarios for right in rights.of(scenario.data_plane)})
     return [
         check if len(apis) == 1 else replace(check, name=f"{api.context}: {check.name}")
         for api in apis
-        for check in checks(survey(api, place), plan, api.context)
+        for check in checks(survey(api, place, more), plan, api.context)
     ]
 
 
 def checks(found: Survey, plan: Plan, context: str, which: Which = shutil.which) -> list[Check]:
     """In the order in which they are shown."""
     return [_version(found), _rights(found), *(_part(part, plan, context, which) for part in found.parts)]
+
+
+def _needs(plane: DataPlane) -> Iterator[str]:
+    """Names of parts."""
+    from meshmark.backends.kubernetes.meshes import has_waypoint
+    from meshmark.backends.kubernetes.survey import AMBIENT, ISTIO, LINKERD, WAYPOINTS
+
+    if plane.mesh in ("istio", "ambient"):
+        yield ISTIO.name
+    if plane.mesh == "ambient":
+        yield AMBIENT.name
+    if plane.mesh == "linkerd":
+        yield LINKERD.name
+    if has_waypoint(plane):
+        yield WAYPOINTS.name
 
 
 def _version(found: Survey) -> Check:
@@ -78,7 +96,7 @@ def _rights(found: Survey) -> Check:
 
 def _part(found: Found, plan: Plan, context: str, which: Which) -> Check:
     name = found.part.name
-    needed = name == "Istio" and any(scenario.data_plane.sidecars for scenario in plan.scenarios)
+    needed = name in {part for scenario in plan.scenarios for part in _needs(scenario.data_plane)}
     hidden = [program for program, pods in found.pods.items() if pods is None]
     lacking, said = not found.there, list(found.said)
     if not lacking and hidden:

@@ -15,7 +15,6 @@ from meshmark.cli.options import (
     Image,
     Kafka,
     Memory,
-    Mesh,
     MonitorLabel,
     Monitors,
     Namespace,
@@ -40,8 +39,10 @@ EXAMPLES = (
 )
 
 MESHES = {
-    "ambient": "Istio 1.24 or newer with its ambient profile (for a waypoint with the Gateway API's kinds)",
-    "linkerd": "Linkerd 2.14 or newer",
+    "istio": "Istio 1.22 or newer, injecting by the label istio-injection",
+    "ambient": "Istio 1.24 or newer with its ambient profile (for a waypoint with the Gateway API's kinds), and "
+    "clients in its mesh",
+    "linkerd": "Linkerd 2.14 or newer, and clients in its mesh",
 }
 OPERATORS_KAFKA = "Kafka is of the version that the operator brings, not of the lab's"
 
@@ -62,7 +63,6 @@ def export(
     monitor_label: MonitorLabel = None,
     kafka: Kafka = KAFKA,
     provider: Provider = None,
-    mesh: Mesh = None,
     replication_in_mesh: ReplicationInMesh = None,
 ) -> None:
     """Write a scenario as plain manifests with a kustomization, to apply them yourself (docs/how-to/kubernetes.md)."""
@@ -82,7 +82,6 @@ def export(
         monitors=monitors,
         monitor_label=monitor_label,
         provider=provider,
-        mesh=mesh,
         replication_in_mesh=replication_in_mesh,
         kafka=kafka,
     )
@@ -106,10 +105,8 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
     ]
     if target.share_nodes:
         found.append(SHARED)
-    if target.mesh != "sidecars":
-        return [*found, f"needed in the cluster: {MESHES[target.mesh.partition('-')[0]]}, and clients in its mesh"]
-    if scenario.data_plane.sidecars:
-        found.append("needed in the cluster: Istio 1.22 or newer, injecting by the label istio-injection")
+    if scenario.data_plane.mesh in MESHES:
+        found.append(f"needed in the cluster: {MESHES[scenario.data_plane.mesh]}")
     if scenario.cluster.topology:
         found.append("needed between the clusters: one mesh of them all; `meshmark infra istio` prints the steps")
     if target.provider != "statefulset":

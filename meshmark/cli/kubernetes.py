@@ -21,7 +21,7 @@ from meshmark.cli.plans import DEFAULT_PLAN, find
 if TYPE_CHECKING:
     from meshmark.backends.kubernetes import Manifest, Target
     from meshmark.backends.kubernetes.api import Api
-    from meshmark.backends.kubernetes.asked import MeshKind, Provider
+    from meshmark.backends.kubernetes.asked import Provider
     from meshmark.backends.kubernetes.backend import KubernetesBackend
     from meshmark.backends.kubernetes.lifecycle import Site
     from meshmark.backends.kubernetes.state import State
@@ -55,7 +55,6 @@ class Asked:
     monitors: bool | None = None
     monitor_label: list[str] | None = None
     provider: str | None = None
-    mesh: str | None = None
     replication_in_mesh: bool | None = None
     client_image: str | None = None
     client_nodes: str | None = None
@@ -141,7 +140,6 @@ def target_of(asked: Asked, plan: Plan, scenario: Scenario) -> Target:
         share_nodes=bool(asked.share_nodes),
         monitors=_monitors(asked),
         provider=_provider(asked),
-        mesh=_mesh(asked),
         replication_in_mesh=bool(asked.replication_in_mesh),
     )
 
@@ -397,16 +395,6 @@ def _provider(asked: Asked) -> Provider:
     if provider != "statefulset" and asked.image:
         raise UsageError("--image is of --provider statefulset", hint="An operator brings its own.")
     return provider
-
-
-def _mesh(asked: Asked) -> MeshKind:
-    from meshmark.backends.kubernetes.asked import MESHES
-    from meshmark.errors import UsageError
-
-    found = next((each for each in MESHES if each == (asked.mesh or MESHES[0])), None)
-    if found is None:
-        raise UsageError(f"--mesh {asked.mesh} is not allowed", hint=f"it takes {', '.join(MESHES)}")
-    return found
 
 
 def _bytes(option: str, text: str | None) -> int | None:

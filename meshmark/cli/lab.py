@@ -20,7 +20,6 @@ from meshmark.cli.options import (
     Keeper,
     LabOnly,
     Memory,
-    Mesh,
     MonitorLabel,
     Monitors,
     Namespace,
@@ -75,7 +74,6 @@ def up(
     monitors: Monitors = None,
     monitor_label: MonitorLabel = None,
     provider: Provider = None,
-    mesh: Mesh = None,
     replication_in_mesh: ReplicationInMesh = None,
     timeout: Timeout = None,
     dry_run: Annotated[
@@ -105,7 +103,6 @@ def up(
         monitors=monitors,
         monitor_label=monitor_label,
         provider=provider,
-        mesh=mesh,
         replication_in_mesh=replication_in_mesh,
         kafka=kafka,
     )
@@ -202,7 +199,6 @@ def diff(
     monitors: Monitors = None,
     monitor_label: MonitorLabel = None,
     provider: Provider = None,
-    mesh: Mesh = None,
     replication_in_mesh: ReplicationInMesh = None,
     kafka: Kafka = KAFKA,
 ) -> None:
@@ -221,7 +217,6 @@ def diff(
         monitors=monitors,
         monitor_label=monitor_label,
         provider=provider,
-        mesh=mesh,
         replication_in_mesh=replication_in_mesh,
         kafka=kafka,
     )

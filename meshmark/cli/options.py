@@ -72,14 +72,6 @@ Provider = Annotated[
         help="Kubernetes: who makes brokers: statefulset (default), strimzi or koperator.",
     ),
 ]
-Mesh = Annotated[
-    str | None,
-    typer.Option(
-        "--mesh",
-        metavar="NAME",
-        help="Kubernetes, in place of Istio's sidecars: ambient, ambient-waypoint, linkerd or linkerd-skip.",
-    ),
-]
 ReplicationInMesh = Annotated[
     bool | None,
     typer.Option("--replication-in-mesh", help="Strimzi: replication, which has TLS, passes the sidecars too."),

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER
 from meshmark.probes.prometheus import samples
 
 METRICS_PORT, METRICS_PATH = 15_020, "/stats/prometheus"
@@ -24,6 +25,10 @@ OPENED, RECEIVED, SENT = (
 )
 BUILD = "istio_build"
 MUTUAL_TLS = "mutual_tls"
+SOURCE, DESTINATION = "source", "destination"
+"""Reporters: who was told by the sender, and by the receiver."""
+CLIENT, BROKER = "client", "broker"
+"""Workloads, as Kubernetes has them here."""
 
 
 class Flow(NamedTuple):
@@ -64,6 +69,32 @@ def flows(text: str, namespace: str) -> dict[Flow, Passed]:
         what = {OPENED: "opened", RECEIVED: "received_bytes", SENT: "sent_bytes"}[name]
         found[flow] = found.get(flow, Passed()).plus(Passed(**{what: value}))
     return found
+
+
+def carried(found: Mapping[Flow, Passed]) -> dict[str, float]:
+    """Bytes that one ztunnel carried, by hop and as the workload sees them: `client-broker/outbound_tx_bytes` is what
+    clients sent, `client-broker/inbound_rx_bytes` what brokers were sent by clients, and so on. What comes to brokers
+    from a waypoint is nobody's: it does not say whose it was."""
+    values: dict[str, float] = {}
+    for hop, source in ((CLIENT_BROKER, CLIENT), (BROKER_BROKER, BROKER)):
+        sent = total(found, reporter=SOURCE, source=source)
+        taken = total(found, reporter=DESTINATION, source=source)
+        values |= {
+            f"{hop}/outbound_tx_bytes": sent.received_bytes,
+            f"{hop}/outbound_rx_bytes": sent.sent_bytes,
+            f"{hop}/inbound_rx_bytes": taken.received_bytes,
+            f"{hop}/inbound_tx_bytes": taken.sent_bytes,
+        }
+    return values
+
+
+def total(found: Mapping[Flow, Passed], **wanted: str | bool) -> Passed:
+    """Of flows that are all that."""
+    sums = Passed()
+    for flow, passed in found.items():
+        if all(getattr(flow, name) == value for name, value in wanted.items()):
+            sums = sums.plus(passed)
+    return sums
 
 
 def summed(pages: Iterable[Mapping[Flow, Passed]]) -> dict[Flow, Passed]:

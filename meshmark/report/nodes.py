@@ -19,6 +19,7 @@ def cpu(summary: Summary) -> Grid | None:
         return None
     pods = "in pods"
     by = " and ".join(sorted({SOURCES[row.source] for row in rows}))
+    ztunnel = any(row.ztunnel for row in rows)
     unverified = "" if all(row.verified for row in rows) else " Their certificates were not verified."
     return Grid(
         title="CPUs that nodes used, in pods and outside",
@@ -32,6 +33,7 @@ def cpu(summary: Summary) -> Grid | None:
             _bounds("outside pods", [row.outside for row in rows]),
             _bounds("kubelet", [row.kubelet for row in rows], "of these"),
             _bounds("runtime", [row.runtime for row in rows], "of these"),
+            *([_bounds("ztunnel", [row.ztunnel for row in rows], "of the others")] if ztunnel else []),
         ),
         note=f"CPUs on the average of whole rounds, pauses included, as {by} counted them.{unverified} Those readings "
         "are 10 s and more apart and each at a time of its own, so no trial's window is told; what lies between two "

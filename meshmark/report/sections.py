@@ -398,4 +398,5 @@ def machine(summary: Summary) -> list[tuple[str, str]]:
 
 
 def versions(summary: Summary) -> list[tuple[str, str]]:
-    return list(summary.started.versions.model_dump().items())
+    said = summary.started.versions
+    return [*said.model_dump(exclude={"proxies"}).items(), *said.proxies.items()]

@@ -18,6 +18,7 @@ from tests.kubernetes import crds
 from tests.kubernetes.controlplane import POLL_S, ControlPlane
 from tests.planes import WHOLE
 
+MESHES = [plane for plane in DataPlane if plane.mesh in ("ambient", "linkerd")]
 PODS = ("pod/broker-1", "pod/broker-2", "pod/broker-3")
 CLAIMS = ["data-broker-1", "data-broker-2", "data-broker-3"]
 DIFFERENT = 1
@@ -27,9 +28,10 @@ WAIT = "--timeout=120s"
 WITHOUT_ISTIO = pytest.mark.parametrize("data_plane", [DataPlane.PLAIN, DataPlane.KAFKA_TLS])
 
 
-def export(cluster: ControlPlane, directory: Path, data_plane: DataPlane, *options: str) -> str:
+def export(cluster: ControlPlane, directory: Path, data_plane: DataPlane) -> str:
     """Applies the namespace of an export. Returns the argument that names all of it."""
-    argv = [sys.executable, "-m", "meshmark", "export", "--only", data_plane, "-d", str(directory), *options]
+    of = "meshes" if data_plane in MESHES else "banzai-2019"
+    argv = [sys.executable, "-m", "meshmark", "export", "-f", of, "--only", data_plane, "-d", str(directory)]
     subprocess.run(argv, check=True, capture_output=True)
     cluster.kubectl("apply", "--server-side", f"--filename={directory}/namespace.yaml")
     return f"--kustomize={directory}"
@@ -46,23 +48,15 @@ def difference(cluster: ControlPlane, everything: str) -> subprocess.CompletedPr
     return found
 
 
-@pytest.mark.parametrize("data_plane", WHOLE)
+@pytest.mark.parametrize("data_plane", [*WHOLE, *MESHES])
 def test_an_export_is_taken_and_then_nothing_differs(
     data_plane: DataPlane, cluster: ControlPlane, tmp_path: Path
 ) -> None:
-    if data_plane.sidecars:
-        crds.install(cluster, "PeerAuthentication", "DestinationRule")
+    of_mesh = {"istio": ("PeerAuthentication", "DestinationRule"), "ambient": ("PeerAuthentication", "Gateway")}
+    if data_plane.mesh in of_mesh:
+        crds.install(cluster, *of_mesh[data_plane.mesh])
     everything = export(cluster, tmp_path, data_plane)
     assert cluster.kubectl("diff", "--server-side", everything, check=False).returncode == DIFFERENT
-    cluster.kubectl("apply", "--server-side", "--validate=strict", everything)
-    again = difference(cluster, everything)
-    assert (again.returncode, again.stdout) == (0, ""), again.stderr
-
-
-def test_an_export_for_ambient_mode_with_a_waypoint_is_taken(cluster: ControlPlane, tmp_path: Path) -> None:
-    crds.install(cluster, "PeerAuthentication", "Gateway")
-    options = ("--mesh", "ambient-waypoint", "--namespace", "meshmark-ambient")
-    everything = export(cluster, tmp_path, DataPlane.ISTIO_MTLS, *options)
     cluster.kubectl("apply", "--server-side", "--validate=strict", everything)
     again = difference(cluster, everything)
     assert (again.returncode, again.stdout) == (0, ""), again.stderr

@@ -239,3 +239,59 @@ def test_a_broker_that_leads_nothing_is_checked_as_a_follower() -> None:
     checks = check(end)
     assert unexplained(checks) == ()
     assert {item.direction for item in checks if item.host == "broker-2"} == {"outbound_rx"}
+
+
+def on_nodes(end: Counters, *nodes: str) -> Counters:
+    """The same as the proxies of these nodes count it, in equal parts."""
+    of_clients = {way: end[f"client-1/sidecar/outbound_{way}_bytes"] for way in ("tx", "rx")}
+    carried = {
+        "outbound_tx_bytes": of_clients["tx"],
+        "outbound_rx_bytes": of_clients["rx"],
+        "inbound_rx_bytes": of_clients["tx"],
+        "inbound_tx_bytes": of_clients["rx"],
+    }
+    kafka = {key: value for key, value in end.items() if "/kafka/" in key}
+    return kafka | {
+        f"{node}/ztunnel/client-broker/{metric}": value / len(nodes)
+        for node in nodes
+        for metric, value in carried.items()
+    }
+
+
+@pytest.mark.parametrize("groups", [0, 1])
+@pytest.mark.parametrize("nodes", [("n1",), ("n1", "n2")])
+def test_what_ztunnels_carry_between_clients_and_brokers_is_explained(nodes: tuple[str, ...], groups: int) -> None:
+    checks = check(on_nodes(counters(3, groups), *nodes), groups=groups, data_plane=DataPlane.AMBIENT)
+    assert unexplained(checks) == ()
+    told = [(item.host, item.direction) for item in checks]
+    sent = [("ztunnel for clients", "outbound_tx"), ("ztunnel for brokers", "inbound_rx")]
+    answered = [("ztunnel for clients", "outbound_rx"), ("ztunnel for brokers", "inbound_tx")] if groups else []
+    assert sorted(told) == sorted([*sent, *answered])
+
+
+@pytest.mark.parametrize("metric", ["outbound_tx_bytes", "inbound_rx_bytes"])
+def test_bytes_that_went_past_one_nodes_ztunnel_are_found(metric: str) -> None:
+    end = on_nodes(counters(3, 0), "n1", "n2", "n3")
+    key = f"n2/ztunnel/client-broker/{metric}"
+    (found,) = unexplained(check({**end, key: 0}, data_plane=DataPlane.AMBIENT))
+    assert found.startswith("ztunnel for ")
+    assert metric.removesuffix("_bytes") in found
+
+
+def test_a_ztunnel_that_was_not_read_explains_nothing() -> None:
+    kafka = {key: value for key, value in counters(3, 0).items() if "/kafka/" in key}
+    found = unexplained(check(kafka, data_plane=DataPlane.AMBIENT))
+    assert len(found) == 2
+    assert all("not read" in text for text in found)
+
+
+def test_behind_a_waypoint_only_what_clients_send_and_get_is_told() -> None:
+    checks = check(on_nodes(counters(3, 1), "n1"), groups=1, data_plane=DataPlane.AMBIENT_WAYPOINT)
+    assert {item.host for item in checks} == {"ztunnel for clients"}
+
+
+def test_a_proxy_that_kafkas_ports_go_past_has_counted_nothing() -> None:
+    nothing = {key: 0.0 if "/sidecar/" in key else value for key, value in counters(3, 1).items()}
+    assert unexplained(check(nothing, groups=1, data_plane=DataPlane.LINKERD_SKIP)) == ()
+    assert unexplained(check(counters(3, 1), groups=1, data_plane=DataPlane.LINKERD)) == ()
+    assert len(unexplained(check(counters(3, 1), groups=1, data_plane=DataPlane.LINKERD_SKIP))) > 0

@@ -20,8 +20,8 @@ from meshmark.planfile.openmessaging import PLANES
 
 HEAD = "name: x\n"
 ONE = HEAD + "scenarios: [plain]\n"
-OF_THEIR_OWN = ("disk-sweep", "distance", "distance-settings", "geography", "sensitivity")
-"""Plans that compare something else than the four data planes, and take their time."""
+OF_THEIR_OWN = ("disk-sweep", "distance", "distance-settings", "geography", "meshes", "sensitivity")
+"""Plans that compare something else than the four data planes, or more, and take their time."""
 SCHEMA = Path(planfile.__file__).parents[1] / "resources" / "schemas" / "plan.schema.json"
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from meshmark.analysis.ledger import broker_hosts, gateway_hosts, sidecar_hosts
+from meshmark.analysis.verify.meshes import mesh_findings
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
 from meshmark.plan import ConfigValue, Scenario
@@ -53,6 +54,7 @@ def configuration_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterato
             yield from _gateway(round_.file(f"config/{name}"), text)
         elif name.endswith(".envoy.json"):
             yield from _envoy(round_.file(f"config/{name}"), text, scenario, expected=name in sidecars)
+    yield from mesh_findings(round_, scenario, texts)
     yield from _versions(run, round_, texts)
     yield from _as_before(run, round_, texts)
 
@@ -65,8 +67,9 @@ def _versions(run: Run, round_: Raw, texts: Mapping[str, str]) -> Iterator[Findi
     """What components said of themselves when they started. A log holds the end of what was written: one that is long
     has lost it."""
     for name, text in texts.items():
-        if name.endswith(".envoy.version"):
-            yield from _version(round_.file(f"config/{name}"), "envoy", text.strip(), run)
+        if name.endswith(".version"):
+            program = name.removesuffix(".version").rpartition(".")[2]
+            yield from _version(round_.file(f"config/{name}"), program, text.strip(), run)
     for name, text in round_.data.logs().items():
         for program, pattern in _LOGGED.items():
             if found := pattern.search(text):
@@ -74,8 +77,9 @@ def _versions(run: Run, round_: Raw, texts: Mapping[str, str]) -> Iterator[Findi
 
 
 def _version(file: str, program: str, version: str, run: Run) -> Iterator[Finding]:
-    told = getattr(run.started.versions, program)
-    if version != told:
+    versions = run.started.versions
+    told = str(versions.proxies.get(program) or getattr(versions, program, "nothing of"))
+    if version not in told.split(", "):
         yield Finding(
             file=file, recorded=f"{program.capitalize()} {version}", follows=f"started.json says {program} {told}"
         )

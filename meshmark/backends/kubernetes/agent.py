@@ -1,14 +1,15 @@
 """Inside a pod: answers what a run asks about its containers, one JSON object a line, over its standard streams.
 
-    python -m meshmark.backends.kubernetes.agent HOST [--data DIRECTORY] [--sidecar] [--machine]
+    python -m meshmark.backends.kubernetes.agent HOST [--data DIRECTORY] [--sidecar MESH] [--machine]
 
 Containers of the pod share process IDs and network, so one agent sees all of them, exactly when it is asked: the
-kubelet's own figures are up to ten seconds and more old. Processes are told apart by name (java, envoy, pilot-agent),
-or booked. Every question has an `id` and is answered with one line that has the same; with an `error` where it could
-not be. It ends with its standard input.
+kubelet's own figures are up to ten seconds and more old. Processes are told apart by name (java, envoy, pilot-agent,
+linkerd2-proxy), or booked. Every question has an `id` and is answered with one line that has the same; with an `error`
+where it could not be. It ends with its standard input.
 
 Keys are those of the lab: HOST/kafka, HOST/sidecar, HOST/client, HOST/meshmark (the agent itself), HOST/net, and of
-the node machine/{cpu,core:N,memory,disk,psi}. What a probe of the kubelet uses (a shell, now and then) is booked to
+the node machine/{cpu,core:N,memory,disk,psi}. One agent is told to read the ztunnels of nodes, too: NODE/ztunnel/HOP,
+the bytes of that hop that this node's carried. What a probe of the kubelet uses (a shell, now and then) is booked to
 nobody.
 """
 
@@ -29,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from meshmark.kafka.api_versions import TIMEOUT_S, Wrap, ask, plain_client
+from meshmark.kafka.properties import BROKER_PORT
 from meshmark.kafka.shown import shown
-from meshmark.probes import envoy, procfs, quota
+from meshmark.probes import envoy, istio_tcp, linkerd, procfs, quota
 from meshmark.probes.host import (
     MACHINE,
     PAGE_BYTES,
@@ -47,11 +49,12 @@ from meshmark.record import Counters
 
 INTERFACE = "eth0"
 """Of every pod, whatever the network plugin."""
-NAMES = {"java": "kafka", "envoy": "sidecar", "pilot-agent": "sidecar"}
+NAMES = {"java": "kafka", "envoy": "sidecar", "pilot-agent": "sidecar", "linkerd2-proxy": "sidecar"}
 """Of processes, as the kernel has them -> component."""
-ENVOY = ("127.0.0.1", 15_000)
+LOOPBACK = "127.0.0.1"
+ENVOY_PORT = 15_000
 """Istio's Envoy has its admin interface on the pod's loopback."""
-ENVOY_TIMEOUT_S = 2.0
+PAGE_TIMEOUT_S = 2.0
 QUORUM_STATE = "metadata/__cluster_metadata-0/quorum-state"
 LOGS = "log"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -60,12 +63,14 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 class Agent:
     """Of one pod. `answer` gives what a question asks for, as JSON has it."""
 
-    def __init__(self, host: str, *, data: Path | None, sidecar: bool, machine: bool, held: ExitStack) -> None:
+    def __init__(self, host: str, *, data: Path | None, sidecar: str, machine: bool, held: ExitStack) -> None:
         self._host, self._data, self._sidecar, self._held = host, data, sidecar, held
         self._known: dict[int, str] = {}
         self._processes: dict[str, ProcessProbe] = {}
         self._pids: dict[str, list[int]] = {}
         self._leads: Mapping[tuple[str, int], str] = {}
+        self._ztunnels: Mapping[str, str] = {}
+        self._namespace = ""
         self._others = [held.enter_context(NetProbe(host, INTERFACE, lambda read: read()))]
         self._log = None
         self._quota: quota.QuotaProbe | None = None
@@ -100,8 +105,11 @@ class Agent:
                 return _reached(question["address"], question["port"])
             case "shown":
                 return shown(question["address"], question["port"])
-            case "envoy":
-                return _envoy(question["path"])
+            case "page":
+                return _page(question["address"], question["port"], question["path"])
+            case "ztunnels":
+                self._ztunnels, self._namespace = question["addresses"], question["namespace"]
+                return None
             case other:
                 raise ValueError(f"there is no question {other!r}")
 
@@ -120,8 +128,13 @@ class Agent:
             values |= self._quota.read()
         if self._sidecar:
             with suppress(OSError, http.client.HTTPException, ValueError):
-                found = envoy.statistics(_envoy(envoy.STATS_PATH), time.time())
+                found = SIDECARS[self._sidecar]()
                 values |= {f"{self._host}/sidecar/{name}": value for name, value in found.items()}
+        for node, address in self._ztunnels.items():
+            with suppress(OSError, http.client.HTTPException, ValueError):
+                page = _page(address, istio_tcp.METRICS_PORT, istio_tcp.METRICS_PATH)
+                carried = istio_tcp.carried(istio_tcp.flows(page, self._namespace))
+                values |= {f"{node}/ztunnel/{name}": value for name, value in carried.items()}
         return values
 
     def _look(self) -> None:
@@ -207,8 +220,20 @@ def _reached(address: str, port: int) -> bool:
         return False
 
 
-def _envoy(path: str) -> str:
-    connection = http.client.HTTPConnection(*ENVOY, timeout=ENVOY_TIMEOUT_S)
+def _of_envoy() -> Mapping[str, float]:
+    return envoy.statistics(_page(LOOPBACK, ENVOY_PORT, envoy.STATS_PATH), time.time())
+
+
+def _of_linkerd() -> Mapping[str, float]:
+    return linkerd.statistics(_page(LOOPBACK, linkerd.METRICS_PORT, linkerd.METRICS_PATH), BROKER_PORT, time.time())
+
+
+SIDECARS = {"istio": _of_envoy, "linkerd": _of_linkerd}
+"""Mesh -> what its sidecar counts."""
+
+
+def _page(address: str, port: int, path: str) -> str:
+    connection = http.client.HTTPConnection(address, port, timeout=PAGE_TIMEOUT_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -216,7 +241,7 @@ def _envoy(path: str) -> str:
     finally:
         connection.close()
     if response.status != http.HTTPStatus.OK:
-        raise http.client.HTTPException(f"Envoy answered {response.status} to {path}")
+        raise http.client.HTTPException(f"{address}:{port} answered {response.status} to {path}")
     return text
 
 
@@ -232,7 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("host")
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--sidecar", action="store_true")
+    parser.add_argument("--sidecar", choices=list(SIDECARS), default="")
     parser.add_argument("--machine", action="store_true")
     given = parser.parse_args()
     with ExitStack() as held:

@@ -34,10 +34,7 @@ REPOSITORY = "docker.io/apache/kafka"
 
 Provider = Literal["statefulset", "strimzi", "koperator"]
 """Who makes brokers: Kubernetes itself, or an operator."""
-MeshKind = Literal["sidecars", "ambient", "ambient-waypoint", "linkerd", "linkerd-skip"]
-"""By what a data plane with mTLS of a mesh is made; all but Istio's sidecars are of clusters alone."""
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
-MESHES: tuple[MeshKind, ...] = get_args(MeshKind)
 
 DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DNS_NAME = rf"{DNS_LABEL}(\.{DNS_LABEL})*"
@@ -64,7 +61,6 @@ class Target:
     monitors: Mapping[str, str] | None = None
     """Labels of monitors and alert rules, beside ours. None: there are no monitors."""
     provider: Provider = "statefulset"
-    mesh: MeshKind = "sidecars"
     replication_in_mesh: bool = False
     """Of Strimzi: what brokers send each other, which Kafka encrypts there, passes the sidecars as well."""
     cluster: str = ""
@@ -86,7 +82,6 @@ def target(
     share_nodes: bool = False,
     monitors: Mapping[str, str] | None = None,
     provider: Provider = "statefulset",
-    mesh: MeshKind = "sidecars",
     replication_in_mesh: bool = False,
 ) -> Target:
     """With a default for all that is None. Raises UsageError with everything that cannot be meant."""
@@ -102,7 +97,6 @@ def target(
         share_nodes=share_nodes,
         monitors=monitors,
         provider=provider,
-        mesh=mesh,
         replication_in_mesh=replication_in_mesh,
     )
     if wrong := [*_wrong(asked), *_too_small(asked, plan, scenario)]:
@@ -195,8 +189,6 @@ def _inexpressible(plan: Plan, scenario: Scenario) -> Iterator[str]:
         yield f"the profile {plan.profile} limits hosts of the lab; nodes of a cluster are what they are"
     if spec.disk_write_bytes_s is not None:
         yield "diskWriteBytesS limits a disk of the lab; volumes of a cluster are as fast as they are"
-    if scenario.data_plane.mesh in ("ambient", "linkerd"):
-        yield f"{scenario.data_plane} is had by --mesh {scenario.data_plane}, for a scenario with istio-mtls"
     if spec.topology:
         yield from stretched.inexpressible(scenario)
     if spec.storage != "disk":

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 
 from meshmark import __version__
-from meshmark.backends.kubernetes import cluster, evidence, tls
+from meshmark.backends.kubernetes import cluster, rights, tls
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.asked import Target, quantity
 from meshmark.backends.kubernetes.change import Tell, Wanted
@@ -79,7 +79,8 @@ class KubernetesBackend:
                 hint="Leave these out, or run it in the lab.",
             )
         for scenario in plan.scenarios:
-            cluster.refuse_kept(self._api, self._wanted(scenario), (*self._metering.needed, *self._more))
+            needed = (*rights.of(scenario.data_plane), *self._metering.needed, *self._more)
+            cluster.refuse_kept(self._api, self._wanted(scenario), needed)
         self._looked()
 
     def testbed(self, scenario: Scenario) -> AbstractContextManager[PodsTestbed]:
@@ -106,21 +107,29 @@ class KubernetesBackend:
         )
 
     def _looked(self) -> tuple[HostFacts, Versions]:
-        """With sidecars, if any scenario has them: that they are injected is known then, too, and that who is to
-        tell of the nodes does."""
+        """Once for each mesh, or without one if no scenario has any: that it takes pods is known then, too, and that
+        who is to tell of the nodes does."""
         if self._seen is None:
-            scenario = max(self._plan.scenarios, key=lambda each: each.data_plane.sidecars)
-            with (
-                self.testbed(scenario) as bed,
-                metered(self._api, self.source, bed.nodes(), bed.namespace, required=True),
-            ):
-                self._seen = self._facts(bed), self._versions(bed)
+            by_mesh = {each.data_plane.mesh: each for each in reversed(self._plan.scenarios)}
+            scenarios = [each for mesh, each in by_mesh.items() if mesh != "none"] or list(by_mesh.values())
+            looks = [self._look(scenario) for scenario in scenarios]
+            proxies = {program: said for _, _, told in looks for program, said in told.items()}
+            facts, versions, _ = looks[0]
+            own = {"envoy": proxies.pop("envoy", NONE), "proxies": proxies}
+            self._seen = facts, versions.model_copy(update=own)
         return self._seen
 
     @cached_property
     def source(self) -> Metering:
         """Where it is asked for. Found once, so that no later round ends the run by not finding it."""
         return located(self._api, self._metering)
+
+    def _look(self, scenario: Scenario) -> tuple[HostFacts, Versions, dict[str, str]]:
+        with (
+            self.testbed(scenario) as bed,
+            metered(self._api, self.source, bed.nodes(), bed.namespace, required=True),
+        ):
+            return self._facts(bed), self._versions(bed), _proxies(bed)
 
     def _facts(self, bed: PodsTestbed) -> HostFacts:
         """CPUs and memory of all nodes that pods are on."""
@@ -159,18 +168,23 @@ class KubernetesBackend:
                 hint="--image names the image, --kafka the version.",
             )
         facts = bed.agents[client].ask("facts")
-        sidecars = bed.scenario.data_plane.sidecars
-        envoy = (
-            evidence.envoy_version(bed.agents[client].ask("envoy", path=evidence.SERVER_INFO)) if sidecars else NONE
-        )
         return Versions(
             meshmark=__version__,
             python=facts["python"],
             kafka=kafka[1],
             java=java[1],
-            envoy=envoy,
+            envoy=NONE,
             librdkafka=facts["librdkafka"],
         )
+
+
+def _proxies(bed: PodsTestbed) -> dict[str, str]:
+    """Program -> what the mesh's proxies say of themselves; several where they differ."""
+    texts = {name: text.strip() for name, text in bed.configurations().items() if name.endswith(".version")}
+    said: dict[str, set[str]] = {}
+    for name, version in texts.items():
+        said.setdefault(name.removesuffix(".version").rpartition(".")[2], set()).add(version)
+    return {program: ", ".join(sorted(versions)) for program, versions in said.items()}
 
 
 def given(target: Target, load: LoadPods) -> str:

@@ -100,7 +100,10 @@ class PodsCluster(PodsTestbed):
         agents = {host: self.agents[host] for host in self.broker_hosts}
         stranger = next((self.agents[host] for host in self.strangers), None)
         clients = [self.agents[host] for host in self.client_hosts]
-        return evidence.prove(self.scenario.data_plane, brokers, agents, clients, stranger)
+        found = evidence.prove(self.scenario.data_plane, brokers, agents, clients, stranger)
+        if self.around is None:
+            return found
+        return (*found, *self.around.proofs(len(clients) * len(brokers), len(brokers) * (len(brokers) - 1)))
 
     def active_controller(self) -> str:
         """As the brokers have written down. One that has not heard of its election yet knows no leader (-1)."""

@@ -1,9 +1,9 @@
 """What shows that traffic is encrypted, or is not, as the scenario says: answers, refusals, and sidecars' counters.
 
-A pod without a sidecar asks brokers what somebody outside the mesh gets; load pods, and brokers' pods among each
-other, ask the same through their own. Of each sidecar Envoy's own counters say how many of its connections to Kafka's
-port began with a TLS handshake. A refusal means something only where a connection is accepted, and beside the same
-question that is answered.
+A pod outside the mesh asks brokers what somebody there gets; load pods, and brokers' pods among each other, ask the
+same from within. Of each sidecar its own counters say how many of its connections to Kafka's port are TLS: Envoy's by
+handshakes, Linkerd's by labels. Those of ambient mode are no pod's (`node_proxies.py`). A refusal means something only
+where a connection is accepted, and beside the same question that is answered.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from urllib.parse import quote
 from meshmark.backends.kubernetes import manifest
 from meshmark.backends.kubernetes.config import TLS_DIRECTORY
 from meshmark.backends.kubernetes.stream import AgentLink
-from meshmark.data_plane import DataPlane
+from meshmark.data_plane import CLIENT_BROKER, DataPlane, Mesh
 from meshmark.kafka.properties import BROKER_PORT, REPLICATION_PORT
+from meshmark.probes import linkerd
 from meshmark.record import Proof
 
 _OUTBOUND = rf"cluster\.outbound\|{BROKER_PORT}\|.*\.(upstream_cx_total|upstream_cx_connect_fail|ssl\.handshake)"
@@ -26,6 +27,9 @@ STATISTICS = f"/stats?filter={quote(f'^{_OUTBOUND}$', safe='')}"
 SERVER_INFO = "/server_info"
 CONFIGURATION = "/config_dump"
 AUTHORITY = f"{TLS_DIRECTORY}/{manifest.TLS_AUTHORITY}"
+LOOPBACK, ENVOY_PORT = "127.0.0.1", 15_000
+REFUSES: dict[Mesh, str] = {"istio": "STRICT", "ambient": "STRICT", "linkerd": "all-authenticated"}
+"""By what the mesh calls it, that who is outside is refused."""
 ANYBODY = ""
 """In place of an authority: any server is taken, and no certificate shown."""
 
@@ -57,7 +61,8 @@ def prove(
     are counted last: each has sent something by then, if there is anywhere to send it. Raises ComponentFailed where
     one does not answer."""
     found: list[Proof] = []
-    inside = [*clients, *agents.values()] if len(brokers) > 1 and plane.has_sidecar("broker") else [*clients]
+    behind = plane.has_sidecar("broker") or plane.has_sidecar("node")
+    inside = [*clients, *agents.values()] if len(brokers) > 1 and behind else [*clients]
     for broker in brokers:
         if plane.kafka_tls:
             for client in clients:
@@ -77,6 +82,21 @@ def connections(text: str) -> Connections:
         if re.fullmatch(_OUTBOUND, name) and value.isdecimal():
             sums[name.rpartition(".")[2]] += int(value)
     return Connections(made=sums["upstream_cx_total"] - sums["upstream_cx_connect_fail"], encrypted=sums["handshake"])
+
+
+def envoy(agent: AgentLink, path: str) -> str:
+    """What the pod's Envoy answers."""
+    return str(agent.ask("page", address=LOOPBACK, port=ENVOY_PORT, path=path))
+
+
+def sidecar_configuration(mesh: Mesh, agent: AgentLink) -> dict[str, str]:
+    """By file: a sidecar's version, and of Envoy what it was told about Kafka. Linkerd's is told by annotations."""
+    if mesh == "linkerd":
+        return {f"{agent.host}.linkerd.version": f"{linkerd.version(_linkerd(agent))}\n"}
+    return {
+        f"{agent.host}.envoy.version": f"{envoy_version(envoy(agent, SERVER_INFO))}\n",
+        f"{agent.host}.envoy.json": envoy_configuration(envoy(agent, CONFIGURATION)),
+    }
 
 
 def envoy_version(text: str) -> str:
@@ -111,13 +131,13 @@ def _kafka_tls(broker: Place, client: AgentLink) -> Iterator[Proof]:
 
 
 def _mesh(plane: DataPlane, broker: Place, inside: Sequence[AgentLink], stranger: AgentLink) -> Iterator[Proof]:
+    who = "a client behind a sidecar" if plane.sidecars else "a client in the mesh"
     for agent in inside:
-        yield _answered("a client behind a sidecar gets an answer", broker, agent)
+        yield _answered(f"{who} gets an answer", broker, agent)
     if plane.mtls:
-        yield _refused("STRICT: a plaintext client outside the mesh gets no answer", broker, stranger)
-        yield _refused(
-            "STRICT: a TLS client without a certificate gets no answer", broker, stranger, authority=ANYBODY
-        )
+        by = REFUSES[plane.mesh]
+        yield _refused(f"{by}: a plaintext client outside the mesh gets no answer", broker, stranger)
+        yield _refused(f"{by}: a TLS client without a certificate gets no answer", broker, stranger, authority=ANYBODY)
     else:
         yield _answered("a plaintext client outside the mesh gets an answer", broker, stranger)
     if plane.own_replication:
@@ -130,7 +150,9 @@ def _mesh(plane: DataPlane, broker: Place, inside: Sequence[AgentLink], stranger
 
 
 def _counted(plane: DataPlane, agent: AgentLink) -> Proof:
-    found = connections(agent.ask("envoy", path=STATISTICS))
+    if plane.mesh == "linkerd":
+        return _counted_by_linkerd(plane, agent)
+    found = connections(envoy(agent, STATISTICS))
     if plane.mtls:
         name, holds = "every connection that its sidecar made to Kafka is TLS", 0 < found.made <= found.encrypted
     else:
@@ -141,6 +163,27 @@ def _counted(plane: DataPlane, agent: AgentLink) -> Proof:
         holds=holds,
         detail=f"Envoy counts {found.made} connections and {found.encrypted} TLS handshakes",
     )
+
+
+def _counted_by_linkerd(plane: DataPlane, agent: AgentLink) -> Proof:
+    found = linkerd.connections(_linkerd(agent), BROKER_PORT)
+    if plane.carries(CLIENT_BROKER):
+        name = "every connection that its sidecar made to Kafka is TLS"
+        holds = 0 < found.made == found.made_encrypted
+    else:
+        name, holds = "no connection to Kafka passes its sidecar", not any(found)
+    return Proof(
+        name=name,
+        host=agent.host,
+        holds=holds,
+        detail=f"linkerd-proxy counts {found.made} connections that it made to port {BROKER_PORT}, "
+        f"{found.made_encrypted} of them TLS, and {found.taken} that it took, {found.taken_encrypted} of them TLS",
+    )
+
+
+def _linkerd(agent: AgentLink) -> str:
+    port, path = linkerd.METRICS_PORT, linkerd.METRICS_PATH
+    return str(agent.ask("page", address=LOOPBACK, port=port, path=path))
 
 
 def _answered(name: str, broker: Place, by: AgentLink, port: int = BROKER_PORT, **how: str) -> Proof:

@@ -17,15 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from meshmark.backends.kubernetes import clocks, evidence, manifest, state
+from meshmark.backends.kubernetes import clocks, evidence, manifest, mesh, meshes, state
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.change import Wanted
 from meshmark.backends.kubernetes.clocks import Ahead
 from meshmark.backends.kubernetes.config import DATA_DIRECTORY
 from meshmark.backends.kubernetes.files import yaml_text
-from meshmark.backends.kubernetes.kinds import CONFIG_MAP, POD, STATEFUL_SET, kind_of
+from meshmark.backends.kubernetes.kinds import CONFIG_MAP, NAMESPACE, POD, SERVICE, STATEFUL_SET, kind_of
 from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, Body
 from meshmark.backends.kubernetes.measured import CLIENT, MONITOR, STRANGER
+from meshmark.backends.kubernetes.node_proxies import NodeProxies
 from meshmark.backends.kubernetes.replaced import replaced
 from meshmark.backends.kubernetes.stream import AgentLink, PodProcess, read_pid, with_pid
 from meshmark.cluster import Probe
@@ -43,6 +44,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 EXPLAIN_S = 5.0
 """A kubelet tells of a container that ended within a second or two."""
 POLL_S = 0.5
+POLICY_FILES = (*mesh.FILES, *meshes.FILES)
 
 
 class AgentsProbe:
@@ -88,6 +90,11 @@ class PodsTestbed:
         self.agents: dict[str, AgentLink] = {}
         for host in (*self.broker_hosts, *self.client_hosts, *self.strangers):
             self.agents[host] = stack.enter_context(self._agent(host))
+        self.around: NodeProxies | None = None
+        """In ambient mode alone."""
+        if self.scenario.data_plane.mesh == "ambient":
+            asker = self.agents[self.strangers[0]]
+            self.around = NodeProxies(api, self.scenario.data_plane, self.namespace, self._meshed(), asker)
         threads = stack.enter_context(ThreadPoolExecutor(len(self.agents), thread_name_prefix="agents"))
         self.read = AgentsProbe(self.agents, threads)
         self._probes: list[Probe] = [self.read]
@@ -183,22 +190,22 @@ class PodsTestbed:
             time.sleep(POLL_S)
 
     def configurations(self) -> Mapping[str, str]:
-        """Brokers' settings and all workloads as they were applied, the images that run; and of sidecars what they
-        were told about Kafka."""
-        bodies = [each.body for each in self._wanted.manifests]
-        config = next(body for body in bodies if kind_of(body) == CONFIG_MAP)
+        """Brokers' settings and all workloads as they were applied, the images that run; and of the mesh what its
+        proxies were told about Kafka, or go by, and their versions."""
+        config = next(each.body for each in self._wanted.manifests if kind_of(each.body) == CONFIG_MAP)
         found = {name: text for name, text in config["data"].items() if name.startswith(f"{manifest.WORKLOAD}-")}
-        for body in bodies:
-            if kind_of(body) == STATEFUL_SET:
-                found[f"{body['metadata']['name']}.statefulset.yaml"] = yaml_text(body)
+        of = self.scenario.data_plane.mesh
+        for each in self._wanted.manifests:
+            if kind_of(each.body) == STATEFUL_SET:
+                found[f"{each.body['metadata']['name']}.statefulset.yaml"] = yaml_text(each.body)
+            elif of != "none" and (kind_of(each.body) in (NAMESPACE, SERVICE) or each.file in POLICY_FILES):
+                found[each.file] = yaml_text(each.body)
         found["images.json"] = json.dumps(self._images(), indent=1, sort_keys=True) + "\n"
         for host in (*self.broker_hosts, *self.client_hosts):
             if self._has_sidecar(host):
-                agent = self.agents[host]
-                version = evidence.envoy_version(agent.ask("envoy", path=evidence.SERVER_INFO))
-                found[f"{host}.envoy.version"] = f"{version}\n"
-                told = evidence.envoy_configuration(agent.ask("envoy", path=evidence.CONFIGURATION))
-                found[f"{host}.envoy.json"] = told
+                found |= evidence.sidecar_configuration(of, self.agents[host])
+        if self.around is not None:
+            found |= {f"{node}.ztunnel.version": f"{said}\n" for node, said in self.around.versions().items()}
         return found
 
     def node(self, host: str) -> str:
@@ -276,7 +283,7 @@ class PodsTestbed:
         if host.startswith(manifest.WORKLOAD):
             words += ["--data", DATA_DIRECTORY]
         if self._has_sidecar(host):
-            words.append("--sidecar")
+            words += ["--sidecar", self.scenario.data_plane.mesh]
         if host == self.broker_hosts[0] and self._on_one_node():
             words.append("--machine")
         with self._started(host, words, "agent") as process:
@@ -287,6 +294,10 @@ class PodsTestbed:
         if host.startswith(manifest.WORKLOAD):
             return plane.has_sidecar("broker")
         return plane.has_sidecar("client") and host.startswith(CLIENT)
+
+    def _meshed(self) -> set[str]:
+        """Nodes of all pods but the one outside."""
+        return {self.node(host) for host in (*self.broker_hosts, *self.client_hosts)}
 
     def _on_one_node(self) -> bool:
         """Only then the node's figures are those of the whole cluster."""

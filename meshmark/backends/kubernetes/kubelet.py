@@ -30,7 +30,7 @@ from lightkube.core.exceptions import ConfigError
 
 from meshmark.backends.kubernetes import cadvisor
 from meshmark.errors import ClusterUnreachable, MeshmarkError, NoRights, UsageError
-from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, CpuReading, Metered, QuotaReading
+from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, ZTUNNEL, ZTUNNEL_PODS, CpuReading, Metered, QuotaReading
 
 PORT = 10_250
 SUMMARY = "/stats/summary?only_cpu_and_memory=true"
@@ -184,7 +184,7 @@ def _answer(client: httpx2.Client, address: str, path: str) -> str:
 
 def readings(text: str, node: str, namespace: str) -> Iterator[CpuReading]:
     """Of a summary: the node, all its pods, the kubelet and the runtime, as far as the kubelet knows their control
-    groups, and every container of the pods in that namespace. Raises ClusterUnreachable where it is none."""
+    groups, ztunnel, and every container of the pods in that namespace. Raises ClusterUnreachable where it is none."""
     try:
         summary = json.loads(text)
         parts = {NODE: summary["node"]}
@@ -192,9 +192,12 @@ def readings(text: str, node: str, namespace: str) -> Iterator[CpuReading]:
             if each["name"] in (PODS, KUBELET, RUNTIME):
                 parts[each["name"]] = each
         for pod in summary["pods"] or []:
-            if pod["podRef"]["namespace"] == namespace:
-                for container in pod.get("containers") or []:
-                    parts[f"{pod['podRef']['name']}/{container['name']}"] = container
+            space, name = pod["podRef"]["namespace"], pod["podRef"]["name"]
+            for container in pod.get("containers") or []:
+                if space == namespace:
+                    parts[f"{name}/{container['name']}"] = container
+                elif space == ZTUNNEL_PODS[0] and name.startswith(ZTUNNEL_PODS[1]):
+                    parts[ZTUNNEL] = container
         found = {
             part: (cpu["time"], cpu["usageCoreNanoSeconds"]) for part, body in parts.items() if (cpu := _cpu(body))
         }

@@ -5,25 +5,29 @@ An API server that goes away for a moment is waited for; one that stays away end
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, TypeVar
 
 from meshmark.backends.kubernetes import change, ownership, rights, state
 from meshmark.backends.kubernetes.api import Api, Forbidden
-from meshmark.backends.kubernetes.captured import amiss
+from meshmark.backends.kubernetes.captured import amiss, gateway_amiss
 from meshmark.backends.kubernetes.change import Tell, Wanted
 from meshmark.backends.kubernetes.kinds import (
     CLAIM,
+    GATEWAY,
     NAMESPACE,
     OPERATED,
     POD,
+    SERVICE,
     STATEFUL_SET,
     Kind,
     kind_of,
     name_of,
 )
-from meshmark.backends.kubernetes.manifest import CLUSTER, DATA_PLANE, MANAGED, OWNER, WORKLOAD, Body
+from meshmark.backends.kubernetes.manifest import CLUSTER, MANAGED, OWNER, WORKLOAD, Body
+from meshmark.backends.kubernetes.meshes import service_amiss
 from meshmark.backends.kubernetes.operated import goes_with_it, what_keeps
 from meshmark.backends.kubernetes.ownership import ANY, Labels
 from meshmark.backends.kubernetes.state import CONTAINER, State
@@ -111,12 +115,13 @@ def ready(
 
 def _require_path(site: Site, clock: Clock, timeout_s: float) -> None:
     wanted = site.wanted
-    data_plane = ownership.labels_of(wanted.namespace_body)[DATA_PLANE]
+    data_plane = wanted.scenario.data_plane
     wrong: list[str] = []
 
     def right() -> bool | None:
-        found = ((pod, amiss(data_plane, pod)) for pod in ownership.pods(site.api, wanted.namespace))
-        wrong[:] = [f"{pod['metadata']['name']} {why}" for pod, why in found if why]
+        found = [(pod, amiss(data_plane, pod)) for pod in ownership.pods(site.api, wanted.namespace)]
+        found += _declared(site)
+        wrong[:] = [f"{body['metadata']['name']} {why}" for body, why in found if why]
         return None if wrong else True
 
     if wait(right, clock, min(REDIRECTED_S, timeout_s)) is None:
@@ -126,6 +131,18 @@ def _require_path(site: Site, clock: Clock, timeout_s: float) -> None:
             log_tail=tuple(wrong),
             hint=f"`meshmark doctor --backend kubernetes` tells which meshes there are. {STAYS}",
         )
+
+
+def _declared(site: Site) -> Iterator[tuple[Body, str]]:
+    """Of what the mesh goes by, beside pods, as it is there now: others may have changed it."""
+    of: dict[Kind, Callable[[Body], str]] = {
+        SERVICE: partial(service_amiss, site.wanted.scenario.data_plane),
+        GATEWAY: gateway_amiss,
+    }
+    for made in site.wanted.manifests:
+        if look := of.get(kind_of(made.body)):
+            live = site.api.get(kind_of(made.body), made.body["metadata"]["name"], site.wanted.namespace)
+            yield made.body, "is gone" if live is None else look(live)
 
 
 def status(api: Api, namespace: str, asked: Labels = ANY) -> State | None:

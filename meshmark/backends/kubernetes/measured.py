@@ -1,9 +1,9 @@
 """What a run needs of a scenario beside its brokers: load pods, and in each broker's pod somebody who reads. Pure.
 
 Brokers get a second container, `monitor`, of meshmark's image; the containers of a pod share process IDs, by which it
-sees, and can stop, the broker's process. Load pods (`client-1`, ...) are in the mesh if clients are. With sidecars
-there is one more pod that has none, `stranger-1`, which asks what somebody outside the mesh gets. None has a service
-account's token.
+sees, and can stop, the broker's process. Load pods (`client-1`, ...) are in the mesh if clients are. With a mesh there
+is one more pod that is outside it, `stranger-1`, which asks what somebody there gets, and asks ztunnels what they
+count. None has a service account's token.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from meshmark.backends.kubernetes.asked import DNS_NAME, Target
 from meshmark.backends.kubernetes.config import DATA_DIRECTORY, TLS_DIRECTORY
 from meshmark.backends.kubernetes.kinds import STATEFUL_SET, kind_of
 from meshmark.backends.kubernetes.manifest import Body, Manifest
-from meshmark.backends.kubernetes.mesh import mesh
+from meshmark.backends.kubernetes.meshes import OPAQUE, OUTSIDE, OUTSIDE_LINKERD, mesh
 from meshmark.backends.kubernetes.pods import HOST, TEMPORARY, TEMPORARY_SIZE, USER
 from meshmark.backends.kubernetes.pools import Pool
 from meshmark.plan import Scenario
@@ -59,16 +59,16 @@ def measured(
     workload = next(each.body for each in made if kind_of(each.body) == STATEFUL_SET)
     labels = workload["metadata"]["labels"]
     brokers = _read_by_monitor(workload, scenario, load)
-    changed = [
-        Manifest(file=each.file, body=_changed(each.body, brokers if kafka else _idle(brokers), kafka=kafka))
-        for each in made
-    ]
+    clients = _stateful_set(CLIENT, scenario, target, load, labels)
+    if not kafka:
+        brokers, clients = _probed(_idle(brokers)), _probed(clients)
+    changed = [Manifest(file=each.file, body=_changed(each.body, brokers, kafka=kafka)) for each in made]
     account = {"metadata": {"name": CLIENT}, "automountServiceAccountToken": False}
     added: dict[str, Body] = {
         "client-account.yaml": {"apiVersion": "v1", "kind": "ServiceAccount", **account},
-        "clients.yaml": _stateful_set(CLIENT, scenario, target, load, labels),
+        "clients.yaml": clients,
     }
-    if scenario.data_plane.sidecars:
+    if scenario.data_plane.mesh != "none":
         added["stranger.yaml"] = _stateful_set(STRANGER, scenario, target, load, labels)
     return (*changed, *(Manifest(file=file, body=_placed(body, target, labels)) for file, body in added.items()))
 
@@ -78,8 +78,24 @@ def _changed(body: Body, brokers: Body, *, kafka: bool) -> Body:
         return brokers
     if body["kind"] == "Service" and not kafka:
         probed = {"name": "tcp-probe", "port": PROBE_PORT, "protocol": "TCP", "appProtocol": "tcp"}
-        return {**body, "spec": {**body["spec"], "ports": [*body["spec"]["ports"], probed]}}
+        spec = {**body["spec"], "ports": [*body["spec"]["ports"], probed]}
+        return {**body, "metadata": _opaque(body["metadata"]), "spec": spec}
     return body
+
+
+def _probed(workload: Body) -> Body:
+    """Its pods carry the probe's port as they do Kafka's."""
+    template = workload["spec"]["template"]
+    told = {**template, "metadata": _opaque(template["metadata"])}
+    return {**workload, "spec": {**workload["spec"], "template": told}}
+
+
+def _opaque(metadata: Body) -> Body:
+    """As `metadata`, where Linkerd's proxy carries Kafka's port unread: that of the probe as well."""
+    annotations = metadata.get("annotations", {})
+    if OPAQUE not in annotations:
+        return metadata
+    return {**metadata, "annotations": {**annotations, OPAQUE: f"{annotations[OPAQUE]},{PROBE_PORT}"}}
 
 
 def _read_by_monitor(workload: Body, scenario: Scenario, load: LoadPods) -> Body:
@@ -114,10 +130,12 @@ def _idle(workload: Body) -> Body:
 def _stateful_set(name: str, scenario: Scenario, target: Target, load: LoadPods, labels: Mapping[str, str]) -> Body:
     around = mesh(scenario, target, "client")
     own = {**manifest.selector(scenario), "app.kubernetes.io/component": name}
-    outside = {"sidecar.istio.io/inject": "false"} if name == STRANGER else dict(around.pod_labels)
-    metadata: Body = {"labels": {**labels, **own, **outside}}
-    if name != STRANGER:
-        metadata = {**metadata, "annotations": _told(around.pod_annotations)}
+    metadata: Body = {
+        "labels": {**labels, **own, **around.pod_labels},
+        "annotations": _told(around.pod_annotations),
+    }
+    if name == STRANGER:
+        metadata = {"labels": {**labels, **own, **OUTSIDE}, "annotations": OUTSIDE_LINKERD}
     return {
         "apiVersion": STATEFUL_SET.api_version,
         "kind": STATEFUL_SET.name,
@@ -195,7 +213,7 @@ def _temporary(name: str) -> Body:
 
 
 def _told(annotations: Mapping[str, str]) -> dict[str, str]:
-    """A sidecar also counts what is looked at here."""
+    """Istio's sidecar also counts what is looked at here."""
     key = "proxy.istio.io/config"
     if key not in annotations:
         return dict(annotations)

@@ -70,18 +70,27 @@ def mesh(scenario: Scenario, target: Target, place: Place = "broker") -> Mesh:
 
 def policies(scenario: Scenario) -> dict[str, Body]:
     """File -> object without its metadata: what servers of the namespace accept, and what clients send to Kafka."""
-    if not scenario.data_plane.sidecars:
+    if scenario.data_plane.mesh != "istio":
         return {}
-    accepted, sent = ("STRICT", "ISTIO_MUTUAL") if scenario.data_plane.mtls else ("DISABLE", "DISABLE")
+    sent = "ISTIO_MUTUAL" if scenario.data_plane.mtls else "DISABLE"
     return {
-        PEER_AUTHENTICATION: {
-            "apiVersion": "security.istio.io/v1",
-            "kind": "PeerAuthentication",
-            "metadata": {"name": "default"},
-            "spec": {"mtls": {"mode": accepted}},
-        },
+        PEER_AUTHENTICATION: strict() if scenario.data_plane.mtls else _peer_authentication("DISABLE"),
         DESTINATION_RULE: _destination_rule(SERVICE, sent),
         **{rule_file(name): _destination_rule(name, sent) for name in services_of(scenario)},
+    }
+
+
+def strict() -> Body:
+    """For a whole namespace: plaintext is refused."""
+    return _peer_authentication("STRICT")
+
+
+def _peer_authentication(mode: str) -> Body:
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "default"},
+        "spec": {"mtls": {"mode": mode}},
     }
 
 

@@ -1,19 +1,17 @@
-"""Other meshes in place of Istio's sidecars, for a scenario with the data plane `istio-mtls`: Istio's ambient mode,
-with a waypoint or without, and Linkerd. Pure.
+"""What each mesh is told: Istio's sidecars (`mesh.py`), its ambient mode, with a waypoint or without, Linkerd. Pure.
 
-The lab has none of them, and a plan cannot name them: objects have the mesh as their data plane, so that nobody takes
-one for the other. Each refuses what is not encrypted by the mesh, as STRICT does, but for the ports that it skips.
+What the mesh encrypts, it refuses from others, as STRICT does; `linkerd-skip` has a proxy that Kafka's ports go past.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from meshmark.backends.kubernetes import mesh as sidecars
 from meshmark.backends.kubernetes.asked import SHARED_CPU, Target
 from meshmark.backends.kubernetes.manifest import Body
 from meshmark.backends.kubernetes.mesh import PEER_AUTHENTICATION, SIDECAR_MEMORY, Mesh
-from meshmark.data_plane import DataPlane, Place
+from meshmark.data_plane import CLIENT_BROKER, DataPlane, Place
 from meshmark.errors import UsageError
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
 from meshmark.plan import Scenario
@@ -22,38 +20,70 @@ WAYPOINT = "waypoint"
 WAYPOINT_FILE = "waypoint.yaml"
 FILES = (WAYPOINT_FILE,)
 HBONE_PORT = 15008
+INJECT_LINKERD = "linkerd.io/inject"
+OPAQUE = "config.linkerd.io/opaque-ports"
+SKIP_INBOUND, SKIP_OUTBOUND = "config.linkerd.io/skip-inbound-ports", "config.linkerd.io/skip-outbound-ports"
+AMBIENT = "istio.io/dataplane-mode"
+OUTSIDE = {"sidecar.istio.io/inject": "false", AMBIENT: "none"}
+"""Labels of a pod that no mesh of Istio's takes; Linkerd's is told by OUTSIDE_LINKERD."""
+OUTSIDE_LINKERD = {INJECT_LINKERD: "disabled"}
 
 
 def mesh(scenario: Scenario, target: Target, place: Place = "broker") -> Mesh:
-    """Of the mesh that is asked for, as `mesh.mesh` has it. Raises UsageError where the scenario, or another option,
+    """Of the scenario's data plane, as `mesh.mesh` has it. Raises UsageError where who makes brokers, or a topology,
     does not go with it."""
-    if target.mesh == "sidecars":
+    plane = scenario.data_plane
+    if plane.mesh not in ("ambient", "linkerd"):
         return sidecars.mesh(scenario, target, place)
     if wrong := list(_wrong(scenario, target)):
         raise UsageError(
-            f"the mesh {target.mesh} cannot be had: {'; '.join(wrong)}",
-            hint="Take --only istio-mtls, the provider statefulset, and no monitors (docs/how-to/meshes.md).",
+            f"the data plane {plane} cannot be had: {'; '.join(wrong)}",
+            hint="Take the provider statefulset and one cluster, or Istio's sidecars (docs/how-to/meshes.md).",
         )
-    return _linkerd(scenario, target) if target.mesh.startswith("linkerd") else _ambient(target)
+    return _linkerd(scenario, target) if plane.mesh == "linkerd" else _ambient(plane)
 
 
-def policies(scenario: Scenario, target: Target) -> dict[str, Body]:
+def policies(scenario: Scenario) -> dict[str, Body]:
     """File -> object without its namespace. DestinationRules are of sidecars alone; Linkerd's are annotations."""
-    if target.mesh == "sidecars":
-        return sidecars.policies(scenario)
-    if target.mesh.startswith("linkerd"):
+    plane = scenario.data_plane
+    if plane.mesh == "linkerd":
         return {}
-    strict = {PEER_AUTHENTICATION: sidecars.policies(scenario)[PEER_AUTHENTICATION]}
-    return {**strict, WAYPOINT_FILE: _waypoint()} if target.mesh == "ambient-waypoint" else strict
+    if plane.mesh != "ambient":
+        return sidecars.policies(scenario)
+    strict = {PEER_AUTHENTICATION: sidecars.strict()}
+    return {**strict, WAYPOINT_FILE: _waypoint()} if has_waypoint(plane) else strict
 
 
-def _ambient(target: Target) -> Mesh:
+def has_waypoint(plane: DataPlane) -> bool:
+    return plane.path == "waypoint"
+
+
+def amiss(plane: DataPlane, pod: Mapping[str, str]) -> str:
+    """What a pod's annotations lack of those that Linkerd goes by; empty where nothing is."""
+    if plane.mesh != "linkerd":
+        return ""
+    key = OPAQUE if plane.carries(CLIENT_BROKER) else SKIP_INBOUND
+    return "" if str(BROKER_PORT) in pod.get(key, "").split(",") else f"has no port {BROKER_PORT} in {key}"
+
+
+def service_amiss(plane: DataPlane, service: Body) -> str:
+    """By which a proxy would look for HTTP in what Kafka speaks, or wait for who speaks first; empty where nothing."""
+    port = next((each for each in service["spec"].get("ports") or [] if each["port"] == BROKER_PORT), None)
+    if port is None:
+        return f"has no port {BROKER_PORT}"
+    if plane.mesh != "none" and port.get("appProtocol") != "tcp":
+        return f"does not say that its port {BROKER_PORT} is TCP (appProtocol): a proxy would look for HTTP in it"
+    annotations = service["metadata"].get("annotations") or {}
+    return amiss(plane, annotations) if plane.carries(CLIENT_BROKER) else ""
+
+
+def _ambient(plane: DataPlane) -> Mesh:
     """By labels: the node's ztunnel takes all that the pods send and get, controllers' port included."""
-    through = {"istio.io/use-waypoint": WAYPOINT} if target.mesh == "ambient-waypoint" else {}
+    through = {"istio.io/use-waypoint": WAYPOINT} if has_waypoint(plane) else {}
     return Mesh(
-        namespace_labels={"istio-injection": "disabled", "istio.io/dataplane-mode": "ambient", **through},
+        namespace_labels={"istio-injection": "disabled", AMBIENT: "ambient", **through},
         pod_labels={"sidecar.istio.io/inject": "false"},
-        pod_annotations={"linkerd.io/inject": "disabled"},
+        pod_annotations=OUTSIDE_LINKERD,
     )
 
 
@@ -75,21 +105,21 @@ def _linkerd(scenario: Scenario, target: Target) -> Mesh:
     """Kafka's port is opaque: its proxy carries bytes, and looks for no HTTP in them. The service says so too, or
     clients' proxies do not know it. Controllers' port is skipped, as in the lab; in the variant Kafka's is as well."""
     threads = str(scenario.cluster.sidecar_concurrency)
-    skips = target.mesh == "linkerd-skip"
-    skipped = ",".join(map(str, [BROKER_PORT, CONTROLLER_PORT] if skips else [CONTROLLER_PORT]))
-    opaque = {} if skips else {"config.linkerd.io/opaque-ports": str(BROKER_PORT)}
+    carries = scenario.data_plane.carries(CLIENT_BROKER)
+    skipped = ",".join(map(str, [CONTROLLER_PORT] if carries else [BROKER_PORT, CONTROLLER_PORT]))
+    opaque = {OPAQUE: str(BROKER_PORT)} if carries else {}
     return Mesh(
-        namespace_labels={"istio-injection": "disabled", "istio.io/dataplane-mode": "none"},
+        namespace_labels={"istio-injection": "disabled", AMBIENT: "none"},
         pod_labels={"sidecar.istio.io/inject": "false"},
         pod_annotations={
-            "linkerd.io/inject": "enabled",
+            INJECT_LINKERD: "enabled",
             "config.linkerd.io/default-inbound-policy": "all-authenticated",
             "config.linkerd.io/proxy-cpu-request": SHARED_CPU if target.share_nodes else threads,
             "config.linkerd.io/proxy-cpu-limit": threads,
             "config.linkerd.io/proxy-memory-request": SIDECAR_MEMORY,
             "config.linkerd.io/proxy-memory-limit": SIDECAR_MEMORY,
-            "config.linkerd.io/skip-inbound-ports": skipped,
-            "config.linkerd.io/skip-outbound-ports": skipped,
+            SKIP_INBOUND: skipped,
+            SKIP_OUTBOUND: skipped,
             **opaque,
         },
         service_annotations=opaque,
@@ -97,11 +127,7 @@ def _linkerd(scenario: Scenario, target: Target) -> Mesh:
 
 
 def _wrong(scenario: Scenario, target: Target) -> Iterator[str]:
-    if scenario.data_plane is not DataPlane.ISTIO_MTLS:
-        yield f"the scenario {scenario.name} has the data plane {scenario.data_plane}, and not istio-mtls"
     if target.provider != "statefulset":
         yield f"objects for {target.provider} know Istio's sidecars alone"
     if scenario.cluster.topology:
         yield "a topology is for Istio's sidecars"
-    if target.monitors is not None:
-        yield "monitors are of Istio's sidecars"

@@ -1,8 +1,9 @@
 """What the cluster's Prometheus Operator and Grafana are told: whom to scrape, when to complain, what to show. Pure.
 
 What serves metrics in a broker's pod is its sidecar alone: Apache's image has no exporter, and JMX opens no port. So a
-data plane without sidecars has no PodMonitor. Alerts are of two kinds: those over what the cluster's own exporters say
-of these pods (kube-state-metrics, the kubelets), and those of a run that is scraped (`run --metrics-port`).
+data plane without sidecars has no PodMonitor: ztunnel's metrics are those of its own pods. Alerts are of two kinds:
+those over what the cluster's own exporters say of these pods (kube-state-metrics, the kubelets), and those of a run
+that is scraped (`run --metrics-port`).
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ DASHBOARD = RESOURCES / "grafana" / "dashboard.json"
 NAMESPACE = "NAMESPACE"
 """In the rules of pods, in place of the scenario's."""
 API_VERSION = "monitoring.coreos.com/v1"
-SIDECAR_PORT, SIDECAR_PATH = "http-envoy-prom", "/stats/prometheus"
-"""Of an injected sidecar; Istio takes that port out of the mesh, so STRICT is not in the way."""
+SIDECARS = {"istio": ("http-envoy-prom", "/stats/prometheus"), "linkerd": ("linkerd-admin", "/metrics")}
+"""Of an injected sidecar its port and path; each mesh keeps that port out of itself, so STRICT is not in the way."""
 INTERVAL = "15s"
 DASHBOARD_LABEL = {"grafana_dashboard": "1"}
 """By which Grafana's own chart finds dashboards."""
@@ -48,7 +49,8 @@ def monitors(scenario: Scenario, namespace: str, labels: Mapping[str, str]) -> d
     }
     if not scenario.data_plane.has_sidecar("broker"):
         return made
-    scraped = {"port": SIDECAR_PORT, "path": SIDECAR_PATH, "interval": INTERVAL}
+    port, path = SIDECARS[scenario.data_plane.mesh]
+    scraped = {"port": port, "path": path, "interval": INTERVAL}
     spec = {
         "selector": {"matchLabels": manifest.selector(scenario)},
         "podTargetLabels": [manifest.SCENARIO, manifest.DATA_PLANE],

@@ -21,7 +21,7 @@ import httpx2
 from meshmark.backends.kubernetes import cadvisor
 from meshmark.backends.kubernetes.cadvisor import Sample
 from meshmark.errors import ClusterUnreachable, MissingRequirement, UsageError
-from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, CpuReading, Metered, QuotaReading
+from meshmark.nodes import KUBELET, NODE, PODS, RUNTIME, ZTUNNEL, ZTUNNEL_PODS, CpuReading, Metered, QuotaReading
 
 METRIC = "container_cpu_usage_seconds_total"
 TIMEOUT_S = 10.0
@@ -72,8 +72,10 @@ class Prometheus:
     def _samples(self, seconds: float, now_at: float) -> Iterator[CpuReading]:
         span = _span(seconds)
         yield from readings(self._query(f'{METRIC}{{pod="",id=~`{_IDS}`}}{span}', now_at), self._nodes)
-        inside = f'namespace="{self._namespace}",container!="",container!="POD"'
-        yield from readings(self._query(f"{METRIC}{{{inside}}}{span}", now_at), self._nodes)
+        space, name = ZTUNNEL_PODS
+        for which in (f'namespace="{self._namespace}"', f'namespace="{space}",pod=~"{name}.*"'):
+            inside = f'{which},container!="",container!="POD"'
+            yield from readings(self._query(f"{METRIC}{{{inside}}}{span}", now_at), self._nodes)
 
     def _quotas(self, seconds: float, now_at: float) -> Iterator[QuotaReading]:
         wanted = f'{{__name__=~"{"|".join(cadvisor.SERIES)}",namespace="{self._namespace}",container!=""}}'
@@ -153,5 +155,5 @@ def _node(labels: Mapping[str, Any], nodes: Mapping[str, str]) -> str | None:
 
 def _part(labels: Mapping[str, Any]) -> str | None:
     if container := labels.get("container"):
-        return f"{labels.get('pod', '')}/{container}"
+        return ZTUNNEL if labels.get("namespace") == ZTUNNEL_PODS[0] else f"{labels.get('pod', '')}/{container}"
     return next((part for part, group in GROUPS.items() if group.fullmatch(str(labels.get("id", "")))), None)

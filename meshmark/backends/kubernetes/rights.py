@@ -12,6 +12,7 @@ from typing import Any, Literal
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.kinds import CLAIM, EVENT, LISTED, NAMESPACE, POD, SECRET, SERVICE, Kind
 from meshmark.backends.kubernetes.manifest import TLS_SECRET, Body
+from meshmark.data_plane import DataPlane
 from meshmark.errors import NoRights
 
 Verb = Literal["up", "diff", "status", "exec", "down", "run"]
@@ -21,6 +22,9 @@ OF_OBJECTS = "meshmark-objects"
 OF_NODES = "meshmark-nodes"
 OF_PROMETHEUS = "meshmark-prometheus"
 OF_RESTARTS = "meshmark-restarts"
+OF_ZTUNNEL = "meshmark-ztunnel"
+ISTIO_SYSTEM = "istio-system"
+"""Where Istio is installed, unless somebody says otherwise; ztunnel is looked for there alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -34,10 +38,12 @@ class Right:
     namespaced: bool = True
     everywhere: bool = False
     """In all namespaces, and not in one."""
+    within: str = ""
+    """In that namespace, whatever the scenario's is."""
 
     def __str__(self) -> str:
         resource = f"{self.resource}.{self.group}" if self.group else self.resource
-        where = " in all namespaces" if self.everywhere else ""
+        where = " in all namespaces" if self.everywhere else f" in the namespace {self.within}" if self.within else ""
         return f"{self.verb} {resource}{'/' + self.name if self.name else ''}{where}"
 
     def attributes(self, namespace: str) -> dict[str, str]:
@@ -47,7 +53,7 @@ class Right:
         if self.everywhere or not (self.namespaced or self.resource == NAMESPACE.plural):
             return {**found, "namespace": "", "name": self.name}
         if self.namespaced:
-            return {**found, "namespace": namespace, "name": self.name}
+            return {**found, "namespace": self.within or namespace, "name": self.name}
         # What is done to a namespace that is there is asked for within it, so that a Role there can grant it.
         return {**found, "name": namespace, "namespace": "" if self.verb == "create" else namespace}
 
@@ -63,6 +69,13 @@ FIND_PROMETHEUS = (Right(resource=SERVICE.plural, verb="list", everywhere=True),
 """Of `run --prometheus find`."""
 EVICT = (Right(resource="pods/eviction", verb="create"),)
 """Of `operate restart`."""
+ZTUNNEL = (Right(resource=POD.plural, verb="list", within=ISTIO_SYSTEM),)
+"""Of `run` with a data plane of ambient mode: which ztunnel serves which node."""
+
+
+def of(plane: DataPlane) -> tuple[Right, ...]:
+    """Beside those of `run`."""
+    return ZTUNNEL if plane.mesh == "ambient" else ()
 
 
 def needed(verb: Verb) -> tuple[Right, ...]:
@@ -92,8 +105,8 @@ def require(api: Api, verb: Verb, namespace: str, more: Sequence[Right] = ()) ->
 
 
 def cluster_roles() -> tuple[Body, ...]:
-    """All that the verbs need: of namespaces, and of what is in them; and what options of `run`, and `operate
-    restart`, need beside that."""
+    """All that the verbs need: of namespaces, and of what is in them; and what options of `run`, ambient mode, and
+    `operate restart` need beside that."""
     every = sorted({right for verb in VERBS for right in needed(verb)})
     return (
         _role(OF_NAMESPACES, [right for right in every if not right.namespaced]),
@@ -101,6 +114,7 @@ def cluster_roles() -> tuple[Body, ...]:
         _role(OF_NODES, list(KUBELET)),
         _role(OF_PROMETHEUS, list(FIND_PROMETHEUS)),
         _role(OF_RESTARTS, list(EVICT)),
+        _role(OF_ZTUNNEL, list(ZTUNNEL)),
     )
 
 

@@ -32,8 +32,6 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
         return OPERATORS[target.provider](plan, scenario, target)
     texts = config.data(plan, scenario, target)
     common = manifest.labels(plan, scenario, target.kafka_version)
-    if target.mesh != "sidecars":
-        common[manifest.DATA_PLANE] = target.mesh
     if target.cluster:
         common[manifest.CLUSTER] = target.cluster
     template = pod(
@@ -50,7 +48,7 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
             "metadata": {"name": manifest.ACCOUNT},
             "automountServiceAccountToken": False,
         },
-        **policies(scenario, target),
+        **policies(scenario),
         "config-map.yaml": {
             "apiVersion": "v1",
             "kind": "ConfigMap",

@@ -60,7 +60,7 @@ def inexpressible(scenario: Scenario) -> Iterator[str]:
     """What of a topology cannot be had."""
     topology = scenario.cluster.topology
     plane = scenario.data_plane
-    if not (plane.has_sidecar("broker") and plane.carries(BROKER_BROKER)):
+    if plane.mesh != "istio" or not (plane.has_sidecar("broker") and plane.carries(BROKER_BROKER)):
         yield (
             f"with the data plane {plane} nobody resolves the brokers' names in other clusters; istio "
             "and istio-mtls have a mesh that does"

@@ -6,7 +6,7 @@ that its own charts give them, to those alone who may list pods everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -105,13 +105,14 @@ class Survey:
     parts: tuple[Found, ...]
 
 
-def survey(api: Api, namespace: str) -> Survey:
-    """Raises ClusterUnreachable, and NoRights where the server does not know this user."""
+def survey(api: Api, namespace: str, more: Sequence[rights.Right] = ()) -> Survey:
+    """`more`: rights beside those of every run. Raises ClusterUnreachable, and NoRights where the server does not know
+    this user."""
     version, served = api.version(), api.served()
     return Survey(
         version=version,
         namespace=namespace,
-        lacking=tuple(map(str, rights.lacking(api, "run", namespace))),
+        lacking=tuple(map(str, rights.lacking(api, "run", namespace, more))),
         parts=tuple(_found(api, part, served) for part in PARTS),
     )
 

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from meshmark.backends.kubernetes.kinds import CLAIM, KAFKA, KAFKA_CLUSTER, KAFKA_NODE_POOL, LISTED, NAMESPACE, POD
+from meshmark.backends.kubernetes.kinds import (
+    CLAIM,
+    GATEWAY,
+    KAFKA,
+    KAFKA_CLUSTER,
+    KAFKA_NODE_POOL,
+    LISTED,
+    NAMESPACE,
+    POD,
+)
 
 if TYPE_CHECKING:
     from tests.unit.kubernetes.fake_api import FakeApi
@@ -25,6 +34,8 @@ def operate(api: FakeApi, namespace: str) -> None:
     named = {KAFKA: "kafka", KAFKA_NODE_POOL: "broker", KAFKA_CLUSTER: "kafka"}
     found = {kind: api.objects.get((kind, namespace, name)) for kind, name in named.items()}
     bodies = {kind: each.body for kind, each in found.items() if each}
+    if api.captures and (gateway := api.objects.get((GATEWAY, namespace, "waypoint"))):
+        gateway.body["status"] = {"conditions": [{"type": "Programmed", "status": "True"}]}
     if api.operator == "silent":
         return
     if KAFKA in bodies:
@@ -39,12 +50,15 @@ def captured(api: FakeApi, namespace: str, template: Body) -> dict[str, Any]:
     around = api.objects[NAMESPACE, "", namespace].body["metadata"]["labels"]
     wishes = {"istio-proxy": "sidecar.istio.io/inject", "linkerd-proxy": "linkerd.io/inject"}
     proxies = [name for name, key in wishes.items() if told.get(key) in ("true", "enabled")]
-    ambient = around.get("istio.io/dataplane-mode") == "ambient"
+    ambient = around.get("istio.io/dataplane-mode") == "ambient" and told.get("istio.io/dataplane-mode") != "none"
     if not api.captures:
         proxies, ambient = [], False
     return {
         "spec": {"initContainers": [{"name": name} for name in proxies]},
-        "annotations": {"ambient.istio.io/redirection": "enabled"} if ambient else {},
+        "annotations": {
+            **(template.get("annotations") or {}),
+            **({"ambient.istio.io/redirection": "enabled"} if ambient else {}),
+        },
     }
 
 

@@ -67,7 +67,7 @@ def test_rights_that_are_asked_for_are_those_that_are_used(verb: rights.Verb, fa
         fake.brokers = "unplaced"
     used |= both_ways(fake, run)
     elsewhere = [("istio", "--provider", "strimzi"), ("istio", "--provider", "koperator")]
-    elsewhere.append(("istio-mtls", "--mesh", "ambient-waypoint"))
+    elsewhere.append(("ambient-waypoint", "-f", "meshes"))
     for only, *option in elsewhere if verb in ("up", "diff") else ():
         fake.put(NAMESPACE, f"meshmark-{only}", labels={"app.kubernetes.io/managed-by": "meshmark"})
         fake.used.clear()
@@ -101,7 +101,7 @@ def test_the_roles_are_written_from_the_code() -> None:
 
 
 def test_the_roles_grant_what_the_verbs_need_and_no_more() -> None:
-    options = {*rights.KUBELET, *rights.FIND_PROMETHEUS, *rights.EVICT}
+    options = {*rights.KUBELET, *rights.FIND_PROMETHEUS, *rights.EVICT, *rights.ZTUNNEL}
     needed = {right for verb in rights.VERBS for right in rights.needed(verb)} | options
     assert granted() == {(right.group, right.resource, right.name, right.verb) for right in needed}
     assert not {verb for *_, verb in granted()} & {

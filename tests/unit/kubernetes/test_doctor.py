@@ -55,6 +55,14 @@ def test_a_mesh_that_no_scenario_needs_is_no_reason_to_stop(fake: FakeApi, capsy
     assert found["Linkerd"]["found"] == "not installed: no policy.linkerd.io"
 
 
+def test_a_plan_needs_the_meshes_of_its_data_planes_and_their_rights(fake: FakeApi, capsys: Capture) -> None:
+    fake.denied.add(("list", "pods"))
+    assert doctor("meshes", "-o", "json") == 1
+    found = told(capsys)
+    assert [name for name in ("Istio", "ambient mode", "waypoints", "Linkerd") if not found[name]["needed"]] == []
+    assert found["rights of run"]["found"].endswith("list pods, list pods in the namespace istio-system")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -18,13 +18,14 @@ from meshmark.backends.kubernetes.measured import STATISTICS, LoadPods, measured
 from meshmark.backends.kubernetes.pools import Pool, affinity, tolerations
 from meshmark.data_plane import DataPlane
 from meshmark.probes import envoy
-from tests.planes import EVERYWHERE, everywhere
 from tests.unit.kubernetes.test_schemas import judge
+
+IN_KUBERNETES = [plane for plane in DataPlane if "kubernetes" in plane.backends]
 
 
 def bodies(data_plane: DataPlane, *, kafka: bool = True, nodes: str = "", share_nodes: bool = False) -> list[Any]:
-    plan = everywhere()
-    scenario = plan.scenario(data_plane)
+    plan = planfile.builtin("banzai-2019")
+    scenario = plan.scenarios[0].model_copy(update={"name": str(data_plane), "data_plane": data_plane})
     asked = target(plan, scenario, kafka_version="4.4.0", share_nodes=share_nodes)
     made = manifests(plan, scenario, asked)
     load = LoadPods(image="registry.example/meshmark:1", nodes=nodes)
@@ -40,13 +41,13 @@ def spec(workload: Any) -> Any:
 
 
 @pytest.mark.parametrize("kafka", [True, False])
-@pytest.mark.parametrize("data_plane", EVERYWHERE)
+@pytest.mark.parametrize("data_plane", IN_KUBERNETES)
 def test_every_object_is_one_of_the_api(data_plane: DataPlane, kafka: bool) -> None:
     for body in bodies(data_plane, kafka=kafka, nodes="pool=load"):
         assert [error.message for error in judge(body).iter_errors(body)] == []
 
 
-@pytest.mark.parametrize("data_plane", EVERYWHERE)
+@pytest.mark.parametrize("data_plane", IN_KUBERNETES)
 def test_no_pod_has_a_token_or_a_privilege_and_all_see_their_own_processes(data_plane: DataPlane) -> None:
     found = workloads(bodies(data_plane))
     for workload in found.values():
@@ -62,17 +63,20 @@ def test_no_pod_has_a_token_or_a_privilege_and_all_see_their_own_processes(data_
     assert [container["name"] for container in spec(found["broker"])["containers"]] == ["kafka", "monitor"]
 
 
-def test_with_sidecars_there_is_one_pod_outside_the_mesh_and_else_none() -> None:
-    for data_plane in EVERYWHERE:
+def test_with_a_mesh_there_is_one_pod_outside_it_and_else_none() -> None:
+    places: dict[str, Literal["broker", "client"]] = {"broker": "broker", "client": "client"}
+    for data_plane in IN_KUBERNETES:
         found = workloads(bodies(data_plane))
-        assert ("stranger" in found) is data_plane.sidecars
-        inject = {
-            name: workload["spec"]["template"]["metadata"]["labels"]["sidecar.istio.io/inject"]
-            for name, workload in found.items()
-        }
-        places: dict[str, Literal["broker", "client"]] = {"broker": "broker", "client": "client"}
-        meshed = [name for name, place in places.items() if data_plane.has_sidecar(place)]
-        assert inject == {name: str(name in meshed).lower() for name in found}
+        assert ("stranger" in found) is (data_plane.mesh != "none")
+        for name, workload in found.items():
+            told = workload["spec"]["template"]["metadata"]
+            meshed = name in places and data_plane.has_sidecar(places[name])
+            istio, linkerd = (meshed and data_plane.mesh == mesh for mesh in ("istio", "linkerd"))
+            assert told["labels"]["sidecar.istio.io/inject"] == ("true" if istio else "false")
+            assert (told["labels"].get("istio.io/dataplane-mode") == "none") is (name == "stranger")
+            assert told["annotations"].get("linkerd.io/inject") == (
+                "enabled" if linkerd else None if istio else "disabled"
+            )
 
 
 def test_load_pods_are_not_the_brokers_services_and_keep_away_from_them() -> None:
@@ -93,7 +97,7 @@ def test_load_pods_are_not_the_brokers_services_and_keep_away_from_them() -> Non
 
 
 def test_only_load_pods_of_kafka_tls_get_the_authority_and_no_key() -> None:
-    for data_plane in EVERYWHERE:
+    for data_plane in IN_KUBERNETES:
         secrets = [volume["secret"] for volume in spec(workloads(bodies(data_plane))["client"])["volumes"][1:]]
         only = [{"secretName": "broker-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}]
         assert secrets == (only if data_plane is DataPlane.KAFKA_TLS else [])
@@ -106,6 +110,18 @@ def test_without_kafka_the_containers_are_idle_and_the_mesh_knows_the_probes_por
     assert [key for key in kafka if key.endswith("Probe")] == []
     [service] = [body for body in found if body["kind"] == "Service"]
     assert [port["port"] for port in service["spec"]["ports"]] == [9092, 9093, 5201]
+
+
+def test_without_kafka_linkerd_carries_the_probes_port_unread_too() -> None:
+    key = "config.linkerd.io/opaque-ports"
+    for kafka, ports in ((True, "9092"), (False, "9092,5201")):
+        found = bodies(DataPlane.LINKERD, kafka=kafka)
+        [service] = [body for body in found if body["kind"] == "Service"]
+        assert service["metadata"]["annotations"][key] == ports
+        for name in ("broker", "client"):
+            assert workloads(found)[name]["spec"]["template"]["metadata"]["annotations"][key] == ports
+    skipped = workloads(bodies(DataPlane.LINKERD_SKIP, kafka=False))["broker"]
+    assert key not in skipped["spec"]["template"]["metadata"]["annotations"]
 
 
 def test_sidecars_count_what_is_read_of_them() -> None:
@@ -159,7 +175,8 @@ class Agent:
         self.asked: list[Mapping[str, Any]] = []
 
     def ask(self, question: str, **more: Any) -> Any:
-        if question == "envoy":
+        if question == "page":
+            assert (more["address"], more["port"]) == ("127.0.0.1", 15_000)
             return STATS.format(tls=self._tls)
         if question == "reach":
             return self._reaches
@@ -210,7 +227,7 @@ class Sender(Agent):
     """Its sidecar has sent what was asked so far, and nothing else."""
 
     def ask(self, question: str, **more: Any) -> Any:
-        if question == "envoy":
+        if question == "page":
             name, made = "cluster.outbound|9092||kafka.ns.svc.cluster.local;", len(self.asked)
             return f"{name}.upstream_cx_total: {made}\n{name}.ssl.handshake: {made}\n"
         return super().ask(question, **more)
@@ -254,6 +271,60 @@ def test_where_only_clients_are_in_the_mesh_no_broker_asks_through_a_sidecar() -
     assert [proof for proof in found if not proof.holds] == []
     assert [agent.asked for agent in agents.values()] == [[], []]
     assert [proof.host for proof in found if "its sidecar" in proof.name] == ["client-1"]
+
+
+LINKERD = (
+    'tcp_open_total{{direction="outbound",peer="dst",target_addr="10.0.0.2:9092",tls="true"}} {tls}\n'
+    'tcp_open_total{{direction="outbound",peer="dst",target_addr="10.0.0.2:9092",tls="no_identity"}} {plain}\n'
+)
+
+
+class Behind(Agent):
+    """Linkerd's proxy, which has made so many connections to Kafka's port."""
+
+    def __init__(self, host: str, *, tls: int = 0, plain: int = 0) -> None:
+        super().__init__(host)
+        self._page = LINKERD.format(tls=tls, plain=plain)
+
+    def ask(self, question: str, **more: Any) -> Any:
+        if question == "page":
+            assert more == {"address": "127.0.0.1", "port": 4_191, "path": "/metrics"}
+            return self._page
+        return super().ask(question, **more)
+
+
+def test_linkerds_tls_is_shown_by_refusals_and_by_its_own_labels() -> None:
+    outside = Agent("stranger-1", answers=False)
+    assert proofs(DataPlane.LINKERD, Behind("client-1", tls=3), outside) == {
+        "a client behind a sidecar gets an answer": True,
+        "all-authenticated: a plaintext client outside the mesh gets no answer": True,
+        "all-authenticated: a TLS client without a certificate gets no answer": True,
+        "every connection that its sidecar made to Kafka is TLS": True,
+    }
+    for wrong in (Behind("client-1", tls=3, plain=1), Behind("client-1")):
+        held = proofs(DataPlane.LINKERD, wrong, outside)
+        assert [name for name, holds in held.items() if not holds] == [
+            "every connection that its sidecar made to Kafka is TLS"
+        ]
+
+
+def test_ports_that_linkerd_skips_are_answered_to_everybody_and_its_proxy_has_seen_nothing() -> None:
+    name = "no connection to Kafka passes its sidecar"
+    held = proofs(DataPlane.LINKERD_SKIP, Behind("client-1"), Agent("stranger-1"))
+    assert held == {
+        "a client behind a sidecar gets an answer": True,
+        "a plaintext client outside the mesh gets an answer": True,
+        name: True,
+    }
+    assert not proofs(DataPlane.LINKERD_SKIP, Behind("client-1", tls=1), Agent("stranger-1"))[name]
+
+
+def test_in_ambient_mode_no_pod_has_a_counter_of_its_own() -> None:
+    assert proofs(DataPlane.AMBIENT, Agent("client-1"), Agent("stranger-1", answers=False)) == {
+        "a client in the mesh gets an answer": True,
+        "STRICT: a plaintext client outside the mesh gets no answer": True,
+        "STRICT: a TLS client without a certificate gets no answer": True,
+    }
 
 
 def test_kafkas_own_tls_is_shown_by_a_client_that_verifies_the_brokers_name() -> None:

@@ -1,28 +1,27 @@
-"""Ambient mode and Linkerd in the place of Istio's sidecars: by which labels and annotations, for which scenario."""
+"""Ambient mode and Linkerd as data planes: by which labels and annotations, and what of them others may change."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from meshmark.backends.kubernetes.asked import MeshKind
+from meshmark.backends.kubernetes.meshes import amiss, service_amiss
 from meshmark.cli import app
 from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
-from tests.planes import EVERYWHERE
 from tests.unit.kubernetes.test_files import read
 from tests.unit.kubernetes.test_objects import objects, plan, pod
 from tests.unit.kubernetes.test_schemas import judge
 
 Capture = pytest.CaptureFixture[str]
-OTHERS = [kind for kind in get_args(MeshKind) if kind != "sidecars"]
+OTHERS = [plane for plane in DataPlane if plane.mesh in ("ambient", "linkerd")]
 
 
-def made(mesh: str, **cluster: Any) -> dict[str, Any]:
+def made(plane: str, **cluster: Any) -> dict[str, Any]:
     """By kind."""
-    return objects(plan(DataPlane.ISTIO_MTLS, **cluster), mesh=mesh)
+    return objects(plan(DataPlane(plane), **cluster))
 
 
 @pytest.mark.parametrize("mesh", OTHERS)
@@ -75,30 +74,45 @@ def test_linkerd_carries_kafkas_port_unread_or_not_at_all(mesh: str, opaque: str
     assert "PeerAuthentication" not in found
 
 
-@pytest.mark.parametrize("mesh", OTHERS)
-@pytest.mark.parametrize("data_plane", [plane for plane in EVERYWHERE if plane is not DataPlane.ISTIO_MTLS])
-def test_a_scenario_without_mtls_of_a_mesh_has_no_other(mesh: str, data_plane: DataPlane) -> None:
-    with pytest.raises(UsageError, match="and not istio-mtls"):
-        objects(plan(data_plane), mesh=mesh)
+@pytest.mark.parametrize("plane", OTHERS)
+@pytest.mark.parametrize("provider", ["strimzi", "koperator"])
+def test_operators_know_istios_sidecars_alone(provider: str, plane: DataPlane) -> None:
+    with pytest.raises(UsageError, match=f"the data plane {plane} cannot be had: objects for {provider} know"):
+        objects(plan(plane), provider=provider)
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [({"provider": "strimzi"}, "know Istio's sidecars alone"), ({"monitors": {}}, "monitors are of Istio's sidecars")],
-)
-def test_what_does_not_go_with_it_is_refused(more: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        objects(plan(DataPlane.ISTIO_MTLS), mesh="ambient", **more)
+def test_what_linkerd_is_not_told_is_found_in_pods_and_services() -> None:
+    opaque = {"config.linkerd.io/opaque-ports": "25,9092"}
+    assert amiss(DataPlane.LINKERD, opaque) == ""
+    assert amiss(DataPlane.LINKERD, {}) == "has no port 9092 in config.linkerd.io/opaque-ports"
+    assert amiss(DataPlane.LINKERD_SKIP, opaque) == "has no port 9092 in config.linkerd.io/skip-inbound-ports"
+    assert amiss(DataPlane.AMBIENT, {}) == amiss(DataPlane.ISTIO_MTLS, {}) == ""
+    for plane in DataPlane:
+        if "kubernetes" in plane.backends:
+            assert service_amiss(plane, objects(plan(plane))["Service"]) == ""
+
+
+def test_a_service_whose_port_a_proxy_would_look_into_is_found() -> None:
+    service = made("linkerd")["Service"]
+    [kafka, controller] = service["spec"]["ports"]
+    bare = {**service, "metadata": {"name": "kafka"}}
+    assert service_amiss(DataPlane.LINKERD, bare).startswith("has no port 9092 in config.linkerd.io/opaque-ports")
+    assert service_amiss(DataPlane.LINKERD_SKIP, bare) == ""
+    sniffed = {**service, "spec": {"ports": [{"port": 9092}, controller]}}
+    for plane in (DataPlane.ISTIO_MTLS, DataPlane.AMBIENT, DataPlane.LINKERD):
+        assert "would look for HTTP in it" in service_amiss(plane, sniffed)
+    assert service_amiss(DataPlane.PLAIN, sniffed) == ""
+    assert service_amiss(DataPlane.PLAIN, {**service, "spec": {}}) == "has no port 9092"
+    assert kafka["appProtocol"] == "tcp"
 
 
 def test_the_verb_writes_them_and_takes_the_last_ones_away(tmp_path: Path, capsys: Capture) -> None:
-    export = ["export", "--only", "istio-mtls", "-d", str(tmp_path)]
-    assert app.main([*export, "--mesh", "ambient-waypoint"]) == 0
+    export = ["export", "-f", "meshes", "-d", str(tmp_path), "--only"]
+    assert app.main([*export, "ambient-waypoint"]) == 0
     assert "Istio 1.24 or newer with its ambient profile" in capsys.readouterr().err
     assert (tmp_path / "waypoint.yaml").is_file()
-    assert app.main([*export, "--mesh", "linkerd"]) == 0
+    assert app.main([*export, "linkerd"]) == 0
     assert "needed in the cluster: Linkerd" in capsys.readouterr().err
     listed = read((tmp_path / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
     assert {path.name for path in tmp_path.iterdir()} == {"kustomization.yaml", *listed}
-    assert app.main([*export, "--mesh", "cilium"]) == 2
-    assert "--mesh cilium is not allowed" in capsys.readouterr().err
+    assert app.main([*export, "cilium"]) == 2

@@ -52,6 +52,12 @@ SUMMARY = {
             ],
         },
         {"podRef": {"name": "broker-1", "namespace": "theirs", "uid": "2"}, "containers": [{"name": "kafka"}]},
+        {
+            "podRef": {"name": "ztunnel-x", "namespace": "istio-system", "uid": "3"},
+            "containers": [
+                {"name": "istio-proxy", "cpu": {"time": "2026-11-26T23:00:04Z", "usageCoreNanoSeconds": 2_000_000_000}}
+            ],
+        },
     ],
 }
 LABELS = 'id="/kubepods/x",image="proxy@sha256:1",name="c1",namespace="ours",pod="broker-1"'
@@ -76,6 +82,7 @@ def test_a_kubelets_summary_says_when_it_read_what() -> None:
         ("kubelet", 3.0),
         ("pods", 9.0),
         ("broker-1/kafka", 5.0),
+        ("ztunnel", 2.0),
     ]
     assert found[0].read_at == pytest.approx(READ_AT + 0.123456789, abs=1e-6)
     assert found[3].read_at == READ_AT + 3
@@ -186,7 +193,7 @@ def test_a_kubelet_is_asked_as_the_contexts_user_and_a_reading_counts_once(
     node: Answers, authority: Authority, api: Api
 ) -> None:
     told = read(api, Metering(kubelet=True, authority=str(authority.path)))
-    assert [each.part for each in told.cpu] == ["node", "kubelet", "pods", "broker-1/kafka"]
+    assert [each.part for each in told.cpu] == ["node", "kubelet", "pods", "broker-1/kafka", "ztunnel"]
     assert [each.part for each in told.quotas] == ["broker-1/istio-proxy"]
     assert told.problems == ()
     assert len(node.asked) >= 4
@@ -228,7 +235,7 @@ def test_a_kubelet_that_fails_later_is_told_with_what_was_read(node: Answers, au
         node.code, node.text = 503, "busy"
         after = meter.read(READ_AT)
     assert (after.cpu, after.quotas) == (before.cpu, before.quotas)
-    assert (len(before.cpu), len(before.quotas)) == (4, 1)
+    assert (len(before.cpu), len(before.quotas)) == (5, 1)
     [problem] = after.problems
     assert re.match(r"the kubelet of n1 did not answer \d+ times, at last: ", problem)
     with metered(api, Metering(kubelet=True, authority=str(authority.path)), NODES, "ours") as meter:
@@ -263,6 +270,7 @@ def test_samples_of_a_prometheus_are_known_by_node_and_control_group() -> None:
         series({"id": "/system.slice/containerd.service", "node": "n1"}, (3, "2")),
         series({"id": "/system.slice/cron.service", "node": "n1"}, (3, "7")),
         series({"id": "/kubepods.slice/x", "node": "n1", "pod": "broker-1", "container": "kafka"}, (4, "3")),
+        series({"namespace": "istio-system", "pod": "ztunnel-x", "container": "istio-proxy", "node": "n1"}, (5, "4")),
         series({"id": "/", "node": "n2"}, (1, "99")),
     )
     found = [(each.part, each.read_at, each.cpu_s) for each in prometheus.readings(text, {"n1": "10.0.0.1"})]
@@ -273,6 +281,7 @@ def test_samples_of_a_prometheus_are_known_by_node_and_control_group() -> None:
         ("kubelet", 3, 1),
         ("runtime", 3, 2),
         ("broker-1/kafka", 4, 3),
+        ("ztunnel", 5, 4),
     ]
 
 
@@ -288,12 +297,13 @@ def test_a_prometheus_is_asked_for_samples_and_not_for_values_at_steps(api: Api)
     answers = Answers(text=matrix(series({"id": "/", "node": "n1"}, (1, "10"))))
     with serving(answers) as port:
         told = read(api, Metering(prometheus=f"http://{HERE}:{port}/"))
-    assert ([each.part for each in told.cpu], told.quotas, told.problems) == (["node", "node"], (), ())
+    assert ([each.part for each in told.cpu], told.quotas, told.problems) == (["node"] * 3, (), ())
     paths = [urlsplit(path) for path, _ in answers.asked]
     assert {each.path for each in paths} == {"/api/v1/query"}
     queries = [parse_qs(each.query)["query"][0] for each in paths]
     assert [query.endswith("s]") for query in queries] == [True] * len(queries)
     assert any('namespace="ours"' in query for query in queries)
+    assert any('namespace="istio-system",pod=~"ztunnel-.*"' in query for query in queries)
     assert [header for _, header in answers.asked] == [None] * len(queries)
 
 

@@ -192,13 +192,9 @@ def test_what_lies_in_directories_that_no_cluster_has_stays(tmp_path: Path) -> N
     [
         (["--provider", "strimzi"], "a topology is for the StatefulSets of its clusters"),
         (["--provider", "koperator"], "a topology is for the StatefulSets of its clusters"),
-        (["--mesh", "ambient"], "a topology is for Istio's sidecars"),
-        (["--mesh", "linkerd"], "a topology is for Istio's sidecars"),
     ],
 )
-def test_operators_and_other_meshes_have_no_topology(
-    options: list[str], said: str, tmp_path: Path, capsys: Capture
-) -> None:
+def test_operators_have_no_topology(options: list[str], said: str, tmp_path: Path, capsys: Capture) -> None:
     assert app.main(["export", "-f", EXAMPLE, "-d", str(tmp_path / "out"), *options]) == UsageError.exit_code
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

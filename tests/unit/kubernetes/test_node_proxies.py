@@ -6,13 +6,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from meshmark.backends.kubernetes import contexts, node_proxies, rights
+from meshmark.backends.kubernetes import agent, backend, contexts, node_proxies, rights
 from meshmark.backends.kubernetes.cluster import testbed as opened
 from meshmark.backends.kubernetes.kinds import POD, Kind
 from meshmark.backends.kubernetes.node_proxies import NodeProxies
@@ -23,6 +25,7 @@ from tests.unit.kubernetes.fake_api import FakeApi
 from tests.unit.kubernetes.test_hosts import wanted
 
 OURS = "meshmark-it"
+LINKERD = Path(__file__).parents[1] / "texts" / "linkerd-proxy-metrics.txt"
 OPENED = "istio_tcp_connections_opened_total"
 READY = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
 
@@ -194,25 +197,30 @@ def test_what_is_not_there_or_does_not_answer_is_told(there: Cluster, plane: Dat
 
 
 class Page(BaseHTTPRequestHandler):
+    """ztunnel's at one path, linkerd2-proxy's at the other."""
+
+    texts: ClassVar = {
+        "/stats/prometheus": 'istio_build{component="ztunnel",tag="1.31.0"} 1\n'
+        + series("istio_tcp_received_bytes_total", 3_000, reporter="source", source="client"),
+        "/metrics": LINKERD.read_text(encoding="utf-8"),
+    }
+
     def do_GET(self) -> None:
-        found = self.path == "/stats/prometheus"
-        self.send_response(200 if found else 404)
+        text = self.texts.get(self.path, "")
+        self.send_response(200 if text else 404)
         self.end_headers()
-        text = 'istio_build{component="ztunnel",tag="1.31.0"} 1\n' + series(
-            "istio_tcp_received_bytes_total", 3_000, reporter="source", source="client"
-        )
-        self.wfile.write(text.encode() if found else b"")
+        self.wfile.write(text.encode())
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 @contextmanager
-def ztunnel() -> Iterator[str]:
-    """Answers on this machine, at an address of this process' own."""
+def answers(port: int) -> Iterator[str]:
+    """On this machine, at an address of this process' own."""
     pid = os.getpid()
     address = f"127.{1 + pid // 65_536 % 250}.{pid // 256 % 256}.{1 + pid % 250}"
-    server = ThreadingHTTPServer((address, 15_020), Page)
+    server = ThreadingHTTPServer((address, port), Page)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -226,7 +234,7 @@ def ztunnel() -> Iterator[str]:
 def test_pods_of_ambient_mode_are_read_with_the_ztunnel_of_their_node(fake: FakeApi) -> None:
     fake.runs = True
     api = contexts.connect(contexts.contexts(), "fake")
-    with ztunnel() as address:
+    with answers(15_020) as address:
         status = {**READY, "podIP": address}
         fake.put(POD, "ztunnel-x", "istio-system", labels={"app": "ztunnel"}, spec={"nodeName": "n1"}, status=status)
         with opened(api, wanted(DataPlane.AMBIENT), tell=lambda _: None, timeout_s=5) as bed:
@@ -238,6 +246,34 @@ def test_pods_of_ambient_mode_are_read_with_the_ztunnel_of_their_node(fake: Fake
     assert "istio.io/dataplane-mode: ambient" in texts["namespace.yaml"]
     assert "mode: STRICT" in texts["peer-authentication.yaml"]
     assert ("list", "pods", "") in fake.used
+
+
+def test_linkerds_proxy_is_read_by_the_agent_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answers(4_191) as address, ExitStack() as held:
+        monkeypatch.setattr(agent, "LOOPBACK", address)
+        beside = agent.Agent("client-1", data=None, sidecar="linkerd", machine=False, held=held)
+        read = beside.answer({"ask": "read"})
+        assert (
+            beside.answer({"ask": "page", "address": address, "port": 4_191, "path": "/metrics"})
+            == Page.texts["/metrics"]
+        )
+        with pytest.raises(HTTPException, match="4191 answered 404 to /other"):
+            beside.answer({"ask": "page", "address": address, "port": 4_191, "path": "/other"})
+    assert read["client-1/sidecar/outbound_tx_bytes"] == 1_100
+    assert read["client-1/sidecar/connections"] == 20
+
+
+class Bed:
+    """Of pods whose proxies have said their versions."""
+
+    def configurations(self) -> Mapping[str, str]:
+        same = {f"broker-{number}.linkerd.version": "2.352.0\n" for number in (1, 2)}
+        return {**same, "n1.ztunnel.version": "1.31.0\n", "n2.ztunnel.version": "1.30.2\n", "images.json": "{}\n"}
+
+
+def test_versions_of_proxies_are_what_they_say_and_all_of_them_where_they_differ() -> None:
+    found = backend._proxies(Bed())  # type: ignore[arg-type]
+    assert found == {"linkerd": "2.352.0", "ztunnel": "1.30.2, 1.31.0"}
 
 
 def test_ambient_mode_takes_a_right_in_istios_namespace_and_nothing_else_does() -> None:

@@ -57,7 +57,7 @@ class Passed(NamedTuple):
 def flows(text: str, namespace: str) -> dict[Flow, Passed]:
     """Of workloads in that namespace. Raises ValueError for what is no such page."""
     found: dict[Flow, Passed] = {}
-    for name, labels, value in samples(text, {OPENED, RECEIVED, SENT}):
+    for name, labels, value, _ in samples(text, {OPENED, RECEIVED, SENT}):
         if labels.get("destination_workload_namespace") != namespace:
             continue
         flow = Flow(

@@ -9,19 +9,23 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-_LINE = re.compile(
-    r"(?P<name>[a-zA-Z_:][\w:]*)"
+_NAME = re.compile(r"[a-zA-Z_:][\w:]*")
+_REST = re.compile(
     r'(?:\{(?P<labels>(?:[^"}]|"(?:[^"\\]|\\.)*")*)\})?'
-    r" (?P<value>\S+)(?: \S+)?(?: # .*)?"
+    r" (?P<value>\S+)(?: (?P<at_ms>-?\d+))?(?: # .*)?"
 )
 _LABEL = re.compile(r'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"(?:,\s*|$)')
 _ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
+MILLI = 1e-3
 
 
 class Sample(NamedTuple):
+    """`at`: Unix time, of a sample that has one."""
+
     name: str
     labels: Mapping[str, str]
     value: float
+    at: float | None = None
 
 
 def samples(text: str, names: Collection[str]) -> Iterator[Sample]:
@@ -29,11 +33,14 @@ def samples(text: str, names: Collection[str]) -> Iterator[Sample]:
     for line in text.splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        found = _LINE.fullmatch(line)
-        if found is None:
+        name = _NAME.match(line)
+        if name is not None and name[0] not in names:
+            continue
+        found = _REST.fullmatch(line, name.end()) if name is not None else None
+        if name is None or found is None:
             raise ValueError(f"not a line of Prometheus' text format: {line[:80]!r}")
-        if found["name"] in names:
-            yield Sample(found["name"], _labels(found["labels"] or "", line), float(found["value"]))
+        at = None if found["at_ms"] is None else int(found["at_ms"]) * MILLI
+        yield Sample(name[0], _labels(found["labels"] or "", line), float(found["value"]), at)
 
 
 def _labels(text: str, line: str) -> dict[str, str]:

@@ -14,21 +14,22 @@ def test_samples_with_these_names_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "labels", "value"),
+    ("line", "labels", "value", "at"),
     [
-        ('m{a="1",b="2"} 3', {"a": "1", "b": "2"}, 3.0),
-        ('m{a="1", b="2",} 3.5 1700000000000', {"a": "1", "b": "2"}, 3.5),
+        ('m{a="1",b="2"} 3', {"a": "1", "b": "2"}, 3.0, None),
+        ('m{a="1", b="2",} 3.5 1700000000000', {"a": "1", "b": "2"}, 3.5, 1.7e9),
         (
             r'm{a="quote \" comma , brace } and \\ line\nend"} 1e3',
             {"a": 'quote " comma , brace } and \\ line\nend'},
             1e3,
+            None,
         ),
-        ("m{} 4", {}, 4.0),
-        ('m{a=""} 5 # {trace_id="x"} 1 2', {"a": ""}, 5.0),
+        ("m{} 4", {}, 4.0, None),
+        ('m{a=""} 5 # {trace_id="x"} 1 2', {"a": ""}, 5.0, None),
     ],
 )
-def test_labels_and_values(line: str, labels: dict[str, str], value: float) -> None:
-    assert list(samples(line, {"m"})) == [Sample("m", labels, value)]
+def test_labels_values_and_times(line: str, labels: dict[str, str], value: float, at: float | None) -> None:
+    assert list(samples(line, {"m"})) == [Sample("m", labels, value, at)]
 
 
 @pytest.mark.parametrize("line", ["<html>", "m", "m{a=1} 2", 'm{a="1} 2', "m two"])

@@ -6,19 +6,16 @@ these series of containers with a CPU limit, and of no others. Pure.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from meshmark.nodes import QuotaReading
+from meshmark.probes import prometheus
 
 PERIODS, THROTTLED, THROTTLED_S = (
     f"container_cpu_cfs_{what}_total" for what in ("periods", "throttled_periods", "throttled_seconds")
 )
 SERIES = (PERIODS, THROTTLED, THROTTLED_S)
-_LINE = re.compile(rf"({'|'.join(SERIES)})\{{(.*)\}} (\S+) (\d+)")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-MILLI = 1e-3
 
 
 class Sample(NamedTuple):
@@ -31,12 +28,10 @@ class Sample(NamedTuple):
 
 def samples(page: str) -> Iterator[Sample]:
     """Of what is served as /metrics/cadvisor, with the times of its readings. Raises ValueError where it is none."""
-    for line in page.splitlines():
-        if found := _LINE.fullmatch(line):
-            name, labels, value, at_ms = found.groups()
-            yield Sample(name, dict(_LABEL.findall(labels)), int(at_ms) * MILLI, float(value))
-        elif line.startswith(PERIODS):
-            raise ValueError(f"no sample with a time: {line[:200]}")
+    for each in prometheus.samples(page, SERIES):
+        if each.at is None:
+            raise ValueError(f"no sample with a time: {each.name}{dict(each.labels)}")
+        yield Sample(each.name, each.labels, each.at, each.value)
 
 
 def quotas(

@@ -271,12 +271,13 @@ def describe(session: Session) -> str:
 
 def _scenario(plan: Plan, data_plane: str | None, only: str | None) -> Scenario:
     """The one that is named, or of the one that is first the cluster with the data plane that is asked for."""
-    from meshmark.data_plane import DataPlane
+    from meshmark.data_plane import DataPlane, require
     from meshmark.errors import UsageError
     from meshmark.planfile import select
 
     scenario = select(plan, [only] if only is not None else []).scenarios[0]
     if data_plane is None:
+        require([scenario.data_plane], "lab")
         return scenario
     if data_plane not in list(DataPlane):
         raise UsageError(f"there is no data plane {data_plane}", hint=f"there are: {', '.join(DataPlane)}")
@@ -285,6 +286,7 @@ def _scenario(plan: Plan, data_plane: str | None, only: str | None) -> Scenario:
             f"the scenario {only} has the data plane {scenario.data_plane}, not {data_plane}",
             hint="give --only or --data-plane",
         )
+    require([DataPlane(data_plane)], "lab")
     return scenario.model_copy(update={"name": data_plane, "data_plane": DataPlane(data_plane)})
 
 

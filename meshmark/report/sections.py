@@ -340,8 +340,13 @@ def proofs(summary: Summary) -> Grid | None:
             text_column("holds", ("yes" if proof.holds else "NO" for _, _, proof in shown)),
             text_column("what happened", (proof.detail for _, _, proof in shown)),
         ),
-        note=f"{held} of {len(shown)} hold.",
+        note=f"{held} of {len(shown)} hold.{''.join(map(_encrypted_by, summary.scenarios))}",
     )
+
+
+def _encrypted_by(row: ScenarioSummary) -> str:
+    who = ", ".join(dict.fromkeys(row.encrypted_by.values()))
+    return f" {row.name}: {' and '.join(row.encrypted_by)} encrypted by {who}." if who else ""
 
 
 def configurations(run: Run) -> list[Configuration]:

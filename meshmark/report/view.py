@@ -353,10 +353,8 @@ def _scaled(value: float | None, unit: float) -> float | None:
 
 
 def hops(row: ScenarioSummary) -> str:
-    if not row.encrypted_hops:
-        return "none" if row.plain_hops else UNKNOWN
-    who = ", ".join(dict.fromkeys(row.encrypted_by.values()))
-    return ", ".join(row.encrypted_hops) + (f" (by {who})" if who else "")
+    known = row.encrypted_hops or row.plain_hops
+    return (", ".join(row.encrypted_hops) or "none") if known else UNKNOWN
 
 
 def disk(summary: Summary) -> Grid:

@@ -113,6 +113,12 @@ def test_every_link_of_a_page_leads_to_something_on_it(page: str, tell: Tell) ->
         assert targets - {str(each.get("id")) for _, each, _ in elements.found} == set()
 
 
+def test_the_proofs_say_who_encrypts_which_hop(page: str) -> None:
+    for plane, who in (("kafka-tls", "kafka"), ("istio-mtls", "envoy")):
+        assert f" {plane}: client-broker and broker-broker encrypted by {who}." in page
+    assert " istio: " not in page.partition("What was shown before any load")[2].partition("</section>")[0]
+
+
 def test_results_are_in_the_section_of_the_environment(page: str) -> None:
     section = page[page.index('<section id="environment"') :].partition("</section>")[0]
     assert "Results against what the environment gives" in section

@@ -16,6 +16,8 @@ CLIENT_BROKER, BROKER_BROKER, CONTROLLER = "client-broker", "broker-broker", "co
 BETWEEN_HOSTS = (CLIENT_BROKER, BROKER_BROKER)
 """Hops that data planes differ in."""
 HOPS = (*BETWEEN_HOSTS, CONTROLLER)
+AT_CONTROLLERS = "at the controllers' port"
+"""How proofs end that are of that hop, where a mesh carries it although the data plane by itself does not."""
 
 Mesh = Literal["none", "istio", "ambient", "linkerd"]
 """`istio` is its sidecars; ambient mode is Istio's too, and shares nothing with them."""
@@ -176,6 +178,11 @@ class DataPlane(StrEnum):
     def encrypted_hops(self) -> tuple[str, ...]:
         """As it is made; a run proves it."""
         return tuple(self.encrypted_by)
+
+    def by(self, hops: Iterable[str]) -> dict[str, str]:
+        """Hop -> who encrypts it: what the mesh carries beside those above, as it does between brokers."""
+        told = self.row.encrypted_by
+        return {hop: told.get(hop) or told[BROKER_BROKER] for hop in hops}
 
     @property
     def plain_hops(self) -> tuple[str, ...]:

@@ -136,15 +136,16 @@ class NetworkProbe(Model):
 
 
 class LinkProbe(Model):
-    """The way from one cluster to another, as asked for and as found between two hosts. Under load, round trips hold
-    what queues on the way, too. Null: not asked for, or not probed."""
+    """The way from one cluster to another, as asked for and as found between two hosts, past sidecars. Under load,
+    round trips hold what queues on the way, too. Null: not asked for, or not probed."""
 
     source: str = Field(description="a cluster")
     target: str = Field(description="a cluster")
-    kind: Literal["netem", "relay", "simulated"] = Field(description="what delays packets")
+    kind: Literal["netem", "relay", "simulated", "found"] = Field(description="what made the way; found: nothing did")
     trial: int | None = Field(None, description="at the end of whose load; null: before any load")
-    asked_rtt_s: float
-    rtt_s: float | None = Field(description="median of the answers' times, as the kernels stamped them")
+    asked_rtt_s: float = Field(description="of a way that was found: by the plan, and not made")
+    rtt_s: float | None = Field(description="median, as kernels stamped answers; found: of handshakes between pods")
+    rtt_min_s: float | None = Field(None, description="null: not recorded, or as below")
     rtt_max_s: float | None
     asked_loss: float = Field(0, description="share of packets, in this direction")
     packets_sent: int = Field(0, description="to see how many are lost")
@@ -279,8 +280,7 @@ class Lateness(Model):
 
 
 class LoadInterval(Model):
-    """What the load workers reported for one interval, summed. Latencies and lateness are null in closed loop, which
-    has no intended times."""
+    """What the load workers reported for one interval, summed. In closed loop latencies and lateness are null."""
 
     time_s: float
     clients: int = Field(description="load workers that produce")

@@ -157,14 +157,14 @@ class Topology(Model):
         """Numbers of the brokers of a cluster; of none that there is not."""
         return next((range(at, at + each.brokers) for at, each in self._numbered() if each.name == name), range(0))
 
-    def clients(self, name: str) -> tuple[int, ...]:
-        """Numbers of the client hosts of a cluster."""
+    def clients(self, name: str) -> range:
+        """Numbers of the client hosts of a cluster; of none that there is not."""
         first = 1
         for cluster in self.clusters:
             if cluster.name == name:
-                return tuple(range(first, first + cluster.clients))
+                return range(first, first + cluster.clients)
             first += cluster.clients
-        return ()
+        return range(0)
 
     def flapping(self) -> tuple[Link, ...]:
         """Links that go down now and then."""

@@ -130,6 +130,8 @@ def _summary(scenario: str, probes: Sequence[LinkProbe], load: Carried) -> LinkS
         kind=first.kind,
         asked_rtt_s=first.asked_rtt_s,
         rtt_s=rtt_s,
+        rtt_min_s=min((probe.rtt_min_s for probe in idle if probe.rtt_min_s is not None), default=None),
+        rtt_max_s=max((probe.rtt_max_s for probe in idle if probe.rtt_max_s is not None), default=None),
         rtt_error=_error(rtt_s, first.asked_rtt_s),
         loaded_rtt_s=loaded_rtt_s,
         loaded_rtt_error=_error(loaded_rtt_s, first.asked_rtt_s),

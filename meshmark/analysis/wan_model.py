@@ -17,9 +17,13 @@ class LinkSummary(Value):
     scenario: str
     source: str
     target: str
-    kind: Literal["netem", "relay", "simulated"] = Field(description="what made the distance")
-    asked_rtt_s: float
+    kind: Literal["netem", "relay", "simulated", "found"] = Field(
+        description="what made the distance; found: nothing did, it is as it is"
+    )
+    asked_rtt_s: float = Field(description="of a way that was found: by the plan, and not made")
     rtt_s: float | None = Field(description="before load, mean of the rounds' medians")
+    rtt_min_s: float | None = Field(None, description="the least of all these; null: not recorded")
+    rtt_max_s: float | None = Field(None, description="the most of all these")
     rtt_error: float | None = Field(description="rtt_s / asked_rtt_s - 1; null where no distance was asked for")
     loaded_rtt_s: float | None = Field(description="at the end of trials' loads, queues included, in the same way")
     loaded_rtt_error: float | None = Field(description="of that against asked_rtt_s")

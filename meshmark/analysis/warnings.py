@@ -123,9 +123,10 @@ def _elsewhere(run: Run, links: Sequence[LinkSummary]) -> Iterator[str]:
         room_s = max(RTT_OFF_S, RTT_OFF_SHARE * link.asked_rtt_s) + sum(way.jitter_s for way in ways)
         if abs(link.rtt_s - link.asked_rtt_s) > room_s:
             told.add(pair)
+            expected = f"{number(link.asked_rtt_s * 1e3)} ms"
             yield (
                 f"{link.scenario}: {link.source} and {link.target} were {number(link.rtt_s * 1e3)} ms apart before "
-                f"load, and {number(link.asked_rtt_s * 1e3)} ms were asked for"
+                f"load, and {f'the plan says {expected}' if link.kind == 'found' else f'{expected} were asked for'}"
             )
 
 

@@ -160,7 +160,7 @@ def up(asked: Asked, *, contexts: Sequence[str], dry_run: str, timeout_s: int | 
     if dry_run == "client":
         _print(scenario, made)
         return
-    from meshmark.backends.kubernetes import change, lifecycle, sites
+    from meshmark.backends.kubernetes import change, sites
     from meshmark.clock import SystemClock
 
     places = _sites(scenario, made, contexts)
@@ -171,12 +171,7 @@ def up(asked: Asked, *, contexts: Sequence[str], dry_run: str, timeout_s: int | 
         return
     where = ", ".join(each.api.context for each in places)
     note(f"starting {scenario.name} in the namespace {target.namespace} of {where}")
-    limit_s, clock = timeout_s or TIMEOUT_S, SystemClock()
-    if len(places) > 1:
-        states = sites.up(places, tell=note, clock=clock, timeout_s=limit_s, force=force)
-    else:
-        [only] = places
-        states = (lifecycle.up(only.api, only.wanted, tell=note, clock=clock, timeout_s=limit_s, force=force),)
+    states = sites.up(places, tell=note, clock=SystemClock(), timeout_s=timeout_s or TIMEOUT_S, force=force)
     emit("\n\n".join(describe(state, each.api.context) for state, each in zip(states, places, strict=True)))
 
 
@@ -436,17 +431,20 @@ def backend(place: Place, plan: Plan) -> KubernetesBackend:
     for scenario in plan.scenarios:
         kubernetes.refuse_inexpressible(plan, scenario)
         target_of(asked, plan, scenario)
-        if scenario.cluster.topology:
-            raise UsageError(
-                f"the scenario {scenario.name} has a topology: load in several clusters is not there yet",
-                hint="`meshmark up` brings it up; run it in the lab",
-            )
+    clusters = {scenario.name: clusters_of(scenario) for scenario in plan.scenarios}
+    if len(set(clusters.values())) > 1:
+        told = "; ".join(f"{name}: {', '.join(of) if any(of) else 'one cluster'}" for name, of in clusters.items())
+        raise UsageError(
+            f"the scenarios of the plan {plan.name} are in different clusters ({told})",
+            hint="A run goes to one set of clusters: take those of the same with --only.",
+        )
+    [where] = set(clusters.values())
+    metering.refuse_one_address(len(where))
     if asked.share_nodes:
         note(SHARED)
     load = LoadPods(image=asked.client_image, nodes=asked.client_nodes or "")
-    [api] = connected(place.contexts).values()
     return KubernetesBackend(
-        api,
+        connected(place.contexts, where),
         plan,
         lambda scenario: target_of(asked, plan, scenario),
         load,

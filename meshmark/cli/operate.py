@@ -14,7 +14,6 @@ from meshmark.cli.options import (
     KAFKA,
     ClientImage,
     ClientNodes,
-    Context,
     Cpus,
     Heap,
     Image,
@@ -23,6 +22,7 @@ from meshmark.cli.options import (
     Memory,
     Namespace,
     Offline,
+    OneContext,
     Only,
     PlanFile,
     Seed,
@@ -63,7 +63,7 @@ def operate(
     kafka: Kafka = KAFKA,
     offline: Offline = False,
     backend: Keeper = "lab",
-    cluster: Context = None,
+    cluster: OneContext = None,
     namespace: Namespace = None,
     cpus: Cpus = None,
     memory: Memory = None,
@@ -90,6 +90,7 @@ def operate(
         raise UsageError(
             f"--rate {rate:g} is not allowed", hint=f"it takes {LEAST_MSG_S:,} to {MOST_MSG_S:,} records a second"
         )
+    _refuse_several(plan, backend)
     assert wanted is not None, "looked at there"
     (scenario,) = plan.scenarios
     with opened(place, plan, kafka=kafka, offline=offline) as (system, clock):
@@ -102,6 +103,17 @@ def operate(
             )
     emit(as_json(found) if output == "json" else summary(found))
     conclude(found)
+
+
+def _refuse_several(plan: Plan, backend: str) -> None:
+    from meshmark.errors import UsageError
+
+    (scenario,) = plan.scenarios
+    if backend == "kubernetes" and scenario.cluster.topology:
+        raise UsageError(
+            f"the scenario {scenario.name} has a topology, and `operate` goes to one cluster of Kubernetes",
+            hint="operate on it in the lab, or on a scenario without",
+        )
 
 
 def _plan(file: str | None, only: str | None, operation: str, output: str) -> Plan:

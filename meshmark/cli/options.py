@@ -34,6 +34,14 @@ Context = Annotated[
         help="Kubernetes: of the kubeconfig; asked for if there is none. Repeat it for a topology's clusters.",
     ),
 ]
+OneContext = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--context",
+        metavar="CTX",
+        help="Kubernetes: of the kubeconfig; asked for if there is none. It takes one: topologies are refused there.",
+    ),
+]
 Timeout = Annotated[
     int | None,
     typer.Option("--timeout", metavar="SECONDS", min=1, help="Kubernetes: how long to wait; default: 600."),

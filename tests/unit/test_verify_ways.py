@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from meshmark.analysis.hops import counted_hops
 from meshmark.analysis.verify import verify
-from meshmark.data_plane import DataPlane
+from meshmark.data_plane import AT_CONTROLLERS, DataPlane
 from meshmark.nodes import ClockCheck, NodesRead
 from meshmark.plan import ClusterSpec
 from meshmark.topology import Link, MeshCluster, Topology
-from tests.mutants.record import Json, change_lines, forge, in_plan, remove, round_of
+from tests.mutants.record import Json, change, change_lines, forge, in_plan, remove, round_of
 from tests.planes import SELECTIVE
 from tests.unit.test_conductor import plan_of, run
 from tests.unit.test_verify import files
@@ -108,6 +109,36 @@ def test_bytes_of_replication_that_its_sidecar_should_not_have_seen_are_found(tm
     assert any("outbound_rx" in finding.recorded for finding in verify(tmp_path / "run").findings)
 
 
+def test_ways_that_were_found_are_held_to_each_other(tmp_path: Path) -> None:
+    clusters = (MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1))
+    topology = Topology(clusters=clusters, links=(Link(ends=("near", "far"), rtt_ms=20),))
+    plan = plan_of(DataPlane.PLAIN, repeats=1)
+    scenario = plan.scenarios[0].model_copy(update={"cluster": ClusterSpec(topology=topology)})
+    run(tmp_path / "run", plan.model_copy(update={"scenarios": (scenario,)}))
+    lines = round_of(tmp_path / "run", "plain", repeat=1) / "links.jsonl"
+
+    def found_after(change: Callable[[list[Json]], object]) -> list[tuple[str, str]]:
+        change_lines(lines, change)
+        forge(tmp_path / "run")
+        return [(each.file.rpartition("/")[2], each.recorded) for each in verify(tmp_path / "run").findings]
+
+    assert found_after(lambda all_: [each.update(kind="found", rttS=0.03, rttMaxS=0.05) for each in all_]) == []
+    less = found_after(lambda all_: all_[0].update(rttMinS=0.04))
+    assert less == [("links.jsonl:1", "found, round trips of 0.04, 0.03, 0.05 s")]
+
+    def another_kind(all_: list[Json]) -> None:
+        all_[0].update(rttMinS=None)
+        all_[1].update(kind="netem")
+
+    assert [file for file, _ in found_after(another_kind)] == ["links.jsonl:2"]
+
+    def one_way(all_: list[Json]) -> None:
+        all_[1].update(kind="found")
+        all_[:] = [each for each in all_ if each["source"] == "near"]
+
+    assert found_after(one_way) == [("links.jsonl", "no probe before load of the way from far to near")]
+
+
 def test_a_run_behind_gateways_is_sound_and_needs_their_configurations(tmp_path: Path) -> None:
     clusters = (MeshCluster(name="one", brokers=2, clients=1, gateway=True), MeshCluster(name="two", brokers=1))
     topology = Topology(clusters=clusters, links=(Link(ends=("one", "two"), rtt_ms=2),))
@@ -153,3 +184,30 @@ def set_errors(folder: Path, error_s: float) -> None:
 def forged(directory: Path) -> Path:
     forge(directory)
     return directory
+
+
+def test_controllers_are_encrypted_where_that_was_asked_at_each_of_them(tmp_path: Path) -> None:
+    clusters = (MeshCluster(name="one", brokers=2, clients=1, controllers=1), MeshCluster(name="two", brokers=1))
+    topology = Topology(clusters=clusters, links=(Link(ends=("one", "two"), rtt_ms=2),))
+    plan = plan_of(DataPlane.ISTIO_MTLS, repeats=1)
+    scenario = plan.scenarios[0].model_copy(update={"cluster": ClusterSpec(topology=topology)})
+    run(tmp_path / "run", plan.model_copy(update={"scenarios": (scenario,)}))
+    where = round_of(tmp_path / "run", scenario.name, repeat=1)
+
+    def more_hops(told: Json) -> None:
+        told["encryptedHops"].append("controller")
+        told["encryptedBy"]["controller"] = told["encryptedBy"]["broker-broker"]
+        told["plainHops"].remove("controller")
+
+    def asked_at(*brokers: str) -> str:
+        name = f"STRICT: a plaintext client outside the mesh gets no answer {AT_CONTROLLERS}"
+        proofs = [{"name": name, "host": broker, "holds": True, "detail": "silence"} for broker in brokers]
+        change_lines(where / "proofs.jsonl", lambda found: found.extend(proofs))
+        forge(tmp_path / "run")
+        return files(verify(tmp_path / "run"))
+
+    change(where / "finished.json", more_hops)
+    assert "encrypted: client-broker, broker-broker, controller" in asked_at("broker-1")
+    assert asked_at("broker-3") == ""
+    change(where / "finished.json", lambda told: told["encryptedBy"].update(controller="kafka"))
+    assert "finished.json" in asked_at()

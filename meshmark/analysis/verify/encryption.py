@@ -8,14 +8,14 @@ from itertools import chain
 from meshmark.analysis.ledger import broker_hosts
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
-from meshmark.data_plane import HOPS
+from meshmark.data_plane import AT_CONTROLLERS, CONTROLLER, HOPS
 from meshmark.plan import Scenario
 from meshmark.store import Run
 
 
 def encryption_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
     finished, plane = round_.data.finished, scenario.data_plane
-    asked = plane.encrypted_hops
+    asked = (*plane.encrypted_hops, CONTROLLER) if _at_controllers(round_, scenario) else plane.encrypted_hops
     if finished is not None and not (
         finished.encrypted_hops == asked
         and set(HOPS) - set(asked) <= set(finished.plain_hops)
@@ -26,14 +26,21 @@ def encryption_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[F
             recorded=f"encrypted: {_listing(finished.encrypted_hops)}; plain: {_listing(finished.plain_hops)}",
             follows=f"{plane} encrypts {_listing(asked)} and no other hop",
         )
-    if finished is not None and finished.encrypted_by and finished.encrypted_by != plane.encrypted_by:
+    if finished is not None and finished.encrypted_by and finished.encrypted_by != plane.by(asked):
         yield Finding(
             file=round_.file("finished.json"),
             recorded=f"encrypted_by: {_who(finished.encrypted_by)}",
-            follows=f"{plane} has {_who(plane.encrypted_by)}",
+            follows=f"{plane} has {_who(plane.by(asked))}",
         )
     if round_.data.trials:
         yield from _proofs(run, round_, scenario)
+
+
+def _at_controllers(round_: Raw, scenario: Scenario) -> bool:
+    """Was it asked at each controller of a topology whether a mesh encrypts what comes to its port?"""
+    voters = {f"broker-{number}" for number in scenario.cluster.topology.controllers()}
+    asked = {proof.host for proof in round_.data.proofs if proof.name.endswith(AT_CONTROLLERS)}
+    return scenario.data_plane.mtls and bool(voters) and voters <= asked
 
 
 def _proofs(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:

@@ -1,9 +1,10 @@
-"""What was asked of the ways between clusters, as the probes of links have it, against the plan's topology."""
+"""The ways between clusters, as the probes of links have them, against the plan's topology and each other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import permutations
 
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
@@ -21,6 +22,8 @@ def link_findings(round_: Raw, scenario: Scenario) -> Iterator[Finding]:
             recorded="no probe of a link",
             follows=f"the plan has {len(holding)} clusters with brokers",
         )
+    elif probes and round_.data.trials:
+        yield from _absent(round_, topology, probes)
     for line, probe in enumerate(probes, start=1):
         asked = _asked(topology, probe)
         told = (probe.asked_rtt_s, probe.asked_loss, probe.asked_bandwidth_bytes_s or 0.0)
@@ -29,6 +32,27 @@ def link_findings(round_: Raw, scenario: Scenario) -> Iterator[Finding]:
                 file=round_.file("links.jsonl", line),
                 recorded=f"{probe.source} to {probe.target}: {_words(told)}",
                 follows=f"the plan asks for {_words(asked)}" if asked else "the plan has no such clusters",
+            )
+        times_s = [each for each in (probe.rtt_min_s, probe.rtt_s, probe.rtt_max_s) if each is not None]
+        if times_s != sorted(times_s) or probe.kind != probes[0].kind:
+            yield Finding(
+                file=round_.file("links.jsonl", line),
+                recorded=f"{probe.kind}, round trips of {', '.join(f'{each:g}' for each in times_s)} s",
+                follows=f"links are {probes[0].kind}, and a median lies between the least and the most",
+            )
+
+
+def _absent(round_: Raw, topology: Topology, probes: Sequence[LinkProbe]) -> Iterator[Finding]:
+    """Ways between clusters with brokers, with nobody in between, that nobody looked at before load."""
+    there = {cluster.name for cluster in topology.clusters if cluster.brokers or cluster.clients}
+    holding = [cluster.name for cluster in topology.clusters if cluster.brokers]
+    idle = {(probe.source, probe.target) for probe in probes if probe.trial is None}
+    for pair in permutations(holding, 2):
+        if pair not in idle and there.isdisjoint(topology.between(*pair)):
+            yield Finding(
+                file=round_.file("links.jsonl"),
+                recorded=f"no probe before load of the way from {pair[0]} to {pair[1]}",
+                follows="the plan has brokers in both",
             )
 
 

@@ -29,6 +29,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from meshmark.backends.kubernetes import handshakes
 from meshmark.kafka.api_versions import TIMEOUT_S, Wrap, ask, plain_client
 from meshmark.kafka.properties import BROKER_PORT
 from meshmark.kafka.shown import shown
@@ -57,6 +58,7 @@ ENVOY_PORT = 15_000
 PAGE_TIMEOUT_S = 2.0
 QUORUM_STATE = "metadata/__cluster_metadata-0/quorum-state"
 LOGS = "log"
+TCP = "/proc/sys/net/ipv4"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -68,6 +70,7 @@ class Agent:
         self._known: dict[int, str] = {}
         self._processes: dict[str, ProcessProbe] = {}
         self._pids: dict[str, list[int]] = {}
+        self._listening: set[tuple[str, int]] = set()
         self._leads: Mapping[tuple[str, int], str] = {}
         self._ztunnels: Mapping[str, str] = {}
         self._namespace = ""
@@ -103,6 +106,10 @@ class Agent:
                 return ask(question["address"], question["port"], wrap, server_name=question.get("server_name"))
             case "reach":
                 return _reached(question["address"], question["port"])
+            case "listen":
+                return self._listen(question["address"], question["port"])
+            case "way":
+                return _way(question["address"], question["port"], question["count"])
             case "shown":
                 return shown(question["address"], question["port"])
             case "page":
@@ -155,6 +162,12 @@ class Agent:
         self._processes[component].add(pid)
         self._known[pid] = component
         self._pids.setdefault(component, []).append(pid)
+
+    def _listen(self, address: str, port: int) -> None:
+        """Once, and as long as it lives."""
+        if (address, port) not in self._listening:
+            self._held.enter_context(handshakes.listening(address, port))
+            self._listening.add((address, port))
 
     def _signal(self, question: Mapping[str, Any]) -> int:
         """To one process, or all of a component; to how many it went."""
@@ -218,6 +231,18 @@ def _reached(address: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def _way(address: str, port: int, count: int) -> dict[str, Any]:
+    """How long handshakes take, and by what the pod's TCP goes: the most that a socket takes to receive and to send is
+    the last of three numbers."""
+    return {
+        "times_s": handshakes.times_s(address, port, count),
+        "congestion_control": Path(TCP, "tcp_congestion_control").read_text(encoding="ascii").strip(),
+        "tcp_memory_bytes": [
+            int(Path(TCP, name).read_text(encoding="ascii").split()[-1]) for name in ("tcp_rmem", "tcp_wmem")
+        ],
+    }
 
 
 def _of_envoy() -> Mapping[str, float]:

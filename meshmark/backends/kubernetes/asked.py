@@ -173,24 +173,25 @@ def _too_small(asked: Target, plan: Plan, scenario: Scenario) -> Iterator[str]:
         )
 
 
-def refuse_inexpressible(plan: Plan, scenario: Scenario) -> None:
-    """Raises UsageError with everything in the plan that the lab can do and these objects cannot."""
+def refuse_inexpressible(plan: Plan, scenario: Scenario, *, kafka: bool = True) -> None:
+    """Raises UsageError with everything in the plan that the lab can do and these objects, with Kafka or without,
+    cannot."""
     require([scenario.data_plane], "kubernetes")
-    if wrong := list(_inexpressible(plan, scenario)):
+    if wrong := list(_inexpressible(plan, scenario, kafka=kafka)):
         raise UsageError(
             f"the scenario {scenario.name} cannot be put into Kubernetes: {'; '.join(wrong)}",
             hint="Take a scenario without, or leave these settings out of the plan (docs/how-to/kubernetes.md).",
         )
 
 
-def _inexpressible(plan: Plan, scenario: Scenario) -> Iterator[str]:
+def _inexpressible(plan: Plan, scenario: Scenario, *, kafka: bool) -> Iterator[str]:
     spec = scenario.cluster
     if plan.profile and find_profile(plan.profile).figures():
         yield f"the profile {plan.profile} limits hosts of the lab; nodes of a cluster are what they are"
     if spec.disk_write_bytes_s is not None:
         yield "diskWriteBytesS limits a disk of the lab; volumes of a cluster are as fast as they are"
     if spec.topology:
-        yield from stretched.inexpressible(scenario)
+        yield from stretched.inexpressible(scenario, kafka=kafka)
     if spec.storage != "disk":
         yield f"storage is {spec.storage}; volumes are disks"
     if keys := reserved_keys(spec.broker_config):

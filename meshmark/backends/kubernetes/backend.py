@@ -1,36 +1,37 @@
 """Kubernetes as a Backend: each round's cluster in the namespace of its scenario, nothing left of it afterwards.
 
-    backend = KubernetesBackend(api, plan, targets, load, tell=note, timeout_s=600)
+    backend = KubernetesBackend({"": api}, plan, target, load, tell=note, timeout_s=600)
     backend.prepare(plan)
     with backend.cluster(scenario) as cluster: ...
 
-What the nodes and the images are is looked at, once, in pods without Kafka, before the run begins. Limits: one
-cluster; no limits of hosts, no `perf`, no small requests along the path.
+What the nodes and the images are is looked at, once, in pods without Kafka, before the run begins. Limits: no limits
+of hosts, no `perf`, no small requests along the path; all scenarios of a plan are in the same clusters.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 
 from meshmark import __version__
 from meshmark.backends.kubernetes import cluster, rights, tls
 from meshmark.backends.kubernetes.api import Api
-from meshmark.backends.kubernetes.asked import Target, quantity
+from meshmark.backends.kubernetes.asked import Target, quantity, targets
 from meshmark.backends.kubernetes.change import Tell, Wanted
 from meshmark.backends.kubernetes.cluster import PodsCluster
 from meshmark.backends.kubernetes.config import KAFKA_SCRIPTS
 from meshmark.backends.kubernetes.hosts import PodsTestbed
+from meshmark.backends.kubernetes.lifecycle import Site
 from meshmark.backends.kubernetes.measured import LoadPods, measured
-from meshmark.backends.kubernetes.metering import NOBODY, Metering, located, metered
+from meshmark.backends.kubernetes.metering import NOBODY, Metering, OnNodes, all_metered, located
 from meshmark.backends.kubernetes.pods import BASH
 from meshmark.backends.kubernetes.rights import Right
 from meshmark.backends.kubernetes.scenario import manifests
 from meshmark.cluster import KeepLogs, discard_logs
-from meshmark.errors import ObjectRefused, UsageError
+from meshmark.errors import MissingRequirement, ObjectRefused, UsageError
 from meshmark.plan import Plan, Scenario
 from meshmark.record import HostFacts, Versions
 
@@ -42,15 +43,16 @@ JAVA = re.compile(r"^(?:openjdk|java) version \"([^\"]+)\"", re.MULTILINE)
 
 
 class KubernetesBackend:
-    """Implements `meshmark.cluster.Backend` in the cluster of one context."""
+    """Implements `meshmark.cluster.Backend` in a cluster, or in those of the topology that all scenarios have: `apis`
+    has the connection to each, by its name there, which is empty without a topology."""
 
     name = "kubernetes"
 
     def __init__(
         self,
-        api: Api,
+        apis: Mapping[str, Api],
         plan: Plan,
-        targets: Callable[[Scenario], Target],
+        target: Callable[[Scenario], Target],
         load: LoadPods,
         *,
         tell: Tell,
@@ -58,7 +60,7 @@ class KubernetesBackend:
         metering: Metering = NOBODY,
         more: Sequence[Right] = (),
     ) -> None:
-        self._api, self._plan, self._targets, self._load = api, plan, targets, load
+        self._apis, self._plan, self._target, self._load = apis, plan, target, load
         self._metering, self._more = metering, more
         self._tell, self._timeout_s = tell, timeout_s
         self._seen: tuple[HostFacts, Versions] | None = None
@@ -80,26 +82,29 @@ class KubernetesBackend:
             )
         for scenario in plan.scenarios:
             needed = (*rights.of(scenario.data_plane), *self._metering.needed, *self._more)
-            cluster.refuse_kept(self._api, self._wanted(scenario), needed)
+            cluster.refuse_kept(self._sites(scenario), needed)
         self._looked()
 
     def testbed(self, scenario: Scenario) -> AbstractContextManager[PodsTestbed]:
-        wanted = self._wanted(scenario, kafka=False)
-        return cluster.testbed(self._api, wanted, tell=self._tell, timeout_s=self._timeout_s)
+        return cluster.testbed(self._sites(scenario, kafka=False), tell=self._tell, timeout_s=self._timeout_s)
 
     def cluster(self, scenario: Scenario, keep_logs: KeepLogs = discard_logs) -> AbstractContextManager[PodsCluster]:
         return cluster.cluster(
-            self._api,
-            self._wanted(scenario),
+            self._sites(scenario),
             keep_logs,
             tell=self._tell,
             timeout_s=self._timeout_s,
-            metering=self.source,
+            sources=self.sources,
         )
 
-    def _wanted(self, scenario: Scenario, *, kafka: bool = True) -> Wanted:
-        target = self._targets(scenario)
-        made = manifests(self._plan, scenario, target)
+    def _sites(self, scenario: Scenario, *, kafka: bool = True) -> list[Site]:
+        return [
+            Site(api=self._apis[target.cluster], wanted=self._wanted(scenario, target, kafka=kafka))
+            for target in targets(scenario, self._target(scenario))
+        ]
+
+    def _wanted(self, scenario: Scenario, target: Target, *, kafka: bool) -> Wanted:
+        made = manifests(self._plan, scenario, target, kafka=kafka)
         return Wanted(
             scenario=scenario,
             manifests=measured(made, scenario, target, self._load, kafka=kafka),
@@ -120,14 +125,14 @@ class KubernetesBackend:
         return self._seen
 
     @cached_property
-    def source(self) -> Metering:
-        """Where it is asked for. Found once, so that no later round ends the run by not finding it."""
-        return located(self._api, self._metering)
+    def sources(self) -> Mapping[str, Metering]:
+        """Where it is asked for, by cluster. Found once, so that no later round ends the run by not finding it."""
+        return {cluster: located(api, self._metering) for cluster, api in self._apis.items()}
 
     def _look(self, scenario: Scenario) -> tuple[HostFacts, Versions, dict[str, str]]:
         with (
             self.testbed(scenario) as bed,
-            metered(self._api, self.source, bed.nodes(), bed.namespace, required=True),
+            all_metered(bed.on_nodes(), self.sources, bed.namespace, required=True),
         ):
             return self._facts(bed), self._versions(bed), _proxies(bed)
 
@@ -135,47 +140,64 @@ class KubernetesBackend:
         """CPUs and memory of all nodes that pods are on."""
         by_node = {bed.node(host): agent.ask("facts") for host, agent in reversed(bed.agents.items())}
         first = bed.agents[bed.broker_hosts[0]].ask("facts")
-        nodes = f"{len(by_node)} {'node' if len(by_node) == 1 else 'nodes'}"
         return HostFacts(
-            hostname=f"{self._api.context}: Kubernetes {self._api.version()}, {nodes}, {bed.runtime()}",
+            hostname="; ".join(_told(site, place) for site, place in zip(bed.sites, bed.on_nodes(), strict=True)),
             kernel=first["kernel"],
             cpu_model=first["cpu_model"],
             cpus=sum(each["cpus"] for each in by_node.values()),
             memory_bytes=sum(each["memory_bytes"] for each in by_node.values()),
             cgroup=first["cgroup"],
             file_system=first["file_system"],
-            privileges="; ".join(filter(None, (given(self._targets(bed.scenario), self._load), str(self._metering)))),
+            privileges="; ".join(filter(None, (given(self._target(bed.scenario), self._load), str(self._metering)))),
             features={
                 "pressure_stall_information": first["pressure_stall_information"],
                 "one_node": len(by_node) == 1,
                 "one_clock": bed.one_clock,
-                "shared_nodes": self._targets(bed.scenario).share_nodes,
+                "shared_nodes": self._target(bed.scenario).share_nodes,
             },
         )
 
     def _versions(self, bed: PodsTestbed) -> Versions:
-        """As the parts say themselves."""
-        broker, client = bed.broker_hosts[0], bed.client_hosts[0]
-        said = io.BytesIO()
-        self._api.execute(broker, bed.namespace, "kafka", LOOK, said, io.BytesIO())
+        """As the parts say themselves; they must say the same in every cluster."""
+        said = {site.api.context: self._said(bed, site) for site in bed.sites}
+        if len(set(said.values())) > 1:
+            told = "; ".join(f"{context}: {', '.join(each)}" for context, each in said.items())
+            raise MissingRequirement(
+                f"the clusters have different versions of Kafka and Java: {told}",
+                hint="A run is of one version of each: give all clusters the same images.",
+            )
+        kafka, java = next(iter(said.values()))
+        facts = bed.agents[bed.client_hosts[0]].ask("facts")
+        return Versions(
+            meshmark=__version__,
+            python=facts["python"],
+            kafka=kafka,
+            java=java,
+            envoy=NONE,
+            librdkafka=facts["librdkafka"],
+        )
+
+    def _said(self, bed: PodsTestbed, site: Site) -> tuple[str, str]:
+        """Kafka and Java of one cluster, by its first broker."""
+        broker, said = bed.broker_of(site), io.BytesIO()
+        site.api.execute(broker, bed.namespace, "kafka", LOOK, said, io.BytesIO())
         text = said.getvalue().decode(errors="replace")
         kafka, java = KAFKA.search(text), JAVA.search(text)
-        wanted = self._targets(bed.scenario).kafka_version
+        wanted = self._target(bed.scenario).kafka_version
         if kafka is None or java is None or kafka[1] != wanted:
             raise ObjectRefused(
                 f"the brokers' image has Kafka {kafka[1] if kafka else 'nowhere'} and Java "
                 f"{java[1] if java else 'nowhere'}; asked for was Kafka {wanted}",
                 hint="--image names the image, --kafka the version.",
             )
-        facts = bed.agents[client].ask("facts")
-        return Versions(
-            meshmark=__version__,
-            python=facts["python"],
-            kafka=kafka[1],
-            java=java[1],
-            envoy=NONE,
-            librdkafka=facts["librdkafka"],
-        )
+        return kafka[1], java[1]
+
+
+def _told(site: Site, place: OnNodes) -> str:
+    """What a cluster is."""
+    nodes = f"{len(place.nodes)} {'node' if len(place.nodes) == 1 else 'nodes'}"
+    runtime = ", ".join(sorted(place.runtimes))
+    return f"{site.api.context}: Kubernetes {site.api.version()}, {nodes}, {runtime}"
 
 
 def _proxies(bed: PodsTestbed) -> dict[str, str]:
@@ -184,6 +206,12 @@ def _proxies(bed: PodsTestbed) -> dict[str, str]:
     said: dict[str, set[str]] = {}
     for name, version in texts.items():
         said.setdefault(name.removesuffix(".version").rpartition(".")[2], set()).add(version)
+    if len(bed.sites) > 1 and any(len(versions) > 1 for versions in said.values()):
+        told = "; ".join(f"{program} {', '.join(sorted(versions))}" for program, versions in said.items())
+        raise MissingRequirement(
+            f"the clusters' meshes are of different versions: {told}",
+            hint="A run is of one version: give all clusters the same.",
+        )
     return {program: ", ".join(sorted(versions)) for program, versions in said.items()}
 
 
@@ -202,5 +230,11 @@ def _impossible(plan: Plan) -> Iterator[str]:
     if plan.cpu_samples_hz:
         yield "perf looks at a whole machine (cpuSamplesHz), and pods may not"
     for scenario in plan.scenarios:
+        if scenario.gateways:
+            behind = ", ".join(cluster.name for cluster in scenario.gateways)
+            yield (
+                f"scenario {scenario.name}: {behind} is behind a gateway, which nobody reads there, and through which "
+                "no way can be timed"
+            )
         if scenario.cluster.client_cpus:
             yield f"scenario {scenario.name}: clientCpus reserves CPUs of the lab; here it is --client-nodes"

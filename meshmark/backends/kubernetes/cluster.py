@@ -1,7 +1,8 @@
-"""A scenario in a cluster as `meshmark/cluster.py` asks for it: pods with Kafka serving on them, or without.
+"""A scenario in a cluster, or in those of its topology, as `meshmark/cluster.py` asks for it: pods with Kafka serving
+on them, or without.
 
-    with testbed(api, wanted, ...) as bed: ...
-    with cluster(api, wanted, ...) as made: ...
+    with testbed(sites, ...) as bed: ...
+    with cluster(sites, ...) as made: ...
 
 It is brought up as `meshmark up` does, and removed however the context is left. What is there already is left alone.
 """
@@ -16,17 +17,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
-from meshmark.backends.kubernetes import evidence, lifecycle, manifest, ownership, rights, tls
+from meshmark.backends.kubernetes import evidence, lifecycle, manifest, ownership, rights, sites, tls
 from meshmark.backends.kubernetes.api import APPLIED_STAYS, Api
-from meshmark.backends.kubernetes.change import Tell, Wanted
+from meshmark.backends.kubernetes.change import Tell
 from meshmark.backends.kubernetes.config import TLS_DIRECTORY
 from meshmark.backends.kubernetes.evidence import Place
 from meshmark.backends.kubernetes.hosts import PodsTestbed
 from meshmark.backends.kubernetes.kept import kept
-from meshmark.backends.kubernetes.metering import NOBODY, Metering, metered
+from meshmark.backends.kubernetes.lifecycle import Site
+from meshmark.backends.kubernetes.metering import NOBODY, Metering, all_metered
 from meshmark.clock import SystemClock
 from meshmark.cluster import KeepLogs, TopicLayout, discard_logs
+from meshmark.data_plane import CONTROLLER
 from meshmark.errors import (
     Busy,
     ClusterUnreachable,
@@ -37,13 +41,14 @@ from meshmark.errors import (
 )
 from meshmark.kafka import administration
 from meshmark.kafka.administration import Administration, Layout, Leaders
-from meshmark.kafka.properties import BROKER_PORT
+from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT
 from meshmark.kafka.shown import wait_until_shown
-from meshmark.nodes import Metered, NodesRead, error_between_s
+from meshmark.nodes import NodesRead, error_between_s
 from meshmark.plan import Workload
 from meshmark.record import Proof
 
 SERVING_TIMEOUT_S = 90.0
+REMOVED = "It is removed; `meshmark up` shows the same and keeps it."
 RELOAD_TIMEOUT_S, RELOAD_EACH_S = 240.0, 3.0
 """A kubelet looks for changes of a Secret every minute or so."""
 
@@ -51,8 +56,8 @@ RELOAD_TIMEOUT_S, RELOAD_EACH_S = 240.0, 3.0
 class PodsCluster(PodsTestbed):
     """Implements `meshmark.cluster.Cluster`, `Pausable`, `Clocked` and `OnNodes`; made by `cluster` alone."""
 
-    def __init__(self, api: Api, wanted: Wanted, stack: ExitStack, metering: Metering) -> None:
-        super().__init__(api, wanted, stack)
+    def __init__(self, places: Sequence[Site], stack: ExitStack, sources: Mapping[str, Metering]) -> None:
+        super().__init__(places, stack)
         process = stack.enter_context(
             self.spawn(self.client_hosts[0], administration.ARGV, name="admin", component="meshmark")
         )
@@ -64,13 +69,12 @@ class PodsCluster(PodsTestbed):
             told=self._lead,
         )
         self._renewed = ""
-        self._metering = metering
-        self._meter = stack.enter_context(metered(api, metering, self.nodes(), self.namespace))
+        self._source = next(iter(sources.values()), NOBODY)
+        self._meter = stack.enter_context(all_metered(self.on_nodes(), sources, self.namespace))
 
     @property
     def bootstrap_servers(self) -> str:
-        brokers = range(1, self.scenario.cluster.brokers + 1)
-        return ",".join(f"{self._name(number)}:{BROKER_PORT}" for number in brokers)
+        return ",".join(f"{self.name_of(broker)}:{BROKER_PORT}" for broker in self.broker_hosts)
 
     @property
     def client_config(self) -> Mapping[str, str]:
@@ -80,11 +84,19 @@ class PodsCluster(PodsTestbed):
 
     @property
     def encrypted_hops(self) -> tuple[str, ...]:
-        return self.scenario.data_plane.encrypted_hops
+        """Over several clusters the mesh alone knows the way to a controller."""
+        plane = self.scenario.data_plane
+        more = (CONTROLLER,) if self._carries_controllers and plane.mtls else ()
+        return (*plane.encrypted_hops, *more)
 
     @property
     def plain_hops(self) -> tuple[str, ...]:
-        return self.scenario.data_plane.plain_hops
+        return tuple(hop for hop in self.scenario.data_plane.plain_hops if hop not in self.encrypted_hops)
+
+    @property
+    def _carries_controllers(self) -> bool:
+        """Is the controllers' port in the mesh?"""
+        return bool(self.scenario.cluster.topology) and self.scenario.data_plane.sidecars
 
     def create_topics(self, workload: Workload, prefix: str) -> Layout:
         return self._administration.create(workload, self.scenario.cluster, prefix)
@@ -94,13 +106,19 @@ class PodsCluster(PodsTestbed):
 
     def prove(self) -> Sequence[Proof]:
         brokers = [
-            Place(host=host, address=self.address(host), name=self._name(number))
-            for number, host in enumerate(self.broker_hosts, start=1)
+            Place(host=host, address=self.pod_address(host), name=self.name_of(host), within=self.address(host))
+            for host in self.broker_hosts
         ]
-        agents = {host: self.agents[host] for host in self.broker_hosts}
-        stranger = next((self.agents[host] for host in self.strangers), None)
         clients = [self.agents[host] for host in self.client_hosts]
-        found = evidence.prove(self.scenario.data_plane, brokers, agents, clients, stranger)
+        voters = self.scenario.cluster.topology.controllers() if self._carries_controllers else ()
+        found = evidence.prove(
+            self.scenario.data_plane,
+            brokers,
+            {host: self.agents[host] for host in self.broker_hosts},
+            clients,
+            {host: self.agents[stranger] for host in self.broker_hosts for stranger in self.beside(host)},
+            [brokers[number - 1]._replace(port=CONTROLLER_PORT) for number in voters],
+        )
         if self.around is None:
             return found
         return (*found, *self.around.proofs(len(clients) * len(brokers), len(brokers) * (len(brokers) - 1)))
@@ -131,11 +149,12 @@ class PodsCluster(PodsTestbed):
 
     def renew_certificates(self) -> None:
         """In the Secret; kubelets bring it to the pods, within a minute or two."""
-        if self._wanted.issuer is None:
+        wanted = self.sites[0].wanted
+        if wanted.issuer is None:
             raise MissingRequirement(f"the data plane {self.scenario.data_plane} has no certificates of Kafka's own")
-        body = tls.secret(self.namespace, ownership.labels_of(self._wanted.manifests[-1].body), self._wanted.issuer)
+        body = tls.secret(self.namespace, ownership.labels_of(wanted.manifests[-1].body), wanted.issuer)
         self._renewed = tls.fingerprint_of(body)
-        self.api.apply(body)
+        self.sites[0].api.apply(body)
 
     def reload_certificate(self, host: str) -> None:
         """Told again, now and then, until its pod has the new one."""
@@ -156,14 +175,14 @@ class PodsCluster(PodsTestbed):
 
     def nodes_read(self) -> NodesRead:
         spreads_s = self.read.spreads_s
-        told = self._meter.read(time.time()) if self._meter else Metered()
+        told = self._meter.read(time.time())
         return NodesRead(
             readings=len(spreads_s),
             spread_p50_s=statistics.median(spreads_s) if spreads_s else None,
             spread_max_s=max(spreads_s, default=None),
             clocks=tuple(self.clocks),
-            source=self._metering.source,
-            verified=self._metering.authority is not None,
+            source=self._source.source,
+            verified=self._source.authority is not None,
             cpu=told.cpu,
             quotas=told.quotas,
             problems=told.problems,
@@ -180,9 +199,6 @@ class PodsCluster(PodsTestbed):
                 hint="The logs of brokers and sidecars tell more.",
             ) from error
 
-    def _name(self, number: int) -> str:
-        return manifest.address(number, self.namespace, stretched=bool(self.scenario.cluster.topology))
-
     def _partitions(self) -> set[tuple[str, str]]:
         return {(name, host) for host in self.broker_hosts for name in self.agents[host].ask("partitions")}
 
@@ -193,25 +209,24 @@ class PodsCluster(PodsTestbed):
 
 
 @contextmanager
-def testbed(api: Api, wanted: Wanted, *, tell: Tell, timeout_s: float) -> Iterator[PodsTestbed]:
-    """Pods and, where the data plane has them, sidecars; brokers' containers are idle."""
-    with _up(api, wanted, discard_logs, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
-        yield PodsTestbed(api, wanted, stack)
+def testbed(places: Sequence[Site], *, tell: Tell, timeout_s: float) -> Iterator[PodsTestbed]:
+    """Pods and, where the data plane has them, sidecars; brokers' containers are idle. `places`: a cluster each."""
+    with _up(places, discard_logs, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
+        yield PodsTestbed(places, stack)
 
 
 @contextmanager
 def cluster(
-    api: Api,
-    wanted: Wanted,
+    places: Sequence[Site],
     keep_logs: KeepLogs,
     *,
     tell: Tell,
     timeout_s: float,
-    metering: Metering = NOBODY,
+    sources: Mapping[str, Metering] = MappingProxyType({}),
 ) -> Iterator[PodsCluster]:
     """A testbed with Kafka serving through the data plane."""
-    with _up(api, wanted, keep_logs, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
-        made = PodsCluster(api, wanted, stack, metering)
+    with _up(places, keep_logs, tell=tell, timeout_s=timeout_s), ExitStack() as stack:
+        made = PodsCluster(places, stack, sources)
         stack.callback(lambda: keep_logs(made.logs()))
         try:
             made.wait_until_serving()
@@ -222,52 +237,70 @@ def cluster(
 
 
 @contextmanager
-def _up(api: Api, wanted: Wanted, keep_logs: KeepLogs, *, tell: Tell, timeout_s: float) -> Iterator[None]:
+def _up(places: Sequence[Site], keep_logs: KeepLogs, *, tell: Tell, timeout_s: float) -> Iterator[None]:
     """Removed on any way out. What ended it counts more than what then keeps it from being removed."""
-    refuse_kept(api, wanted)
+    refuse_kept(places)
+    namespace = places[0].wanted.namespace
     try:
-        with _logs_kept(api, wanted.namespace, keep_logs):
+        with _logs_kept(places, keep_logs):
             try:
-                lifecycle.up(api, wanted, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
+                sites.up(places, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
             except MeshmarkError as error:
-                if error.hint.endswith((lifecycle.STAYS, APPLIED_STAYS)):
-                    error.hint = "It is removed; `meshmark up` shows the same and keeps it."
+                for stays in (lifecycle.STAYS, APPLIED_STAYS, sites.STAYS):
+                    if error.hint.endswith(stays):
+                        error.hint = f"{error.hint.removesuffix(stays)}{REMOVED}"
                 raise
             yield
     except BaseException:
         try:
-            _down(api, wanted, tell, timeout_s)
+            _down(places, tell, timeout_s)
         except MeshmarkError as error:
-            tell(f"the namespace {wanted.namespace} is left: {error.message}; `meshmark down` removes it")
+            tell(f"the namespace {namespace} is left: {error.message}; `meshmark down` removes it")
         raise
-    _down(api, wanted, tell, timeout_s)
+    _down(places, tell, timeout_s)
 
 
 @contextmanager
-def _logs_kept(api: Api, namespace: str, keep_logs: KeepLogs) -> Iterator[None]:
+def _logs_kept(places: Sequence[Site], keep_logs: KeepLogs) -> Iterator[None]:
     try:
         yield
     finally:
         if keep_logs is not discard_logs:
             with tempfile.TemporaryDirectory(prefix="meshmark-") as directory:
-                keep_logs(kept(api, namespace, Path(directory)))
+                for site in places:
+                    keep_logs(kept(site.api, site.wanted.namespace, Path(directory), site.cluster))
 
 
-def _down(api: Api, wanted: Wanted, tell: Tell, timeout_s: float) -> None:
+def _down(places: Sequence[Site], tell: Tell, timeout_s: float) -> None:
+    """All of them, whatever goes wrong with one."""
+    namespace = places[0].wanted.namespace
+    hears = {site.api.context: sites.of_cluster(tell, site) for site in places}
+
+    def end(api: Api, _: ownership.Labels) -> None:
+        lifecycle.down(api, namespace, tell=hears[api.context], clock=SystemClock(), timeout_s=timeout_s)
+
     try:
-        lifecycle.down(api, wanted.namespace, tell=tell, clock=SystemClock(), timeout_s=timeout_s)
+        sites.each([(site.api, ownership.ANY) for site in places], end, tell)
     except KeyboardInterrupt:
-        command = f"meshmark down --backend kubernetes -n {wanted.namespace}"
-        tell(f"the namespace {wanted.namespace} may be left: `{command}` removes it")
+        tell(f"the namespace {namespace} may be left: `{_ends(places)}` removes it")
         raise
 
 
-def refuse_kept(api: Api, wanted: Wanted, needed: Sequence[rights.Right] = ()) -> None:
-    """A run begins with an empty cluster. `needed`: rights beside its own."""
-    rights.require(api, "run", wanted.namespace, needed)
-    found = ownership.namespace(api, wanted.namespace, ownership.labels_of(wanted.namespace_body))
-    if found is not None and (ownership.is_ending(found) or ownership.ours(api, wanted.namespace)):
-        raise Busy(
-            f"a cluster is up in the namespace {wanted.namespace} already",
-            hint=f"`meshmark down --backend kubernetes -n {wanted.namespace}` ends it, if nobody needs it.",
-        )
+def _ends(places: Sequence[Site]) -> str:
+    """The command that ends what is left."""
+    contexts = "".join(f" --context {site.api.context}" for site in places)
+    return f"meshmark down --backend kubernetes -n {places[0].wanted.namespace}{contexts}"
+
+
+def refuse_kept(places: Sequence[Site], needed: Sequence[rights.Right] = ()) -> None:
+    """A run begins with empty clusters. `needed`: rights beside its own."""
+    sites.require(places, "run", needed)
+    for site in places:
+        name = site.wanted.namespace
+        found = ownership.namespace(site.api, name, ownership.labels_of(site.wanted.namespace_body))
+        if found is not None and (ownership.is_ending(found) or ownership.ours(site.api, name)):
+            of = f" of the context {site.api.context}" if site.cluster else ""
+            raise Busy(
+                f"a cluster is up in the namespace {name}{of} already",
+                hint=f"`{_ends(places)}` ends it, if nobody needs it.",
+            )

@@ -3,7 +3,8 @@
 A pod outside the mesh asks brokers what somebody there gets; load pods, and brokers' pods among each other, ask the
 same from within. Of each sidecar its own counters say how many of its connections to Kafka's port are TLS: Envoy's by
 handshakes, Linkerd's by labels. Those of ambient mode are no pod's (`node_proxies.py`). A refusal means something only
-where a connection is accepted, and beside the same question that is answered.
+where a connection is accepted, and beside the same question that is answered. Where the controllers' port is in the
+mesh by sidecars of Istio's, brokers' pods and who is outside ask there, too.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from urllib.parse import quote
 from meshmark.backends.kubernetes import manifest
 from meshmark.backends.kubernetes.config import TLS_DIRECTORY
 from meshmark.backends.kubernetes.stream import AgentLink
-from meshmark.data_plane import CLIENT_BROKER, DataPlane, Mesh
-from meshmark.kafka.properties import BROKER_PORT, REPLICATION_PORT
+from meshmark.data_plane import AT_CONTROLLERS, CLIENT_BROKER, DataPlane, Mesh
+from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT, REPLICATION_PORT
 from meshmark.probes import linkerd
 from meshmark.record import Proof
 
-_OUTBOUND = rf"cluster\.outbound\|{BROKER_PORT}\|.*\.(upstream_cx_total|upstream_cx_connect_fail|ssl\.handshake)"
-STATISTICS = f"/stats?filter={quote(f'^{_OUTBOUND}$', safe='')}"
+_OUTBOUND = r"cluster\.outbound\|{port}\|.*\.(upstream_cx_total|upstream_cx_connect_fail|ssl\.handshake)"
 SERVER_INFO = "/server_info"
 CONFIGURATION = "/config_dump"
 AUTHORITY = f"{TLS_DIRECTORY}/{manifest.TLS_AUTHORITY}"
@@ -41,10 +41,18 @@ class Place(NamedTuple):
     address: str
     name: str
     """By which its certificate knows it."""
+    within: str = ""
+    """Where it is asked from inside the mesh; empty: at its address."""
+    port: int = BROKER_PORT
+
+    @property
+    def at(self) -> str:
+        """In words, where that is not Kafka's port."""
+        return f" {AT_CONTROLLERS}" if self.port == CONTROLLER_PORT else ""
 
 
 class Connections(NamedTuple):
-    """Of a sidecar, out to Kafka's port: those that were made, and of them those with TLS."""
+    """Of a sidecar, out to a port: those that were made, and of them those with TLS."""
 
     made: int
     encrypted: int
@@ -55,31 +63,43 @@ def prove(
     brokers: Sequence[Place],
     agents: Mapping[str, AgentLink],
     clients: Sequence[AgentLink],
-    stranger: AgentLink | None,
+    strangers: Mapping[str, AgentLink],
+    controllers: Sequence[Place] = (),
 ) -> tuple[Proof, ...]:
-    """All proofs of a data plane; `agents` are the brokers', by host, and `clients` those of all load pods. Sidecars
-    are counted last: each has sent something by then, if there is anywhere to send it. Raises ComponentFailed where
-    one does not answer."""
+    """All proofs of a data plane; `agents` are the brokers', by host, `clients` those of all load pods, and
+    `strangers`, by broker, who asks it from outside the mesh. `controllers` are those whose port is in the mesh.
+    Sidecars are counted last: each has sent something by then, if there is anywhere to send it. Raises ComponentFailed
+    where one does not answer."""
     found: list[Proof] = []
     behind = plane.has_sidecar("broker") or plane.has_sidecar("node")
-    inside = [*clients, *agents.values()] if len(brokers) > 1 and behind else [*clients]
+    among = [*agents.values()] if len(brokers) > 1 and behind else []
+    inside = [*clients, *among]
     for broker in brokers:
         if plane.kafka_tls:
             for client in clients:
                 found += _kafka_tls(broker, client)
-        elif stranger is not None:
-            found += _mesh(plane, broker, [agent for agent in inside if agent.host != broker.host], stranger)
+        elif stranger := strangers.get(broker.host):
+            found += _mesh(plane, broker, inside, stranger)
+    for controller in controllers:
+        found += _mesh(plane, controller, among, strangers[controller.host])
     if plane.sidecars:
-        found += [_counted(plane, agent) for agent in inside]
+        found += [_counted(plane, agent, BROKER_PORT, "Kafka") for agent in inside]
+    voters = {controller.host for controller in controllers}
+    found += [_counted(plane, agent, CONTROLLER_PORT, "controllers") for agent in among if voters - {agent.host}]
     return tuple(found)
 
 
-def connections(text: str) -> Connections:
-    """Of Envoy's statistics, as STATISTICS asks for them."""
+def statistics(port: int) -> str:
+    """The page of Envoy's with its connections out to that port."""
+    return f"/stats?filter={quote(f'^{_OUTBOUND.format(port=port)}$', safe='')}"
+
+
+def connections(text: str, port: int = BROKER_PORT) -> Connections:
+    """Of Envoy's statistics, as that page has them."""
     sums = {"upstream_cx_total": 0, "upstream_cx_connect_fail": 0, "handshake": 0}
     for line in text.splitlines():
         name, _, value = line.rpartition(": ")
-        if re.fullmatch(_OUTBOUND, name) and value.isdecimal():
+        if re.fullmatch(_OUTBOUND.format(port=port), name) and value.isdecimal():
             sums[name.rpartition(".")[2]] += int(value)
     return Connections(made=sums["upstream_cx_total"] - sums["upstream_cx_connect_fail"], encrypted=sums["handshake"])
 
@@ -114,7 +134,7 @@ def envoy_configuration(text: str) -> str:
             if listener.get("name") == "virtualInbound":
                 accepts.append(listener)
         sends += [entry["cluster"] for entry in part.get("dynamic_active_clusters", [])]
-    to_kafka = re.compile(rf"outbound\|{BROKER_PORT}\|.*\|{manifest.SERVICE}\..*")
+    to_kafka = re.compile(rf"outbound\|{BROKER_PORT}\|.*\|({manifest.SERVICE}|{manifest.WORKLOAD}-\d)\..*")
     sends = [cluster for cluster in sends if to_kafka.fullmatch(str(cluster.get("name", "")))]
     return json.dumps({"accepts": accepts, "sends": sends}, indent=1, sort_keys=True) + "\n"
 
@@ -132,8 +152,10 @@ def _kafka_tls(broker: Place, client: AgentLink) -> Iterator[Proof]:
 
 def _mesh(plane: DataPlane, broker: Place, inside: Sequence[AgentLink], stranger: AgentLink) -> Iterator[Proof]:
     who = "a client behind a sidecar" if plane.sidecars else "a client in the mesh"
+    within = broker._replace(address=broker.within or broker.address)
     for agent in inside:
-        yield _answered(f"{who} gets an answer", broker, agent)
+        if agent.host != broker.host:
+            yield _answered(f"{who} gets an answer", within, agent)
     if plane.mtls:
         by = REFUSES[plane.mesh]
         yield _refused(f"{by}: a plaintext client outside the mesh gets no answer", broker, stranger)
@@ -143,20 +165,19 @@ def _mesh(plane: DataPlane, broker: Place, inside: Sequence[AgentLink], stranger
     if plane.own_replication:
         yield _answered(
             f"a plaintext client outside the mesh gets an answer at port {REPLICATION_PORT}, which the mesh excludes",
-            broker,
+            broker._replace(port=REPLICATION_PORT),
             stranger,
-            port=REPLICATION_PORT,
         )
 
 
-def _counted(plane: DataPlane, agent: AgentLink) -> Proof:
+def _counted(plane: DataPlane, agent: AgentLink, port: int, to: str) -> Proof:
     if plane.mesh == "linkerd":
         return _counted_by_linkerd(plane, agent)
-    found = connections(envoy(agent, STATISTICS))
+    found = connections(envoy(agent, statistics(port)), port)
     if plane.mtls:
-        name, holds = "every connection that its sidecar made to Kafka is TLS", 0 < found.made <= found.encrypted
+        name, holds = f"every connection that its sidecar made to {to} is TLS", 0 < found.made <= found.encrypted
     else:
-        name, holds = "no connection that its sidecar made to Kafka is TLS", found.made > 0 == found.encrypted
+        name, holds = f"no connection that its sidecar made to {to} is TLS", found.made > 0 == found.encrypted
     return Proof(
         name=name,
         host=agent.host,
@@ -186,13 +207,14 @@ def _linkerd(agent: AgentLink) -> str:
     return str(agent.ask("page", address=LOOPBACK, port=port, path=path))
 
 
-def _answered(name: str, broker: Place, by: AgentLink, port: int = BROKER_PORT, **how: str) -> Proof:
-    answered, detail = by.ask("kafka", address=broker.address, port=port, **how)
-    return Proof(name=name, host=broker.host, holds=answered, detail=f"{by.host}: {detail}")
+def _answered(name: str, broker: Place, by: AgentLink, **how: str) -> Proof:
+    answered, detail = by.ask("kafka", address=broker.address, port=broker.port, **how)
+    return Proof(name=f"{name}{broker.at}", host=broker.host, holds=answered, detail=f"{by.host}: {detail}")
 
 
 def _refused(name: str, broker: Place, by: AgentLink, **how: str) -> Proof:
-    reached = by.ask("reach", address=broker.address, port=BROKER_PORT)
-    answered, detail = by.ask("kafka", address=broker.address, port=BROKER_PORT, **how)
+    reached = by.ask("reach", address=broker.address, port=broker.port)
+    answered, detail = by.ask("kafka", address=broker.address, port=broker.port, **how)
     met = "a connection is accepted" if reached else "no connection is accepted, which shows nothing"
-    return Proof(name=name, host=broker.host, holds=reached and not answered, detail=f"{by.host}: {met}; {detail}")
+    holds = reached and not answered
+    return Proof(name=f"{name}{broker.at}", host=broker.host, holds=holds, detail=f"{by.host}: {met}; {detail}")

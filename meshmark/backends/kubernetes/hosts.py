@@ -2,7 +2,7 @@
 
 In each pod an agent runs (`agent.py`), asked over the API server; so is every process. Instants are told by the
 conductor's clock. A load worker on another machine is told how far that one's is ahead, and how well this was known is
-kept (`clocks.py`).
+kept (`clocks.py`). In a topology pods are those of several clusters, each spoken to over its own API server.
 """
 
 from __future__ import annotations
@@ -12,28 +12,30 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from meshmark.backends.kubernetes import clocks, evidence, manifest, mesh, meshes, state
-from meshmark.backends.kubernetes.api import Api
-from meshmark.backends.kubernetes.change import Wanted
+from meshmark.backends.kubernetes import clocks, distance, evidence, manifest, mesh, meshes, state
 from meshmark.backends.kubernetes.clocks import Ahead
 from meshmark.backends.kubernetes.config import DATA_DIRECTORY
 from meshmark.backends.kubernetes.files import yaml_text
 from meshmark.backends.kubernetes.kinds import CONFIG_MAP, NAMESPACE, POD, SERVICE, STATEFUL_SET, kind_of
+from meshmark.backends.kubernetes.lifecycle import Site
 from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, Body
 from meshmark.backends.kubernetes.measured import CLIENT, MONITOR, STRANGER
+from meshmark.backends.kubernetes.metering import OnNodes
 from meshmark.backends.kubernetes.node_proxies import NodeProxies
 from meshmark.backends.kubernetes.replaced import replaced
 from meshmark.backends.kubernetes.stream import AgentLink, PodProcess, read_pid, with_pid
+from meshmark.backends.kubernetes.stretched import in_cluster
 from meshmark.cluster import Probe
+from meshmark.data_plane import Mesh
 from meshmark.errors import ClusterUnreachable, ComponentFailed, MeshmarkError, MissingRequirement
 from meshmark.nodes import ClockCheck
 from meshmark.probes.host import MACHINE, ProcessProbe
-from meshmark.record import Counters
+from meshmark.record import Counters, LinkProbe
 
 AGENT = ("python", "-m", "meshmark.backends.kubernetes.agent")
 CHECK_S = 2.0
@@ -76,15 +78,18 @@ class AgentsProbe:
 
 
 class PodsTestbed:
-    """Implements `meshmark.cluster.Testbed`; made by `testbed` alone."""
+    """Implements `meshmark.cluster.Testbed` and `Linked`; made by `testbed` alone."""
 
-    def __init__(self, api: Api, wanted: Wanted, stack: ExitStack) -> None:
-        self.api, self.scenario, self.namespace = api, wanted.scenario, wanted.namespace
-        self._wanted, self._stack = wanted, stack
-        self._pods = {pod["metadata"]["name"]: pod for pod in api.find(POD, self.namespace, {MANAGED: OWNER})}
+    def __init__(self, sites: Sequence[Site], stack: ExitStack) -> None:
+        self.scenario, self.namespace = sites[0].wanted.scenario, sites[0].wanted.namespace
+        self.sites, self._stack = sites, stack
+        there = {site.cluster: self._there(site) for site in sites}
+        self._pods = {name: pod for pods in there.values() for name, pod in pods.items()}
+        self._home = {name: site for site in sites for name in there[site.cluster]}
         self._restarts = {name: _restarts(pod) for name, pod in self._pods.items()}
         self._replacing: frozenset[str] = frozenset()
-        self._checked = self._answered = time.monotonic()
+        self._checked = time.monotonic()
+        self._answered = {site.cluster: self._checked for site in sites}
         self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meshmark-")))
         self._logs: dict[str, Path] = {}
         self.agents: dict[str, AgentLink] = {}
@@ -94,7 +99,7 @@ class PodsTestbed:
         """In ambient mode alone."""
         if self.scenario.data_plane.mesh == "ambient":
             asker = self.agents[self.strangers[0]]
-            self.around = NodeProxies(api, self.scenario.data_plane, self.namespace, self._meshed(), asker)
+            self.around = NodeProxies(sites[0].api, self.scenario.data_plane, self.namespace, self._meshed(), asker)
         threads = stack.enter_context(ThreadPoolExecutor(len(self.agents), thread_name_prefix="agents"))
         self.read = AgentsProbe(self.agents, threads)
         self._probes: list[Probe] = [self.read]
@@ -102,6 +107,7 @@ class PodsTestbed:
         self.loads: list[tuple[str, float]] = []
         """Where load workers were begun, and when."""
         self._living: dict[str, list[Ahead]] = {}
+        self._ways = {site.cluster: self._beside_agent(site) for site in sites if site.cluster}
         self._away = {host for host in self.client_hosts if self._goes_by_another_clock(host)}
         if self._on_one_node() and not self._away:  # this very process is booked where it shares the node with all
             itself = stack.enter_context(ProcessProbe(MACHINE, "meshmark"))
@@ -122,7 +128,24 @@ class PodsTestbed:
         return Path(DATA_DIRECTORY)
 
     def address(self, host: str) -> str:
+        """Of a broker that sidecars lead to, a name: they alone know the way to one in another cluster."""
+        if self.scenario.cluster.topology and self.scenario.data_plane.sidecars and host in self.broker_hosts:
+            return self.name_of(host)
+        return self.pod_address(host)
+
+    def pod_address(self, host: str) -> str:
         return str(self._pods[host]["status"]["podIP"])
+
+    def name_of(self, broker: str) -> str:
+        """By which it is told to clients."""
+        number = int(broker.rpartition("-")[2])
+        return manifest.address(number, self.namespace, stretched=bool(self.scenario.cluster.topology))
+
+    def probe_links(self, trial: int | None = None) -> Sequence[LinkProbe]:
+        """As `meshmark.cluster.Linked` has it; measured in `distance.py`."""
+        if not self.scenario.cluster.topology:
+            return ()
+        return tuple(distance.probes(self.scenario.cluster.topology, self._ways, self.pod_address, trial))
 
     @contextmanager
     def spawn(self, host: str, argv: Sequence[str], *, name: str, component: str = "client") -> Iterator[PodProcess]:
@@ -145,33 +168,44 @@ class PodsTestbed:
         if now - self._checked < CHECK_S:
             return
         self._checked = now
+        for site in self.sites:
+            self._check_pods(site, now)
+        for host, failure in tuple(self.read.failures.items()):
+            if host not in self._replacing:
+                raise failure
+
+    def _check_pods(self, site: Site, now: float) -> None:
         try:
-            there = {pod["metadata"]["name"]: pod for pod in self.api.find(POD, self.namespace, {MANAGED: OWNER})}
+            there = self._there(site)
         except ClusterUnreachable:
-            if now - self._answered > PATIENCE_S:
+            if now - self._answered[site.cluster] > PATIENCE_S:
                 raise
             return
-        self._answered = now
+        self._answered[site.cluster] = now
         wrong = {
             name: what
-            for name in self._pods
-            if name not in self._replacing and (what := self._wrong(name, there.get(name)))
+            for name, home in self._home.items()
+            if home is site and name not in self._replacing and (what := self._wrong(name, there.get(name)))
         }
         if wrong:
             raise ComponentFailed(
                 "; ".join(f"{name} {what}" for name, what in wrong.items()),
                 component=next(iter(wrong)),
-                log_tail=state.events_of(self.api, self.namespace, wrong),
+                log_tail=state.events_of(site.api, self.namespace, wrong),
                 hint="The pods' logs are in the run directory.",
             )
-        for host, failure in tuple(self.read.failures.items()):
-            if host not in self._replacing:
-                raise failure
+
+    def _pods_of(self, site: Site) -> list[Body]:
+        return [self._pods[name] for name, home in self._home.items() if home is site]
+
+    def _there(self, site: Site) -> dict[str, Body]:
+        found = site.api.find(POD, site.wanted.namespace, {MANAGED: OWNER})
+        return {pod["metadata"]["name"]: pod for pod in found}
 
     def replace(self, host: str) -> None:
         """Its pod goes; the host is the one that comes instead, once that is ready. `check` looks away meanwhile."""
         self._replacing = self._replacing | {host}
-        pod = replaced(self.api, self.namespace, self._pods[host])
+        pod = replaced(self._home[host].api, self.namespace, self._pods[host])
         self._pods = {**self._pods, host: pod}
         self._restarts[host] = _restarts(pod)
         self.agents[host] = self._stack.enter_context(self._agent(host))
@@ -192,39 +226,42 @@ class PodsTestbed:
     def configurations(self) -> Mapping[str, str]:
         """Brokers' settings and all workloads as they were applied, the images that run; and of the mesh what its
         proxies were told about Kafka, or go by, and their versions."""
-        config = next(each.body for each in self._wanted.manifests if kind_of(each.body) == CONFIG_MAP)
-        found = {name: text for name, text in config["data"].items() if name.startswith(f"{manifest.WORKLOAD}-")}
-        of = self.scenario.data_plane.mesh
-        for each in self._wanted.manifests:
-            if kind_of(each.body) == STATEFUL_SET:
-                found[f"{each.body['metadata']['name']}.statefulset.yaml"] = yaml_text(each.body)
-            elif of != "none" and (kind_of(each.body) in (NAMESPACE, SERVICE) or each.file in POLICY_FILES):
-                found[each.file] = yaml_text(each.body)
+        found: dict[str, str] = {}
+        mesh = self.scenario.data_plane.mesh
+        for site in self.sites:
+            found |= _applied(site, mesh)
         found["images.json"] = json.dumps(self._images(), indent=1, sort_keys=True) + "\n"
         for host in (*self.broker_hosts, *self.client_hosts):
             if self._has_sidecar(host):
-                found |= evidence.sidecar_configuration(of, self.agents[host])
+                found |= evidence.sidecar_configuration(mesh, self.agents[host])
         if self.around is not None:
             found |= {f"{node}.ztunnel.version": f"{said}\n" for node, said in self.around.versions().items()}
         return found
 
     def node(self, host: str) -> str:
-        """That its pod is on."""
-        return str(self._pods[host]["spec"].get("nodeName", ""))
+        """That its pod is on; in a topology with its cluster."""
+        return in_cluster(self._home[host].cluster, _node(self._pods[host]))
 
-    def nodes(self) -> dict[str, str]:
-        """Those that pods are on: name -> address."""
-        return {self.node(host): str(pod["status"].get("hostIP", "")) for host, pod in self._pods.items()}
+    def on_nodes(self) -> list[OnNodes]:
+        """Those that pods are on, of each cluster."""
+        return [
+            OnNodes(
+                api=site.api,
+                cluster=site.cluster,
+                nodes={_node(pod): str(pod["status"].get("hostIP", "")) for pod in self._pods_of(site)},
+                runtimes=frozenset(_runtimes(self._pods_of(site))),
+            )
+            for site in self.sites
+        ]
+
+    def broker_of(self, site: Site) -> str:
+        """The first one there."""
+        return next(host for host in self.broker_hosts if self._home[host] is site)
 
     @property
     def one_clock(self) -> bool:
         """Of all load workers and of this process."""
         return not self._away
-
-    def runtime(self) -> str:
-        """What runs the containers, by the names that it gives them."""
-        statuses = [each for pod in self._pods.values() for each in pod["status"].get("containerStatuses") or []]
-        return ", ".join(sorted({str(each.get("containerID", "")).partition("://")[0] for each in statuses}))
 
     def logs(self) -> Mapping[str, Path]:
         """Of processes; those of containers, and of the cluster, are `kept.py`'s."""
@@ -233,6 +270,10 @@ class PodsTestbed:
     @property
     def strangers(self) -> tuple[str, ...]:
         return tuple(name for name in self._pods if name.startswith(STRANGER))
+
+    def beside(self, host: str) -> tuple[str, ...]:
+        """Strangers in its cluster."""
+        return tuple(name for name in self.strangers if self._home[name] is self._home[host])
 
     def _wrong(self, name: str, pod: Body | None) -> str:
         """One that is not ready for a moment, under load, still runs."""
@@ -247,7 +288,8 @@ class PodsTestbed:
     def _started(self, host: str, argv: Sequence[str], name: str) -> Iterator[PodProcess]:
         log = self._directory / f"{host}-{name}.log"
         self._logs[log.name] = log
-        with self.api.stream(host, self.namespace, _container(host), with_pid(argv)) as socket:
+        api = self._home[host].api
+        with api.stream(host, self.namespace, _container(host), with_pid(argv)) as socket:
             process = PodProcess(socket, host=host, name=name, log=log)
             process.pid = read_pid(process)
             try:
@@ -299,6 +341,12 @@ class PodsTestbed:
         """Nodes of all pods but the one outside."""
         return {self.node(host) for host in (*self.broker_hosts, *self.client_hosts)}
 
+    def _beside_agent(self, site: Site) -> AgentLink:
+        """Times ways, which takes a while, and must not keep who reads counters waiting."""
+        host = self.broker_of(site)
+        argv = (*AGENT, host)
+        return AgentLink(self._stack.enter_context(self.spawn(host, argv, name="way", component="meshmark")))
+
     def _on_one_node(self) -> bool:
         """Only then the node's figures are those of the whole cluster."""
         return len({self.node(host) for host in self._pods}) == 1
@@ -312,7 +360,8 @@ class PodsTestbed:
         if ahead.bound_s > clocks.MOST_S:
             raise MissingRequirement(
                 f"load workers on the node {self.node(host)} go by another clock than this process, known to "
-                f"{ahead.bound_s * 1e3:.0f} ms alone: instants that it tells them would mean little",
+                f"{ahead.bound_s * 1e3:.0f} ms alone, by way of the context {self._home[host].api.context}: instants "
+                "that it tells them would mean little",
                 hint="Run meshmark nearer to it, best on that node or in a pod there; --client-nodes says where load "
                 "pods go.",
             )
@@ -331,6 +380,30 @@ class PodsTestbed:
             }
             for name, pod in self._pods.items()
         }
+
+
+def _applied(site: Site, mesh: Mesh) -> dict[str, str]:
+    """Files of a cluster's configurations; in a topology those that each has are named after it."""
+    of = f"{site.cluster}." if site.cluster else ""
+    config = next(each.body for each in site.wanted.manifests if kind_of(each.body) == CONFIG_MAP)
+    found = {name: text for name, text in config["data"].items() if name.startswith(f"{manifest.WORKLOAD}-")}
+    for each in site.wanted.manifests:
+        if kind_of(each.body) == STATEFUL_SET:
+            found[f"{of}{each.body['metadata']['name']}.statefulset.yaml"] = yaml_text(each.body)
+        elif mesh != "none" and (kind_of(each.body) in (NAMESPACE, SERVICE) or each.file in POLICY_FILES):
+            found[f"{of}{each.file}"] = yaml_text(each.body)
+    return found
+
+
+def _node(pod: Body) -> str:
+    return str(pod["spec"].get("nodeName", ""))
+
+
+def _runtimes(pods: Iterable[Body]) -> Iterator[str]:
+    """What runs their containers, by the names that it gives them."""
+    for pod in pods:
+        for status in pod["status"].get("containerStatuses") or []:
+            yield str(status.get("containerID", "")).partition("://")[0]
 
 
 def _container(host: str) -> str:

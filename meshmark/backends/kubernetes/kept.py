@@ -17,11 +17,12 @@ LOG_LINES = 5_000
 """Of a container, the last ones."""
 
 
-def kept(api: Api, namespace: str, directory: Path) -> dict[str, Path]:
-    """Name -> file, in that directory: as far as they can be had. A container that wrote nothing has none."""
+def kept(api: Api, namespace: str, directory: Path, cluster: str = "") -> dict[str, Path]:
+    """Name -> file, in that directory: as far as they can be had. A container that wrote nothing has none. Events are
+    of that cluster of a topology."""
     texts: dict[str, str] = {}
     with suppress(MeshmarkError):
-        texts[EVENTS] = state.history(api, namespace)
+        texts[f"{cluster}.{EVENTS}" if cluster else EVENTS] = state.history(api, namespace)
         for pod in api.find(POD, namespace, {MANAGED: OWNER}):
             host = pod["metadata"]["name"]
             for container in _containers(pod):

@@ -3,7 +3,8 @@
 Brokers get a second container, `monitor`, of meshmark's image; the containers of a pod share process IDs, by which it
 sees, and can stop, the broker's process. Load pods (`client-1`, ...) are in the mesh if clients are. With a mesh there
 is one more pod that is outside it, `stranger-1`, which asks what somebody there gets, and asks ztunnels what they
-count. None has a service account's token.
+count. None has a service account's token. In a topology each cluster has its own load pods, and a stranger, numbered
+through as brokers are.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from meshmark.backends.kubernetes.manifest import Body, Manifest
 from meshmark.backends.kubernetes.meshes import OPAQUE, OUTSIDE, OUTSIDE_LINKERD, mesh
 from meshmark.backends.kubernetes.pods import HOST, TEMPORARY, TEMPORARY_SIZE, USER
 from meshmark.backends.kubernetes.pools import Pool
+from meshmark.backends.kubernetes.stretched import clients_of, stranger_of
 from meshmark.plan import Scenario
 
 CLIENT, STRANGER, MONITOR = "client", "stranger", "monitor"
@@ -59,17 +61,19 @@ def measured(
     workload = next(each.body for each in made if kind_of(each.body) == STATEFUL_SET)
     labels = workload["metadata"]["labels"]
     brokers = _read_by_monitor(workload, scenario, load)
-    clients = _stateful_set(CLIENT, scenario, target, load, labels)
     if not kafka:
-        brokers, clients = _probed(_idle(brokers)), _probed(clients)
+        brokers = _probed(_idle(brokers))
     changed = [Manifest(file=each.file, body=_changed(each.body, brokers, kafka=kafka)) for each in made]
     account = {"metadata": {"name": CLIENT}, "automountServiceAccountToken": False}
     added: dict[str, Body] = {
         "client-account.yaml": {"apiVersion": "v1", "kind": "ServiceAccount", **account},
-        "clients.yaml": clients,
     }
+    if numbers := clients_of(scenario, target.cluster):
+        clients = _stateful_set(CLIENT, numbers, scenario, target, load, labels)
+        added["clients.yaml"] = clients if kafka else _probed(clients)
     if scenario.data_plane.mesh != "none":
-        added["stranger.yaml"] = _stateful_set(STRANGER, scenario, target, load, labels)
+        number = stranger_of(scenario, target.cluster)
+        added["stranger.yaml"] = _stateful_set(STRANGER, range(number, number + 1), scenario, target, load, labels)
     return (*changed, *(Manifest(file=file, body=_placed(body, target, labels)) for file, body in added.items()))
 
 
@@ -127,7 +131,9 @@ def _idle(workload: Body) -> Body:
     return {**workload, "spec": {**workload["spec"], "template": {**template, "spec": spec}}}
 
 
-def _stateful_set(name: str, scenario: Scenario, target: Target, load: LoadPods, labels: Mapping[str, str]) -> Body:
+def _stateful_set(
+    name: str, numbers: range, scenario: Scenario, target: Target, load: LoadPods, labels: Mapping[str, str]
+) -> Body:
     around = mesh(scenario, target, "client")
     own = {**manifest.selector(scenario), "app.kubernetes.io/component": name}
     metadata: Body = {
@@ -142,8 +148,8 @@ def _stateful_set(name: str, scenario: Scenario, target: Target, load: LoadPods,
         "metadata": {"name": name},
         "spec": {
             "serviceName": manifest.SERVICE,
-            "replicas": scenario.cluster.clients if name == CLIENT else 1,
-            "ordinals": {"start": 1},
+            "replicas": len(numbers),
+            "ordinals": {"start": numbers.start},
             "podManagementPolicy": "Parallel",
             "selector": {"matchLabels": own},
             "template": {"metadata": metadata, "spec": _pod(name, scenario, target, load)},

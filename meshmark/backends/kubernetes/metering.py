@@ -7,11 +7,11 @@ They see what agents cannot: the whole node, its other pods, the kubelet, the ru
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from meshmark.backends.kubernetes import rights
 from meshmark.backends.kubernetes.api import Api
@@ -19,8 +19,9 @@ from meshmark.backends.kubernetes.kinds import SERVICE
 from meshmark.backends.kubernetes.kubelet import Kubelets, asking
 from meshmark.backends.kubernetes.manifest import Body
 from meshmark.backends.kubernetes.prometheus import Prometheus, checked
+from meshmark.backends.kubernetes.stretched import in_cluster
 from meshmark.errors import UsageError
-from meshmark.nodes import Metered, Source
+from meshmark.nodes import CpuReading, Metered, QuotaReading, Source
 
 FIND = "find"
 """In place of an address: the cluster has a service for it."""
@@ -28,6 +29,8 @@ LABELS = {"app.kubernetes.io/name": "prometheus"}
 PORT_NAMES = ("http-web", "web", "http")
 PORT = 9_090
 EVERYWHERE = "*"
+
+Reading = TypeVar("Reading", CpuReading, QuotaReading)
 
 
 class Meter(Protocol):
@@ -68,6 +71,14 @@ class Metering:
             return rights.KUBELET
         return rights.FIND_PROMETHEUS if self.prometheus == FIND else ()
 
+    def refuse_one_address(self, clusters: int) -> None:
+        """Raises UsageError where it is to be that of several clusters, whose nodes may have the same names."""
+        if clusters > 1 and self.prometheus not in ("", FIND):
+            raise UsageError(
+                f"--prometheus {self.prometheus} is one address, and the topology has {clusters} clusters",
+                hint=f"--prometheus {FIND} takes each cluster's own, and --kubelet asks their kubelets.",
+            )
+
     def __str__(self) -> str:
         """Empty where nobody is asked."""
         if self.kubelet:
@@ -76,6 +87,50 @@ class Metering:
 
 
 NOBODY = Metering()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnNodes:
+    """Nodes of one cluster: name -> address. `runtimes` run containers there; `cluster` is its name in a topology."""
+
+    api: Api
+    nodes: Mapping[str, str]
+    runtimes: frozenset[str]
+    cluster: str
+
+
+class _All:
+    """Of all clusters; nodes are told with theirs."""
+
+    def __init__(self, meters: Mapping[str, Meter]) -> None:
+        self._meters = meters
+
+    def read(self, now_at: float) -> Metered:
+        told = {cluster: meter.read(now_at) for cluster, meter in self._meters.items()}
+        return Metered.of(
+            (_in(cluster, each) for cluster, one in told.items() for each in one.cpu),
+            (_in(cluster, each) for cluster, one in told.items() for each in one.quotas),
+            (f"{cluster}: {text}" if cluster else text for cluster, one in told.items() for text in one.problems),
+        )
+
+
+def _in(cluster: str, reading: Reading) -> Reading:
+    return reading.model_copy(update={"node": in_cluster(cluster, reading.node)})
+
+
+@contextmanager
+def all_metered(
+    places: Sequence[OnNodes], sources: Mapping[str, Metering], namespace: str, *, required: bool = False
+) -> Iterator[Meter]:
+    """As below, of several clusters, each by its own source."""
+    with ExitStack() as stack:
+        meters: dict[str, Meter] = {}
+        for place in places:
+            source = sources.get(place.cluster, NOBODY)
+            meter = stack.enter_context(metered(place.api, source, place.nodes, namespace, required=required))
+            if meter is not None:
+                meters[place.cluster] = meter
+        yield _All(meters)
 
 
 @contextmanager

@@ -24,9 +24,10 @@ FILES = (
 CONFIG_DIGEST = "meshmark/config-sha256"
 
 
-def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest, ...]:
-    """Of one scenario of the plan. Raises UsageError where no cluster can be told what the plan says."""
-    refuse_inexpressible(plan, scenario)
+def manifests(plan: Plan, scenario: Scenario, target: Target, *, kafka: bool = True) -> tuple[Manifest, ...]:
+    """Of one scenario of the plan. Raises UsageError where no cluster can be told what the plan says. Without `kafka`
+    nobody is to run it."""
+    refuse_inexpressible(plan, scenario, kafka=kafka)
     around = mesh(scenario, target)
     if target.provider in OPERATORS:
         return OPERATORS[target.provider](plan, scenario, target)

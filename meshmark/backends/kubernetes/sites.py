@@ -1,4 +1,4 @@
-"""A scenario over the clusters of its topology: what `lifecycle` does with one of them, done with all.
+"""A scenario over the clusters of its topology, or in one: what `lifecycle` does with one of them, done with all.
 
 Nothing is applied in any of them before each has said that it would take it. Then their meshes must have one root of
 trust, and pods must reach those of clusters without a gateway directly: both are looked at apart, since brokers that
@@ -57,7 +57,8 @@ exit $code
 alone: images of Kafka may have no `timeout`."""
 KILLED = 128
 """Added by a shell to the number of the signal."""
-STEPS = "`meshmark infra istio` prints the steps that make one mesh of these clusters. What was applied stays; "
+STAYS = "What was applied stays; `meshmark down` removes it."
+STEPS = f"`meshmark infra istio` prints the steps that make one mesh of these clusters. {STAYS}"
 
 Place = tuple[Api, Labels]
 """A cluster, and what the namespace's labels are there if it holds what is meant."""
@@ -66,12 +67,17 @@ Place = tuple[Api, Labels]
 def up(sites: Sequence[Site], *, tell: Tell, clock: Clock, timeout_s: float, force: bool = False) -> tuple[State, ...]:
     """Applies the scenario in all clusters, and returns when all brokers are ready. Raises what `lifecycle.up` does,
     and ComponentFailed where the meshes, or the networks, are not one."""
+    if len(sites) == 1:
+        [only] = sites
+        return (lifecycle.up(only.api, only.wanted, tell=tell, clock=clock, timeout_s=timeout_s, force=force),)
+    for verb in ("up", "exec"):
+        require(sites, verb)
     for site in sites:
-        rights.require(site.api, "exec", site.wanted.namespace)
         change.apply(site.api, site.wanted, tell=_nobody, dry_run=True, force=force)
     for site in sites:
-        change.apply(site.api, site.wanted, tell=_told(tell, site), force=force)
-    _require_one_root(sites, clock, timeout_s)
+        change.apply(site.api, site.wanted, tell=of_cluster(tell, site), force=force)
+    if sites[0].wanted.scenario.data_plane.sidecars:
+        _require_one_root(sites, clock, timeout_s)
     tried: list[bool] = []
 
     def try_once() -> None:
@@ -83,6 +89,18 @@ def up(sites: Sequence[Site], *, tell: Tell, clock: Clock, timeout_s: float, for
             tried.append(True)
 
     return lifecycle.ready(sites, tell=tell, clock=clock, timeout_s=timeout_s, meanwhile=try_once)
+
+
+def require(sites: Sequence[Site], verb: rights.Verb, more: Sequence[rights.Right] = ()) -> None:
+    """Raises NoRights with all that are lacking, in all clusters."""
+    lacking: list[NoRights] = []
+    for site in sites:
+        try:
+            rights.require(site.api, verb, site.wanted.namespace, more)
+        except NoRights as error:
+            lacking.append(error)
+    if lacking:
+        raise NoRights("; ".join(error.message for error in lacking), hint=lacking[0].hint)
 
 
 def each(places: Sequence[Place], do: Callable[[Api, Labels], None], tell: Tell) -> None:
@@ -131,14 +149,14 @@ def _require_one_root(sites: Sequence[Site], clock: Clock, timeout_s: float) -> 
             f"no istiod has put its root of trust into the namespace {namespace} (ConfigMap {ROOT}) of "
             + ", ".join(name for name, found in roots.items() if not found),
             component="istio",
-            hint=f"{STEPS}`meshmark down` removes it.",
+            hint=STEPS,
         )
     if not set.intersection(*roots.values()):
         raise ComponentFailed(
             f"the meshes of {', '.join(roots)} have no root of trust in common: no sidecar would take another's "
             "certificate",
             component="istio",
-            hint=f"{STEPS}`meshmark down` removes it.",
+            hint=STEPS,
         )
 
 
@@ -155,7 +173,7 @@ def _require_reach(sites: Sequence[Site], pods: Mapping[str, Body], tell: Tell) 
             f"pods do not reach each other directly: {', '.join(missed)}",
             component="network",
             hint="The plan's topology says that they do. Route and allow it (`gateway: true` says that a cluster is "
-            "reached through an east-west gateway). What was applied stays; `meshmark down` removes it.",
+            f"reached through an east-west gateway). {STAYS}",
         )
 
 
@@ -213,8 +231,9 @@ def _running(site: Site) -> Body | None:
     return None
 
 
-def _told(tell: Tell, site: Site) -> Tell:
-    return lambda text: tell(f"{site.cluster}: {text}")
+def of_cluster(tell: Tell, site: Site) -> Tell:
+    """Says of which one it is, in a topology."""
+    return (lambda text: tell(f"{site.cluster}: {text}")) if site.cluster else tell
 
 
 def _nobody(text: str) -> None:

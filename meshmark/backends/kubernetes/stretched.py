@@ -32,6 +32,25 @@ def brokers_of(scenario: Scenario, cluster: str) -> range:
     return topology.brokers(cluster)
 
 
+def clients_of(scenario: Scenario, cluster: str) -> range:
+    """The same of load pods."""
+    topology = scenario.cluster.topology
+    if not topology:
+        return range(1, scenario.cluster.clients + 1)
+    return topology.clients(cluster)
+
+
+def stranger_of(scenario: Scenario, cluster: str) -> int:
+    """The number of its pod outside the mesh."""
+    names = [each.name for each in scenario.cluster.topology.clusters] or [cluster]
+    return names.index(cluster) + 1
+
+
+def in_cluster(cluster: str, name: str) -> str:
+    """Of what has a name in each of them."""
+    return f"{cluster}/{name}" if cluster else name
+
+
 def services_of(scenario: Scenario) -> tuple[str, ...]:
     """Names of brokers that have a service of their own: all in a topology, none without."""
     brokers = scenario.cluster.brokers if scenario.cluster.topology else 0
@@ -56,11 +75,11 @@ def network(cluster: MeshCluster) -> str:
     return f"meshmark-{cluster.name}" if cluster.gateway else "meshmark"
 
 
-def inexpressible(scenario: Scenario) -> Iterator[str]:
-    """What of a topology cannot be had."""
+def inexpressible(scenario: Scenario, *, kafka: bool = True) -> Iterator[str]:
+    """What of a topology cannot be had. Without `kafka` nobody asks for a broker by its name."""
     topology = scenario.cluster.topology
     plane = scenario.data_plane
-    if plane.mesh != "istio" or not (plane.has_sidecar("broker") and plane.carries(BROKER_BROKER)):
+    if kafka and (plane.mesh != "istio" or not (plane.has_sidecar("broker") and plane.carries(BROKER_BROKER))):
         yield (
             f"with the data plane {plane} nobody resolves the brokers' names in other clusters; istio "
             "and istio-mtls have a mesh that does"

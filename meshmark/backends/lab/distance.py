@@ -61,6 +61,7 @@ class RoundTrips(NamedTuple):
     """Seconds; None without an answer."""
 
     median_s: float | None
+    min_s: float | None
     max_s: float | None
 
 
@@ -82,7 +83,7 @@ def round_trips(source: Host, targets: Sequence[Host], count: int, way_s: float)
                 if select.select([echo], [], [], left)[0]:
                     _hear(echo, own, sent, found)
     return [
-        RoundTrips(median(times), max(times)) if times else RoundTrips(None, None)
+        RoundTrips(median(times), min(times), max(times)) if times else RoundTrips(None, None, None)
         for times in (found[target.address] for target in targets)
     ]
 
@@ -230,6 +231,7 @@ def _round_trips(
             trial=trial,
             asked_rtt_s=sum(way.delay_s for way in ways[target]),
             rtt_s=trip.median_s,
+            rtt_min_s=trip.min_s,
             rtt_max_s=trip.max_s,
             asked_loss=ways[target][0].loss,
             asked_bandwidth_bytes_s=ways[target][0].bandwidth_bytes_s,

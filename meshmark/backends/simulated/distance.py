@@ -34,6 +34,7 @@ def _probe(topology: Topology, source: str, target: str, trial: int | None, most
         trial=trial,
         asked_rtt_s=rtt_s,
         rtt_s=rtt_s,
+        rtt_min_s=rtt_s,
         rtt_max_s=rtt_s,
         asked_loss=way.loss,
         packets_sent=PACKETS if idle else 0,

@@ -75,6 +75,8 @@ class FakeApi:
     more: tuple[str, ...] = ()
     """Groups that it has beside, with their versions, in none of which anything is asked for."""
     version: str = "v1.37.0-fake"
+    address: str = "127.0.0.1"
+    """Of all its pods."""
     away: int = 0
     expired: int = 0
     """So many second pages of lists are gone before they are asked for."""
@@ -362,7 +364,7 @@ class FakeApi:
                 said = [{"name": each, **same} for each in containers]
                 status: Body = {
                     "phase": "Running",
-                    "podIP": "127.0.0.1",
+                    "podIP": self.address,
                     "conditions": [{"type": "Ready", "status": "True"}],
                     "containerStatuses": said,
                 }

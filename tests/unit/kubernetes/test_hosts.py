@@ -27,10 +27,12 @@ from meshmark.backends.kubernetes import (
     stream,
     target,
 )
+from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.change import Wanted
 from meshmark.backends.kubernetes.cluster import testbed as opened
 from meshmark.backends.kubernetes.hosts import PodsTestbed
 from meshmark.backends.kubernetes.kinds import POD
+from meshmark.backends.kubernetes.lifecycle import Site
 from meshmark.backends.kubernetes.measured import LoadPods, measured
 from meshmark.backends.kubernetes.stream import AgentLink
 from meshmark.cli import app
@@ -56,11 +58,15 @@ def wanted(data_plane: DataPlane = DataPlane.PLAIN) -> Wanted:
     )
 
 
+def at(api: Api, data_plane: DataPlane = DataPlane.PLAIN) -> list[Site]:
+    return [Site(api=api, wanted=wanted(data_plane))]
+
+
 @contextmanager
 def running(fake: FakeApi) -> Iterator[PodsTestbed]:
     fake.runs = True
     api = contexts.connect(contexts.contexts(), "fake")
-    with opened(api, wanted(), tell=TOLD.append, timeout_s=5) as made:
+    with opened(at(api), tell=TOLD.append, timeout_s=5) as made:
         yield made
 
 
@@ -212,7 +218,7 @@ def test_what_runs_by_another_clock_is_told_how_far_that_is_ahead_and_how_well_i
     fake.runs, fake.elsewhere = True, {"client-1": ANOTHER_CLOCK}
     api = contexts.connect(contexts.contexts(), "fake")
     tells = ["python", "-c", "import time; print(time.monotonic(), flush=True); input()"]
-    with opened(api, wanted(), tell=TOLD.append, timeout_s=5) as bed:
+    with opened(at(api), tell=TOLD.append, timeout_s=5) as bed:
         assert not bed.one_clock
         begun_s = time.monotonic()
         with bed.spawn("client-1", tells, name="one") as one, bed.spawn("client-1", tells, name="two") as two:
@@ -236,7 +242,7 @@ def test_a_clock_that_is_not_known_well_is_refused(fake: FakeApi, monkeypatch: p
     api = contexts.connect(contexts.contexts(), "fake")
     with (
         pytest.raises(MissingRequirement, match="on the node n1 go by another clock"),
-        opened(api, wanted(), tell=TOLD.append, timeout_s=5),
+        opened(at(api), tell=TOLD.append, timeout_s=5),
     ):
         raise AssertionError("not reached")
     assert "namespace/meshmark-it" in " ".join(fake.writes)
@@ -261,10 +267,10 @@ def test_nothing_is_left_however_it_ends_and_what_is_up_already_is_left_alone(fa
     names: list[str] = []
 
     def interrupted() -> None:
-        with opened(api, wanted(DataPlane.ISTIO), tell=TOLD.append, timeout_s=5):
+        with opened(at(api, DataPlane.ISTIO), tell=TOLD.append, timeout_s=5):
             names.extend(fake.names())
             with pytest.raises(Busy, match="a cluster is up in the namespace meshmark-it already"):
-                opened(api, wanted(), tell=TOLD.append, timeout_s=5).__enter__()
+                opened(at(api), tell=TOLD.append, timeout_s=5).__enter__()
             assert fake.names() == names
             raise KeyboardInterrupt
 
@@ -279,7 +285,7 @@ def test_pods_that_never_start_are_told_and_removed(fake: FakeApi) -> None:
     api = contexts.connect(contexts.contexts(), "fake")
     with (
         pytest.raises(ComponentFailed, match=r"not ready after 0\.2 s") as failed,
-        opened(api, wanted(), tell=TOLD.append, timeout_s=0.2),
+        opened(at(api), tell=TOLD.append, timeout_s=0.2),
     ):
         raise AssertionError("not reached")
     assert any("Insufficient memory" in line for line in failed.value.log_tail)
@@ -297,7 +303,7 @@ def test_of_pods_that_never_start_events_and_what_they_wrote_are_kept(fake: Fake
 
     with (
         pytest.raises(ComponentFailed, match=r"not ready after 0\.2 s"),
-        cluster.cluster(api, wanted(), keep, tell=TOLD.append, timeout_s=0.2),
+        cluster.cluster(at(api), keep, tell=TOLD.append, timeout_s=0.2),
     ):
         raise AssertionError("not reached")
     assert "Warning pod/broker-1: FailedScheduling: 0/1 nodes are available" in texts["events.log"]
@@ -314,7 +320,7 @@ def test_a_pod_that_is_evicted_under_load_is_told_with_its_events_and_all_is_rem
     api = contexts.connect(contexts.contexts(), "fake")
 
     def evicted() -> None:
-        with opened(api, wanted(), tell=TOLD.append, timeout_s=5) as bed:
+        with opened(at(api), tell=TOLD.append, timeout_s=5) as bed:
             fake.evict("client-1", "meshmark-it")
             bed.check()
 
@@ -346,7 +352,7 @@ def test_a_pod_that_does_not_come_back_is_told(
     pod = fake.body("pod/broker-1")
     fake.brokers = "unplaced"
     with pytest.raises(ComponentFailed, match=r"broker-1 is not back 0\.5 s after .* Unschedulable") as failed:
-        replaced.replaced(bed.api, "meshmark-it", pod, timeout_s=0.5)
+        replaced.replaced(bed.sites[0].api, "meshmark-it", pod, timeout_s=0.5)
     assert "Insufficient memory" in failed.value.log_tail[-1]
 
 
@@ -365,7 +371,7 @@ def test_a_server_that_goes_away_ends_it_and_down_removes_the_rest_once_it_is_ba
 
     def left_alone() -> None:
         with (
-            opened(api, wanted(), tell=told.append, timeout_s=5) as bed,
+            opened(at(api), tell=told.append, timeout_s=5) as bed,
             bed.spawn("client-1", ["cat"], name="echo") as process,
         ):
             fake.go_away()
@@ -388,7 +394,7 @@ def test_an_object_that_is_refused_is_not_said_to_stay(fake: FakeApi) -> None:
     api = contexts.connect(contexts.contexts(), "fake")
     with (
         pytest.raises(ObjectRefused, match="spec: odd") as failed,
-        opened(api, wanted(), tell=TOLD.append, timeout_s=5),
+        opened(at(api), tell=TOLD.append, timeout_s=5),
     ):
         raise AssertionError("not reached")
     assert failed.value.hint == "It is removed; `meshmark up` shows the same and keeps it."
@@ -403,10 +409,10 @@ def test_a_removal_that_is_interrupted_says_what_may_be_left(fake: FakeApi, monk
     monkeypatch.setattr(lifecycle, "down", interrupted)
     told: list[str] = []
     api = contexts.connect(contexts.contexts(), "fake")
-    with pytest.raises(KeyboardInterrupt), opened(api, wanted(), tell=told.append, timeout_s=5):
+    with pytest.raises(KeyboardInterrupt), opened(at(api), tell=told.append, timeout_s=5):
         pass
-    left = "the namespace meshmark-it may be left: `meshmark down --backend kubernetes -n meshmark-it` removes it"
-    assert told[-1] == left
+    down = "meshmark down --backend kubernetes -n meshmark-it --context fake"
+    assert told[-1] == f"the namespace meshmark-it may be left: `{down}` removes it"
 
 
 def test_a_run_uses_no_right_that_it_does_not_ask_for(bed: PodsTestbed, fake: FakeApi) -> None:

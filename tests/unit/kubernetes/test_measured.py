@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -190,7 +191,8 @@ BROKER = Place(host="broker-1", address="10.0.0.1", name="broker-1.kafka.ns.svc"
 
 
 def proofs(data_plane: DataPlane, client: Agent, stranger: Agent | None) -> dict[str, bool]:
-    found = evidence.prove(data_plane, [BROKER], {}, [client], stranger)  # type: ignore[list-item,arg-type]
+    strangers = {BROKER.host: stranger} if stranger else {}
+    found = evidence.prove(data_plane, [BROKER], {}, [client], strangers)  # type: ignore[list-item,arg-type]
     return {proof.name: proof.holds for proof in found}
 
 
@@ -228,8 +230,9 @@ class Sender(Agent):
 
     def ask(self, question: str, **more: Any) -> Any:
         if question == "page":
-            name, made = "cluster.outbound|9092||kafka.ns.svc.cluster.local;", len(self.asked)
-            return f"{name}.upstream_cx_total: {made}\n{name}.ssl.handshake: {made}\n"
+            made = Counter(each["port"] for each in self.asked)
+            names = {f"cluster.outbound|{port}||kafka.ns.svc.cluster.local;": count for port, count in made.items()}
+            return "".join(f"{name}.upstream_cx_total: {n}\n{name}.ssl.handshake: {n}\n" for name, n in names.items())
         return super().ask(question, **more)
 
 
@@ -237,8 +240,8 @@ def test_of_several_brokers_each_asks_the_others_before_its_sidecar_is_counted()
     brokers = [Place(host=f"broker-{n}", address=f"10.0.0.{n}", name=f"broker-{n}.kafka.ns.svc") for n in range(1, 4)]
     agents = {broker.host: Sender(broker.host) for broker in brokers}
     clients = [Sender("client-1"), Sender("client-2")]
-    stranger = Agent("stranger-1", answers=False)
-    found = evidence.prove(DataPlane.ISTIO_MTLS, brokers, agents, clients, stranger)  # type: ignore[arg-type]
+    strangers = {broker.host: Agent("stranger-1", answers=False) for broker in brokers}
+    found = evidence.prove(DataPlane.ISTIO_MTLS, brokers, agents, clients, strangers)  # type: ignore[arg-type]
     assert [proof for proof in found if not proof.holds] == []
     assert [proof.host for proof in found if "its sidecar" in proof.name] == ["client-1", "client-2", *agents]
     asked = {host: [more["address"] for more in agent.asked] for host, agent in agents.items()}
@@ -246,6 +249,33 @@ def test_of_several_brokers_each_asks_the_others_before_its_sidecar_is_counted()
         "broker-3": ["10.0.0.1", "10.0.0.2"]
     }
     assert [len(client.asked) for client in clients] == [len(brokers)] * len(clients)
+
+
+def test_where_the_mesh_carries_controllers_they_are_asked_as_brokers_are_by_their_names() -> None:
+    brokers = [
+        Place(host=f"broker-{n}", address=f"10.0.0.{n}", name=f"broker-{n}.ns.svc", within=f"broker-{n}.ns.svc")
+        for n in (1, 2)
+    ]
+    agents = {broker.host: Sender(broker.host) for broker in brokers}
+    client, outside = Sender("client-1"), Agent("stranger-1", answers=False)
+    found = evidence.prove(
+        DataPlane.ISTIO_MTLS,
+        brokers,
+        agents,  # type: ignore[arg-type]
+        [client],  # type: ignore[list-item]
+        {broker.host: outside for broker in brokers},  # type: ignore[misc]
+        [brokers[0]._replace(port=9093)],
+    )
+    of_controllers = [(proof.name, proof.host, proof.holds) for proof in found if "controller" in proof.name]
+    assert of_controllers == [
+        ("a client behind a sidecar gets an answer at the controllers' port", "broker-1", True),
+        ("STRICT: a plaintext client outside the mesh gets no answer at the controllers' port", "broker-1", True),
+        ("STRICT: a TLS client without a certificate gets no answer at the controllers' port", "broker-1", True),
+        ("every connection that its sidecar made to controllers is TLS", "broker-2", True),
+    ]
+    asked = [(more["address"], more["port"]) for more in agents["broker-2"].asked]
+    assert asked == [("broker-1.ns.svc", 9092), ("broker-1.ns.svc", 9093)]
+    assert {more["address"] for more in outside.asked} == {"10.0.0.1", "10.0.0.2"}
 
 
 def test_without_mtls_nothing_is_encrypted_and_plaintext_is_answered() -> None:
@@ -266,8 +296,8 @@ def test_that_replication_is_excluded_is_shown_by_an_answer_in_the_clear_at_its_
 def test_where_only_clients_are_in_the_mesh_no_broker_asks_through_a_sidecar() -> None:
     brokers = [Place(host=f"broker-{n}", address=f"10.0.0.{n}", name=f"broker-{n}.kafka.ns.svc") for n in (1, 2)]
     agents = {broker.host: Agent(broker.host) for broker in brokers}
-    clients, stranger = [Agent("client-1")], Agent("stranger-1")
-    found = evidence.prove(DataPlane.ISTIO_CLIENTS, brokers, agents, clients, stranger)  # type: ignore[arg-type]
+    clients, strangers = [Agent("client-1")], {broker.host: Agent("stranger-1") for broker in brokers}
+    found = evidence.prove(DataPlane.ISTIO_CLIENTS, brokers, agents, clients, strangers)  # type: ignore[arg-type]
     assert [proof for proof in found if not proof.holds] == []
     assert [agent.asked for agent in agents.values()] == [[], []]
     assert [proof.host for proof in found if "its sidecar" in proof.name] == ["client-1"]

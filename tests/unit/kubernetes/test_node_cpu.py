@@ -354,10 +354,10 @@ def test_a_prometheus_is_found_once_for_all_rounds(fake: FakeApi, api: Api) -> N
     asked = Metering(prometheus=FIND)
     plan = Plan(name="it", scenarios=(Scenario(name="plain", data_plane=DataPlane.PLAIN),))
     load, nothing = LoadPods(image="meshmark:1"), lambda _: pytest.fail("nothing is brought up")
-    backend = KubernetesBackend(api, plan, nothing, load, tell=print, timeout_s=1, metering=asked)
-    assert backend.source == Metering(prometheus="http://10.96.0.20:80")
+    backend = KubernetesBackend({"": api}, plan, nothing, load, tell=print, timeout_s=1, metering=asked)
+    assert backend.sources == {"": Metering(prometheus="http://10.96.0.20:80")}
     service(fake, "second")
-    assert backend.source == Metering(prometheus="http://10.96.0.20:80")
+    assert backend.sources == {"": Metering(prometheus="http://10.96.0.20:80")}
 
 
 @pytest.mark.parametrize(

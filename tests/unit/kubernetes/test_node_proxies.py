@@ -22,7 +22,7 @@ from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed, NoRights
 from meshmark.record import Proof
 from tests.unit.kubernetes.fake_api import FakeApi
-from tests.unit.kubernetes.test_hosts import wanted
+from tests.unit.kubernetes.test_hosts import at
 
 OURS = "meshmark-it"
 LINKERD = Path(__file__).parents[1] / "texts" / "linkerd-proxy-metrics.txt"
@@ -237,7 +237,7 @@ def test_pods_of_ambient_mode_are_read_with_the_ztunnel_of_their_node(fake: Fake
     with answers(15_020) as address:
         status = {**READY, "podIP": address}
         fake.put(POD, "ztunnel-x", "istio-system", labels={"app": "ztunnel"}, spec={"nodeName": "n1"}, status=status)
-        with opened(api, wanted(DataPlane.AMBIENT), tell=lambda _: None, timeout_s=5) as bed:
+        with opened(at(api, DataPlane.AMBIENT), tell=lambda _: None, timeout_s=5) as bed:
             read = bed.read.read()
             texts = bed.configurations()
     assert read["n1/ztunnel/client-broker/outbound_tx_bytes"] == 3_000

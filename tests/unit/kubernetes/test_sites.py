@@ -7,56 +7,21 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from meshmark.backends.kubernetes import lifecycle, sites, stretched
+from meshmark.backends.kubernetes import sites, stretched
 from meshmark.backends.kubernetes.kinds import CONFIG_MAP, NAMESPACE, POD
 from meshmark.cli import app
 from meshmark.errors import ClusterUnreachable, ComponentFailed, NoRights, NotOurs, UsageError
 from tests.lab.ground import ROOT
-from tests.unit.kubernetes.fake_api import TOKEN, FakeApi
-from tests.unit.kubernetes.fake_http import served
+from tests.unit.kubernetes.conftest import SPACE, Two
 
 Capture = pytest.CaptureFixture[str]
 EXAMPLE = str(ROOT / "examples" / "stretched-24ms.yaml")
 BEHIND_GATEWAYS = str(ROOT / "examples" / "gateways.yaml")
-SPACE = "meshmark-istio-mtls"
 BOTH = ("--context", "first", "--context", "second")
-CERTIFICATE = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
-
-
-class Two(NamedTuple):
-    """Clusters of the contexts `first` and `second`."""
-
-    first: FakeApi
-    second: FakeApi
-
-    def rooted(self, first: str = "same", second: str = "same") -> None:
-        for fake, root in zip(self, (first, second), strict=True):
-            fake.put(CONFIG_MAP, sites.ROOT, SPACE, data={sites.ROOT_KEY: CERTIFICATE.format(root)})
-
-
-@pytest.fixture
-def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
-    monkeypatch.setattr(lifecycle, "POLL_S", 0.01)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    made = Two(FakeApi(runs=True), FakeApi(runs=True))
-    with ExitStack() as stack:
-        servers = dict(zip(("first", "second"), (stack.enter_context(served(each)) for each in made), strict=True))
-        servers["again"] = servers["first"]
-        kubeconfig = {
-            "clusters": [{"name": name, "cluster": {"server": server}} for name, server in servers.items()],
-            "users": [{"name": "me", "user": {"token": TOKEN}}],
-            "contexts": [{"name": name, "context": {"cluster": name, "user": "me"}} for name in servers],
-        }
-        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig), encoding="utf-8")
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        yield made
 
 
 def main(verb: str, *more: str, of: str = EXAMPLE) -> int:
@@ -89,7 +54,8 @@ def test_contexts_may_say_of_which_cluster_they_are(two: Two) -> None:
 def test_pods_are_asked_once_whether_and_when_they_reach_those_of_the_other_cluster(two: Two, capsys: Capture) -> None:
     two.rooted()
     assert main("up", *BOTH) == 0
-    assert [fake.commands for fake in two] == [[["/bin/bash", "-c", sites.CONNECT, "127.0.0.1", "5203"]]] * 2
+    asked = [["/bin/bash", "-c", sites.CONNECT, other.address, "5203"] for other in (two.second, two.first)]
+    assert [fake.commands for fake in two] == [[each] for each in asked]
     told = [line for line in capsys.readouterr().err.splitlines() if "round trip" in line]
     assert [re.sub(r"\d+\.\d ms", "X ms", line) for line in told] == [
         f"round trip from {ends}: X ms; the plan says 24 ms" for ends in ("one to two", "two to one")
@@ -263,14 +229,6 @@ def test_doctor_looks_at_every_cluster(two: Two, capsys: Capture) -> None:
     assert app.main(["doctor", EXAMPLE, "--backend", "kubernetes", *BOTH, "-o", "json"]) == 1
     found = {each["name"]: each["status"] for each in json.loads(capsys.readouterr().out)["checks"]}
     assert (found["first: rights of run"], found["second: rights of run"]) == ("ok", "missing")
-
-
-def test_a_run_over_several_clusters_is_refused(two: Two, capsys: Capture) -> None:
-    assert app.main(["run", EXAMPLE, "--backend", "kubernetes", "--client-image", "x", *BOTH]) == UsageError.exit_code
-    assert (
-        "the scenario istio-mtls has a topology: load in several clusters is not there yet" in capsys.readouterr().err
-    )
-    assert [fake.used for fake in two] == [set(), set()]
 
 
 def ask(*, limit: str = "5", port: int = stretched.PROBE_PORT) -> subprocess.CompletedProcess[str]:

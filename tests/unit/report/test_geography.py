@@ -91,6 +91,28 @@ def test_a_distance_that_is_not_the_one_asked_for_is_a_warning(
     assert [text for text in warnings if "apart before load" in text] == expected
 
 
+def test_a_way_that_was_found_says_so_and_how_far_its_times_are_apart(tell: Tell) -> None:
+    run = tell(plan(Link(ends=("near", "far"), rtt_ms=24))).run
+    times = {"kind": "found", "rtt_s": 0.031, "rtt_min_s": 0.030, "rtt_max_s": 0.045}
+    rounds = tuple(
+        replace(data, links=tuple(probe.model_copy(update=times) for probe in data.links)) for data in run.rounds
+    )
+    summary = summarize(replace(run, rounds=rounds))
+    grid = links(summary)
+    assert grid is not None
+    heads = [f"{column.group} {column.head}".strip() for column in grid.columns]
+    there, _ = (dict(zip(heads, row, strict=True)) for row in grid.rows)
+    assert [there[f"RTT, ms {head}"] for head in ("asked", "found", "least", "most")] == [
+        "24.0",
+        "31.0",
+        "30.0",
+        "45.0",
+    ]
+    assert grid.note.startswith("These ways were found, and not made")
+    assert "Made by" not in grid.note
+    assert "plain: near and far were 31 ms apart before load, and the plan says 24 ms" in summary.warnings
+
+
 def test_without_a_topology_nothing_is_said_of_links(whole: Told) -> None:
     assert links(whole.summary) is None
     assert "LINKS BETWEEN" not in table(whole.summary)

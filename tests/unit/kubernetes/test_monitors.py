@@ -27,13 +27,13 @@ KEPT_BYTES = 262_144
 def made(data_plane: DataPlane, monitors: dict[str, str] | None) -> dict[str, Any]:
     """By kind and name."""
     plan = everywhere()
-    scenario = plan.scenario(data_plane)
+    scenario = plan.scenarios[0].model_copy(update={"name": str(data_plane), "data_plane": data_plane})
     asked = target(plan, scenario, kafka_version="4.4.0", namespace="mine", monitors=monitors)
     found = [each.body for each in manifests(plan, scenario, asked)]
     return {f"{body['kind'].lower()}/{body['metadata']['name']}": body for body in found}
 
 
-@pytest.mark.parametrize("data_plane", EVERYWHERE)
+@pytest.mark.parametrize("data_plane", [*EVERYWHERE, DataPlane.AMBIENT, DataPlane.LINKERD])
 def test_they_are_made_where_they_are_asked_for(data_plane: DataPlane) -> None:
     without, beside = made(data_plane, None), made(data_plane, {})
     scraped = ["podmonitor/broker"] if data_plane.has_sidecar("broker") else []
@@ -41,7 +41,7 @@ def test_they_are_made_where_they_are_asked_for(data_plane: DataPlane) -> None:
     assert {name: beside[name] for name in without} == without, "what is measured is the same"
 
 
-@pytest.mark.parametrize("data_plane", EVERYWHERE)
+@pytest.mark.parametrize("data_plane", [*EVERYWHERE, DataPlane.AMBIENT, DataPlane.LINKERD])
 def test_the_operator_knows_every_key(data_plane: DataPlane) -> None:
     for body in made(data_plane, {"release": "prometheus"}).values():
         assert [error.message for error in judge(body).iter_errors(body)] == []
@@ -55,13 +55,22 @@ def test_a_mistake_in_them_is_found() -> None:
         assert list(judge(found[name]).iter_errors(found[name])) != []
 
 
-def test_the_sidecars_of_the_brokers_are_scraped_and_told_apart_by_scenario() -> None:
-    found = made(DataPlane.ISTIO_MTLS, {})
+@pytest.mark.parametrize(
+    ("data_plane", "port", "path"),
+    [
+        (DataPlane.ISTIO_MTLS, "http-envoy-prom", "/stats/prometheus"),
+        (DataPlane.LINKERD, "linkerd-admin", "/metrics"),
+    ],
+)
+def test_the_sidecars_of_the_brokers_are_scraped_and_told_apart_by_scenario(
+    data_plane: DataPlane, port: str, path: str
+) -> None:
+    found = made(data_plane, {})
     spec, pod = found["podmonitor/broker"]["spec"], found["statefulset/broker"]["spec"]["template"]["metadata"]
     assert spec["selector"]["matchLabels"].items() <= pod["labels"].items()
     assert set(spec["podTargetLabels"]) <= set(pod["labels"])
     [endpoint] = spec["podMetricsEndpoints"]
-    assert (endpoint["port"], endpoint["path"]) == ("http-envoy-prom", "/stats/prometheus")
+    assert (endpoint["port"], endpoint["path"]) == (port, path)
 
 
 def test_rules_are_the_runs_and_those_of_this_namespaces_pods() -> None:

@@ -264,7 +264,9 @@ def test_linkerds_proxy_is_read_by_the_agent_beside_it(monkeypatch: pytest.Monke
 
 
 class Bed:
-    """Of pods whose proxies have said their versions."""
+    """In one cluster, of pods whose proxies have said their versions."""
+
+    sites = ("only",)
 
     def configurations(self) -> Mapping[str, str]:
         same = {f"broker-{number}.linkerd.version": "2.352.0\n" for number in (1, 2)}

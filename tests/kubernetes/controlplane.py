@@ -26,7 +26,7 @@ from pathlib import Path
 from meshmark.backends.lab.instance import Instance, unlocked_instance
 from meshmark.backends.lab.link import Host
 from meshmark.backends.lab.namespace import NetworkNamespace
-from meshmark.backends.lab.process import LabProcess, running
+from meshmark.backends.lab.process import LabProcess, running, stop_all
 from meshmark.dataplane.identity import Identity
 from meshmark.errors import MissingRequirement
 from tests.kubernetes import build
@@ -39,6 +39,7 @@ from tests.kubernetes.credentials import (
     Credentials,
 )
 
+API_SERVER = "kube-apiserver"
 ISSUER = f"https://{API_NAMES[-1]}"
 START_TIMEOUT_S = 180.0
 COMMAND_TIMEOUT_S = 180.0
@@ -54,6 +55,16 @@ class ControlPlane:
     host: Host
     kubeconfig: Path
     credentials: Credentials
+    parts: Parts
+
+    @contextmanager
+    def api_server_away(self) -> Iterator[None]:
+        """It is killed, and another one over the same data answers afterwards."""
+        self.parts.end(API_SERVER)
+        try:
+            yield
+        finally:
+            self.parts.start(API_SERVER)
 
     @property
     def server(self) -> str:
@@ -113,16 +124,40 @@ def control_plane() -> Iterator[ControlPlane]:
         instance = stack.enter_context(unlocked_instance("kubernetes"))
         host = stack.enter_context(_host(instance))
         start = _Start(host, instance)
-        processes: list[LabProcess] = []
-        for part, arguments, ready in start.parts():
-            processes.append(stack.enter_context(component(host, part, arguments)))
-            wait(ready, processes)
+        parts = Parts(host, start, stack)
+        for part in start.parts:
+            parts.start(part)
         if not build.missing(build.CONTROLLERS):
-            wait(partial(start.asked, "/api/v1/namespaces/default/serviceaccounts/default"), processes)
+            parts.wait(partial(start.asked, "/api/v1/namespaces/default/serviceaccounts/default"))
         who = start.credentials
         yield ControlPlane(
-            host=host, kubeconfig=who.kubeconfig("admin", who.administrator), credentials=start.credentials
+            host=host,
+            kubeconfig=who.kubeconfig("admin", who.administrator),
+            credentials=start.credentials,
+            parts=parts,
         )
+
+
+class Parts:
+    """Those that run, until the stack ends."""
+
+    def __init__(self, host: Host, told: _Start, stack: ExitStack) -> None:
+        self._host, self._told, self._stack = host, told, stack
+        self._processes: dict[str, LabProcess] = {}
+
+    def start(self, part: str) -> None:
+        """Returns when it is ready."""
+        arguments, ready = self._told.parts[part]
+        self._processes.pop(part, None)
+        self._processes[part] = self._stack.enter_context(component(self._host, part, arguments))
+        self.wait(ready)
+
+    def end(self, part: str) -> None:
+        """At once."""
+        stop_all([self._processes[part]], grace_s=0)
+
+    def wait(self, problem: Callable[[], str]) -> None:
+        wait(problem, [*self._processes.values()])
 
 
 def component(host: Host, part: str, arguments: Sequence[str]) -> AbstractContextManager[LabProcess]:
@@ -160,15 +195,15 @@ class _Start:
         self._data = instance.memory_directory() / "etcd"
         self._etcd, self._peers, self._api = free_ports(3)
         self.credentials = Credentials(host.directory, f"https://{ADDRESS}:{self._api}")
-
-    def parts(self) -> Iterator[tuple[str, list[str], Callable[[], str]]]:
-        """Part, flags, and what is wrong with it until it is ready; in the order of their start."""
-        yield "etcd", self._etcd_flags(), partial(self._answer, self._etcd, "/readyz")
-        yield "kube-apiserver", self._api_flags(), partial(self._answer, self._api, "/readyz?verbose")
+        self.parts: dict[str, tuple[list[str], Callable[[], str]]] = {
+            "etcd": (self._etcd_flags(), partial(self._answer, self._etcd, "/readyz")),
+            API_SERVER: (self._api_flags(), partial(self._answer, self._api, "/readyz?verbose")),
+        }
+        """Flags, and what is wrong with it until it is ready; in the order of their start."""
         for part in build.CONTROLLERS:
             if not build.missing([part]):
                 [port] = free_ports(1)
-                yield part, self._controller_flags(part, port), partial(self._answer, port, "/healthz")
+                self.parts[part] = self._controller_flags(part, port), partial(self._answer, port, "/healthz")
 
     def asked(self, path: str) -> str:
         """Empty once the API server gives what is at `path`."""

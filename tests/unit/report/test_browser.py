@@ -180,6 +180,20 @@ def test_nothing_hangs_out_of_the_page(browser: Any, address: str, viewport: dic
     assert width == viewport["width"]
 
 
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_letters_in_charts_are_no_smaller_than_10_pixels(browser: Any, address: str, viewport: dict[str, int]) -> None:
+    page = browser.new_page(viewport=viewport)
+    page.goto(address)
+    page.evaluate(OPEN_ALL)
+    sizes = page.evaluate(
+        """() => [...document.querySelectorAll('svg.chart text')].filter(each => each.checkVisibility())
+            .map(each => parseFloat(getComputedStyle(each).fontSize) * each.getScreenCTM().a)"""
+    )
+    page.close()
+    assert len(sizes) > 100
+    assert min(sizes) >= 10
+
+
 def too_wide_for_paper(browser: Any, address: str) -> list[str]:
     """Tables that a sheet of A4 less its margins cuts, or for which a browser shrinks everything."""
     page = browser.new_page(viewport={"width": 695, "height": 1017})

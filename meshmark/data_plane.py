@@ -25,7 +25,7 @@ Place = Literal["client", "broker", "node"]
 """Where a proxy is: beside each client, beside each broker, or one for all pods of a node."""
 NetworkPath = Literal["direct", "client-sidecars", "sidecars", "sidecars-mtls", "ztunnel", "waypoint", "linkerd"]
 """What a TCP flow from a client to a broker passes."""
-ENVOY, ZTUNNEL, WAYPOINT, LINKERD = "envoy", "ztunnel", "ztunnel and waypoint", "linkerd-proxy"
+KAFKA, ENVOY, ZTUNNEL, WAYPOINT, LINKERD = "kafka", "envoy", "ztunnel", "ztunnel and waypoint", "linkerd-proxy"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ class DataPlane(StrEnum):
         return made
 
     PLAIN = "plain"
-    KAFKA_TLS = "kafka-tls", _Row(encrypted_by=dict.fromkeys(BETWEEN_HOSTS, "kafka"))
+    KAFKA_TLS = "kafka-tls", _Row(encrypted_by=dict.fromkeys(BETWEEN_HOSTS, KAFKA))
     ISTIO = "istio", _Row(mesh="istio", proxies=("client", "broker"), carries=BETWEEN_HOSTS, path="sidecars")
     ISTIO_MTLS = (
         "istio-mtls",

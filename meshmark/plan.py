@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import random
 import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from meshmark.data_plane import DataPlane
+from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER, CONTROLLER, HOPS, KAFKA, DataPlane
 from meshmark.topology import MeshCluster, Topology, contradictions
 from meshmark.values import Model
 
@@ -27,6 +28,12 @@ ConfigValue = str | int | float | bool
 ClientKind = Literal["librdkafka", "raw"]
 Scale = Annotated[float, Field(gt=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+Operator = Literal["", "strimzi", "koperator"]
+OPERATORS = ("strimzi", "koperator")
+TWICE = " in "
+"""Between those who encrypt a hop twice, the inner first."""
 
 
 class ClusterSpec(Model):
@@ -55,6 +62,17 @@ class ClusterSpec(Model):
         "with a profile (`unlimited` limits nothing else), and a disk of each broker's own",
     )
     topology: Topology = Field(Topology(), description="where hosts are, and the links between; empty: one place")
+    operator: Operator = Field("", description="of Kubernetes alone: who makes the brokers; empty: meshmark does")
+    replication_in_mesh: bool = Field(
+        False,
+        description="of Strimzi, whose brokers encrypt what they send each other whatever the data plane: that passes "
+        "the sidecars as well",
+    )
+
+    @property
+    def listener(self) -> str:
+        """What the brokers' listener for clients is called: as meshmark names it, or as Strimzi makes of that."""
+        return "CLIENT-9092" if self.operator == "strimzi" else "CLIENT"
 
 
 KeyDistributor = Literal["NO_KEY", "KEY_ROUND_ROBIN", "RANDOM_NANO"]
@@ -258,6 +276,8 @@ class Scenario(Model):
             raise ValueError(
                 f"replicationFactor {self.workload.replication_factor} is above the {self.cluster.brokers} brokers"
             )
+        if self.cluster.replication_in_mesh and not (self.cluster.operator == "strimzi" and self.data_plane.sidecars):
+            raise ValueError("replicationInMesh is of the operator strimzi and data planes with sidecars")
         if wrong := list(contradictions(self.cluster.topology, self.cluster.brokers, self.cluster.clients)):
             raise ValueError("; ".join(wrong))
         if self.cluster.topology.gateways() and not self.data_plane.gateways:
@@ -292,6 +312,46 @@ class Scenario(Model):
         everywhere = range(1, self.cluster.clients + 1)
         possible = [self.cluster.topology.clients(name) or everywhere for name in named]
         return tuple(f"client-{hosts[place % len(hosts)]}" for place, hosts in enumerate(possible))
+
+    def carries(self, hop: str) -> bool:
+        """Does what is sent over it pass the proxies of the data plane? Strimzi's controllers go past them, and so do
+        copies between its brokers unless they are asked in."""
+        if self.cluster.operator == "strimzi" and hop != CLIENT_BROKER:
+            return hop == BROKER_BROKER and self.cluster.replication_in_mesh
+        return self.data_plane.carries(hop)
+
+    @property
+    def encrypted_by(self) -> Mapping[str, str]:
+        """Hop -> who, in the order of HOPS, as it is made; `kafka in envoy`: twice, Kafka first. Strimzi's brokers and
+        controllers encrypt among each other whatever the data plane is."""
+        found = dict(self.data_plane.encrypted_by)
+        if self.cluster.operator == "strimzi":
+            for hop in (BROKER_BROKER, CONTROLLER):
+                twice = self.carries(hop) and self.data_plane.mtls
+                found[hop] = f"{KAFKA}{TWICE}{found[hop]}" if twice else KAFKA
+        return {hop: found[hop] for hop in HOPS if hop in found}
+
+    def by(self, hops: Iterable[str]) -> dict[str, str]:
+        """Hop -> who encrypts it, of these: as above, or the mesh, which may carry more than the data plane says."""
+        return {hop: self.encrypted_by.get(hop) or self.data_plane.by([hop])[hop] for hop in hops}
+
+    @property
+    def own_replication(self) -> bool:
+        """Do brokers replicate over a listener of their own?"""
+        return self.cluster.operator == "strimzi" or self.data_plane.own_replication
+
+    def layers(self, hop: str) -> int:
+        """How many times it is encrypted."""
+        who = self.encrypted_by.get(hop)
+        return 0 if who is None else who.count(TWICE) + 1
+
+    @property
+    def encrypted_hops(self) -> tuple[str, ...]:
+        return tuple(self.encrypted_by)
+
+    @property
+    def plain_hops(self) -> tuple[str, ...]:
+        return tuple(hop for hop in self.data_plane.plain_hops if hop not in self.encrypted_by)
 
     @property
     def gateways(self) -> tuple[MeshCluster, ...]:

@@ -81,6 +81,7 @@ class Versions(Model):
     envoy: str
     librdkafka: str
     proxies: dict[str, str] = Field({}, description="of other meshes than Istio's sidecars: linkerd, ztunnel")
+    operator: str = Field("none", description="that made the brokers, with the version that it says; none: meshmark")
 
 
 class Started(Model):
@@ -231,10 +232,8 @@ class LoadTotals(Model):
 
     def _combine(self, other: LoadTotals, sign: int) -> LoadTotals:
         names = [name for name in type(self).model_fields if name != "errors"]
-        errors = {
-            kind: self.errors.get(kind, 0) + sign * other.errors.get(kind, 0)
-            for kind in sorted({*self.errors, *other.errors})
-        }
+        kinds = sorted({*self.errors, *other.errors})
+        errors = {kind: self.errors.get(kind, 0) + sign * other.errors.get(kind, 0) for kind in kinds}
         sums = {name: getattr(self, name) + sign * getattr(other, name) for name in names}
         return LoadTotals(**sums, errors={kind: count for kind, count in errors.items() if count})
 

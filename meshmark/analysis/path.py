@@ -122,7 +122,7 @@ def _of_clients(grown: _Growth, traffic: _Traffic, plane: DataPlane, hosts: Sequ
 
 def _of_brokers(grown: _Growth, traffic: _Traffic, scenario: Scenario, hosts: Sequence[str]) -> list[PathCheck | None]:
     plane = scenario.data_plane
-    outbound = _check if plane.carries(BROKER_BROKER) else _past
+    outbound = _check if scenario.carries(BROKER_BROKER) else _past
     if not plane.carries(CLIENT_BROKER):
         return [_past(grown, (host,), "inbound_rx", traffic.into(host)) for host in hosts]
     out = [traffic.out_of(host) for host in hosts]
@@ -195,7 +195,7 @@ class _Traffic:
         self, grown: _Growth, scenario: Scenario, brokers: Sequence[str], clients: Sequence[str], batch: BatchFill
     ) -> None:
         workload = scenario.workload
-        self._copies = workload.replication_factor - 1 if scenario.data_plane.carries(BROKER_BROKER) else 0
+        self._copies = workload.replication_factor - 1 if scenario.carries(BROKER_BROKER) else 0
         self._groups = workload.subscriptions_per_topic
         self._produced = float(batch.request_bytes)
         self._answers = float(batch.requests * PRODUCE_ANSWER_BYTES)

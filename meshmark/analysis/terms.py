@@ -285,7 +285,7 @@ def _far_ends(found: Setup, hop: str, receives: int, sends: int) -> tuple[int, i
     """Over the distance it is a sidecar that receives, or sends, where there is one: its buffers are the kernel's."""
     plane = found.scenario.data_plane
     sender: Place = "client" if hop == CLIENT_BROKER else "broker"
-    passes = {place for place in ("broker", sender) if plane.carries(hop) and plane.has_sidecar(place)}
+    passes = {place for place in ("broker", sender) if found.scenario.carries(hop) and plane.has_sidecar(place)}
     return 0 if "broker" in passes else receives, 0 if sender in passes else sends
 
 

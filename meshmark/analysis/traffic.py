@@ -34,7 +34,7 @@ from meshmark import units
 from meshmark.analysis.ledger import broker_hosts, client_hosts
 from meshmark.analysis.model import Traffic
 from meshmark.analysis.path import JUDGED_BYTES, PRODUCE_ANSWER_BYTES, TOLERANCE
-from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER, DataPlane
+from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER
 from meshmark.plan import Scenario, Workload
 from meshmark.record import Trial
 
@@ -108,7 +108,7 @@ def _between_hosts(trial: Trial, scenario: Scenario, stored: float, batches: flo
     between = _less(_net(trial, brokers, "tx"), to_clients)
     produce = _produced(scenario, stored, batches, trial.total.acknowledged)
     copies = _Terms(payload=(_Part("copies", (workload.replication_factor - 1) * stored, BROKER_BROKER),))
-    on_wire = partial(_on_wire, scenario.data_plane)
+    on_wire = partial(_on_wire, scenario)
     rows = [
         on_wire("produce", "the clients' interfaces, sent", produce, sent),
         on_wire("replicate", "the brokers' interfaces, sent, less the clients', received", copies, between),
@@ -131,7 +131,7 @@ def _at_broker(trial: Trial, scenario: Scenario, host: str, stored: float, share
     groups = workload.subscriptions_per_topic
     reads = [_Part("reads", groups * stored * share, CLIENT_BROKER)] if groups else []
     out = _Terms(payload=(copies, *reads, _answers(workload, batches)))
-    on_wire = partial(_on_wire, scenario.data_plane)
+    on_wire = partial(_on_wire, scenario)
     rows = [on_wire(f"{host} receives", "its interface", into, _net(trial, (host,), "rx"))]
     if not scenario.reads_nearby:
         rows.append(on_wire(f"{host} sends", "its interface", out, _net(trial, (host,), "tx")))
@@ -158,9 +158,9 @@ class _Counted:
     packets: float
 
 
-def _on_wire(plane: DataPlane, path: str, counter: str, terms: _Terms, counted: _Counted | None) -> Traffic:
+def _on_wire(scenario: Scenario, path: str, counter: str, terms: _Terms, counted: _Counted | None) -> Traffic:
     parts = [(part.what, part.byte_count) for part in terms.payload]
-    if encrypted := sum(part.byte_count for part in terms.payload if plane.encrypts(part.hop)):
+    if encrypted := sum(part.byte_count * scenario.layers(part.hop) for part in terms.payload):
         parts.append(("TLS", encrypted / TLS_RECORD_PAYLOAD * TLS_RECORD_BYTES))
     if sum(value for _, value in parts) <= 0:
         return _row(path, counter, [], None)

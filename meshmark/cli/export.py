@@ -109,8 +109,8 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
         found.append(f"needed in the cluster: {MESHES[scenario.data_plane.mesh]}")
     if scenario.cluster.topology:
         found.append("needed between the clusters: one mesh of them all; `meshmark infra istio` prints the steps")
-    if target.provider != "statefulset":
-        return [*found, *REMARKS[target.provider](scenario, target)]
+    if scenario.cluster.operator:
+        return [*found, *REMARKS[scenario.cluster.operator](scenario)]
     if scenario.data_plane.kafka_tls:
         found.append(
             f"needed in the namespace {target.namespace}: the Secret {TLS_SECRET} with key and certificates; "
@@ -121,17 +121,17 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
     return found
 
 
-def _remarks_on_strimzi(scenario: Scenario, target: Target) -> list[str]:
+def _remarks_on_strimzi(scenario: Scenario) -> list[str]:
     from meshmark.backends.kubernetes.strimzi import remark
 
     return [
         "needed in the cluster: Strimzi's operator, 1.2 or newer, watching this namespace, and nodes with a zone",
         OPERATORS_KAFKA,
-        remark(scenario, target),
+        remark(scenario),
     ]
 
 
-def _remarks_on_koperator(scenario: Scenario, target: Target) -> list[str]:
+def _remarks_on_koperator(scenario: Scenario) -> list[str]:
     found = ["needed in the cluster: Koperator 0.28 or newer, and nodes with a zone", OPERATORS_KAFKA]
     if scenario.data_plane.mtls:
         found.append("needed for Koperator itself: a sidecar, or STRICT refuses it at the brokers")

@@ -21,7 +21,6 @@ from meshmark.cli.plans import DEFAULT_PLAN, find
 if TYPE_CHECKING:
     from meshmark.backends.kubernetes import Manifest, Target
     from meshmark.backends.kubernetes.api import Api
-    from meshmark.backends.kubernetes.asked import Provider
     from meshmark.backends.kubernetes.backend import KubernetesBackend
     from meshmark.backends.kubernetes.lifecycle import Site
     from meshmark.backends.kubernetes.state import State
@@ -112,9 +111,12 @@ def resolved(asked: Asked) -> tuple[Scenario, Target, dict[str, tuple[Manifest, 
     """The scenario, its place and size, and its objects: by cluster of its topology, or of one without a name. Raises
     UsageError with all that cannot be meant."""
     from meshmark.backends import kubernetes
+    from meshmark.planfile import provided
 
     plan = find(asked.file or DEFAULT_PLAN)
-    scenario = one_scenario(plan, asked.only)
+    plan = plan.model_copy(update={"scenarios": (one_scenario(plan, asked.only),)})
+    plan = provided(plan, asked.provider, replication_in_mesh=bool(asked.replication_in_mesh))
+    [scenario] = plan.scenarios
     kubernetes.refuse_inexpressible(plan, scenario)
     target = target_of(asked, plan, scenario)
     made = {each.cluster: kubernetes.manifests(plan, scenario, each) for each in kubernetes.targets(scenario, target)}
@@ -124,8 +126,11 @@ def resolved(asked: Asked) -> tuple[Scenario, Target, dict[str, tuple[Manifest, 
 def target_of(asked: Asked, plan: Plan, scenario: Scenario) -> Target:
     """Where a scenario goes, and how large its brokers are. Raises UsageError with all that cannot be meant."""
     from meshmark.backends import kubernetes
+    from meshmark.errors import UsageError
     from meshmark.kafka import distribution
 
+    if scenario.cluster.operator and asked.image:
+        raise UsageError("--image is of --provider statefulset", hint="An operator brings its own.")
     return kubernetes.target(
         plan,
         scenario,
@@ -139,8 +144,6 @@ def target_of(asked: Asked, plan: Plan, scenario: Scenario) -> Target:
         storage_class=asked.storage_class or "",
         share_nodes=bool(asked.share_nodes),
         monitors=_monitors(asked),
-        provider=_provider(asked),
-        replication_in_mesh=bool(asked.replication_in_mesh),
     )
 
 
@@ -153,10 +156,10 @@ def up(asked: Asked, *, contexts: Sequence[str], dry_run: str, timeout_s: int | 
     scenario, target, made = resolved(asked)
     if target.share_nodes:
         note(SHARED)
-    if target.provider == "strimzi":
+    if scenario.cluster.operator == "strimzi":
         from meshmark.backends.kubernetes.strimzi import remark
 
-        note(remark(scenario, target))
+        note(remark(scenario))
     if dry_run == "client":
         _print(scenario, made)
         return
@@ -375,21 +378,6 @@ def _monitors(asked: Asked) -> dict[str, str] | None:
     if labels and not asked.monitors:
         raise UsageError("--monitor-label is of --monitors, which is not given")
     return {key: value for key, _, value in (text.partition("=") for text in labels)} if asked.monitors else None
-
-
-def _provider(asked: Asked) -> Provider:
-    from meshmark.backends.kubernetes.asked import PROVIDERS
-    from meshmark.errors import UsageError
-
-    name = asked.provider or PROVIDERS[0]
-    provider = next((each for each in PROVIDERS if each == name), None)
-    if provider is None:
-        raise UsageError(f"--provider {name} is not allowed", hint=f"it takes {', '.join(PROVIDERS)}")
-    if provider == "statefulset" and asked.replication_in_mesh:
-        raise UsageError("--replication-in-mesh is of --provider strimzi", hint="A StatefulSet's always is.")
-    if provider != "statefulset" and asked.image:
-        raise UsageError("--image is of --provider statefulset", hint="An operator brings its own.")
-    return provider
 
 
 def _bytes(option: str, text: str | None) -> int | None:

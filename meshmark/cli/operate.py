@@ -133,6 +133,11 @@ def _plan(file: str | None, only: str | None, operation: str, output: str) -> Pl
             hint="Give a plan without one.",
         )
     scenario = one_scenario(plan, only)
+    if scenario.cluster.operator:
+        raise UsageError(
+            f"the brokers of {scenario.name} are made by {scenario.cluster.operator}, which has ways of its own",
+            hint="operate takes scenarios without an operator.",
+        )
     if operation == "rotate" and not scenario.data_plane.kafka_tls:
         raise UsageError(
             f"{scenario.name} has no certificates of Kafka's own: its data plane is {scenario.data_plane}",

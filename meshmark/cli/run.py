@@ -37,7 +37,9 @@ from meshmark.cli.options import (
     Perf,
     Profile,
     Prometheus,
+    Provider,
     Quick,
+    ReplicationInMesh,
     Resume,
     RunBackend,
     RunOnly,
@@ -123,6 +125,8 @@ def run(
     storage_class: StorageClass = None,
     share_nodes: ShareNodes = None,
     image: Image = None,
+    provider: Provider = None,
+    replication_in_mesh: ReplicationInMesh = None,
     client_image: ClientImage = None,
     client_nodes: ClientNodes = None,
     kubelet: Kubelet = None,
@@ -138,11 +142,12 @@ def run(
     before = None if resume is None else _before(context, resume)
     if before is None:
         chosen = _chosen(plan, only or [], versus, level, explain=explain)
+        chosen = _provided(chosen, provider, replication_in_mesh)
         asked = _asked(chosen, profile, scale, disk, level, seed, explain=explain, perf=perf)
         directory = _directory(out, asked)
     else:
         asked, directory = as_begun(before).plan, before.directory
-    resumptions = 0 if before is None else len(before.resumptions) + 1
+    resumptions = len(before.resumptions) + 1 if before else 0
     shown = _shown(live=live, directory=directory, resumptions=resumptions)
     with (
         _keeping(directory, backend),
@@ -205,6 +210,12 @@ def _chosen(plan: str, only: list[str], versus: str | None, level: Effort, *, ex
         return chosen
     _require_open_end(level, explain=explain)
     return planfile.versus(chosen, planfile.select(find(versus), only))
+
+
+def _provided(chosen: Plan, provider: str | None, replication_in_mesh: bool | None) -> Plan:
+    from meshmark.planfile import provided
+
+    return provided(chosen, provider, replication_in_mesh=bool(replication_in_mesh))
 
 
 def _asked(

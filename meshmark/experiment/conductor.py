@@ -301,7 +301,7 @@ class _Conductor:
                     warmup_compiling=warmup.compiling,
                     limited_rates_msg_s=limited_rates,
                     encrypted_hops=cluster.encrypted_hops,
-                    encrypted_by=scenario.data_plane.by(cluster.encrypted_hops),
+                    encrypted_by=scenario.by(cluster.encrypted_hops),
                     plain_hops=cluster.plain_hops,
                 )
             )

@@ -129,7 +129,7 @@ def _roles(scenario: Scenario, nodes: Sequence[Node], node: Node) -> dict[str, C
 
 
 def inter_broker_listener(scenario: Scenario) -> str:
-    return REPLICATION_LISTENER if scenario.data_plane.own_replication else LISTENER
+    return REPLICATION_LISTENER if scenario.own_replication else LISTENER
 
 
 def _listeners(scenario: Scenario, address: str) -> list[str]:

@@ -14,6 +14,7 @@ from meshmark.planfile.effort import (
 )
 from meshmark.planfile.hardware import equipped, furnished, kinds_limited, limits_hosts, limits_needed, unmasked
 from meshmark.planfile.profiles import dump_profile, find_profile, profile_names, profile_schema_text
+from meshmark.planfile.provider import provided
 from meshmark.planfile.reading import builtin, builtin_names, load, loads
 from meshmark.planfile.schema import schema, schema_text
 from meshmark.planfile.versus import versus
@@ -41,6 +42,7 @@ __all__ = [
     "loads",
     "profile_names",
     "profile_schema_text",
+    "provided",
     "sampled",
     "samples_seconds",
     "schema",

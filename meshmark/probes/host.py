@@ -25,6 +25,7 @@ from meshmark.record import Counters
 MACHINE = "machine"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+MOUNTS = Path("/proc/self/mountinfo")
 
 CHUNK_BYTES = 65_536
 _NUMBERED_LOG = re.compile(r"\d{20}\.log")
@@ -151,7 +152,7 @@ class NetProbe(HostProbe):
 class MachineProbe(HostProbe):
     """CPU, memory and pressure of the whole machine, the device under the brokers' logs, and this process itself."""
 
-    def __init__(self, log_dir: Path) -> None:
+    def __init__(self, log_dir: Path, mounts: Path = MOUNTS) -> None:
         super().__init__()
         self._log_dir = log_dir
         self._itself = self._held.enter_context(ProcessProbe(MACHINE, "meshmark"))
@@ -161,7 +162,7 @@ class MachineProbe(HostProbe):
         self._meminfo = self._open("/proc/meminfo")
         self._vmstat = self._open("/proc/vmstat")
         self._pressure = {kind: self._open(f"/proc/pressure/{kind}") for kind in ("cpu", "io", "memory")}
-        self.storage = storage_under(log_dir)
+        self.storage = storage_under(log_dir, mounts)
         self._diskstats = self._open("/proc/diskstats") if self.storage.device else None
 
     def read(self) -> Counters:
@@ -285,11 +286,12 @@ class Storage(NamedTuple):
     text: str
 
 
-def storage_under(directory: Path) -> Storage:
-    """The file system of a directory and the block device that /proc/diskstats has for it."""
+def storage_under(directory: Path, mounts: Path = MOUNTS) -> Storage:
+    """The file system of a directory and the block device that /proc/diskstats has for it. `mounts`: the mountinfo of
+    a process that has it mounted."""
     try:
         number = directory.stat().st_dev
-        mounted = procfs.mounts(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
+        mounted = procfs.mounts(mounts.read_text(encoding="utf-8", errors="surrogateescape"))
         counted = Path("/proc/diskstats").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         return Storage("unknown", None, f"unknown file system ({error}): no device counters")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from meshmark.analysis.model import Summary
 
 UNITS = (
@@ -23,6 +25,16 @@ SHARED_NODES = (
 )
 
 
+OPERATOR = (
+    "The brokers were made by {operator}: its image, settings and helpers are not meshmark's, so these figures are "
+    "not like for like with a run on brokers of meshmark's own, or of another operator's."
+)
+STRIMZI = (
+    "Strimzi's brokers encrypt what they send each other whatever the data plane: the loss of one that encrypts too "
+    "is that of clients' connections alone, and plain is not plain between brokers."
+)
+
+
 def one_machine(summary: Summary) -> bool:
     """Did all of it run on one? A record of the lab does not say, and always did."""
     return summary.started.host.features.get("one_node", True)
@@ -30,4 +42,17 @@ def one_machine(summary: Summary) -> bool:
 
 def caveats(summary: Summary) -> tuple[str, ...]:
     shared = summary.started.host.features.get("shared_nodes", False)
-    return (UNITS, ONE_MACHINE if one_machine(summary) else NODES, *((SHARED_NODES,) if shared else ()))
+    found = [UNITS, ONE_MACHINE if one_machine(summary) else NODES, *([SHARED_NODES] if shared else [])]
+    return (*found, *_of_operators(summary))
+
+
+def _of_operators(summary: Summary) -> Iterator[str]:
+    scenarios = summary.plan.scenarios
+    for operator in dict.fromkeys(scenario.cluster.operator for scenario in scenarios if scenario.cluster.operator):
+        yield OPERATOR.format(operator=operator)
+        if operator == "strimzi":
+            yield STRIMZI
+    for scenario in scenarios:
+        for hop in scenario.encrypted_by:
+            if scenario.layers(hop) > 1:
+                yield f"{scenario.name}: {hop} is encrypted twice ({scenario.encrypted_by[hop]})."

@@ -111,7 +111,7 @@ def path(name: str) -> Path:
         if DEBIAN[name] == CNI_PACKAGE:  # iproute2 has another `bridge`
             return Path(CNI_PLUGINS, name)
         return Path(shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"])) or f"/usr/bin/{name}")
-    return home() / f"{PARTS[name].module}-{_digest(PARTS[name].module)}" / name
+    return home() / f"{PARTS[name].module}-{digest(PARTS[name].module)}" / name
 
 
 def missing(names: Iterable[str]) -> list[str]:
@@ -159,7 +159,7 @@ def _files(module: str) -> list[Path]:
 
 
 @cache
-def _digest(module: str) -> str:
+def digest(module: str) -> str:
     found = hashlib.sha256()
     for each in _files(module):
         found.update(f"{each.relative_to(SOURCES / module)}\0".encode() + each.read_bytes())

@@ -17,16 +17,18 @@ import pytest
 
 from meshmark.backends.lab.instance import WORK_DIR_VARIABLE, reclaim
 from meshmark.errors import MissingRequirement
-from tests.kubernetes import build, last_run
+from tests.kubernetes import build, last_run, strimzi
 from tests.kubernetes.controlplane import ControlPlane, control_plane
 from tests.kubernetes.istio import istiod
 from tests.kubernetes.node import PARTS
 from tests.kubernetes.node import one_node as one_node_cluster
 from tests.kubernetes.scraping import Scraping, installed, scraping
-from tests.kubernetes.verbs import documented_user
+from tests.kubernetes.verbs import documented_user, operators_user
 from tests.own_network import enter_own_network
 
 HERE = build.SOURCES.parent
+NOTES = {"whole_path": last_run.WHOLE_PATH, "strimzi": last_run.STRIMZI}
+"""By the marker of the test that has it."""
 OUTCOMES = pytest.StashKey[list[str]]()
 MODULES = pytest.StashKey[set[Path]]()
 
@@ -107,6 +109,21 @@ def sidecars(one_node: ControlPlane) -> Iterator[ControlPlane]:
         yield one_node
 
 
+@pytest.fixture(scope="session")
+def strimzis(sidecars: ControlPlane) -> Iterator[ControlPlane]:
+    """The same, with Strimzi's operator."""
+    if strimzi.missing():
+        pytest.skip(f"not built: Strimzi {strimzi.VERSION}; `{strimzi.COMMAND}` does it from its source")
+    with strimzi.strimzi(sidecars):
+        yield sidecars
+
+
+@pytest.fixture(scope="session")
+def strimzis_user(strimzis: ControlPlane, node_user: Path) -> Path:
+    """Whom the documentation describes, for runs on an operator's brokers."""
+    return operators_user(strimzis)
+
+
 @pytest.fixture
 def controllers() -> None:
     """The cluster has them, so objects are acted upon."""
@@ -118,8 +135,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if (report.when == "call" or report.outcome != "passed") and item.get_closest_marker("kubernetes"):
         item.config.stash.setdefault(OUTCOMES, []).append(report.outcome)
-    if report.when == "call" and report.passed and item.get_closest_marker("whole_path"):
-        last_run.WHOLE_PATH.note()
+    if report.when == "call" and report.passed:
+        for marker, note in NOTES.items():
+            if item.get_closest_marker(marker):
+                note.note()
     return report
 
 
@@ -137,3 +156,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         last_run.ALL.note(passed=outcomes["passed"], skipped=outcomes["skipped"])
     terminalreporter.write_line(f"Real Kubernetes, these tests: {last_run.ALL.text()}")
     terminalreporter.write_line(f"Real Kubernetes, from `run` to its report: {last_run.WHOLE_PATH.text()}")
+    terminalreporter.write_line(f"Real Kubernetes, the same on Strimzi's brokers: {last_run.STRIMZI.text()}")

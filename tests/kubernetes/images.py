@@ -122,13 +122,13 @@ class Image:
 def pause() -> Image:
     """What keeps a pod's namespaces, and reaps what others leave where they share one of processes."""
     made = Image(name=PAUSE, settings={"Entrypoint": ["/usr/bin/bash", "-c", "sleep infinity & wait"]})
-    made.programs(_program("bash"), _program("sleep"))
+    made.programs(program("bash"), program("sleep"))
     return made
 
 
 def kafka() -> Image:
     made = Image(name=KAFKA)
-    made.programs(*map(_program, TOOLS))
+    made.programs(*map(program, TOOLS))
     made.links["usr/bin/sh"] = "bash"
     home = distribution.java().path.resolve().parents[1]
     made.tree("opt/java", home)
@@ -145,7 +145,7 @@ def kafka() -> Image:
 def workers() -> Image:
     """This interpreter, this checkout's meshmark and the libraries that it needs in a pod."""
     made = Image(name=MESHMARK, settings={"Env": [PATH, f"LD_LIBRARY_PATH=/{PYTHON}/lib"]})
-    made.programs(*map(_program, TOOLS))
+    made.programs(*map(program, TOOLS))
     made.links["usr/bin/sh"] = "bash"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     interpreter = Path(sys.base_prefix) / "bin" / version
@@ -182,7 +182,7 @@ def proxy() -> Image:
     return made
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     return Path(shutil.which(name) or f"/usr/bin/{name}").resolve()
 
 

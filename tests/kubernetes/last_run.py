@@ -2,8 +2,9 @@
 
     python -m tests.kubernetes.last_run     takes this machine's last passes into the checkout, to be committed
 
-There is a note of all of them together, and one of the path from `run` to its report. Each pass is noted in the cache;
-the committed notes (`last_run.json`, `last_whole_path.json`) tell it where there is no such cache.
+There is a note of all of them together, one of the path from `run` to its report, and one of that on Strimzi's
+brokers. Each pass is noted in the cache; the committed notes (`last_run.json`, ...) tell it where there is no such
+cache.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class Note:
 ALL = Note("last_run.json", frozenset({"passed", "skipped"}))
 """None of them failed or was left out by the command."""
 WHOLE_PATH = Note("last_whole_path.json")
+STRIMZI = Note("last_strimzi.json")
+"""From `run` to its report on brokers that Strimzi's own operator made."""
 
 
 def _git(*arguments: str) -> str:
@@ -82,5 +85,5 @@ def _git(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    for each in (ALL, WHOLE_PATH):
+    for each in (ALL, WHOLE_PATH, STRIMZI):
         shutil.copyfile(each.noted, each.committed)

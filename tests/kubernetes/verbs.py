@@ -21,6 +21,12 @@ def documented_user(cluster: ControlPlane) -> Path:
     return cluster.account("meshmark", "default", everywhere=["meshmark-namespaces", "meshmark-objects"])
 
 
+def operators_user(cluster: ControlPlane) -> Path:
+    """The same for runs on an operator's brokers, once those of the other are applied."""
+    roles = ("meshmark-namespaces", "meshmark-objects", "meshmark-operators")
+    return cluster.account("meshmark-operators", "default", everywhere=roles)
+
+
 def meshmark(
     cluster: ControlPlane, user: Path, *arguments: str, timeout_s: float = TIMEOUT_S
 ) -> subprocess.CompletedProcess[str]:

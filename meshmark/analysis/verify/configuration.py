@@ -97,14 +97,14 @@ def _properties(file: str, found: Mapping[str, str], number: int, scenario: Scen
             yield Finding(file=file, recorded=f"{key}={found.get(key)}", follows=f"the plan says {key}={text}")
     protocols = found.get("listener.security.protocol.map", "")
     protocol = "SSL" if scenario.data_plane.kafka_tls else "PLAINTEXT"
-    if f"CLIENT:{protocol}" not in protocols.split(","):
+    if f"{scenario.cluster.listener}:{protocol}" not in protocols.split(","):
         yield Finding(
             file=file,
             recorded=f"listener.security.protocol.map={protocols}",
             follows=f"with {scenario.data_plane} the listener of clients is {protocol}",
         )
-    listener, own = found.get("inter.broker.listener.name"), scenario.data_plane.own_replication
-    if (listener == "CLIENT") is own:
+    listener, own = found.get("inter.broker.listener.name"), scenario.own_replication
+    if (listener == scenario.cluster.listener) is own:
         yield Finding(
             file=file,
             recorded=f"inter.broker.listener.name={listener}",

@@ -14,8 +14,9 @@ from meshmark.store import Run
 
 
 def encryption_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
-    finished, plane = round_.data.finished, scenario.data_plane
-    asked = (*plane.encrypted_hops, CONTROLLER) if _at_controllers(round_, scenario) else plane.encrypted_hops
+    finished, asked = round_.data.finished, scenario.encrypted_hops
+    if _at_controllers(round_, scenario):
+        asked = (*asked, CONTROLLER)
     if finished is not None and not (
         finished.encrypted_hops == asked
         and set(HOPS) - set(asked) <= set(finished.plain_hops)
@@ -24,13 +25,13 @@ def encryption_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[F
         yield Finding(
             file=round_.file("finished.json"),
             recorded=f"encrypted: {_listing(finished.encrypted_hops)}; plain: {_listing(finished.plain_hops)}",
-            follows=f"{plane} encrypts {_listing(asked)} and no other hop",
+            follows=f"{_who(scenario)} encrypts {_listing(asked)} and no other hop",
         )
-    if finished is not None and finished.encrypted_by and finished.encrypted_by != plane.by(asked):
+    if finished is not None and finished.encrypted_by and finished.encrypted_by != scenario.by(asked):
         yield Finding(
             file=round_.file("finished.json"),
-            recorded=f"encrypted_by: {_who(finished.encrypted_by)}",
-            follows=f"{plane} has {_who(plane.by(asked))}",
+            recorded=f"encrypted_by: {_by(finished.encrypted_by)}",
+            follows=f"{_who(scenario)} has {_by(scenario.by(asked))}",
         )
     if round_.data.trials:
         yield from _proofs(run, round_, scenario)
@@ -47,12 +48,12 @@ def _proofs(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
     """At each broker, where something is to be encrypted, and the same in every round of a scenario with trials."""
     file = round_.file("proofs.jsonl")
     told = {(proof.host, proof.name) for proof in round_.data.proofs}
-    lacking = set(broker_hosts(scenario)) - {host for host, _ in told} if scenario.data_plane.encrypted_hops else set()
+    lacking = set(broker_hosts(scenario)) - {host for host, _ in told} if scenario.encrypted_hops else set()
     if lacking:
         yield Finding(
             file=file,
             recorded=f"no proof at {_listing(sorted(lacking))}",
-            follows=f"{scenario.data_plane} is shown at every broker before there is load",
+            follows=f"{_who(scenario)} is shown at every broker before there is load",
         )
     like = [data for data in run.rounds if data.started.scenario == scenario.name and data.trials]
     every = {(proof.host, proof.name) for proof in chain.from_iterable(data.proofs for data in like)}
@@ -62,7 +63,12 @@ def _proofs(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
         )
 
 
-def _who(by: Mapping[str, str]) -> str:
+def _who(scenario: Scenario) -> str:
+    operator = scenario.cluster.operator
+    return f"{scenario.data_plane} of {operator}" if operator else str(scenario.data_plane)
+
+
+def _by(by: Mapping[str, str]) -> str:
     return _listing([f"{hop} by {who}" for hop, who in by.items()])
 
 

@@ -1,9 +1,12 @@
 """Inside a pod: answers what a run asks about its containers, one JSON object a line, over its standard streams.
 
-    python -m meshmark.backends.kubernetes.agent HOST [--data DIRECTORY] [--sidecar MESH] [--machine]
+    python -m meshmark.backends.kubernetes.agent HOST [--data DIRECTORY [--log NAME] [--metadata NAME] [--beside]]
+                                                 [--sidecar] [--machine] [--processes]
 
-Containers of the pod share process IDs and network, so one agent sees all of them, exactly when it is asked: the
-kubelet's own figures are up to ten seconds and more old. Processes are told apart by name (java, envoy, pilot-agent,
+Containers of the pod share network and, where meshmark makes the pod, process IDs, so one agent sees all of them,
+exactly when it is asked: the kubelet's own figures are up to ten seconds and more old. An operator's pod has one agent
+in the process IDs of the broker's container, which sees its files through the broker's process (`--beside`), and one
+in those of the sidecar's, which counts processes alone. Processes are told apart by name (java, envoy, pilot-agent,
 linkerd2-proxy), or booked. Every question has an `id` and is answered with one line that has the same; with an `error`
 where it could not be. It ends with its standard input.
 
@@ -24,18 +27,21 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from meshmark.backends.kubernetes import handshakes
+from meshmark.cluster import Probe
 from meshmark.kafka.api_versions import TIMEOUT_S, Wrap, ask, plain_client
 from meshmark.kafka.properties import BROKER_PORT
 from meshmark.kafka.shown import shown
 from meshmark.probes import envoy, istio_tcp, linkerd, procfs, quota
 from meshmark.probes.host import (
     MACHINE,
+    MOUNTS,
     PAGE_BYTES,
     TICKS_PER_S,
     KafkaLogProbe,
@@ -56,17 +62,41 @@ LOOPBACK = "127.0.0.1"
 ENVOY_PORT = 15_000
 """Istio's Envoy has its admin interface on the pod's loopback."""
 PAGE_TIMEOUT_S = 2.0
-QUORUM_STATE = "metadata/__cluster_metadata-0/quorum-state"
-LOGS = "log"
+QUORUM_STATE = "__cluster_metadata-0/quorum-state"
 TCP = "/proc/sys/net/ipv4"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disk:
+    """A broker's volume, and in it the directories of partitions and of the metadata log; `mounts` says what is
+    mounted there."""
+
+    volume: Path
+    log: str
+    metadata: str
+    mounts: Path = MOUNTS
+
+    def through(self, pid: int) -> Disk:
+        """As that process, in a container of its own, has it."""
+        root, mounts = Path(f"/proc/{pid}/root"), Path(f"/proc/{pid}/mountinfo")
+        return replace(self, volume=root / self.volume.relative_to("/"), mounts=mounts)
 
 
 class Agent:
     """Of one pod. `answer` gives what a question asks for, as JSON has it."""
 
-    def __init__(self, host: str, *, data: Path | None, sidecar: str, machine: bool, held: ExitStack) -> None:
-        self._host, self._data, self._sidecar, self._held = host, data, sidecar, held
+    def __init__(
+        self,
+        host: str,
+        *,
+        disk: Disk | None = None,
+        sidecar: str = "",
+        machine: bool = False,
+        processes: bool = False,
+        held: ExitStack,
+    ) -> None:
+        self._host, self._disk, self._sidecar, self._held = host, disk, sidecar, held
         self._known: dict[int, str] = {}
         self._processes: dict[str, ProcessProbe] = {}
         self._pids: dict[str, list[int]] = {}
@@ -74,12 +104,15 @@ class Agent:
         self._leads: Mapping[tuple[str, int], str] = {}
         self._ztunnels: Mapping[str, str] = {}
         self._namespace = ""
-        self._others = [held.enter_context(NetProbe(host, INTERFACE, lambda read: read()))]
+        self._others: list[Probe] = []
+        if not processes:
+            self._others.append(held.enter_context(NetProbe(host, INTERFACE, lambda read: read())))
         self._log = None
         self._quota: quota.QuotaProbe | None = None
-        if data is not None:
-            self._log = held.enter_context(KafkaLogProbe(host, [data / LOGS], lambda: self._leads))
-        self._machine = held.enter_context(MachineProbe(data or Path("/tmp"))) if machine else None
+        if disk is not None:
+            self._log = held.enter_context(KafkaLogProbe(host, [disk.volume / disk.log], lambda: self._leads))
+        storage = (disk.volume, disk.mounts) if disk else (Path("/tmp"), MOUNTS)
+        self._machine = held.enter_context(MachineProbe(*storage)) if machine else None
         self._book(os.getpid(), "meshmark")
 
     def answer(self, question: Mapping[str, Any]) -> Any:
@@ -182,17 +215,17 @@ class Agent:
 
     def _partitions(self) -> list[str]:
         """Directories of partitions in the broker's log, those that are being deleted too."""
-        assert self._data is not None, "asked of brokers alone"
+        assert self._disk is not None, "asked of brokers alone"
         return [
             entry.name
-            for entry in os.scandir(self._data / LOGS)
+            for entry in os.scandir(self._disk.volume / self._disk.log)
             if partition_of(entry.name) or entry.name.endswith("-delete")
         ]
 
     def _quorum(self) -> dict[str, int]:
         """What the broker has written down of the controllers' last election; a leader of -1: not known yet."""
-        assert self._data is not None, "asked of brokers alone"
-        state = json.loads((self._data / QUORUM_STATE).read_text(encoding="utf-8"))
+        assert self._disk is not None, "asked of brokers alone"
+        state = json.loads((self._disk.volume / self._disk.metadata / QUORUM_STATE).read_text(encoding="utf-8"))
         return {"epoch": int(state["leaderEpoch"]), "leader": int(state["leaderId"])}
 
     def _facts(self) -> dict[str, Any]:
@@ -207,7 +240,7 @@ class Agent:
             "memory_bytes": int((_field("/proc/meminfo", "MemTotal") or "0 kB").split()[0]) * 1024,
             "cgroup": "v2" if Path("/sys/fs/cgroup/cgroup.controllers").is_file() else "v1",
             "pressure_stall_information": Path("/proc/pressure/cpu").is_file(),
-            "file_system": storage_under(self._data).text if self._data else "",
+            "file_system": storage_under(self._disk.volume, self._disk.mounts).text if self._disk else "",
         }
 
 
@@ -278,15 +311,58 @@ def _field(path: str, name: str) -> str | None:
     return None
 
 
+def _disk(given: argparse.Namespace) -> Disk | None:
+    """Raises LookupError where the broker, through which it is to be seen, does not run, and OSError where it has not
+    that volume, or runs as somebody else."""
+    if given.data is None:
+        return None
+    disk = Disk(volume=given.data, log=given.log, metadata=given.metadata)
+    if not given.beside:
+        return disk
+    problem: Exception = LookupError("no broker's process is to be seen from here")
+    for pid in _brokers():
+        found = disk.through(pid)
+        try:
+            found.volume.stat()
+        except OSError as error:
+            problem = error
+        else:
+            return found
+    raise problem
+
+
+def _brokers() -> Iterator[int]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError):
+            found = procfs.process_stat(text_of(f"{process}/stat"), TICKS_PER_S, PAGE_BYTES)
+            if NAMES.get(found.name) == "kafka":
+                yield int(process.name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("host")
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", type=Path, help="the broker's volume")
+    parser.add_argument("--log", default="log", help="directory of partitions, in the volume")
+    parser.add_argument("--metadata", default="metadata", help="directory of the metadata log, in the volume")
+    parser.add_argument("--beside", action="store_true", help="the volume is the broker's container's alone")
     parser.add_argument("--sidecar", choices=list(SIDECARS), default="")
     parser.add_argument("--machine", action="store_true")
+    parser.add_argument("--processes", action="store_true", help="nothing but processes is counted")
     given = parser.parse_args()
+    try:
+        disk = _disk(given)
+    except (LookupError, OSError) as error:
+        sys.exit(f"the broker's volume is not to be seen: {error}")
     with ExitStack() as held:
-        agent = Agent(given.host, data=given.data, sidecar=given.sidecar, machine=given.machine, held=held)
+        agent = Agent(
+            given.host,
+            disk=disk,
+            sidecar=given.sidecar,
+            machine=given.machine,
+            processes=given.processes,
+            held=held,
+        )
         for line in sys.stdin:
             question = json.loads(line)
             try:

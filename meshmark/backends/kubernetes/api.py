@@ -147,6 +147,19 @@ class Api:
             answer = self._web.request("POST", f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", json=body)
             GenericSyncClient.raise_for_status(answer)  # type: ignore[no-untyped-call]  # lightkube
 
+    def attach(self, pod: str, namespace: str, containers: Sequence[Body]) -> None:
+        """Ephemeral containers, into a pod that runs; they stay in it until its end."""
+        body = {"spec": {"ephemeralContainers": [dict(each) for each in containers]}}
+        with self._told(f"putting containers into pod/{pod}"):
+            answer = self._web.request(
+                "PATCH",
+                f"/api/v1/namespaces/{namespace}/pods/{pod}/ephemeralcontainers",
+                json=body,
+                headers={"Content-Type": PatchType.STRATEGIC.value},
+                params=httpx2.QueryParams({"fieldManager": FIELD_MANAGER}),
+            )
+            GenericSyncClient.raise_for_status(answer)  # type: ignore[no-untyped-call]  # lightkube
+
     def may(self, attributes: Mapping[str, str]) -> bool:
         """May this user do that? By a SelfSubjectAccessReview, whose `resourceAttributes` these are."""
         review = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 from meshmark.backends.kubernetes import stretched
 from meshmark.data_plane import require
@@ -32,9 +31,6 @@ LOGS_SHARE = 0.8
 REPOSITORY = "docker.io/apache/kafka"
 """The Apache project's own image; its tags are Kafka's versions."""
 
-Provider = Literal["statefulset", "strimzi", "koperator"]
-"""Who makes brokers: Kubernetes itself, or an operator."""
-PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 
 DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DNS_NAME = rf"{DNS_LABEL}(\.{DNS_LABEL})*"
@@ -60,9 +56,6 @@ class Target:
     share_nodes: bool = False
     monitors: Mapping[str, str] | None = None
     """Labels of monitors and alert rules, beside ours. None: there are no monitors."""
-    provider: Provider = "statefulset"
-    replication_in_mesh: bool = False
-    """Of Strimzi: what brokers send each other, which Kafka encrypts there, passes the sidecars as well."""
     cluster: str = ""
     """Which one of the plan's topology it is; empty where there is none."""
 
@@ -81,8 +74,6 @@ def target(
     storage_class: str = "",
     share_nodes: bool = False,
     monitors: Mapping[str, str] | None = None,
-    provider: Provider = "statefulset",
-    replication_in_mesh: bool = False,
 ) -> Target:
     """With a default for all that is None. Raises UsageError with everything that cannot be meant."""
     asked = Target(
@@ -96,8 +87,6 @@ def target(
         storage_class=storage_class,
         share_nodes=share_nodes,
         monitors=monitors,
-        provider=provider,
-        replication_in_mesh=replication_in_mesh,
     )
     if wrong := [*_wrong(asked), *_too_small(asked, plan, scenario)]:
         raise UsageError("; ".join(wrong), hint="`meshmark export --help` shows what it takes")

@@ -14,10 +14,11 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 
 from meshmark import __version__
-from meshmark.backends.kubernetes import cluster, rights, tls
+from meshmark.backends.kubernetes import cluster, operated, ownership, rights, tls
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.asked import Target, quantity, targets
 from meshmark.backends.kubernetes.change import Tell, Wanted
@@ -30,6 +31,7 @@ from meshmark.backends.kubernetes.metering import NOBODY, Metering, OnNodes, all
 from meshmark.backends.kubernetes.pods import BASH
 from meshmark.backends.kubernetes.rights import Right
 from meshmark.backends.kubernetes.scenario import manifests
+from meshmark.backends.kubernetes.state import CONTAINER
 from meshmark.cluster import KeepLogs, discard_logs
 from meshmark.errors import MissingRequirement, ObjectRefused, UsageError
 from meshmark.plan import Plan, Scenario
@@ -81,11 +83,13 @@ class KubernetesBackend:
                 hint="Leave these out, or run it in the lab.",
             )
         for scenario in plan.scenarios:
-            needed = (*rights.of(scenario.data_plane), *self._metering.needed, *self._more)
+            joins = rights.JOIN if scenario.cluster.operator else ()
+            needed = (*rights.of(scenario.data_plane), *self._metering.needed, *self._more, *joins)
             cluster.refuse_kept(self._sites(scenario), needed)
         self._looked()
 
     def testbed(self, scenario: Scenario) -> AbstractContextManager[PodsTestbed]:
+        """An operator makes no pods without Kafka: in place of its brokers' are those that meshmark would make."""
         return cluster.testbed(self._sites(scenario, kafka=False), tell=self._tell, timeout_s=self._timeout_s)
 
     def cluster(self, scenario: Scenario, keep_logs: KeepLogs = discard_logs) -> AbstractContextManager[PodsCluster]:
@@ -98,9 +102,14 @@ class KubernetesBackend:
         )
 
     def _sites(self, scenario: Scenario, *, kafka: bool = True) -> list[Site]:
+        target = self._target(scenario)
+        if scenario.cluster.operator and not kafka:
+            target = replace(target, image=self._load.image)
+            cluster_ = scenario.cluster.model_copy(update={"operator": "", "replication_in_mesh": False})
+            scenario = scenario.model_copy(update={"cluster": cluster_})
         return [
-            Site(api=self._apis[target.cluster], wanted=self._wanted(scenario, target, kafka=kafka))
-            for target in targets(scenario, self._target(scenario))
+            Site(api=self._apis[each.cluster], wanted=self._wanted(scenario, each, kafka=kafka))
+            for each in targets(scenario, target)
         ]
 
     def _wanted(self, scenario: Scenario, target: Target, *, kafka: bool) -> Wanted:
@@ -109,11 +118,13 @@ class KubernetesBackend:
             scenario=scenario,
             manifests=measured(made, scenario, target, self._load, kafka=kafka),
             issuer=tls.issuer() if kafka and scenario.data_plane.kafka_tls else None,
+            beside=self._load.image,
         )
 
     def _looked(self) -> tuple[HostFacts, Versions]:
         """Once for each mesh, or without one if no scenario has any: that it takes pods is known then, too, and that
-        who is to tell of the nodes does."""
+        who is to tell of the nodes does. An operator's brokers are looked at while they serve: it alone knows their
+        image."""
         if self._seen is None:
             by_mesh = {each.data_plane.mesh: each for each in reversed(self._plan.scenarios)}
             scenarios = [each for mesh, each in by_mesh.items() if mesh != "none"] or list(by_mesh.values())
@@ -131,7 +142,7 @@ class KubernetesBackend:
 
     def _look(self, scenario: Scenario) -> tuple[HostFacts, Versions, dict[str, str]]:
         with (
-            self.testbed(scenario) as bed,
+            self.cluster(scenario) if scenario.cluster.operator else self.testbed(scenario) as bed,
             all_metered(bed.on_nodes(), self.sources, bed.namespace, required=True),
         ):
             return self._facts(bed), self._versions(bed), _proxies(bed)
@@ -140,6 +151,7 @@ class KubernetesBackend:
         """CPUs and memory of all nodes that pods are on."""
         by_node = {bed.node(host): agent.ask("facts") for host, agent in reversed(bed.agents.items())}
         first = bed.agents[bed.broker_hosts[0]].ask("facts")
+        scenario, target = bed.scenario, self._target(bed.scenario)
         return HostFacts(
             hostname="; ".join(_told(site, place) for site, place in zip(bed.sites, bed.on_nodes(), strict=True)),
             kernel=first["kernel"],
@@ -148,12 +160,12 @@ class KubernetesBackend:
             memory_bytes=sum(each["memory_bytes"] for each in by_node.values()),
             cgroup=first["cgroup"],
             file_system=first["file_system"],
-            privileges="; ".join(filter(None, (given(self._target(bed.scenario), self._load), str(self._metering)))),
+            privileges="; ".join(filter(None, (given(scenario, target, self._load), str(self._metering)))),
             features={
                 "pressure_stall_information": first["pressure_stall_information"],
                 "one_node": len(by_node) == 1,
                 "one_clock": bed.one_clock,
-                "shared_nodes": self._target(bed.scenario).share_nodes,
+                "shared_nodes": target.share_nodes,
             },
         )
 
@@ -175,16 +187,23 @@ class KubernetesBackend:
             java=java,
             envoy=NONE,
             librdkafka=facts["librdkafka"],
+            operator=self._operator(bed),
         )
+
+    def _operator(self, bed: PodsTestbed) -> str:
+        """Its name and, where it says that, its version."""
+        name, [site, *_] = bed.scenario.cluster.operator, bed.sites
+        made = operated.read(ownership.ours(site.api, bed.namespace)) if name else None
+        return f"{name} {made.version}".strip() if made else NONE
 
     def _said(self, bed: PodsTestbed, site: Site) -> tuple[str, str]:
         """Kafka and Java of one cluster, by its first broker."""
         broker, said = bed.broker_of(site), io.BytesIO()
-        site.api.execute(broker, bed.namespace, "kafka", LOOK, said, io.BytesIO())
+        site.api.execute(bed.pod_name(broker), bed.namespace, CONTAINER, LOOK, said, io.BytesIO())
         text = said.getvalue().decode(errors="replace")
         kafka, java = KAFKA.search(text), JAVA.search(text)
         wanted = self._target(bed.scenario).kafka_version
-        if kafka is None or java is None or kafka[1] != wanted:
+        if kafka is None or java is None or (kafka[1] != wanted and not bed.scenario.cluster.operator):
             raise ObjectRefused(
                 f"the brokers' image has Kafka {kafka[1] if kafka else 'nowhere'} and Java "
                 f"{java[1] if java else 'nowhere'}; asked for was Kafka {wanted}",
@@ -215,18 +234,21 @@ def _proxies(bed: PodsTestbed) -> dict[str, str]:
     return {program: ", ".join(sorted(versions)) for program, versions in said.items()}
 
 
-def given(target: Target, load: LoadPods) -> str:
+def given(scenario: Scenario, target: Target, load: LoadPods) -> str:
     """What pods are of, and get: the options that are no part of the plan. A run that goes on needs the same."""
     size = f"{target.cpus} CPUs, {quantity(target.memory_bytes)} of memory, heap {quantity(target.heap_bytes)}"
     volume = f"volume {quantity(target.volume_bytes)} of {target.storage_class or 'the default class'}"
     nodes = f" on nodes {load.nodes}" if load.nodes else ""
-    return f"pods: brokers {target.image}, {size}, {volume}; load {load.image}{nodes}"
+    image = f"by {scenario.cluster.operator}" if scenario.cluster.operator else target.image
+    return f"pods: brokers {image}, {size}, {volume}; load {load.image}{nodes}"
 
 
 def _impossible(plan: Plan) -> Iterator[str]:
     """What the plan asks for that pods cannot be made to do; each scenario's own is judged with its objects."""
     if plan.explain_blocks:
         yield "what limits is told by limiting hosts (explainBlocks), and nodes are what they are"
+    if len({scenario.cluster.operator for scenario in plan.scenarios}) > 1:
+        yield "its scenarios have different operators, and so different versions of Kafka: a run has one"
     if plan.cpu_samples_hz:
         yield "perf looks at a whole machine (cpuSamplesHz), and pods may not"
     for scenario in plan.scenarios:

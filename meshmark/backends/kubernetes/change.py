@@ -35,6 +35,8 @@ class Wanted:
     manifests: tuple[Manifest, ...]
     issuer: Issuer | None = None
     """Of certificates, where more of them may be wanted; else one that is forgotten."""
+    beside: str = ""
+    """Image of the agents' containers in pods of an operator's brokers."""
 
     @property
     def namespace_body(self) -> Body:

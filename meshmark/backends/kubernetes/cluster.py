@@ -74,7 +74,8 @@ class PodsCluster(PodsTestbed):
 
     @property
     def bootstrap_servers(self) -> str:
-        return ",".join(f"{self.name_of(broker)}:{BROKER_PORT}" for broker in self.broker_hosts)
+        names = dict.fromkeys(map(self.name_of, self.broker_hosts))
+        return ",".join(f"{name}:{BROKER_PORT}" for name in names)
 
     @property
     def client_config(self) -> Mapping[str, str]:
@@ -85,13 +86,12 @@ class PodsCluster(PodsTestbed):
     @property
     def encrypted_hops(self) -> tuple[str, ...]:
         """Over several clusters the mesh alone knows the way to a controller."""
-        plane = self.scenario.data_plane
-        more = (CONTROLLER,) if self._carries_controllers and plane.mtls else ()
-        return (*plane.encrypted_hops, *more)
+        more = (CONTROLLER,) if self._carries_controllers and self.scenario.data_plane.mtls else ()
+        return (*self.scenario.encrypted_hops, *more)
 
     @property
     def plain_hops(self) -> tuple[str, ...]:
-        return tuple(hop for hop in self.scenario.data_plane.plain_hops if hop not in self.encrypted_hops)
+        return tuple(hop for hop in self.scenario.plain_hops if hop not in self.encrypted_hops)
 
     @property
     def _carries_controllers(self) -> bool:
@@ -119,6 +119,9 @@ class PodsCluster(PodsTestbed):
             {host: self.agents[stranger] for host in self.broker_hosts for stranger in self.beside(host)},
             [brokers[number - 1]._replace(port=CONTROLLER_PORT) for number in voters],
         )
+        if port := self.made.replication_port:
+            for each in brokers:
+                found += evidence.replication(each._replace(port=port), self.agents[each.host])
         if self.around is None:
             return found
         return (*found, *self.around.proofs(len(clients) * len(brokers), len(brokers) * (len(brokers) - 1)))

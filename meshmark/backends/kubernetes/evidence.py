@@ -89,6 +89,22 @@ def prove(
     return tuple(found)
 
 
+def replication(broker: Place, agent: AgentLink) -> tuple[Proof, ...]:
+    """That the port over which an operator's brokers replicate, which is the place's, speaks TLS and nothing else;
+    asked by the broker's own agent, since others may be kept from it."""
+    shown = str(agent.ask("shown", address=broker.address, port=broker.port))
+    certificate = re.fullmatch(r"[0-9a-f]{64}", shown)
+    return (
+        Proof(
+            name="the port of replication shows a certificate of Kafka's",
+            host=broker.host,
+            holds=certificate is not None,
+            detail=f"{agent.host}: {f'SHA-256 {shown}' if certificate else shown}",
+        ),
+        _refused("a plaintext client gets no answer at the port of replication", broker, agent),
+    )
+
+
 def statistics(port: int) -> str:
     """The page of Envoy's with its connections out to that port."""
     return f"/stats?filter={quote(f'^{_OUTBOUND.format(port=port)}$', safe='')}"
@@ -109,13 +125,13 @@ def envoy(agent: AgentLink, path: str) -> str:
     return str(agent.ask("page", address=LOOPBACK, port=ENVOY_PORT, path=path))
 
 
-def sidecar_configuration(mesh: Mesh, agent: AgentLink) -> dict[str, str]:
+def sidecar_configuration(mesh: Mesh, agent: AgentLink, service: str = manifest.SERVICE) -> dict[str, str]:
     """By file: a sidecar's version, and of Envoy what it was told about Kafka. Linkerd's is told by annotations."""
     if mesh == "linkerd":
         return {f"{agent.host}.linkerd.version": f"{linkerd.version(_linkerd(agent))}\n"}
     return {
         f"{agent.host}.envoy.version": f"{envoy_version(envoy(agent, SERVER_INFO))}\n",
-        f"{agent.host}.envoy.json": envoy_configuration(envoy(agent, CONFIGURATION)),
+        f"{agent.host}.envoy.json": envoy_configuration(envoy(agent, CONFIGURATION), service),
     }
 
 
@@ -124,8 +140,9 @@ def envoy_version(text: str) -> str:
     return str(json.loads(text)["version"]).split("/")[1]
 
 
-def envoy_configuration(text: str) -> str:
-    """Of Envoy's whole configuration what concerns Kafka: what it accepts, and its way to brokers. It has no keys."""
+def envoy_configuration(text: str, service: str = manifest.SERVICE) -> str:
+    """Of Envoy's whole configuration what concerns Kafka: what it accepts, and its way to brokers, by the service that
+    they have. It has no keys."""
     accepts: list[Any] = []
     sends: list[Any] = []
     for part in json.loads(text)["configs"]:
@@ -134,7 +151,7 @@ def envoy_configuration(text: str) -> str:
             if listener.get("name") == "virtualInbound":
                 accepts.append(listener)
         sends += [entry["cluster"] for entry in part.get("dynamic_active_clusters", [])]
-    to_kafka = re.compile(rf"outbound\|{BROKER_PORT}\|.*\|({manifest.SERVICE}|{manifest.WORKLOAD}-\d)\..*")
+    to_kafka = re.compile(rf"outbound\|{BROKER_PORT}\|.*\|({service}|{manifest.WORKLOAD}-\d)\..*")
     sends = [cluster for cluster in sends if to_kafka.fullmatch(str(cluster.get("name", "")))]
     return json.dumps({"accepts": accepts, "sends": sends}, indent=1, sort_keys=True) + "\n"
 

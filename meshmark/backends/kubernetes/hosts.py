@@ -17,13 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from meshmark.backends.kubernetes import clocks, distance, evidence, manifest, mesh, meshes, state
+from meshmark.backends.kubernetes import clocks, distance, ephemeral, evidence, mesh, meshes, ownership, state
+from meshmark.backends.kubernetes.brokers import brokers, host_of
 from meshmark.backends.kubernetes.clocks import Ahead
-from meshmark.backends.kubernetes.config import DATA_DIRECTORY
 from meshmark.backends.kubernetes.files import yaml_text
-from meshmark.backends.kubernetes.kinds import CONFIG_MAP, NAMESPACE, POD, SERVICE, STATEFUL_SET, kind_of
+from meshmark.backends.kubernetes.kinds import CONFIG_MAP, NAMESPACE, OPERATED, SERVICE, STATEFUL_SET, kind_of
 from meshmark.backends.kubernetes.lifecycle import Site
-from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, Body
+from meshmark.backends.kubernetes.manifest import WORKLOAD, Body
 from meshmark.backends.kubernetes.measured import CLIENT, MONITOR, STRANGER
 from meshmark.backends.kubernetes.metering import OnNodes
 from meshmark.backends.kubernetes.node_proxies import NodeProxies
@@ -56,23 +56,29 @@ class AgentsProbe:
 
     edges_only = False
 
-    def __init__(self, agents: Mapping[str, AgentLink], pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, agents: Mapping[str, AgentLink], pool: ThreadPoolExecutor, beside: Sequence[AgentLink] = ()
+    ) -> None:
         self._agents = agents
+        self._beside = beside
         self._pool = pool
         self.failures: dict[str, MeshmarkError] = {}
         self.spreads_s: list[float] = []
 
     def read(self) -> Counters:
+        """What both agents of a host count, as their own CPU time, is added up."""
         values: Counters = {}
         asked_s = time.monotonic()
-        asked = {host: self._pool.submit(agent.ask, "read") for host, agent in self._agents.items()}
-        for host, answer in asked.items():
+        asked = [(agent, self._pool.submit(agent.ask, "read")) for agent in (*self._agents.values(), *self._beside)]
+        failures: dict[str, MeshmarkError] = {}
+        for agent, answer in asked:
             try:
-                values |= answer.result()
+                found = answer.result()
             except (ComponentFailed, ClusterUnreachable) as error:  # `check` tells
-                self.failures[host] = error
+                failures[agent.host] = error
             else:
-                self.failures.pop(host, None)
+                values |= {key: value + values.get(key, 0.0) for key, value in found.items()}
+        self.failures = failures
         self.spreads_s.append(time.monotonic() - asked_s)
         return values
 
@@ -92,6 +98,9 @@ class PodsTestbed:
         self._answered = {site.cluster: self._checked for site in sites}
         self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meshmark-")))
         self._logs: dict[str, Path] = {}
+        self.made = brokers(self.scenario)
+        if self.scenario.cluster.operator:
+            self._join()
         self.agents: dict[str, AgentLink] = {}
         for host in (*self.broker_hosts, *self.client_hosts, *self.strangers):
             self.agents[host] = stack.enter_context(self._agent(host))
@@ -100,8 +109,9 @@ class PodsTestbed:
         if self.scenario.data_plane.mesh == "ambient":
             asker = self.agents[self.strangers[0]]
             self.around = NodeProxies(sites[0].api, self.scenario.data_plane, self.namespace, self._meshed(), asker)
-        threads = stack.enter_context(ThreadPoolExecutor(len(self.agents), thread_name_prefix="agents"))
-        self.read = AgentsProbe(self.agents, threads)
+        beside = [stack.enter_context(self._sidecars_agent(host)) for host in self._joined_sidecars]
+        threads = stack.enter_context(ThreadPoolExecutor(len(self.agents) + len(beside), thread_name_prefix="agents"))
+        self.read = AgentsProbe(self.agents, threads, beside)
         self._probes: list[Probe] = [self.read]
         self.clocks: list[ClockCheck] = []
         self.loads: list[tuple[str, float]] = []
@@ -116,7 +126,7 @@ class PodsTestbed:
 
     @property
     def broker_hosts(self) -> tuple[str, ...]:
-        return tuple(f"{manifest.WORKLOAD}-{n}" for n in range(1, self.scenario.cluster.brokers + 1))
+        return tuple(f"{WORKLOAD}-{n}" for n in range(1, self.scenario.cluster.brokers + 1))
 
     @property
     def client_hosts(self) -> tuple[str, ...]:
@@ -125,7 +135,7 @@ class PodsTestbed:
     @property
     def log_dir(self) -> Path:
         """In the brokers' pods."""
-        return Path(DATA_DIRECTORY)
+        return Path(self.made.volume)
 
     def address(self, host: str) -> str:
         """Of a broker that sidecars lead to, a name: they alone know the way to one in another cluster."""
@@ -138,8 +148,10 @@ class PodsTestbed:
 
     def name_of(self, broker: str) -> str:
         """By which it is told to clients."""
-        number = int(broker.rpartition("-")[2])
-        return manifest.address(number, self.namespace, stretched=bool(self.scenario.cluster.topology))
+        return self.made.address(_number(broker), self.namespace)
+
+    def pod_name(self, host: str) -> str:
+        return str(self._pods[host]["metadata"]["name"])
 
     def probe_links(self, trial: int | None = None) -> Sequence[LinkProbe]:
         """As `meshmark.cluster.Linked` has it; measured in `distance.py`."""
@@ -191,7 +203,7 @@ class PodsTestbed:
             raise ComponentFailed(
                 "; ".join(f"{name} {what}" for name, what in wrong.items()),
                 component=next(iter(wrong)),
-                log_tail=state.events_of(site.api, self.namespace, wrong),
+                log_tail=state.events_of(site.api, self.namespace, [self.pod_name(name) for name in wrong]),
                 hint="The pods' logs are in the run directory.",
             )
 
@@ -199,8 +211,17 @@ class PodsTestbed:
         return [self._pods[name] for name, home in self._home.items() if home is site]
 
     def _there(self, site: Site) -> dict[str, Body]:
-        found = site.api.find(POD, site.wanted.namespace, {MANAGED: OWNER})
-        return {pod["metadata"]["name"]: pod for pod in found}
+        return {host_of(pod): pod for pod in ownership.pods(site.api, site.wanted.namespace)}
+
+    def _join(self) -> None:
+        """Agents' containers, beside an operator's brokers and their sidecars."""
+        for site in self.sites:
+            pods = [self.pod_name(host) for host in self.broker_hosts if self._home[host] is site]
+            ephemeral.join(site.api, self.namespace, pods, site.wanted.beside)
+
+    @property
+    def _joined_sidecars(self) -> tuple[str, ...]:
+        return self.broker_hosts if self.scenario.cluster.operator and self.scenario.data_plane.sidecars else ()
 
     def replace(self, host: str) -> None:
         """Its pod goes; the host is the one that comes instead, once that is ready. `check` looks away meanwhile."""
@@ -230,12 +251,29 @@ class PodsTestbed:
         mesh = self.scenario.data_plane.mesh
         for site in self.sites:
             found |= _applied(site, mesh)
+            if self.made.settings:
+                found |= self._settings_of_operator(site)
         found["images.json"] = json.dumps(self._images(), indent=1, sort_keys=True) + "\n"
         for host in (*self.broker_hosts, *self.client_hosts):
             if self._has_sidecar(host):
-                found |= evidence.sidecar_configuration(mesh, self.agents[host])
+                found |= evidence.sidecar_configuration(mesh, self.agents[host], self.made.service)
         if self.around is not None:
             found |= {f"{node}.ztunnel.version": f"{said}\n" for node, said in self.around.versions().items()}
+        return found
+
+    def _settings_of_operator(self, site: Site) -> dict[str, str]:
+        """As it wrote them for each broker. Raises ComponentFailed where it did not."""
+        assert self.made.settings is not None, "there is an operator"
+        found: dict[str, str] = {}
+        for host in self.broker_hosts:
+            name, key = (part.format(number=_number(host)) for part in self.made.settings)
+            body = site.api.get(CONFIG_MAP, name, self.namespace)
+            if body is None or key not in body.get("data", {}):
+                raise ComponentFailed(
+                    f"there is no configmap/{name} with {key}, in which the operator puts the settings of {host}",
+                    component=host,
+                )
+            found[f"{host}.properties"] = body["data"][key]
         return found
 
     def node(self, host: str) -> str:
@@ -278,18 +316,22 @@ class PodsTestbed:
     def _wrong(self, name: str, pod: Body | None) -> str:
         """One that is not ready for a moment, under load, still runs."""
         if pod is None or pod["metadata"]["uid"] != self._pods[name]["metadata"]["uid"]:
-            return "is gone: it was removed or evicted"
+            rolled = f", or rolled by {operator}" if (operator := self.scenario.cluster.operator) else ""
+            return f"is gone: it was removed or evicted{rolled}"
         if _restarts(pod) > self._restarts[name]:
             return f"was started again: {state.problem_of(pod) or 'a container of it had ended'}"
         runs = pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
         return "" if runs else state.problem_of(pod) or "does not run any more"
 
     @contextmanager
-    def _started(self, host: str, argv: Sequence[str], name: str) -> Iterator[PodProcess]:
+    def _started(
+        self, host: str, argv: Sequence[str], name: str, container: str | None = None
+    ) -> Iterator[PodProcess]:
         log = self._directory / f"{host}-{name}.log"
         self._logs[log.name] = log
         api = self._home[host].api
-        with api.stream(host, self.namespace, _container(host), with_pid(argv)) as socket:
+        within = container or _container(host)
+        with api.stream(self.pod_name(host), self.namespace, within, with_pid(argv)) as socket:
             process = PodProcess(socket, host=host, name=name, log=log)
             process.pid = read_pid(process)
             try:
@@ -322,8 +364,10 @@ class PodsTestbed:
     @contextmanager
     def _agent(self, host: str) -> Iterator[AgentLink]:
         words = [*AGENT, host]
-        if host.startswith(manifest.WORKLOAD):
-            words += ["--data", DATA_DIRECTORY]
+        if host in self.broker_hosts:
+            log, metadata = self.made.directories(_number(host))
+            words += ["--data", self.made.volume, "--log", log, "--metadata", metadata]
+            words += ["--beside"] if self.scenario.cluster.operator else []
         if self._has_sidecar(host):
             words += ["--sidecar", self.scenario.data_plane.mesh]
         if host == self.broker_hosts[0] and self._on_one_node():
@@ -333,7 +377,7 @@ class PodsTestbed:
 
     def _has_sidecar(self, host: str) -> bool:
         plane = self.scenario.data_plane
-        if host.startswith(manifest.WORKLOAD):
+        if host.startswith(WORKLOAD):
             return plane.has_sidecar("broker")
         return plane.has_sidecar("client") and host.startswith(CLIENT)
 
@@ -346,6 +390,12 @@ class PodsTestbed:
         host = self.broker_of(site)
         argv = (*AGENT, host)
         return AgentLink(self._stack.enter_context(self.spawn(host, argv, name="way", component="meshmark")))
+
+    @contextmanager
+    def _sidecars_agent(self, host: str) -> Iterator[AgentLink]:
+        words = [*AGENT, host, "--processes"]
+        with self._started(host, words, "agent-sidecar", ephemeral.BESIDE_SIDECAR) as process:
+            yield AgentLink(process)
 
     def _on_one_node(self) -> bool:
         """Only then the node's figures are those of the whole cluster."""
@@ -385,12 +435,14 @@ class PodsTestbed:
 def _applied(site: Site, mesh: Mesh) -> dict[str, str]:
     """Files of a cluster's configurations; in a topology those that each has are named after it."""
     of = f"{site.cluster}." if site.cluster else ""
-    config = next(each.body for each in site.wanted.manifests if kind_of(each.body) == CONFIG_MAP)
-    found = {name: text for name, text in config["data"].items() if name.startswith(f"{manifest.WORKLOAD}-")}
+    found: dict[str, str] = {}
     for each in site.wanted.manifests:
-        if kind_of(each.body) == STATEFUL_SET:
-            found[f"{of}{each.body['metadata']['name']}.statefulset.yaml"] = yaml_text(each.body)
-        elif mesh != "none" and (kind_of(each.body) in (NAMESPACE, SERVICE) or each.file in POLICY_FILES):
+        kind = kind_of(each.body)
+        if kind == CONFIG_MAP:
+            found |= {name: text for name, text in each.body["data"].items() if name.startswith(f"{WORKLOAD}-")}
+        elif kind in (STATEFUL_SET, *OPERATED):
+            found[f"{of}{each.body['metadata']['name']}.{kind.name.lower()}.yaml"] = yaml_text(each.body)
+        elif mesh != "none" and (kind in (NAMESPACE, SERVICE) or each.file in POLICY_FILES):
             found[f"{of}{each.file}"] = yaml_text(each.body)
     return found
 
@@ -406,8 +458,12 @@ def _runtimes(pods: Iterable[Body]) -> Iterator[str]:
             yield str(status.get("containerID", "")).partition("://")[0]
 
 
+def _number(broker: str) -> int:
+    return int(broker.rpartition("-")[2])
+
+
 def _container(host: str) -> str:
-    return MONITOR if host.startswith(manifest.WORKLOAD) else host.rpartition("-")[0]
+    return MONITOR if host.startswith(WORKLOAD) else host.rpartition("-")[0]
 
 
 def _restarts(pod: Body) -> int:

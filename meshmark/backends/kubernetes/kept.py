@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from meshmark.backends.kubernetes import state
+from meshmark.backends.kubernetes import ownership, state
 from meshmark.backends.kubernetes.api import Api
-from meshmark.backends.kubernetes.kinds import POD
-from meshmark.backends.kubernetes.manifest import MANAGED, OWNER, Body
+from meshmark.backends.kubernetes.brokers import host_of
+from meshmark.backends.kubernetes.manifest import Body
 from meshmark.errors import MeshmarkError
 
 EVENTS = "events.log"
@@ -23,11 +23,11 @@ def kept(api: Api, namespace: str, directory: Path, cluster: str = "") -> dict[s
     texts: dict[str, str] = {}
     with suppress(MeshmarkError):
         texts[f"{cluster}.{EVENTS}" if cluster else EVENTS] = state.history(api, namespace)
-        for pod in api.find(POD, namespace, {MANAGED: OWNER}):
-            host = pod["metadata"]["name"]
+        for pod in ownership.pods(api, namespace):
+            name, host = pod["metadata"]["name"], host_of(pod)
             for container in _containers(pod):
                 with suppress(MeshmarkError):  # one that never ran has no log
-                    texts[f"{host}-{container}.log"] = api.log(host, namespace, container, LOG_LINES)
+                    texts[f"{host}-{container}.log"] = api.log(name, namespace, container, LOG_LINES)
     files = {name: directory / name for name, text in texts.items() if text}
     for name, file in files.items():
         file.write_text(texts[name], encoding="utf-8")

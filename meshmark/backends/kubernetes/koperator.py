@@ -26,6 +26,10 @@ HEADLESS = f"{CLUSTER}-headless"
 """The service that the operator makes."""
 OF_CLUSTER = {"app": "kafka", "kafka_cr": CLUSTER}
 """Labels of the brokers' pods, which the operator gives them."""
+BROKER_ID = "brokerId"
+"""Label of a broker's pod."""
+VOLUME = "/kafka-logs"
+"""The operator puts the logs into a directory `kafka` of it."""
 GROUP = "broker"
 KAFKA_CLUSTER = "kafka-cluster.yaml"
 FILES = (KAFKA_CLUSTER,)
@@ -140,7 +144,7 @@ def _group(scenario: Scenario, target: Target) -> Body:
         },
         "kafkaHeapOpts": f"-Xms{target.heap_bytes} -Xmx{target.heap_bytes}",
         "kafkaJvmPerfOpts": " ".join([*scenario.cluster.jvm_options, "-Djava.awt.headless=true"]),
-        "storageConfigs": [{"mountPath": "/kafka-logs", "pvcSpec": claim}],
+        "storageConfigs": [{"mountPath": VOLUME, "pvcSpec": claim}],
         "tolerations": where["tolerations"],
         "affinity": where["affinity"],
         "brokerLabels": dict(around.pod_labels),
@@ -152,7 +156,5 @@ def _inexpressible(scenario: Scenario, target: Target) -> Iterator[str]:
     yield from inexpressible(scenario, target, FORBIDDEN)
     if scenario.data_plane.kafka_tls:
         yield "its TLS listeners want key stores from cert-manager, which are not written here"
-    if target.replication_in_mesh:
-        yield "--replication-in-mesh is of --provider strimzi; here it always is"
     if scenario.cluster.brokers < 2:
         yield "Cruise Control wants two brokers at least"

@@ -1,23 +1,24 @@
 """What a run needs of a scenario beside its brokers: load pods, and in each broker's pod somebody who reads. Pure.
 
-Brokers get a second container, `monitor`, of meshmark's image; the containers of a pod share process IDs, by which it
-sees, and can stop, the broker's process. Load pods (`client-1`, ...) are in the mesh if clients are. With a mesh there
-is one more pod that is outside it, `stranger-1`, which asks what somebody there gets, and asks ztunnels what they
-count. None has a service account's token. In a topology each cluster has its own load pods, and a stranger, numbered
-through as brokers are.
+Meshmark's own brokers get a second container, `monitor`, of its image; the containers of a pod share process IDs, by
+which it sees, and can stop, the broker's process. Load pods (`client-1`, ...) are in the mesh if clients are. With a
+mesh there is one more pod that is outside it, `stranger-1`, which asks what somebody there gets, and asks ztunnels
+what they count. None has a service account's token. In a topology each cluster has its own load pods, and a stranger,
+numbered through as brokers are.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meshmark.backends.kubernetes import manifest, pools
+from meshmark.backends.kubernetes import koperator, manifest, pools
 from meshmark.backends.kubernetes.asked import DNS_NAME, Target
+from meshmark.backends.kubernetes.brokers import brokers
 from meshmark.backends.kubernetes.config import DATA_DIRECTORY, TLS_DIRECTORY
-from meshmark.backends.kubernetes.kinds import STATEFUL_SET, kind_of
+from meshmark.backends.kubernetes.kinds import KAFKA_CLUSTER, KAFKA_NODE_POOL, STATEFUL_SET, kind_of
 from meshmark.backends.kubernetes.manifest import Body, Manifest
 from meshmark.backends.kubernetes.meshes import OPAQUE, OUTSIDE, OUTSIDE_LINKERD, mesh
 from meshmark.backends.kubernetes.pods import HOST, TEMPORARY, TEMPORARY_SIZE, USER
@@ -58,12 +59,8 @@ def measured(
     made: tuple[Manifest, ...], scenario: Scenario, target: Target, load: LoadPods, *, kafka: bool = True
 ) -> tuple[Manifest, ...]:
     """The scenario's objects, and those above. Without `kafka` the brokers' containers are there, and idle."""
-    workload = next(each.body for each in made if kind_of(each.body) == STATEFUL_SET)
-    labels = workload["metadata"]["labels"]
-    brokers = _read_by_monitor(workload, scenario, load)
-    if not kafka:
-        brokers = _probed(_idle(brokers))
-    changed = [Manifest(file=each.file, body=_changed(each.body, brokers, kafka=kafka)) for each in made]
+    labels = made[-1].body["metadata"]["labels"]
+    changed = [Manifest(file=each.file, body=_changed(each.body, scenario, load, kafka=kafka)) for each in made]
     account = {"metadata": {"name": CLIENT}, "automountServiceAccountToken": False}
     added: dict[str, Body] = {
         "client-account.yaml": {"apiVersion": "v1", "kind": "ServiceAccount", **account},
@@ -77,9 +74,16 @@ def measured(
     return (*changed, *(Manifest(file=file, body=_placed(body, target, labels)) for file, body in added.items()))
 
 
-def _changed(body: Body, brokers: Body, *, kafka: bool) -> Body:
-    if kind_of(body) == STATEFUL_SET:
-        return brokers
+def _changed(body: Body, scenario: Scenario, load: LoadPods, *, kafka: bool) -> Body:
+    """An operator's brokers get who reads them once they run (`ephemeral.py`)."""
+    kind = kind_of(body)
+    if kind == STATEFUL_SET:
+        brokers = _read_by_monitor(body, scenario, load)
+        return brokers if kafka else _probed(_idle(brokers))
+    if kind == KAFKA_NODE_POOL:
+        return _with(body, ("spec", "template", "pod", "metadata", "annotations"))
+    if kind == KAFKA_CLUSTER:
+        return _with(body, ("spec", "brokerConfigGroups", koperator.GROUP, "brokerAnnotations"))
     if body["kind"] == "Service" and not kafka:
         probed = {"name": "tcp-probe", "port": PROBE_PORT, "protocol": "TCP", "appProtocol": "tcp"}
         spec = {**body["spec"], "ports": [*body["spec"]["ports"], probed]}
@@ -100,6 +104,12 @@ def _opaque(metadata: Body) -> Body:
     if OPAQUE not in annotations:
         return metadata
     return {**metadata, "annotations": {**annotations, OPAQUE: f"{annotations[OPAQUE]},{PROBE_PORT}"}}
+
+
+def _with(body: Body, path: Sequence[str]) -> Body:
+    """With annotations at the path by which sidecars count more."""
+    key, *more = path
+    return {**body, key: _with(body[key], more) if more else _told(body[key])}
 
 
 def _read_by_monitor(workload: Body, scenario: Scenario, load: LoadPods) -> Body:
@@ -161,9 +171,10 @@ def _pod(name: str, scenario: Scenario, target: Target, load: LoadPods) -> Body:
     mounts: list[Body] = [{"name": "temporary", "mountPath": TEMPORARY}]
     volumes: list[Body] = [_temporary("temporary")]
     if scenario.data_plane.kafka_tls:
-        authority = {"key": manifest.TLS_AUTHORITY, "path": manifest.TLS_AUTHORITY}
+        secret, key = brokers(scenario).authority
+        authority = {"key": key, "path": manifest.TLS_AUTHORITY}
         mounts.append({"name": "tls", "mountPath": TLS_DIRECTORY})
-        volumes.append({"name": "tls", "secret": {"secretName": manifest.TLS_SECRET, "items": [authority]}})
+        volumes.append({"name": "tls", "secret": {"secretName": secret, "items": [authority]}})
     label, _, value = load.nodes.partition("=")
     return {
         "serviceAccountName": CLIENT,
@@ -191,21 +202,23 @@ def _pod(name: str, scenario: Scenario, target: Target, load: LoadPods) -> Body:
 
 def _away_from_brokers(scenario: Scenario, target: Target) -> Body:
     """On no broker's node; where nodes are shared, on another if there is one."""
-    term = {"labelSelector": {"matchLabels": manifest.selector(scenario)}, "topologyKey": HOST}
+    term = {"labelSelector": {"matchLabels": brokers(scenario).selector}, "topologyKey": HOST}
     if target.share_nodes:
         return {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
     return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
 
 
 def _container(name: str, load: LoadPods) -> dict[str, Any]:
-    """Nothing runs in it until it is told to."""
-    resources = LOAD if name == CLIENT else SMALL
+    return {**idle(name, load.image), "resources": LOAD if name == CLIENT else SMALL}
+
+
+def idle(name: str, image: str) -> dict[str, Any]:
+    """A container of meshmark's image, in which nothing runs until it is told to."""
     return {
         "name": name,
-        "image": load.image,
+        "image": image,
         "command": list(IDLE),
         "env": [{"name": "HOME", "value": TEMPORARY}, {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}],
-        "resources": resources,
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -127,7 +127,7 @@ def _linkerd(scenario: Scenario, target: Target) -> Mesh:
 
 
 def _wrong(scenario: Scenario, target: Target) -> Iterator[str]:
-    if target.provider != "statefulset":
-        yield f"objects for {target.provider} know Istio's sidecars alone"
+    if scenario.cluster.operator:
+        yield f"objects for {scenario.cluster.operator} know Istio's sidecars alone"
     if scenario.cluster.topology:
         yield "a topology is for Istio's sidecars"

@@ -41,6 +41,8 @@ class Operated:
     bootstrap: str
     replication: str = ""
     """Who encrypts what brokers send each other, where that is not as the data plane has it."""
+    version: str = ""
+    """Of the operator, as it says it; empty where it does not."""
 
 
 def by_operator(body: Body) -> bool:
@@ -85,6 +87,7 @@ def _strimzi(kafka: Body, pool: Body | None) -> Operated:
         said=said if seen or not conditions else f"the last change is not seen yet; before: {said or 'ready'}",
         bootstrap=f"{strimzi.BOOTSTRAP}.{metadata['namespace']}.svc:{BROKER_PORT}",
         replication=(metadata.get("annotations") or {}).get(strimzi.REPLICATION, ""),
+        version=str(status.get("operatorLastSuccessfulVersion", "")),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meshmark.backends.kubernetes.asked import Target
-from meshmark.data_plane import BROKER_BROKER, DataPlane
+from meshmark.data_plane import BETWEEN_HOSTS, DataPlane
 from meshmark.kafka.properties import Node, broker_properties
 from meshmark.plan import Plan, Scenario
 
@@ -24,8 +24,8 @@ def inexpressible(scenario: Scenario, target: Target, forbidden: tuple[str, ...]
     if taken := sorted(key for key in scenario.cluster.broker_config if key.startswith(forbidden)):
         yield f"brokerConfig sets {', '.join(taken)}, which its operator decides"
     plane = scenario.data_plane
-    if plane.sidecars and not (plane.has_sidecar("broker") and plane.carries(BROKER_BROKER)):
-        yield f"the data plane {plane} is for brokers of the StatefulSet"
+    if plane.mesh not in ("none", "istio") or plane.row.carries not in ((), BETWEEN_HOSTS):
+        yield f"{plane} is for meshmark's own brokers: an operator's have Istio's sidecars for both hops, or none"
     if scenario.cluster.topology:
         yield "a topology is for the StatefulSets of its clusters"
     if target.monitors is not None:

@@ -25,6 +25,7 @@ OF_RESTARTS = "meshmark-restarts"
 OF_ZTUNNEL = "meshmark-ztunnel"
 ISTIO_SYSTEM = "istio-system"
 """Where Istio is installed, unless somebody says otherwise; ztunnel is looked for there alone."""
+OF_OPERATORS = "meshmark-operators"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -69,6 +70,8 @@ FIND_PROMETHEUS = (Right(resource=SERVICE.plural, verb="list", everywhere=True),
 """Of `run --prometheus find`."""
 EVICT = (Right(resource="pods/eviction", verb="create"),)
 """Of `operate restart`."""
+JOIN = (Right(resource="pods/ephemeralcontainers", verb="patch"),)
+"""Of `run` on an operator's brokers."""
 ZTUNNEL = (Right(resource=POD.plural, verb="list", within=ISTIO_SYSTEM),)
 """Of `run` with a data plane of ambient mode: which ztunnel serves which node."""
 
@@ -115,6 +118,7 @@ def cluster_roles() -> tuple[Body, ...]:
         _role(OF_PROMETHEUS, list(FIND_PROMETHEUS)),
         _role(OF_RESTARTS, list(EVICT)),
         _role(OF_ZTUNNEL, list(ZTUNNEL)),
+        _role(OF_OPERATORS, list(JOIN)),
     )
 
 

@@ -29,8 +29,8 @@ def manifests(plan: Plan, scenario: Scenario, target: Target, *, kafka: bool = T
     nobody is to run it."""
     refuse_inexpressible(plan, scenario, kafka=kafka)
     around = mesh(scenario, target)
-    if target.provider in OPERATORS:
-        return OPERATORS[target.provider](plan, scenario, target)
+    if scenario.cluster.operator:
+        return OPERATORS[scenario.cluster.operator](plan, scenario, target)
     texts = config.data(plan, scenario, target)
     common = manifest.labels(plan, scenario, target.kafka_version)
     if target.cluster:

@@ -89,7 +89,7 @@ def read(api: Api, namespace: Body) -> State:
         scenario=labels.get(SCENARIO, ""),
         data_plane=labels.get(DATA_PLANE, ""),
         wanted=made.wanted if made else wanted,
-        settled=made.ready if made else workload is not None and all(map(_settled, workloads)),
+        settled=(made.ready if made else workload is not None) and all(map(_settled, workloads)),
         objects=tuple(name_of(body) for body in objects),
         brokers=tuple(_brokers(workload, [pod for pod in pods if not _others(pod, workloads)])),
         others=tuple(_broker(pod) for pod in pods if _others(pod, workloads)),

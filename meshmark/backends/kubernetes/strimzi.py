@@ -28,6 +28,8 @@ BOOTSTRAP, BROKERS = f"{CLUSTER}-kafka-bootstrap", f"{CLUSTER}-kafka-brokers"
 """Services that the operator makes."""
 OF_CLUSTER = {"strimzi.io/cluster": CLUSTER}
 """Label of the pool, and of all pods that the operator makes for it."""
+AUTHORITY = (f"{CLUSTER}-cluster-ca-cert", "ca.crt")
+"""The Secret that the operator makes, and its key with the certificate that clients trust."""
 CONTROL_PORT, REPLICATION_PORT, AGENT_PORT = 9090, 9091, 8443
 NODE_POOL, KAFKA = "kafka-node-pool.yaml", "kafka.yaml"
 BOOTSTRAP_RULE, REPLICATION_POLICY = "destination-rule-bootstrap.yaml", "peer-authentication-broker.yaml"
@@ -72,7 +74,7 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
     del labels["app.kubernetes.io/version"]  # the operator's to say
     bodies: dict[str, Body] = {
         "namespace.yaml": {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": target.namespace}},
-        **_policies(scenario, target),
+        **_policies(scenario),
         NODE_POOL: _node_pool(scenario, target),
         KAFKA: _kafka(plan, scenario, target),
     }
@@ -82,16 +84,16 @@ def manifests(plan: Plan, scenario: Scenario, target: Target) -> tuple[Manifest,
     )
 
 
-def replication(scenario: Scenario, target: Target) -> str:
+def replication(scenario: Scenario) -> str:
     """Who encrypts it: Kafka alone, or Kafka and then the mesh."""
-    twice = target.replication_in_mesh and scenario.data_plane.mtls
+    twice = scenario.cluster.replication_in_mesh and scenario.data_plane.mtls
     return "kafka-tls in istio-mtls" if twice else "kafka-tls"
 
 
-def remark(scenario: Scenario, target: Target) -> str:
+def remark(scenario: Scenario) -> str:
     """What is not as in the lab, and the choice."""
-    told = f"what brokers send each other is encrypted whatever the data plane: {replication(scenario, target)}"
-    if scenario.data_plane.sidecars and not target.replication_in_mesh:
+    told = f"what brokers send each other is encrypted whatever the data plane: {replication(scenario)}"
+    if scenario.data_plane.sidecars and not scenario.cluster.replication_in_mesh:
         told += "; it does not pass the sidecars (--replication-in-mesh: it does)"
     return told
 
@@ -121,7 +123,7 @@ def _node_pool(scenario: Scenario, target: Target) -> Body:
                 "pod": {
                     "metadata": {
                         "labels": dict(around.pod_labels),
-                        "annotations": {**around.pod_annotations, **_past_the_mesh(scenario, target)},
+                        "annotations": {**around.pod_annotations, **_past_the_mesh(scenario)},
                     },
                     **placement(OF_CLUSTER, target),
                 }
@@ -130,12 +132,12 @@ def _node_pool(scenario: Scenario, target: Target) -> Body:
     }
 
 
-def _past_the_mesh(scenario: Scenario, target: Target) -> dict[str, str]:
+def _past_the_mesh(scenario: Scenario) -> dict[str, str]:
     """Ports that no sidecar takes. One that is there before the operator's own init container lets that reach the API
     server, which it asks for the rack."""
     if not scenario.data_plane.sidecars:
         return {}
-    ports = [CONTROL_PORT, AGENT_PORT, *([] if target.replication_in_mesh else [REPLICATION_PORT])]
+    ports = [CONTROL_PORT, AGENT_PORT, *([] if scenario.cluster.replication_in_mesh else [REPLICATION_PORT])]
     listed = ",".join(map(str, sorted(ports)))
     return {
         "sidecar.istio.io/nativeSidecar": "true",
@@ -149,7 +151,7 @@ def _kafka(plan: Plan, scenario: Scenario, target: Target) -> Body:
     return {
         "apiVersion": API_VERSION,
         "kind": "Kafka",
-        "metadata": {"name": CLUSTER, "annotations": {REPLICATION: replication(scenario, target)}},
+        "metadata": {"name": CLUSTER, "annotations": {REPLICATION: replication(scenario)}},
         "spec": {
             "kafka": {
                 "listeners": [{"name": "client", "port": BROKER_PORT, "type": "internal", "tls": tls}],
@@ -186,7 +188,7 @@ def _jvm(scenario: Scenario, target: Target) -> Body:
     return {"-Xms": heap, "-Xmx": heap, "-XX": options, **more}
 
 
-def _policies(scenario: Scenario, target: Target) -> dict[str, Body]:
+def _policies(scenario: Scenario) -> dict[str, Body]:
     """Of the StatefulSet, for the services that the operator makes. Where replication passes the mesh, the operator,
     which has no sidecar, is let in at its port."""
     found = policies(scenario)
@@ -196,7 +198,7 @@ def _policies(scenario: Scenario, target: Target) -> dict[str, Body]:
     made: dict[str, Body] = {PEER_AUTHENTICATION: found[PEER_AUTHENTICATION]}
     for file, host in ((DESTINATION_RULE, BROKERS), (BOOTSTRAP_RULE, BOOTSTRAP)):
         made[file] = {**rule, "metadata": {"name": host}, "spec": {**rule["spec"], "host": host}}
-    if target.replication_in_mesh and scenario.data_plane.mtls:
+    if scenario.cluster.replication_in_mesh and scenario.data_plane.mtls:
         policy = found[PEER_AUTHENTICATION]
         spec = {
             "selector": {"matchLabels": OF_CLUSTER},
@@ -209,5 +211,3 @@ def _policies(scenario: Scenario, target: Target) -> dict[str, Body]:
 
 def _inexpressible(scenario: Scenario, target: Target) -> Iterator[str]:
     yield from inexpressible(scenario, target, FORBIDDEN)
-    if target.replication_in_mesh and not scenario.data_plane.sidecars:
-        yield "--replication-in-mesh needs a data plane with sidecars"

@@ -121,6 +121,11 @@ class LabBackend:
 
     def prepare(self, plan: Plan) -> None:
         require((scenario.data_plane for scenario in plan.scenarios), self.name)
+        if operators := {s.name: s.cluster.operator for s in plan.scenarios if s.cluster.operator}:
+            raise UsageError(
+                "the lab has no operators: " + ", ".join(f"{name} has {each}" for name, each in operators.items()),
+                hint="Take --backend kubernetes, or leave cluster.operator out of the plan.",
+            )
         reserved = {s.name: keys for s in plan.scenarios if (keys := reserved_keys(s.cluster.broker_config))}
         if reserved:
             raise UsageError(

@@ -180,7 +180,7 @@ class _System:
         requests = self.acknowledged * request_bytes(self.scenario.workload)
         led, seen, plane = 1 / len(brokers), self.truth.proxied_share, self.scenario.data_plane
         packets = payload_mb * PACKETS_PER_MB[plane]
-        copies = factor - 1 if plane.carries(BROKER_BROKER) else 0
+        copies = factor - 1 if self.scenario.carries(BROKER_BROKER) else 0
         for host in brokers:
             values |= _process(f"{host}/kafka", payload_mb * 6e-3)
             values[f"{host}/kafka/log_bytes"] = live * factor * led
@@ -297,8 +297,8 @@ class SimulatedCluster:
         self.client_hosts = _hosts("client", scenario.cluster.clients)
         self.bootstrap_servers = "broker-1:9092"
         self.client_config: Mapping[str, str] = {}
-        self.encrypted_hops = scenario.data_plane.encrypted_hops
-        self.plain_hops = scenario.data_plane.plain_hops
+        self.encrypted_hops = scenario.encrypted_hops
+        self.plain_hops = scenario.plain_hops
         self.log_dir = Path("simulated")
 
     def address(self, host: str) -> str:
@@ -344,7 +344,7 @@ class SimulatedCluster:
         for number, host in enumerate(self.broker_hosts, start=1):
             settings = {
                 "node.id": number,
-                "listener.security.protocol.map": f"CLIENT:{protocol}",
+                "listener.security.protocol.map": f"{spec.listener}:{protocol}",
                 "inter.broker.listener.name": inter_broker_listener(self._scenario),
                 **spec.broker_config,
             }

@@ -86,6 +86,8 @@ class FakeApi:
     """So many evictions are refused, as disruption budgets do."""
     breaks: bool = False
     """Do commands end with their connection and nothing else?"""
+    unpulled: str = ""
+    """An image that no node gets, of ephemeral containers."""
     unknown_command: str = ""
     """What the container's runtime says instead of beginning a command."""
     denied: set[tuple[str, str]] = field(default_factory=set)
@@ -158,6 +160,9 @@ class FakeApi:
             return self._groups()
         if words[-1] == "eviction" and method == "POST":
             return self._evict(words[3], words[5], json.loads(text))
+        if words[-1] == "ephemeralcontainers" and method == "PATCH":
+            assert headers["Content-Type"] == "application/strategic-merge-patch+json"
+            return self._attach(words[3], words[5], json.loads(text))
         kind, namespace, name = _place(words)
         if kind.group in self.absent:
             raise Refused(404, "404 page not found", reason="")
@@ -201,6 +206,21 @@ class FakeApi:
             message = "Cannot evict pod as it would violate the pod's disruption budget."
             raise Refused(429, message, reason="TooManyRequests")
         return self._delete(POD, namespace, pod, eviction["deleteOptions"], grace="0")
+
+    def _attach(self, namespace: str, pod: str, patch: Body) -> Body:
+        """By name: one that is there already stays as it is."""
+        self._allowed("patch", "pods/ephemeralcontainers", namespace, pod)
+        body = self._get(POD, namespace, pod)
+        there = body["spec"].setdefault("ephemeralContainers", [])
+        for each in patch["spec"]["ephemeralContainers"]:
+            others = {one["name"] for key in ("containers", "initContainers") for one in body["spec"].get(key, ())}
+            assert each["targetContainerName"] in others
+            assert each.keys().isdisjoint({"resources", "ports", "livenessProbe", "readinessProbe", "startupProbe"})
+            there.append(each)
+            state = {"waiting": {"reason": "ErrImagePull"}} if self.unpulled == each["image"] else {"running": {}}
+            said = {"name": each["name"], "state": state}
+            body["status"].setdefault("ephemeralContainerStatuses", []).append(said)
+        return body
 
     def _allow(self, verb: str, kind: Kind, namespace: str, name: str = "") -> None:
         self._allowed(verb, kind.plural, namespace, name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from meshmark.backends.kubernetes.kinds import (
     CLAIM,
+    CONFIG_MAP,
     GATEWAY,
     KAFKA,
     KAFKA_CLUSTER,
@@ -84,9 +85,12 @@ def _strimzi(api: FakeApi, namespace: str, kafka: Body, pool: Body | None) -> No
     template = pool["spec"]["template"]["pod"]["metadata"]
     for number in range(1, pool["spec"]["replicas"] + 1):
         pod = f"kafka-broker-{number}"
+        told = _make(api, CONFIG_MAP, pod, namespace, labels, KAFKA.api_version, "Kafka", "kafka")
+        told["data"] = {"server.config": f"node.id={number}\n"}
         _pod(api, namespace, pod, labels, template, "core.strimzi.io/v1", "StrimziPodSet", "kafka-broker")
         _make(api, CLAIM, f"data-0-{pod}", namespace, labels, KAFKA.api_version, "KafkaNodePool", "broker")
-    kafka["status"] = {**status, "conditions": [{"type": "Ready", "status": "True"}]}
+    ready = [{"type": "Ready", "status": "True"}]
+    kafka["status"] = {**status, "conditions": ready, "operatorLastSuccessfulVersion": "1.2.0"}
 
 
 def _koperator(api: FakeApi, namespace: str, cluster: Body) -> None:
@@ -97,25 +101,32 @@ def _koperator(api: FakeApi, namespace: str, cluster: Body) -> None:
     [group] = cluster["spec"]["brokerConfigGroups"].values()
     template = {"labels": group["brokerLabels"], "annotations": group["brokerAnnotations"]}
     for broker in cluster["spec"]["brokers"]:
-        _pod(api, namespace, f"kafka-{broker['id']}-x1y2z", labels, template, *owner)
+        more = {**labels, "brokerId": str(broker["id"])}
+        _pod(api, namespace, f"kafka-{broker['id']}-x1y2z", more, template, *owner)
         _make(api, CLAIM, f"kafka-{broker['id']}-storage-0-abcde", namespace, labels, *owner)
     cluster["status"] = {"state": "ClusterReconciling" if api.operator == "refuses" else "ClusterRunning"}
 
 
 def _pod(api: FakeApi, namespace: str, name: str, labels: Body, template: Body, *owner: str) -> None:
+    """Once: one that is there is looked at, and left."""
+    if (POD, namespace, name) in api.objects:
+        return
     conditions = [{"type": "Ready", "status": "True"}]
     body = _make(api, POD, name, namespace, labels, *owner)
     more = captured(api, namespace, template)
     body["metadata"]["annotations"] = more["annotations"]
-    body["spec"] = {**more["spec"], "nodeName": "n1"}
-    body["status"] = {"phase": "Running", "conditions": conditions, "containerStatuses": [{"name": "kafka"}]}
+    for each in more["spec"]["initContainers"]:
+        each["securityContext"] = {"runAsUser": 1337, "runAsGroup": 1337}
+    body["spec"] = {**more["spec"], "containers": [{"name": "kafka"}], "nodeName": "n1"}
+    status = {"phase": "Running", "podIP": "127.0.0.1", "conditions": conditions}
+    body["status"] = {**status, "containerStatuses": [{"name": "kafka", "containerID": "fake://1"}]}
 
 
 def _make(api: FakeApi, kind: Any, name: str, namespace: str, labels: Body, *owner: str) -> Body:
-    body = api.put(kind, name, namespace, labels=dict(labels))
+    api.put(kind, name, namespace, labels=dict(labels))
+    body: Body = api.objects[kind, namespace, name].body
     api_version, of, owned_by = owner
     body["metadata"]["ownerReferences"] = [{"apiVersion": api_version, "kind": of, "name": owned_by}]
-    api.objects[kind, namespace, name].body = body
     return body
 
 

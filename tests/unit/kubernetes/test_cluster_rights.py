@@ -101,7 +101,7 @@ def test_the_roles_are_written_from_the_code() -> None:
 
 
 def test_the_roles_grant_what_the_verbs_need_and_no_more() -> None:
-    options = {*rights.KUBELET, *rights.FIND_PROMETHEUS, *rights.EVICT, *rights.ZTUNNEL}
+    options = {*rights.KUBELET, *rights.FIND_PROMETHEUS, *rights.EVICT, *rights.JOIN, *rights.ZTUNNEL}
     needed = {right for verb in rights.VERBS for right in rights.needed(verb)} | options
     assert granted() == {(right.group, right.resource, right.name, right.verb) for right in needed}
     assert not {verb for *_, verb in granted()} & {

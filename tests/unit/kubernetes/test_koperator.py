@@ -13,6 +13,7 @@ from meshmark.cli import app
 from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
 from meshmark.plan import Plan
+from meshmark.planfile import provided
 from tests.planes import WHOLE
 from tests.unit.kubernetes.test_objects import objects, plan, pod, settings
 from tests.unit.kubernetes.test_schemas import judge
@@ -23,7 +24,8 @@ TAKEN = [plane for plane in WHOLE if plane is not DataPlane.KAFKA_TLS]
 
 def made(of: Plan, **more: Any) -> dict[str, Any]:
     """By kind and name."""
-    asked = target(of, of.scenarios[0], kafka_version="4.4.0", provider="koperator", **more)
+    of = provided(of, "koperator")
+    asked = target(of, of.scenarios[0], kafka_version="4.4.0", **more)
     found = [each.body for each in manifests(of, of.scenarios[0], asked)]
     return {f"{body['kind']}/{body['metadata']['name']}": body for body in found}
 
@@ -106,7 +108,6 @@ def test_clients_and_brokers_speak_at_one_plaintext_port_and_controllers_at_anot
         (plan(DataPlane.KAFKA_TLS), {}, "key stores from cert-manager"),
         (plan(broker_config={"metric.reporters": "x"}), {}, "brokerConfig sets metric.reporters"),
         (plan(), {"monitors": {}}, "--monitors are for the StatefulSet's pods"),
-        (plan(DataPlane.ISTIO), {"replication_in_mesh": True}, "--replication-in-mesh is of --provider strimzi"),
         (plan(brokers=1), {}, "two brokers at least"),
     ],
 )

@@ -145,14 +145,18 @@ def test_sidecars_count_what_is_read_of_them() -> None:
 
 def test_what_pods_are_of_and_get_is_told_so_that_a_run_goes_on_with_no_other() -> None:
     plan = planfile.builtin("banzai-2019")
-    asked = target(plan, plan.scenario(DataPlane.PLAIN), kafka_version="4.4.0")
+    scenario = plan.scenario(DataPlane.PLAIN)
+    asked = target(plan, scenario, kafka_version="4.4.0")
     load = LoadPods(image="meshmark:1")
     said = "brokers docker.io/apache/kafka:4.4.0, 4 CPUs, 12Gi of memory, heap 10Gi, volume 12Gi of the default class"
-    assert given(asked, load) == f"pods: {said}; load meshmark:1"
+    assert given(scenario, asked, load) == f"pods: {said}; load meshmark:1"
     size = {"cpus": 5, "memory_bytes": 2**34, "heap_bytes": 2**30, "volume_bytes": 2**40}
     for changed in ({name: value} for name, value in {**size, "storage_class": "fast", "image": "other"}.items()):
-        assert given(replace(asked, **changed), load) != given(asked, load)  # type: ignore[arg-type]
-    assert given(asked, LoadPods(image="meshmark:1", nodes="pool=load")).endswith("meshmark:1 on nodes pool=load")
+        assert given(scenario, replace(asked, **changed), load) != given(scenario, asked, load)  # type: ignore[arg-type]
+    elsewhere = LoadPods(image="meshmark:1", nodes="pool=load")
+    assert given(scenario, asked, elsewhere).endswith("meshmark:1 on nodes pool=load")
+    of_operator = planfile.provided(plan, "strimzi").scenario(DataPlane.PLAIN)
+    assert given(of_operator, asked, load).startswith("pods: brokers by strimzi, 4 CPUs")
 
 
 STATS = """cluster.outbound|9092||kafka.ns.svc.cluster.local;.upstream_cx_total: 9

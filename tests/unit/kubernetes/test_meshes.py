@@ -78,7 +78,7 @@ def test_linkerd_carries_kafkas_port_unread_or_not_at_all(mesh: str, opaque: str
 @pytest.mark.parametrize("provider", ["strimzi", "koperator"])
 def test_operators_know_istios_sidecars_alone(provider: str, plane: DataPlane) -> None:
     with pytest.raises(UsageError, match=f"the data plane {plane} cannot be had: objects for {provider} know"):
-        objects(plan(plane), provider=provider)
+        objects(plan(plane, operator=provider))
 
 
 def test_what_linkerd_is_not_told_is_found_in_pods_and_services() -> None:

@@ -251,7 +251,7 @@ def test_pods_of_ambient_mode_are_read_with_the_ztunnel_of_their_node(fake: Fake
 def test_linkerds_proxy_is_read_by_the_agent_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with answers(4_191) as address, ExitStack() as held:
         monkeypatch.setattr(agent, "LOOPBACK", address)
-        beside = agent.Agent("client-1", data=None, sidecar="linkerd", machine=False, held=held)
+        beside = agent.Agent("client-1", sidecar="linkerd", held=held)
         read = beside.answer({"ask": "read"})
         assert (
             beside.answer({"ask": "page", "address": address, "port": 4_191, "path": "/metrics"})

@@ -13,6 +13,7 @@ from meshmark.cli import app
 from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
 from meshmark.plan import Plan
+from meshmark.planfile import provided
 from tests.planes import WHOLE
 from tests.unit.kubernetes.test_files import read
 from tests.unit.kubernetes.test_objects import objects, plan, pod, settings
@@ -22,9 +23,10 @@ Capture = pytest.CaptureFixture[str]
 MESH = [plane for plane in WHOLE if plane.sidecars]
 
 
-def made(of: Plan, **more: Any) -> dict[str, Any]:
+def made(of: Plan, *, replication_in_mesh: bool = False, **more: Any) -> dict[str, Any]:
     """By kind and name."""
-    asked = target(of, of.scenarios[0], kafka_version="4.4.0", provider="strimzi", **more)
+    of = provided(of, "strimzi", replication_in_mesh=replication_in_mesh)
+    asked = target(of, of.scenarios[0], kafka_version="4.4.0", **more)
     found = [each.body for each in manifests(of, of.scenarios[0], asked)]
     return {f"{body['kind']}/{body['metadata']['name']}": body for body in found}
 

@@ -57,7 +57,8 @@ def _of_linkerd(plane: DataPlane) -> Iterator[tuple[str, str]]:
     for name in ("broker.statefulset.yaml", "client.statefulset.yaml"):
         yield name, "linkerd.io/inject: enabled"
         if plane.carries(CLIENT_BROKER):
-            yield name, rf"config\.linkerd\.io/opaque-ports: ['\"]{KAFKA}['\"]"
+            for key in ("opaque-ports", "proxy-require-identity-inbound-ports"):
+                yield name, rf"config\.linkerd\.io/{key}: ['\"]{KAFKA}['\"]"
         else:
             yield name, rf"config\.linkerd\.io/skip-outbound-ports: ['\"]?{KAFKA},\d+['\"]?"
     if plane.carries(CLIENT_BROKER):

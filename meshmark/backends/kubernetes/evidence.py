@@ -28,7 +28,7 @@ SERVER_INFO = "/server_info"
 CONFIGURATION = "/config_dump"
 AUTHORITY = f"{TLS_DIRECTORY}/{manifest.TLS_AUTHORITY}"
 LOOPBACK, ENVOY_PORT = "127.0.0.1", 15_000
-REFUSES: dict[Mesh, str] = {"istio": "STRICT", "ambient": "STRICT", "linkerd": "all-authenticated"}
+REFUSES: dict[Mesh, str] = {"istio": "STRICT", "ambient": "STRICT", "linkerd": "require-identity"}
 """By what the mesh calls it, that who is outside is refused."""
 ANYBODY = ""
 """In place of an authority: any server is taken, and no certificate shown."""

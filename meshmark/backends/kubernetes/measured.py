@@ -20,7 +20,7 @@ from meshmark.backends.kubernetes.brokers import brokers
 from meshmark.backends.kubernetes.config import DATA_DIRECTORY, TLS_DIRECTORY
 from meshmark.backends.kubernetes.kinds import KAFKA_CLUSTER, KAFKA_NODE_POOL, STATEFUL_SET, kind_of
 from meshmark.backends.kubernetes.manifest import Body, Manifest
-from meshmark.backends.kubernetes.meshes import OPAQUE, OUTSIDE, OUTSIDE_LINKERD, mesh
+from meshmark.backends.kubernetes.meshes import MTLS_ONLY, OPAQUE, OUTSIDE, OUTSIDE_LINKERD, mesh
 from meshmark.backends.kubernetes.pods import HOST, TEMPORARY, TEMPORARY_SIZE, USER
 from meshmark.backends.kubernetes.pools import Pool
 from meshmark.backends.kubernetes.stretched import clients_of, stranger_of
@@ -87,23 +87,22 @@ def _changed(body: Body, scenario: Scenario, load: LoadPods, *, kafka: bool) -> 
     if body["kind"] == "Service" and not kafka:
         probed = {"name": "tcp-probe", "port": PROBE_PORT, "protocol": "TCP", "appProtocol": "tcp"}
         spec = {**body["spec"], "ports": [*body["spec"]["ports"], probed]}
-        return {**body, "metadata": _opaque(body["metadata"]), "spec": spec}
+        return {**body, "metadata": _with_probe(body["metadata"]), "spec": spec}
     return body
 
 
 def _probed(workload: Body) -> Body:
     """Its pods carry the probe's port as they do Kafka's."""
     template = workload["spec"]["template"]
-    told = {**template, "metadata": _opaque(template["metadata"])}
+    told = {**template, "metadata": _with_probe(template["metadata"])}
     return {**workload, "spec": {**workload["spec"], "template": told}}
 
 
-def _opaque(metadata: Body) -> Body:
-    """As `metadata`, where Linkerd's proxy carries Kafka's port unread: that of the probe as well."""
+def _with_probe(metadata: Body) -> Body:
+    """Where Linkerd's proxy is told something of Kafka's port, it is told it of the probe's as well."""
     annotations = metadata.get("annotations", {})
-    if OPAQUE not in annotations:
-        return metadata
-    return {**metadata, "annotations": {**annotations, OPAQUE: f"{annotations[OPAQUE]},{PROBE_PORT}"}}
+    told = {key: f"{annotations[key]},{PROBE_PORT}" for key in (OPAQUE, MTLS_ONLY) if key in annotations}
+    return {**metadata, "annotations": {**annotations, **told}} if told else metadata
 
 
 def _with(body: Body, path: Sequence[str]) -> Body:

@@ -22,6 +22,7 @@ FILES = (WAYPOINT_FILE,)
 HBONE_PORT = 15008
 INJECT_LINKERD = "linkerd.io/inject"
 OPAQUE = "config.linkerd.io/opaque-ports"
+MTLS_ONLY = "config.linkerd.io/proxy-require-identity-inbound-ports"
 SKIP_INBOUND, SKIP_OUTBOUND = "config.linkerd.io/skip-inbound-ports", "config.linkerd.io/skip-outbound-ports"
 AMBIENT = "istio.io/dataplane-mode"
 OUTSIDE = {"sidecar.istio.io/inject": "false", AMBIENT: "none"}
@@ -103,17 +104,20 @@ def _waypoint() -> Body:
 
 def _linkerd(scenario: Scenario, target: Target) -> Mesh:
     """Kafka's port is opaque: its proxy carries bytes, and looks for no HTTP in them. The service says so too, or
-    clients' proxies do not know it. Controllers' port is skipped, as in the lab; in the variant Kafka's is as well."""
+    clients' proxies do not know it. Controllers' port is skipped, as in the lab; in the variant Kafka's is as well.
+    Who has no identity is refused at Kafka's port alone: a policy for all ports would keep the proxy's own metrics,
+    too, from whoever has none."""
     threads = str(scenario.cluster.sidecar_concurrency)
     carries = scenario.data_plane.carries(CLIENT_BROKER)
     skipped = ",".join(map(str, [CONTROLLER_PORT] if carries else [BROKER_PORT, CONTROLLER_PORT]))
     opaque = {OPAQUE: str(BROKER_PORT)} if carries else {}
+    mtls_only = {MTLS_ONLY: str(BROKER_PORT)} if carries else {}
     return Mesh(
         namespace_labels={"istio-injection": "disabled", AMBIENT: "none"},
         pod_labels={"sidecar.istio.io/inject": "false"},
         pod_annotations={
             INJECT_LINKERD: "enabled",
-            "config.linkerd.io/default-inbound-policy": "all-authenticated",
+            "config.linkerd.io/default-inbound-policy": "all-unauthenticated",
             "config.linkerd.io/proxy-cpu-request": SHARED_CPU if target.share_nodes else threads,
             "config.linkerd.io/proxy-cpu-limit": threads,
             "config.linkerd.io/proxy-memory-request": SIDECAR_MEMORY,
@@ -121,6 +125,7 @@ def _linkerd(scenario: Scenario, target: Target) -> Mesh:
             SKIP_INBOUND: skipped,
             SKIP_OUTBOUND: skipped,
             **opaque,
+            **mtls_only,
         },
         service_annotations=opaque,
     )

@@ -113,16 +113,17 @@ def test_without_kafka_the_containers_are_idle_and_the_mesh_knows_the_probes_por
     assert [port["port"] for port in service["spec"]["ports"]] == [9092, 9093, 5201]
 
 
-def test_without_kafka_linkerd_carries_the_probes_port_unread_too() -> None:
-    key = "config.linkerd.io/opaque-ports"
+def test_without_kafka_linkerd_carries_and_guards_the_probes_port_too() -> None:
+    key, guarded = "config.linkerd.io/opaque-ports", "config.linkerd.io/proxy-require-identity-inbound-ports"
     for kafka, ports in ((True, "9092"), (False, "9092,5201")):
         found = bodies(DataPlane.LINKERD, kafka=kafka)
         [service] = [body for body in found if body["kind"] == "Service"]
         assert service["metadata"]["annotations"][key] == ports
         for name in ("broker", "client"):
-            assert workloads(found)[name]["spec"]["template"]["metadata"]["annotations"][key] == ports
+            told = workloads(found)[name]["spec"]["template"]["metadata"]["annotations"]
+            assert (told[key], told[guarded]) == (ports, ports)
     skipped = workloads(bodies(DataPlane.LINKERD_SKIP, kafka=False))["broker"]
-    assert key not in skipped["spec"]["template"]["metadata"]["annotations"]
+    assert not {key, guarded} & skipped["spec"]["template"]["metadata"]["annotations"].keys()
 
 
 def test_sidecars_count_what_is_read_of_them() -> None:
@@ -331,8 +332,8 @@ def test_linkerds_tls_is_shown_by_refusals_and_by_its_own_labels() -> None:
     outside = Agent("stranger-1", answers=False)
     assert proofs(DataPlane.LINKERD, Behind("client-1", tls=3), outside) == {
         "a client behind a sidecar gets an answer": True,
-        "all-authenticated: a plaintext client outside the mesh gets no answer": True,
-        "all-authenticated: a TLS client without a certificate gets no answer": True,
+        "require-identity: a plaintext client outside the mesh gets no answer": True,
+        "require-identity: a TLS client without a certificate gets no answer": True,
         "every connection that its sidecar made to Kafka is TLS": True,
     }
     for wrong in (Behind("client-1", tls=3, plain=1), Behind("client-1")):

@@ -68,10 +68,22 @@ def test_linkerd_carries_kafkas_port_unread_or_not_at_all(mesh: str, opaque: str
     assert said["config.linkerd.io/skip-inbound-ports"] == said["config.linkerd.io/skip-outbound-ports"] == skipped
     service = found["Service"]["metadata"].get("annotations", {})
     assert said.get("config.linkerd.io/opaque-ports") == service.get("config.linkerd.io/opaque-ports") == opaque
-    assert said["config.linkerd.io/default-inbound-policy"] == "all-authenticated"
     assert said["config.linkerd.io/proxy-cpu-limit"] == said["config.linkerd.io/proxy-cpu-request"] == "3"
     assert all(isinstance(value, str) for value in said.values())
     assert "PeerAuthentication" not in found
+
+
+def refused_by_linkerd(annotations: dict[str, str], port: int) -> bool:
+    """Is it, to who has no identity? The proxy's own port of metrics (4191) is one like any other."""
+    alone = annotations.get("config.linkerd.io/proxy-require-identity-inbound-ports", "").split(",")
+    default = annotations["config.linkerd.io/default-inbound-policy"]
+    return default == "all-authenticated" or str(port) in alone
+
+
+@pytest.mark.parametrize(("mesh", "refused"), [("linkerd", [9092]), ("linkerd-skip", [])])
+def test_linkerd_refuses_strangers_at_kafkas_port_and_shows_its_metrics_to_all(mesh: str, refused: list[int]) -> None:
+    said = pod(made(mesh))["metadata"]["annotations"]
+    assert [port for port in (4191, 9092, 9093) if refused_by_linkerd(said, port)] == refused
 
 
 @pytest.mark.parametrize("plane", OTHERS)

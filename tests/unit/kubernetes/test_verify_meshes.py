@@ -56,6 +56,7 @@ def test_what_meshmark_writes_is_what_is_looked_for(plane: DataPlane) -> None:
         (DataPlane.AMBIENT_WAYPOINT, "namespace.yaml", "use-waypoint: waypoint"),
         (DataPlane.AMBIENT_WAYPOINT, "waypoint.yaml", "kind: Gateway"),
         (DataPlane.LINKERD, "broker.statefulset.yaml", "opaque-ports"),
+        (DataPlane.LINKERD, "broker.statefulset.yaml", "require-identity"),
         (DataPlane.LINKERD, "client.statefulset.yaml", "inject: enabled"),
         (DataPlane.LINKERD, "service.yaml", "opaque-ports"),
         (DataPlane.LINKERD_SKIP, "client.statefulset.yaml", "skip-outbound-ports"),

@@ -25,14 +25,14 @@ OPENED, RECEIVED, SENT = (
 )
 BUILD = "istio_build"
 MUTUAL_TLS = "mutual_tls"
-SOURCE, DESTINATION = "source", "destination"
-"""Reporters: who was told by the sender, and by the receiver."""
+SOURCE, DESTINATION, WAYPOINT = "source", "destination", "waypoint"
+"""Reporters: who was told by the sender, by the receiver, and who is between them."""
 CLIENT, BROKER = "client", "broker"
 """Workloads, as Kubernetes has them here."""
 
 
 class Flow(NamedTuple):
-    """Connections of one workload of a namespace to another of the same."""
+    """Connections of one workload of a namespace to another of the same; an end elsewhere, or unknown, is empty."""
 
     reporter: str
     source: str
@@ -55,20 +55,28 @@ class Passed(NamedTuple):
 
 
 def flows(text: str, namespace: str) -> dict[Flow, Passed]:
-    """Of workloads in that namespace. Raises ValueError for what is no such page."""
+    """To workloads in that namespace, and what a waypoint forwards for those in it: to whom, it does not know of
+    connections to a pod's own address. Raises ValueError for what is no such page."""
     found: dict[Flow, Passed] = {}
     for name, labels, value, _ in samples(text, {OPENED, RECEIVED, SENT}):
-        if labels.get("destination_workload_namespace") != namespace:
+        reporter = labels.get("reporter", "")
+        source, destination = (_workload(labels, end, namespace) for end in ("source", "destination"))
+        if not destination and not (source and reporter == WAYPOINT):
             continue
         flow = Flow(
-            reporter=labels.get("reporter", ""),
-            source=labels.get("source_workload", "") if labels.get("source_workload_namespace") == namespace else "",
-            destination=labels.get("destination_workload", ""),
+            reporter=reporter,
+            source=source,
+            destination=destination,
             encrypted=labels.get("connection_security_policy") == MUTUAL_TLS,
         )
         what = {OPENED: "opened", RECEIVED: "received_bytes", SENT: "sent_bytes"}[name]
         found[flow] = found.get(flow, Passed()).plus(Passed(**{what: value}))
     return found
+
+
+def _workload(labels: Mapping[str, str], end: str, namespace: str) -> str:
+    here = labels.get(f"{end}_workload_namespace") == namespace
+    return labels.get(f"{end}_workload", "") if here else ""
 
 
 def carried(found: Mapping[Flow, Passed]) -> dict[str, float]:

@@ -111,6 +111,7 @@ class PodsCluster(PodsTestbed):
         ]
         clients = [self.agents[host] for host in self.client_hosts]
         voters = self.scenario.cluster.topology.controllers() if self._carries_controllers else ()
+        before = self.around.counted() if self.around else {}
         found = evidence.prove(
             self.scenario.data_plane,
             brokers,
@@ -124,7 +125,8 @@ class PodsCluster(PodsTestbed):
                 found += evidence.replication(each._replace(port=port), self.agents[each.host])
         if self.around is None:
             return found
-        return (*found, *self.around.proofs(len(clients) * len(brokers), len(brokers) * (len(brokers) - 1)))
+        by_clients, by_brokers = len(clients) * len(brokers), len(brokers) * (len(brokers) - 1)
+        return (*found, *self.around.proofs(before, by_clients, by_brokers))
 
     def active_controller(self) -> str:
         """As the brokers have written down. One that has not heard of its election yet knows no leader (-1)."""

@@ -32,6 +32,9 @@ POLL_S = 0.5
 MESH = (CLIENT, BROKER, meshes.WAYPOINT)
 """Workloads that may open connections to brokers; the one outside is counted, too, when it is refused."""
 
+Counted = Mapping[str, Mapping[Flow, Passed]]
+"""By who counts: the ztunnels of all nodes, waypoints."""
+
 
 class NodeProxies:
     """Those that serve pods on these nodes; `asker` is in a pod outside the mesh. Raises ComponentFailed where one is
@@ -50,25 +53,29 @@ class NodeProxies:
                     hint="Istio makes it of the Gateway `waypoint`; `meshmark up` shows the same and keeps it.",
                 )
         asker.ask("ztunnels", addresses=self.addresses, namespace=namespace)
-        self._before = self._counted()
 
     def versions(self) -> dict[str, str]:
         """By node, as each ztunnel says it."""
         return {node: istio_tcp.version(self._page(address)) for node, address in self.addresses.items()}
 
-    def proofs(self, by_clients: int, by_brokers: int) -> tuple[Proof, ...]:
-        """Of what clients, and brokers, have asked brokers since this was made: so many connections at the least.
-        Waits until they are counted, for a while."""
+    def counted(self) -> Counted:
+        """Since the proxies started."""
+        found = {HOST: self._sum(self.addresses.values())}
+        return {**found, meshes.WAYPOINT: self._sum(self._waypoints)} if self._waypoints else found
+
+    def proofs(self, before: Counted, by_clients: int, by_brokers: int) -> tuple[Proof, ...]:
+        """Of what clients, and brokers, have asked brokers since then: so many connections at the least. Waits until
+        they are counted, for a while."""
         end = time.monotonic() + COUNTED_S
         while True:
-            found = tuple(self._judged(self._counted(), by_clients, by_brokers))
+            found = tuple(self._judged(before, self.counted(), by_clients, by_brokers))
             if all(proof.holds for proof in found) or time.monotonic() > end:
                 return found
             time.sleep(POLL_S)
 
-    def _judged(self, now: Mapping[str, Mapping[Flow, Passed]], by_clients: int, by_brokers: int) -> Iterator[Proof]:
+    def _judged(self, before: Counted, now: Counted, by_clients: int, by_brokers: int) -> Iterator[Proof]:
         try:
-            grown = {who: istio_tcp.grown(self._before[who], found) for who, found in now.items()}
+            grown = {who: istio_tcp.grown(before[who], found) for who, found in now.items()}
         except ValueError as error:
             yield Proof(name="ztunnel counts what it carries", host=HOST, holds=False, detail=str(error))
             return
@@ -84,17 +91,14 @@ class NodeProxies:
 
     def _through(self, nodes: Mapping[Flow, Passed], waypoint: Mapping[Flow, Passed], asked: int) -> Proof:
         past = istio_tcp.total(nodes, reporter=SOURCE, destination=BROKER).opened
-        forwarded = istio_tcp.total(waypoint, destination=BROKER).opened
+        ours = (istio_tcp.total(waypoint, reporter=istio_tcp.WAYPOINT, source=who).opened for who in (CLIENT, BROKER))
+        forwarded = sum(ours)
         return Proof(
             name="every connection to brokers passes the waypoint",
             host=meshes.WAYPOINT,
             holds=forwarded >= asked > 0 == past,
-            detail=f"of {asked} at the least it counts {forwarded:.0f} to brokers; ztunnel carries {past:.0f} past it",
+            detail=f"of {asked} at the least it counts {forwarded:.0f} of load pods and brokers; ztunnel carries {past:.0f} past it",
         )
-
-    def _counted(self) -> dict[str, dict[Flow, Passed]]:
-        found = {HOST: self._sum(self.addresses.values())}
-        return {**found, meshes.WAYPOINT: self._sum(self._waypoints)} if self._waypoints else found
 
     def _sum(self, addresses: Collection[str]) -> dict[Flow, Passed]:
         return istio_tcp.summed(istio_tcp.flows(self._page(address), self._namespace) for address in addresses)

@@ -97,7 +97,7 @@ def judged(before: str, after: str, *, plane: DataPlane = DataPlane.AMBIENT, way
     """Of one node, after three connections of load pods and six of brokers."""
     pages = {"10.0.0.9": [before, after], "10.0.0.8": ["", waypoint]}
     proxies = made(Cluster({"n1": "10.0.0.9"}, ("10.0.0.8",)), Asker(pages), plane)
-    return {proof.name: proof for proof in proxies.proofs(3, 6)}
+    return {proof.name: proof for proof in proxies.proofs(proxies.counted(), 3, 6)}
 
 
 FROM_CLIENTS = "every connection that ztunnel carries from load pods to brokers is mutual TLS"
@@ -159,11 +159,22 @@ def through(client: int = 3, past: int = 0) -> str:
     )
 
 
+def forwarded(client: int, broker: int) -> str:
+    """As a waypoint tells of connections to pods' own addresses: not to whom."""
+    lines = (
+        series(OPENED, many, reporter="waypoint", source=source, to="unknown")
+        for source, many in (("client", client), ("broker", broker))
+    )
+    ours = f'destination_workload_namespace="{OURS}"'
+    return "".join(lines).replace(ours, 'destination_workload_namespace="unknown",request_protocol="tcp"')
+
+
 def test_with_a_waypoint_all_pass_it_and_it_counts_them() -> None:
-    forwards = series(OPENED, 9, reporter="waypoint", source="client")
+    forwards = forwarded(3, 6)
+    others = forwarded(9, 9).replace(f'source_workload_namespace="{OURS}"', 'source_workload_namespace="others"')
     plane = DataPlane.AMBIENT_WAYPOINT
     assert all(proof.holds for proof in judged("", through(), plane=plane, waypoint=forwards).values())
-    for page, waypoint in ((through(past=1), forwards), (through(), "")):
+    for page, waypoint in ((through(past=1), forwards), (through(), ""), (through(), others)):
         found = judged("", page, plane=plane, waypoint=waypoint)
         assert [name for name, proof in found.items() if not proof.holds] == [THROUGH]
 
@@ -172,13 +183,22 @@ def test_counters_that_come_later_are_waited_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(node_proxies, "COUNTED_S", 20.0)
     monkeypatch.setattr(node_proxies, "POLL_S", 0.0)
     asker = Asker({"10.0.0.9": ["", "", carried(client=2), carried()]})
-    assert all(proof.holds for proof in made(Cluster({"n1": "10.0.0.9"}), asker).proofs(3, 6))
+    proxies = made(Cluster({"n1": "10.0.0.9"}), asker)
+    assert all(proof.holds for proof in proxies.proofs(proxies.counted(), 3, 6))
+
+
+def test_what_went_past_the_waypoint_before_the_proofs_began_does_not_count() -> None:
+    asker = Asker({"10.0.0.9": [through(past=1), through(6, past=1).replace("} 6", "} 12").replace("} 9", "} 18")]})
+    asker.pages["10.0.0.8"] = [forwarded(0, 0), forwarded(6, 6)]
+    proxies = made(Cluster({"n1": "10.0.0.9"}, ("10.0.0.8",)), asker, DataPlane.AMBIENT_WAYPOINT)
+    assert all(proof.holds for proof in proxies.proofs(proxies.counted(), 3, 6))
 
 
 def test_nodes_are_summed_and_the_agent_is_told_of_those_with_pods() -> None:
     asker = Asker({"10.0.0.9": ["", carried(client=1)], "10.0.0.7": ["", carried(client=2, broker=0, taken=0)]})
     there = Cluster({"n1": "10.0.0.9", "n2": "10.0.0.7", "n3": "10.0.0.6"})
-    assert all(proof.holds for proof in made(there, asker, DataPlane.AMBIENT, "n1", "n2").proofs(3, 6))
+    proxies = made(there, asker, DataPlane.AMBIENT, "n1", "n2")
+    assert all(proof.holds for proof in proxies.proofs(proxies.counted(), 3, 6))
     assert asker.told == [{"addresses": {"n1": "10.0.0.9", "n2": "10.0.0.7"}, "namespace": OURS}]
 
 
@@ -193,7 +213,7 @@ def test_nodes_are_summed_and_the_agent_is_told_of_those_with_pods() -> None:
 )
 def test_what_is_not_there_or_does_not_answer_is_told(there: Cluster, plane: DataPlane, said: str) -> None:
     with pytest.raises(ComponentFailed, match=said):
-        made(there, Asker({"10.0.0.9": [""]}), plane)
+        made(there, Asker({"10.0.0.9": [""]}), plane).counted()
 
 
 class Page(BaseHTTPRequestHandler):

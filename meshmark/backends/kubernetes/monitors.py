@@ -28,7 +28,8 @@ NAMESPACE = "NAMESPACE"
 """In the rules of pods, in place of the scenario's."""
 API_VERSION = "monitoring.coreos.com/v1"
 SIDECARS = {"istio": ("http-envoy-prom", "/stats/prometheus"), "linkerd": ("linkerd-admin", "/metrics")}
-"""Of an injected sidecar its port and path; each mesh keeps that port out of itself, so STRICT is not in the way."""
+"""Of an injected sidecar its port and path. Istio keeps that port out of itself, and Linkerd is told to refuse others
+at Kafka's alone: so who scrapes need not be in the mesh."""
 INTERVAL = "15s"
 DASHBOARD_LABEL = {"grafana_dashboard": "1"}
 """By which Grafana's own chart finds dashboards."""

@@ -97,7 +97,8 @@ class NodeProxies:
             name="every connection to brokers passes the waypoint",
             host=meshes.WAYPOINT,
             holds=forwarded >= asked > 0 == past,
-            detail=f"of {asked} at the least it counts {forwarded:.0f} of load pods and brokers; ztunnel carries {past:.0f} past it",
+            detail=f"of {asked} at the least it counts {forwarded:.0f} of load pods and brokers; "
+            f"ztunnel carries {past:.0f} past it",
         )
 
     def _sum(self, addresses: Collection[str]) -> dict[Flow, Passed]:

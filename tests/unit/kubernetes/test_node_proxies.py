@@ -19,7 +19,7 @@ from meshmark.backends.kubernetes.cluster import testbed as opened
 from meshmark.backends.kubernetes.kinds import POD, Kind
 from meshmark.backends.kubernetes.node_proxies import NodeProxies
 from meshmark.data_plane import DataPlane
-from meshmark.errors import ComponentFailed, NoRights
+from meshmark.errors import ComponentFailed, MissingRequirement, NoRights
 from meshmark.record import Proof
 from tests.unit.kubernetes.fake_api import FakeApi
 from tests.unit.kubernetes.test_hosts import at
@@ -286,7 +286,7 @@ def test_linkerds_proxy_is_read_by_the_agent_beside_it(monkeypatch: pytest.Monke
 class Bed:
     """In one cluster, of pods whose proxies have said their versions."""
 
-    sites = ("only",)
+    sites: tuple[str, ...] = ("only",)
 
     def configurations(self) -> Mapping[str, str]:
         same = {f"broker-{number}.linkerd.version": "2.352.0\n" for number in (1, 2)}
@@ -296,6 +296,14 @@ class Bed:
 def test_versions_of_proxies_are_what_they_say_and_all_of_them_where_they_differ() -> None:
     found = backend._proxies(Bed())  # type: ignore[arg-type]
     assert found == {"linkerd": "2.352.0", "ztunnel": "1.30.2, 1.31.0"}
+
+
+def test_meshes_of_several_clusters_that_are_of_different_versions_are_refused() -> None:
+    class Two(Bed):
+        sites = ("one", "two")
+
+    with pytest.raises(MissingRequirement, match=r"linkerd 2\.352\.0; ztunnel 1\.30\.2, 1\.31\.0"):
+        backend._proxies(Two())  # type: ignore[arg-type]
 
 
 def test_ambient_mode_takes_a_right_in_istios_namespace_and_nothing_else_does() -> None:

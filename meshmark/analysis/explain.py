@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from meshmark.analysis import stats
-from meshmark.analysis.ledger import broker_hosts, client_hosts, cpu_of
+from meshmark.analysis.ledger import broker_hosts, client_hosts, cpu_of, sidecar_hosts
 from meshmark.analysis.limits import MACHINE, UNKNOWN
 from meshmark.analysis.model import Elasticity, Explanation, Interval
 from meshmark.plan import Scenario
@@ -71,8 +71,7 @@ def candidates(trial: Trial, scenario: Scenario, there_is: Ceilings) -> tuple[Ti
     ]
     if scenario.data_plane.sidecars:
         threads = min(cpus, float(scenario.cluster.sidecar_concurrency))
-        behind = brokers if scenario.data_plane.has_sidecar("broker") else clients
-        host = _most(trial, behind, ("sidecar/cpu",))
+        host = _most(trial, sidecar_hosts(scenario), ("sidecar/cpu",))
         found.append(_less(Limit(host=host, resource="cpu", component="sidecar", amount=threads)))
     if scenario.cluster.storage == "image" and there_is.disk_bytes_s:
         host = _most(trial, brokers, ("kafka/log_bytes",))

@@ -20,10 +20,11 @@ from meshmark.errors import MissingRequirement
 from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
 from meshmark.plan import ClusterSpec, Method, Plan, Scenario
-from meshmark.record import DiskProbe, Limit, NetworkProbe, Trial
+from meshmark.record import BatchFill, DiskProbe, Limit, LoadTotals, NetworkProbe, Trial
 from meshmark.report.limits import explanations
 from meshmark.report.table import table
 from meshmark.store import load
+from tests import trials
 
 METHOD = Method(warmup_seconds=8, settle_seconds=0.5, window_seconds=2, trials=3, arrivals="even", equal_load=())
 
@@ -178,6 +179,27 @@ def test_of_each_kind_the_host_that_used_most_is_chosen(tmp_path: Path) -> None:
         ("client-1 network", 0.5e9),
     ]
     assert len(candidates(busy, scenario, Ceilings(cpus=2, link_bytes_s=None, disk_bytes_s=None))) == 2
+
+
+@pytest.mark.parametrize("busiest", ["broker-2", "client-1"])
+def test_of_all_sidecars_the_one_that_used_most_is_chosen(busiest: str) -> None:
+    one = dict.fromkeys(
+        (
+            f"{host}/sidecar/cpu_{kind}_s"
+            for host in ("broker-1", "broker-2", "client-1")
+            for kind in ("user", "system")
+        ),
+        1.0,
+    )
+    busy = trials.trial(
+        window=LoadTotals(),
+        batch=BatchFill(records_per_batch=1, bytes_per_batch=1, requests=1, request_bytes=1),
+        counters_start=one,
+        counters_end={**one, f"{busiest}/sidecar/cpu_user_s": 9.0},
+    )
+    plane = DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION
+    found = candidates(busy, Scenario(name=plane, data_plane=plane), probed(2, []))
+    assert [each.limit.host for each in found if each.limit and each.limit.component == "sidecar"] == [busiest]
 
 
 def test_what_there_is_comes_from_the_environments_probes() -> None:

@@ -1,7 +1,8 @@
 """What each setup carried against what disk and network gave before Kafka was there. Pure.
 
     disk       bytes to the device, all brokers together, against buffered writes with their flush
-    network    the busiest path from one host to another, against TCP in several flows on the data plane's own path
+    network    the path from one host to another that is nearest to what it gives: TCP in several flows through the
+               data plane's proxies, or past them where it leaves out what brokers send each other
     ceiling    rate x given / used; of the disk, / what all brokers' logs grew by, which it must take in the end
 
 L_b is what the logs that broker b leads grew by in a second, so bytes of batches, as producers compressed them:
@@ -31,6 +32,7 @@ from meshmark.analysis.environment import probed_in
 from meshmark.analysis.environment_model import AgainstEnvironment
 from meshmark.analysis.ledger import broker_hosts, client_hosts, elapsed_s
 from meshmark.analysis.model import DiskCeiling, Environment, NetworkCeiling, RepeatSummary, ScenarioSummary
+from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER, NetworkPath
 from meshmark.plan import Plan, Scenario
 from meshmark.record import Trial
 from meshmark.store import Run
@@ -72,10 +74,11 @@ def compared(plan: Plan, scenario: Scenario, given: Environment, lives: Sequence
         logs = stats.mean([life.log_bytes_s for life in lives])
         found.append(_against(scenario, "all brokers", rate, device, disk, logs))
     moved = {where: stats.mean([life.paths.get(where) for life in lives]) or 0.0 for where in lives[0].paths}
-    network = _several_flows(scenario, given)
-    if network and moved and _same_path(plan, scenario):
-        where = max(moved, key=lambda path: moved[path])
-        found.append(_against(scenario, where, rate, moved[where], network, moved[where]))
+    probed = {where: _several_flows(plan, scenario, where, given) for where in moved}
+    known = {where: ceiling for where, ceiling in probed.items() if ceiling}
+    if known:
+        where = max(known, key=lambda each: moved[each] / known[each].rate_bytes_s)
+        found.append(_against(scenario, where, rate, moved[where], known[where], moved[where]))
     return found
 
 
@@ -150,10 +153,12 @@ def _against(
     )
 
 
-def _several_flows(scenario: Scenario, given: Environment) -> NetworkCeiling | None:
-    """Of the scenario's path, as many flows as were probed."""
-    rows = [each for each in given.network if each.path == scenario.data_plane.path]
-    return max(rows, key=lambda each: each.flows, default=None)
+def _several_flows(plan: Plan, scenario: Scenario, where: str, given: Environment) -> NetworkCeiling | None:
+    """As many flows as were probed of what lies between these two hosts; None if that is not like it."""
+    hop = BROKER_BROKER if set(where.split(" to ")) <= set(broker_hosts(scenario)) else CLIENT_BROKER
+    path = scenario.data_plane.path_of(hop)
+    rows = [each for each in given.network if each.path == path]
+    return max(rows, key=lambda each: each.flows, default=None) if _same_path(plan, scenario, path) else None
 
 
 def _same_disk(plan: Plan, scenario: Scenario) -> bool:
@@ -162,9 +167,9 @@ def _same_disk(plan: Plan, scenario: Scenario) -> bool:
     return scenario.cluster.storage == probed.cluster.storage != "ram"
 
 
-def _same_path(plan: Plan, scenario: Scenario) -> bool:
+def _same_path(plan: Plan, scenario: Scenario, path: NetworkPath) -> bool:
     """Is the way between its hosts like the one that was probed?"""
-    ours, theirs = scenario.cluster, probed_in(plan)[scenario.data_plane.path].cluster
+    ours, theirs = scenario.cluster, probed_in(plan)[path].cluster
     if ours.topology or theirs.topology or ours.client_cpus != theirs.client_cpus:
         return False
-    return not scenario.data_plane.sidecars or ours.sidecar_concurrency == theirs.sidecar_concurrency
+    return path == "direct" or ours.sidecar_concurrency == theirs.sidecar_concurrency

@@ -123,6 +123,23 @@ def test_the_busiest_path_is_held_against_the_data_planes_own_with_several_flows
 
 
 @pytest.mark.parametrize(
+    ("produced", "replicated", "where", "probe", "is_above"),
+    [
+        pytest.param(300, 600, "client-1 to broker-1", "sidecars-mtls, 4 flows", False, id="more is copied, past it"),
+        pytest.param(300, 900, "broker-1 to broker-2", "direct, 4 flows", False, id="much more"),
+        pytest.param(500, 600, "client-1 to broker-1", "sidecars-mtls, 4 flows", True, id="above through sidecars"),
+    ],
+)
+def test_what_a_mesh_leaves_out_is_held_against_the_direct_path(
+    produced: float, replicated: float, where: str, probe: str, is_above: bool
+) -> None:
+    ours = scenario(DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION, clients=2)
+    ways = {"client-1 to broker-1": produced, "broker-1 to broker-2": replicated}
+    (row,) = compared(plan(ours), ours, GIVEN, [life(device_mb_s=None, **ways)])
+    assert (row.where, row.probe, row.above) == (where, probe, is_above)
+
+
+@pytest.mark.parametrize(
     ("first", "ours", "left"),
     [
         pytest.param({}, {}, ["disk", "network"], id="like the one that was probed"),

@@ -368,7 +368,7 @@ def scenario(data_plane: DataPlane, groups: int) -> Scenario:
         (DataPlane.ISTIO, 1, 11),
         (DataPlane.ISTIO_MTLS, 0, 10),
         (DataPlane.ISTIO_CLIENTS, 1, 2),
-        (DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION, 1, 11),
+        (DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION, 1, 14),
     ],
 )
 def test_a_real_trials_bytes_and_cpu_add_up(
@@ -391,7 +391,7 @@ def test_a_real_trials_bytes_and_cpu_add_up(
     assert trial.faults == ()
     assert len(trial.path) == checks
     past = [check for check in trial.path if not check.expected_bytes]
-    assert [check.counted_bytes for check in past] == [0] * (3 if data_plane.own_replication else 0)
+    assert [check.counted_bytes for check in past] == [0] * (6 if data_plane.own_replication else 0)
     assert {pair(key) for key in trial.counters_end} <= recorded()
     rows = traffic(trial, asked)
     assert len(rows) == (10 if groups else 9)

@@ -93,18 +93,21 @@ def test_replication_that_is_excluded_is_in_no_brokers_sidecar(groups: int) -> N
     assert unexplained(checks) == ()
     of_broker = [(item.direction, item.expected_bytes > 0) for item in checks if item.host == "broker-1"]
     out = [("inbound_tx", True)] if groups else []
-    assert of_broker == [("inbound_rx", True), *out, ("outbound_rx", False)]
-    assert "go past the sidecar; 0 MB counted" in next(
+    assert of_broker == [("inbound_rx", True), *out, ("outbound_rx", False), ("outbound_tx", False)]
+    assert "go past the sidecar; 0 bytes counted" in next(
         item.explained for item in checks if item.direction == "outbound_rx" and item.host == "broker-1"
     )
 
 
-@pytest.mark.parametrize("share", [0.05, 1.0])
-def test_replication_that_passes_a_sidecar_though_it_is_excluded_is_found(share: float) -> None:
-    end = excluded(0)
-    end["broker-2/sidecar/outbound_rx_bytes"] = share * counters(3, 0)["broker-2/sidecar/outbound_rx_bytes"]
-    (found,) = unexplained(check(end, data_plane=DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION))
-    assert found.startswith("the sidecar of broker-2 does not explain outbound_rx: followed log ")
+@pytest.mark.parametrize("way", ["outbound_rx", "outbound_tx"])
+@pytest.mark.parametrize("counted", [1.0, 80e6])
+def test_one_byte_of_replication_that_passes_a_sidecar_though_it_is_excluded_is_found(
+    way: str, counted: float
+) -> None:
+    end = {**excluded(0), f"broker-2/sidecar/{way}_bytes": counted}
+    found = unexplained(check(end, data_plane=DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION))
+    assert f"the sidecar of broker-2 does not explain {way}: followed log 85 MB go past the sidecar" in found[0]
+    assert f"{counted:.0f} bytes counted" in found[0]
 
 
 def test_where_only_clients_have_sidecars_only_theirs_are_checked() -> None:

@@ -315,7 +315,8 @@ def _path(file: str, trial: Trial, scenario: Scenario) -> Iterator[Finding]:
     counted = {(check.host, check.direction): check.counted_bytes for check in again}
     for host, direction in sorted(told.keys() | counted.keys()):
         one, other = told.get((host, direction)), counted.get((host, direction))
-        if one != other:
+        # An older record has no row of what counted nothing, as it should.
+        if one != other and (one is not None or other):
             yield Finding(
                 file=file,
                 recorded=f"path: {direction} of {host}: {_bytes(one)}",

@@ -189,6 +189,7 @@ class Proof(Model):
 
     name: str = Field(description="what is shown")
     host: str = Field(description="the broker that was asked")
+    hop: str = Field("", description="with a port of its own, e.g. broker-broker; empty: all at the port of clients")
     holds: bool
     detail: str = Field(description="what was seen")
 
@@ -337,8 +338,7 @@ Purpose = Literal["search", "equal-load", "fixed-load", "explain"]
 
 
 class Trial(Model):
-    """A rate held in open loop for one window. Counters are read at both edges of the window and, with nothing in
-    flight, before the load started and after it drained (`quiet_*`)."""
+    """A rate held in open loop for one window. Counters are read at its edges and, in `quiet_*`, around the load."""
 
     round_index: int
     scenario: str

@@ -18,14 +18,13 @@ class Hops(NamedTuple):
 
 def proven_hops(rounds: Sequence[RoundData]) -> Hops:
     """Of a scenario's rounds: the same in each that ended, and every proof of every round holds; what is to be
-    encrypted takes one. All empty: not known."""
-    told = {
-        Hops(each.encrypted_hops, each.plain_hops, tuple(each.encrypted_by.items()))
-        for each in (data.finished for data in rounds)
-        if each
-    }
-    proofs = [proof for data in rounds for proof in data.proofs]
-    if len(told) != 1 or not all(proof.holds for proof in proofs):
+    encrypted takes one, in each, at the port that clients reach. All empty: not known."""
+    ended = [(data, data.finished) for data in rounds if data.finished]
+    hops = {(each.encrypted_hops, each.plain_hops) for _, each in ended}
+    by = {tuple(each.encrypted_by.items()) for _, each in ended if each.encrypted_by}
+    if len(hops) != 1 or len(by) > 1 or not all(proof.holds for data in rounds for proof in data.proofs):
         return Hops()
-    (found,) = told
-    return Hops() if found.encrypted and not proofs else found
+    ((encrypted, plain),) = hops
+    if encrypted and not all(any(not proof.hop for proof in data.proofs) for data, _ in ended):
+        return Hops()
+    return Hops(encrypted, plain, *by)

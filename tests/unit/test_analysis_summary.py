@@ -11,6 +11,7 @@ from statistics import fmean
 
 import pytest
 
+from meshmark.analysis.encryption import Hops, proven_hops
 from meshmark.analysis.figures import PER_SECOND, figures
 from meshmark.analysis.model import ScenarioSummary, Summary
 from meshmark.analysis.summary import summarize
@@ -21,7 +22,7 @@ from meshmark.experiment.conductor import conduct
 from meshmark.experiment.progress import Silent
 from meshmark.plan import EnvironmentSpec, Method, Plan, Scenario
 from meshmark.record import Proof
-from meshmark.store import load
+from meshmark.store import RoundData, load
 
 METHOD = Method(warmup_seconds=8, settle_seconds=0.5, window_seconds=2, trials=3, arrivals="even")
 PLANES = (DataPlane.PLAIN, DataPlane.KAFKA_TLS, DataPlane.ISTIO_MTLS)
@@ -214,6 +215,23 @@ def test_hops_are_not_known_to_be_encrypted_where_a_proof_fails_or_is_missing(wh
     assert told(lambda proof: (proof,))[0] == ("client-broker", "broker-broker")
     assert told(lambda proof: (proof.model_copy(update={"holds": False}),)) == ((), ())
     assert told(none) == ((), ())
+    assert told(lambda proof: (proof.model_copy(update={"hop": "broker-broker"}),)) == ((), ())
+
+
+def test_who_encrypts_is_told_by_the_rounds_that_have_it_and_by_none_that_differ(whole: Path) -> None:
+    """Older rounds of a run that went on have none."""
+    run = load(whole)
+    rounds = [data for data in run.rounds if data.started.scenario == "istio-mtls"]
+
+    def by(first: dict[str, str]) -> RoundData:
+        assert rounds[0].finished is not None
+        return replace(rounds[0], finished=rounds[0].finished.model_copy(update={"encrypted_by": first}))
+
+    hops = proven_hops([by({}), *rounds[1:]])
+    assert hops == proven_hops(rounds)
+    assert dict(hops.by) == {"client-broker": "envoy", "broker-broker": "envoy"}
+    assert proven_hops([by({})]).encrypted == ("client-broker", "broker-broker")
+    assert proven_hops([by({"client-broker": "kafka"}), *rounds[1:]]) == Hops()
 
 
 def test_json_has_the_keys_that_were_promised_and_reads_back(whole: Path) -> None:

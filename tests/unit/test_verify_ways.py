@@ -7,16 +7,24 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from meshmark.analysis.hops import counted_hops
+from meshmark.analysis.ledger import broker_hosts, client_hosts
+from meshmark.analysis.path import check_path
 from meshmark.analysis.verify import verify
-from meshmark.data_plane import AT_CONTROLLERS, DataPlane
+from meshmark.data_plane import AT_CONTROLLERS, BROKER_BROKER, DataPlane
 from meshmark.nodes import ClockCheck, NodesRead
 from meshmark.plan import ClusterSpec
+from meshmark.record import Trial
+from meshmark.store import load
 from meshmark.topology import Link, MeshCluster, Topology
-from tests.mutants.record import Json, change, change_lines, forge, in_plan, remove, round_of
+from tests.mutants.record import Json, change, change_lines, forge, in_plan, lines, remove, round_of, write_lines
 from tests.planes import SELECTIVE
 from tests.unit.test_conductor import plan_of, run
 from tests.unit.test_verify import files
+
+EXCLUDED = DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION
 
 
 def with_hops(directory: Path) -> None:
@@ -91,22 +99,92 @@ def test_a_run_whose_mesh_leaves_something_out_is_sound_and_has_no_sidecar_elsew
     forge(tmp_path / "run")
     told = {finding.file.rpartition("/")[2]: finding.follows for finding in verify(tmp_path / "run").findings}
     assert told["broker-1.envoy.json"] == "istio-clients has none on this host"
-    assert told["broker-2.properties"].endswith("it is one of their own")
+    assert told["broker-2.properties"].endswith("brokers replicate at REPLICATION")
     assert told["finished.json"].endswith("has client-broker by envoy")
 
 
-def test_bytes_of_replication_that_its_sidecar_should_not_have_seen_are_found(tmp_path: Path) -> None:
-    plane = DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION
-    run(tmp_path / "run", plan_of(plane, repeats=1))
+@pytest.fixture(scope="module")
+def with_own_listener(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("excluded") / "run"
+    run(directory, plan_of(DataPlane.PLAIN, EXCLUDED, repeats=1))
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("plane", "line", "told"),
+    [
+        (EXCLUDED, ("inter.broker.listener.name=REPLICATION\n", ""), "brokers replicate at REPLICATION"),
+        (EXCLUDED, ("name=REPLICATION", "name=CONTROLLER"), "brokers replicate at REPLICATION"),
+        (EXCLUDED, (",REPLICATION:PLAINTEXT", ""), "the listener of replication is REPLICATION:PLAINTEXT"),
+        (DataPlane.PLAIN, ("name=CLIENT", "name=REPLICATION"), "brokers replicate at CLIENT"),
+        pytest.param(DataPlane.PLAIN, ("inter.broker.listener.name=CLIENT\n", ""), "", id="an older record"),
+    ],
+)
+def test_brokers_replicate_where_their_data_plane_has_it(
+    with_own_listener: Path, tmp_path: Path, plane: DataPlane, line: tuple[str, str], told: str
+) -> None:
+    copy = shutil.copytree(with_own_listener, tmp_path / "run")
+    settings = round_of(copy, plane, repeat=1) / "config/broker-2.properties"
+    text = settings.read_text(encoding="utf-8")
+    assert line[0] in text
+    settings.write_text(text.replace(*line), encoding="utf-8")
+    forge(copy)
+    assert [each.follows for each in verify(copy).findings] == ([f"with {plane} {told}"] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"), [("", "the port of replication"), (BROKER_BROKER, "the port of clients")], ids=["clients", "own"]
+)
+def test_what_is_encrypted_and_what_is_left_out_have_a_proof_each(
+    with_own_listener: Path, tmp_path: Path, kept: str, told: str
+) -> None:
+    copy = shutil.copytree(with_own_listener, tmp_path / "run")
+    path = round_of(copy, EXCLUDED, repeat=1) / "proofs.jsonl"
+    write_lines(path, [each for each in lines(path) if each["hop"] == kept])
+    forge(copy)
+    assert [each.recorded for each in verify(copy).findings] == [f"no proof at broker-1, broker-2, broker-3, {told}"]
+
+
+def test_a_byte_of_replication_that_its_sidecar_should_not_have_seen_is_found(tmp_path: Path) -> None:
+    """By its counters, however well the check that the record has of them goes with these."""
+    run(tmp_path / "run", plan_of(EXCLUDED, repeats=1))
+    folder, key = round_of(tmp_path / "run", EXCLUDED, repeat=1), "broker-2/sidecar/outbound_rx_bytes"
 
     def passed(found: list[Json]) -> None:
-        for trial in found:
-            check = next(each for each in trial["path"] if not each["expectedBytes"])
-            check["countedBytes"], check["error"] = 5e6, 0.1
+        scenario = load(tmp_path / "run").plan.scenarios[0]
+        for each in found:
+            each["quietEnd"][key] += 1
+            trial = Trial.model_validate(each)
+            again = check_path(
+                start=trial.quiet_start,
+                end=trial.quiet_end,
+                scenario=scenario,
+                broker_hosts=broker_hosts(scenario),
+                client_hosts=client_hosts(scenario),
+                batch=trial.batch,
+            )
+            each["path"] = [check.model_dump(mode="json", by_alias=True) for check in again]
 
-    change_lines(round_of(tmp_path / "run", plane, repeat=1) / "trials.jsonl", passed)
+    change_lines(folder / "trials.jsonl", passed)
     forge(tmp_path / "run")
-    assert any("outbound_rx" in finding.recorded for finding in verify(tmp_path / "run").findings)
+    assert any(
+        finding.recorded == "no fault" and finding.follows.startswith("the sidecar of broker-2 does not explain outb")
+        for finding in verify(tmp_path / "run").findings
+    )
+
+
+def test_an_older_record_without_a_row_of_what_counted_nothing_is_sound(tmp_path: Path) -> None:
+    run(tmp_path / "run", plan_of(EXCLUDED, repeats=1))
+
+    def older(found: list[Json]) -> None:
+        for trial in found:
+            trial["path"] = [
+                each for each in trial["path"] if each["expectedBytes"] or each["direction"] != "outbound_tx"
+            ]
+
+    change_lines(round_of(tmp_path / "run", EXCLUDED, repeat=1) / "trials.jsonl", older)
+    forge(tmp_path / "run")
+    assert (verify(tmp_path / "run").verdict, files(verify(tmp_path / "run"))) == ("sound", "")
 
 
 def test_ways_that_were_found_are_held_to_each_other(tmp_path: Path) -> None:

@@ -95,20 +95,26 @@ def _properties(file: str, found: Mapping[str, str], number: int, scenario: Scen
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if found.get(key) != text.replace("\\", "\\\\"):
             yield Finding(file=file, recorded=f"{key}={found.get(key)}", follows=f"the plan says {key}={text}")
+    plane = scenario.data_plane
     protocols = found.get("listener.security.protocol.map", "")
-    protocol = "SSL" if scenario.data_plane.kafka_tls else "PLAINTEXT"
-    if f"{scenario.cluster.listener}:{protocol}" not in protocols.split(","):
-        yield Finding(
-            file=file,
-            recorded=f"listener.security.protocol.map={protocols}",
-            follows=f"with {scenario.data_plane} the listener of clients is {protocol}",
-        )
-    listener, own = found.get("inter.broker.listener.name"), scenario.own_replication
-    if (listener == scenario.cluster.listener) is own:
+    asked_of = {"clients": f"{scenario.cluster.listener}:{'SSL' if plane.kafka_tls else 'PLAINTEXT'}"}
+    if plane.own_replication:
+        asked_of["replication"] = "REPLICATION:PLAINTEXT"
+    for who, protocol in asked_of.items():
+        if protocol not in protocols.split(","):
+            yield Finding(
+                file=file,
+                recorded=f"listener.security.protocol.map={protocols}",
+                follows=f"with {plane} the listener of {who} is {protocol}",
+            )
+    listener = found.get("inter.broker.listener.name")
+    expected = "REPLICATION" if scenario.own_replication else "CLIENT"
+    # Strimzi's name ends with the port. Older simulated brokers were told none.
+    if (listener or "").partition("-")[0] != expected and (scenario.own_replication or listener is not None):
         yield Finding(
             file=file,
             recorded=f"inter.broker.listener.name={listener}",
-            follows=f"with {scenario.data_plane} it is {'one of their own' if own else 'that of clients'}",
+            follows=f"with {plane} brokers replicate at {expected}",
         )
 
 

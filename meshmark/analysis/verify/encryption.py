@@ -8,7 +8,7 @@ from itertools import chain
 from meshmark.analysis.ledger import broker_hosts
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
-from meshmark.data_plane import AT_CONTROLLERS, CONTROLLER, HOPS
+from meshmark.data_plane import AT_CONTROLLERS, BROKER_BROKER, CONTROLLER, HOPS
 from meshmark.plan import Scenario
 from meshmark.store import Run
 
@@ -48,13 +48,17 @@ def _proofs(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
     """At each broker, where something is to be encrypted, and the same in every round of a scenario with trials."""
     file = round_.file("proofs.jsonl")
     told = {(proof.host, proof.name) for proof in round_.data.proofs}
-    lacking = set(broker_hosts(scenario)) - {host for host, _ in told} if scenario.encrypted_hops else set()
-    if lacking:
-        yield Finding(
-            file=file,
-            recorded=f"no proof at {_listing(sorted(lacking))}",
-            follows=f"{_who(scenario)} is shown at every broker before there is load",
-        )
+    asked = {"": "the port of clients"} if scenario.encrypted_hops else {}
+    if scenario.data_plane.own_replication:
+        asked[BROKER_BROKER] = "the port of replication"
+    for hop, port in asked.items():
+        lacking = set(broker_hosts(scenario)) - {proof.host for proof in round_.data.proofs if proof.hop == hop}
+        if lacking:
+            yield Finding(
+                file=file,
+                recorded=f"no proof at {_listing(sorted(lacking))}, {port}",
+                follows=f"{_who(scenario)} is shown at every broker before there is load",
+            )
     like = [data for data in run.rounds if data.started.scenario == scenario.name and data.trials]
     every = {(proof.host, proof.name) for proof in chain.from_iterable(data.proofs for data in like)}
     for host, name in sorted(every - told):

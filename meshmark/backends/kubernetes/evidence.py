@@ -18,7 +18,7 @@ from urllib.parse import quote
 from meshmark.backends.kubernetes import manifest
 from meshmark.backends.kubernetes.config import TLS_DIRECTORY
 from meshmark.backends.kubernetes.stream import AgentLink
-from meshmark.data_plane import AT_CONTROLLERS, CLIENT_BROKER, DataPlane, Mesh
+from meshmark.data_plane import AT_CONTROLLERS, BROKER_BROKER, CLIENT_BROKER, DataPlane, Mesh
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT, REPLICATION_PORT
 from meshmark.probes import linkerd
 from meshmark.record import Proof
@@ -184,7 +184,7 @@ def _mesh(plane: DataPlane, broker: Place, inside: Sequence[AgentLink], stranger
             f"a plaintext client outside the mesh gets an answer at port {REPLICATION_PORT}, which the mesh excludes",
             broker._replace(port=REPLICATION_PORT),
             stranger,
-        )
+        ).model_copy(update={"hop": BROKER_BROKER})
 
 
 def _counted(plane: DataPlane, agent: AgentLink, port: int, to: str) -> Proof:

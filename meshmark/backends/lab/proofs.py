@@ -15,7 +15,7 @@ from pathlib import Path
 
 from meshmark.backends.lab.gateway import Entrance, entrance
 from meshmark.backends.lab.link import Host, Network
-from meshmark.data_plane import DataPlane
+from meshmark.data_plane import BROKER_BROKER, DataPlane
 from meshmark.dataplane.envoy import ALPN, MARK
 from meshmark.dataplane.identity import Authority, Identity
 from meshmark.kafka.api_versions import Wrap, ask, plain_client
@@ -135,7 +135,7 @@ def _replication(client: Host, broker: Host) -> Proof:
         plain_client,
         mark=True,
         door=Entrance(broker.address, REPLICATION_PORT, None),
-    )
+    ).model_copy(update={"hop": BROKER_BROKER})
 
 
 def mesh_client(identity: Identity | None) -> Wrap:

@@ -23,7 +23,7 @@ from meshmark.backends.simulated.probing import Bench, Probing
 from meshmark.cluster import Cluster, KeepLogs, Probe, Process, Testbed, TopicLayout, discard_logs
 from meshmark.data_plane import BROKER_BROKER, DataPlane, require
 from meshmark.errors import ComponentFailed, MissingRequirement
-from meshmark.kafka.properties import inter_broker_listener
+from meshmark.kafka.properties import REPLICATION_LISTENER, REPLICATION_PORT, inter_broker_listener
 from meshmark.plan import Plan, Scenario, Workload
 from meshmark.record import Counters, HostFacts, Limit, LinkProbe, Proof, Versions
 
@@ -344,7 +344,8 @@ class SimulatedCluster:
         for number, host in enumerate(self.broker_hosts, start=1):
             settings = {
                 "node.id": number,
-                "listener.security.protocol.map": f"{spec.listener}:{protocol}",
+                "listener.security.protocol.map": f"{spec.listener}:{protocol}"
+                + (f",{REPLICATION_LISTENER}:PLAINTEXT" if plane.own_replication else ""),
                 "inter.broker.listener.name": inter_broker_listener(self._scenario),
                 **spec.broker_config,
             }
@@ -405,9 +406,15 @@ class SimulatedCluster:
     def prove(self) -> Sequence[Proof]:
         if not self.encrypted_hops:
             return ()
-        holds, strict = self._system.truth.proofs_hold, self._scenario.data_plane.mtls
-        name = "STRICT refuses plaintext" if strict else "a plaintext client gets no answer"
-        return tuple(Proof(name=name, host=host, holds=holds, detail="simulated") for host in self.broker_hosts)
+        holds, plane = self._system.truth.proofs_hold, self._scenario.data_plane
+        shown = {"": "STRICT refuses plaintext" if plane.mtls else "a plaintext client gets no answer"}
+        if plane.own_replication:
+            shown[BROKER_BROKER] = f"a plaintext client gets an answer at port {REPLICATION_PORT}"
+        return tuple(
+            Proof(name=name, host=host, hop=hop, holds=holds, detail="simulated")
+            for host in self.broker_hosts
+            for hop, name in shown.items()
+        )
 
 
 class SimulatedBackend:

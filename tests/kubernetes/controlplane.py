@@ -1,4 +1,4 @@
-"""A real Kubernetes control plane on this machine's loopback, for as long as a context lasts; no node.
+"""A real Kubernetes control plane for as long as a context lasts, on loopback if no other place is said; no node.
 
 etcd, kube-apiserver and, where they have been built too, kube-controller-manager and kube-scheduler, as `build` made
 them, each with a certificate of its own and the rights that Kubernetes itself gives to its kind. All that they write
@@ -17,7 +17,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,14 +30,8 @@ from meshmark.backends.lab.process import LabProcess, running, stop_all
 from meshmark.dataplane.identity import Identity
 from meshmark.errors import MissingRequirement
 from tests.kubernetes import build
-from tests.kubernetes.credentials import (
-    ADDRESS,
-    ADMINISTRATORS,
-    API_NAMES,
-    FRONT_PROXY,
-    SERVICE_NETWORK,
-    Credentials,
-)
+from tests.kubernetes.credentials import ADMINISTRATORS, API_NAMES, FRONT_PROXY, SERVICE_NETWORK, Credentials
+from tests.kubernetes.place import HERE, LOOPBACK, Place
 
 API_SERVER = "kube-apiserver"
 ISSUER = f"https://{API_NAMES[-1]}"
@@ -45,14 +39,16 @@ START_TIMEOUT_S = 180.0
 COMMAND_TIMEOUT_S = 180.0
 ANSWER_TIMEOUT_S = 10.0
 POLL_S = 0.05
+TOKEN = "--duration=24h"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlane:
     """A cluster that answers at `server`, without nodes unless one joined (`node.py`); `kubeconfig` is an
-    administrator's. `host` is where its parts run."""
+    administrator's. `host` is where its parts run, and `place` where that is."""
 
     host: Host
+    place: Place
     kubeconfig: Path
     credentials: Credentials
     parts: Parts
@@ -79,17 +75,36 @@ class ControlPlane:
     ) -> subprocess.CompletedProcess[str]:
         """Runs kubectl, as administrator unless `kubeconfig` is another's. An object as `stdin` is given as JSON.
         Raises AssertionError with what kubectl said if it fails and `check` is set."""
-        done = subprocess.run(
-            [str(build.path(build.KUBECTL)), *arguments],
-            input=None if stdin is None else json.dumps(stdin),
-            env=self.environment(kubeconfig),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_TIMEOUT_S,
-        )
+        argv = [str(build.path(build.KUBECTL)), *arguments]
+        text = None if stdin is None else json.dumps(stdin)
+        done = self.run(argv, kubeconfig=kubeconfig, text=text, timeout_s=COMMAND_TIMEOUT_S)
         assert done.returncode == 0 or not check, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        kubeconfig: Path | None = None,
+        text: str | None = None,
+        directory: Path | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """A command in the cluster's network, with `text` as its input and `more` in its environment."""
+        return self.host.call(
+            partial(
+                subprocess.run,
+                argv,
+                input=text,
+                env=self.environment(kubeconfig) | dict(more or {}),
+                cwd=directory,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=timeout_s,
+            )
+        )
 
     def environment(self, kubeconfig: Path | None = None) -> dict[str, str]:
         """For a command that reads KUBECONFIG; what it keeps goes with the cluster."""
@@ -110,19 +125,19 @@ class ControlPlane:
         for role in everywhere:
             cluster_wide = ("clusterrolebinding", f"{namespace}-{name}-{role}", f"--clusterrole={role}")
             self.kubectl("create", *cluster_wide, subject)
-        token = self.kubectl("create", "token", name, "--namespace", namespace).stdout.strip()
+        token = self.kubectl("create", "token", name, "--namespace", namespace, TOKEN).stdout.strip()
         return self.credentials.write_kubeconfig(f"{namespace}-{name}", {"token": token}, namespace=namespace)
 
 
 @contextmanager
-def control_plane() -> Iterator[ControlPlane]:
-    """Starts one and waits until it serves and its controllers, if it has them, work. Raises MissingRequirement if it
-    is not built, ComponentFailed with the end of the log of a part that does not come up."""
+def control_plane(place: Place = HERE) -> Iterator[ControlPlane]:
+    """Starts one there and waits until it serves and its controllers, if it has them, work. Raises MissingRequirement
+    if it is not built, ComponentFailed with the end of the log of a part that does not come up."""
     if absent := build.missing(build.API):
         raise MissingRequirement(f"not there: {', '.join(absent)}", hint=f"Get them with {build.advice(absent)}.")
     with ExitStack() as stack:
         instance = stack.enter_context(unlocked_instance("kubernetes"))
-        host = stack.enter_context(_host(instance))
+        host = stack.enter_context(_host(instance, place))
         start = _Start(host, instance)
         parts = Parts(host, start, stack)
         for part in start.parts:
@@ -132,8 +147,9 @@ def control_plane() -> Iterator[ControlPlane]:
         who = start.credentials
         yield ControlPlane(
             host=host,
+            place=place,
             kubeconfig=who.kubeconfig("admin", who.administrator),
-            credentials=start.credentials,
+            credentials=who,
             parts=parts,
         )
 
@@ -168,16 +184,15 @@ def component(host: Host, part: str, arguments: Sequence[str]) -> AbstractContex
 
 
 @contextmanager
-def _host(instance: Instance) -> Iterator[Host]:
-    """The network that this process is in."""
+def _host(instance: Instance, place: Place) -> Iterator[Host]:
     directory = instance.path / "control-plane"
     directory.mkdir()
     descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        here = NetworkNamespace(descriptor)
+        here = place.namespace or NetworkNamespace(descriptor)
         yield Host(
             name="control-plane",
-            address=ADDRESS,
+            address=place.serves_at,
             namespace=here,
             switch=here,
             directory=directory,
@@ -192,26 +207,27 @@ class _Start:
     """What the parts are told: ports, certificates, flags; and how each is asked whether it is ready."""
 
     def __init__(self, host: Host, instance: Instance) -> None:
+        self._host = host
         self._data = instance.memory_directory() / "etcd"
-        self._etcd, self._peers, self._api = free_ports(3)
-        self.credentials = Credentials(host.directory, f"https://{ADDRESS}:{self._api}")
+        self._etcd, self._peers, self._api = host.call(partial(free_ports, 3))
+        self.credentials = Credentials(host.directory, host.address, self._api)
         self.parts: dict[str, tuple[list[str], Callable[[], str]]] = {
             "etcd": (self._etcd_flags(), partial(self._answer, self._etcd, "/readyz")),
-            API_SERVER: (self._api_flags(), partial(self._answer, self._api, "/readyz?verbose")),
+            API_SERVER: (self._api_flags(), partial(self.asked, "/readyz?verbose")),
         }
         """Flags, and what is wrong with it until it is ready; in the order of their start."""
         for part in build.CONTROLLERS:
             if not build.missing([part]):
-                [port] = free_ports(1)
+                [port] = host.call(partial(free_ports, 1))
                 self.parts[part] = self._controller_flags(part, port), partial(self._answer, port, "/healthz")
 
     def asked(self, path: str) -> str:
         """Empty once the API server gives what is at `path`."""
-        return self._answer(self._api, path)
+        return self._answer(self._api, path, self._host.address)
 
     def _etcd_flags(self) -> list[str]:
         own = self.credentials.identity("etcd")
-        clients, peers = f"https://{ADDRESS}:{self._etcd}", f"https://{ADDRESS}:{self._peers}"
+        clients, peers = (f"https://{LOOPBACK}:{port}" for port in (self._etcd, self._peers))
         shared = {"trusted-ca-file": self.credentials.authority, "cert-file": own.chain, "key-file": own.key}
         return [
             *flags(
@@ -234,11 +250,11 @@ class _Start:
         to_etcd, proxy = who.identity("apiserver-etcd-client"), who.front_proxy()
         to_kubelet = who.identity("apiserver-kubelet-client", ADMINISTRATORS)
         return flags(
-            bind_address=ADDRESS,
-            advertise_address=ADDRESS,
+            bind_address=self._host.address,
+            advertise_address=self._host.address,
             secure_port=self._api,
             endpoint_reconciler_type="none",
-            etcd_servers=f"https://{ADDRESS}:{self._etcd}",
+            etcd_servers=f"https://{LOOPBACK}:{self._etcd}",
             etcd_cafile=who.authority,
             etcd_certfile=to_etcd.chain,
             etcd_keyfile=to_etcd.key,
@@ -272,7 +288,7 @@ class _Start:
             kubeconfig=kubeconfig,
             authentication_kubeconfig=kubeconfig,
             authorization_kubeconfig=kubeconfig,
-            bind_address=ADDRESS,
+            bind_address=LOOPBACK,
             secure_port=port,
             leader_elect="false",
             profiling="false",
@@ -286,15 +302,17 @@ class _Start:
             use_service_account_credentials="true",
         )
 
-    def _answer(self, port: int, path: str) -> str:
+    def _answer(self, port: int, path: str, address: str = LOOPBACK) -> str:
         trusted = ssl.create_default_context(cafile=str(self.credentials.authority))
         trusted.load_cert_chain(self.credentials.administrator.chain, self.credentials.administrator.key)
-        return answer(http.client.HTTPSConnection(ADDRESS, port, context=trusted, timeout=ANSWER_TIMEOUT_S), path)
+        connection = http.client.HTTPSConnection(address, port, context=trusted, timeout=ANSWER_TIMEOUT_S)
+        return self._host.call(partial(answer, connection, path))
 
 
-def plain_answer(port: int, path: str) -> str:
-    """What is wrong with a part that serves HTTP on loopback."""
-    return answer(http.client.HTTPConnection(ADDRESS, port, timeout=ANSWER_TIMEOUT_S), path)
+def plain_answer(host: Host, port: int, path: str) -> str:
+    """What is wrong with a part that serves HTTP on the host's loopback."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWER_TIMEOUT_S)
+    return host.call(partial(answer, connection, path))
 
 
 def answer(connection: http.client.HTTPConnection, path: str) -> str:
@@ -315,7 +333,7 @@ def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
-            each.bind((ADDRESS, 0))
+            each.bind((LOOPBACK, 0))
         return [int(each.getsockname()[1]) for each in sockets]
 
 

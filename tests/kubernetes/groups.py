@@ -1,7 +1,7 @@
 """The control groups (v1) of a node: one in each hierarchy, below the group that this process is in.
 
-They outlive whoever made them, so their names have the number of the process that did, and the next node removes
-those whose maker is gone.
+They outlive whoever made them, so their names have the number of the process that did, before the node's own, and the
+next node removes those whose maker is gone.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Group:
 
 
 @contextmanager
-def node_groups() -> Iterator[list[Group]]:
-    """New groups, without processes; they are removed in the end, when all that was in them must have ended. Raises
-    MissingRequirement where there are no such hierarchies."""
-    found = list(_groups())
+def node_groups(node: str) -> Iterator[list[Group]]:
+    """New groups of a node, without processes; they are removed in the end, when all that was in them must have ended.
+    Raises MissingRequirement where there are no such hierarchies."""
+    found = list(_groups(node))
     if lacking := NEEDED - {name for group in found for name in group.options.split(",")}:
         raise MissingRequirement(f"no hierarchies (v1) of control groups for {', '.join(sorted(lacking))}")
     sweep()
@@ -58,11 +58,11 @@ def sweep() -> None:
     """Removes what nodes have left whose makers were killed."""
     for group in _groups():
         for path in group.point.glob(f"**/{PREFIX}*"):
-            if not Path("/proc", path.name.removeprefix(PREFIX)).exists():
+            if not Path("/proc", path.name.removeprefix(PREFIX).partition("-")[0]).exists():
                 _remove(path)
 
 
-def _groups() -> Iterator[Group]:
+def _groups(node: str = "") -> Iterator[Group]:
     own = dict(line.split(":", 2)[1:] for line in _lines("/proc/self/cgroup"))
     for mount in procfs.mounts("\n".join(_lines("/proc/self/mountinfo"))):
         if mount.file_system != "cgroup" or mount.root != "/":
@@ -71,7 +71,8 @@ def _groups() -> Iterator[Group]:
         options = next((each for each in own if each and _is_at(each, Path(mount.point))), None)
         if options is not None:
             point = Path(mount.point)
-            yield Group(point=point, options=options, path=point / own[options].lstrip("/") / f"{PREFIX}{getpid()}")
+            name = f"{PREFIX}{getpid()}-{node}"
+            yield Group(point=point, options=options, path=point / own[options].lstrip("/") / name)
 
 
 def _is_at(options: str, point: Path) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,19 +20,19 @@ from ruamel.yaml import YAML
 from meshmark.backends.lab.process import running
 from tests.kubernetes import build, images, node
 from tests.kubernetes.controlplane import ControlPlane, flags, plain_answer, wait
+from tests.kubernetes.place import LOOPBACK, Place
 
 NAMESPACE = "istio-system"
 CHARTS = Path("manifests", "charts")
 DISCOVERY = CHARTS / "istio-control" / "istio-discovery"
 VALUES_KEY = "_internal_defaults_do_not_set"
 PORT_HTTP, PORT_PROXIES, PORT_WEBHOOK = 8080, 15012, 15017
+NOTHING: Mapping[str, Any] = {}
 CA = "configmap/istio-ca-root-cert"
 ENVIRONMENT = {
     "POD_NAME": "istiod",
     "POD_NAMESPACE": NAMESPACE,
     "REVISION": "default",
-    "CLUSTER_ID": "Kubernetes",
-    "ISTIOD_CUSTOM_HOST": node.ADDRESS,
     "PILOT_ENABLE_METADATA_EXCHANGE": "false",
     "PILOT_ENABLE_ALPN_FILTER": "false",
     # Who writes the webhook writes its authority as well.
@@ -44,28 +44,47 @@ ENVIRONMENT = {
 @contextmanager
 def istiod(plane: ControlPlane) -> Iterator[None]:
     """One that answers, and injects sidecars into the pods of namespaces that ask for them."""
-    node.load(plane, images.proxy())
-    source = build.source("pilot-discovery")
-    plane.kubectl("apply", "--server-side", f"--filename={source / CHARTS}/base/files/crd-all.gen.yaml")
-    plane.kubectl("create", "namespace", NAMESPACE)
-    _write_injection(plane.directory, source / DISCOVERY)
-    mesh = plane.directory / "mesh.json"
-    mesh.write_text(json.dumps(_mesh()), encoding="utf-8")
-    argv = [str(build.path("pilot-discovery")), "discovery"]
-    argv += flags(kubeconfig=plane.kubeconfig, meshConfig=mesh, httpAddr=f"127.0.0.1:{PORT_HTTP}")
-    log = plane.directory / "istiod.log"
-    with running(plane.host, argv, name="istiod", component="kubernetes", log=log, env=ENVIRONMENT, grace_s=0) as made:
-        wait(partial(plain_answer, PORT_HTTP, "/ready"), [made])
-        wait(partial(_distributed, plane), [made])
-        plane.kubectl("create", "--filename=-", stdin=_webhook(plane))
+    install(plane)
+    with running_istiod(plane):
         yield
 
 
-def _write_injection(directory: Path, chart: Path) -> None:
+def install(plane: ControlPlane) -> None:
+    """What has to be there before one runs: its kinds, its namespace, and the image of a sidecar."""
+    node.load(plane, images.proxy())
+    charts = build.source("pilot-discovery") / CHARTS
+    plane.kubectl("apply", "--server-side", f"--filename={charts}/base/files/crd-all.gen.yaml")
+    plane.kubectl("create", "namespace", NAMESPACE)
+
+
+@contextmanager
+def running_istiod(plane: ControlPlane, own: Mapping[str, Any] = NOTHING) -> Iterator[None]:
+    """`own` are values of the chart (`global`) beside those that each has here. It may run again after it ended."""
+    values = _values(plane.place, own)
+    _write_injection(plane.directory, values)
+    mesh = plane.directory / "mesh.json"
+    mesh.write_text(json.dumps(_mesh(plane.place)), encoding="utf-8")
+    argv = [str(build.path("pilot-discovery")), "discovery"]
+    argv += flags(kubeconfig=plane.kubeconfig, meshConfig=mesh, httpAddr=f"{LOOPBACK}:{PORT_HTTP}")
+    log = plane.directory / "istiod.log"
+    # An earlier one's may be of another authority.
+    plane.kubectl("delete", CA, f"--namespace={NAMESPACE}", "--ignore-not-found")
+    env = ENVIRONMENT | {
+        "CLUSTER_ID": values["global"]["multiCluster"]["clusterName"] or "Kubernetes",
+        "ISTIOD_CUSTOM_HOST": plane.place.address,
+    }
+    with running(plane.host, argv, name="istiod", component="kubernetes", log=log, env=env, grace_s=0) as made:
+        wait(partial(plain_answer, plane.host, PORT_HTTP, "/ready"), [made])
+        wait(partial(_distributed, plane), [made])
+        plane.kubectl("apply", "--filename=-", stdin=_webhook(plane))
+        yield
+
+
+def _write_injection(directory: Path, values: Mapping[str, Any]) -> None:
     """Where istiod looks, below the directory that it runs in."""
     place = directory / "var" / "lib" / "istio" / "inject"
-    place.mkdir(parents=True)
-    template = (chart / "files" / "injection-template.yaml").read_text(encoding="utf-8")
+    place.mkdir(parents=True, exist_ok=True)
+    template = (_discovery() / "files" / "injection-template.yaml").read_text(encoding="utf-8")
     config = {
         "policy": "enabled",
         "defaultTemplates": ["sidecar"],
@@ -75,19 +94,20 @@ def _write_injection(directory: Path, chart: Path) -> None:
         "injectedAnnotations": {},
     }
     (place / "config").write_text(json.dumps(config), encoding="utf-8")
-    defaults = YAML(typ="safe", pure=True).load(chart / "values.yaml")[VALUES_KEY]
-    (place / "values").write_text(json.dumps(_values(defaults)), encoding="utf-8")
+    (place / "values").write_text(json.dumps(values), encoding="utf-8")
 
 
-def _values(defaults: Any) -> dict[str, Any]:
+def _values(place: Place, own: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the chart that the template of a sidecar asks for."""
+    defaults = YAML(typ="safe", pure=True).load(_discovery() / "values.yaml")[VALUES_KEY]
     everywhere = dict(defaults["global"])
     everywhere["proxy"] = {**everywhere["proxy"], "image": images.PROXY}
     everywhere["proxy_init"] = {**everywhere["proxy_init"], "image": images.PROXY}
     everywhere |= {
-        "caAddress": f"{node.ADDRESS}:{PORT_PROXIES}",
+        "caAddress": f"{place.address}:{PORT_PROXIES}",
         "imagePullPolicy": "IfNotPresent",
         "nativeNftables": True,
+        **own,
     }
     return {
         "global": everywhere,
@@ -98,12 +118,16 @@ def _values(defaults: Any) -> dict[str, Any]:
     }
 
 
-def _mesh() -> dict[str, Any]:
+def _discovery() -> Path:
+    return build.source("pilot-discovery") / DISCOVERY
+
+
+def _mesh(place: Place) -> dict[str, Any]:
     return {
         "rootNamespace": NAMESPACE,
         "trustDomain": node.DOMAIN,
         "defaultConfig": {
-            "discoveryAddress": f"{node.ADDRESS}:{PORT_PROXIES}",
+            "discoveryAddress": f"{place.address}:{PORT_PROXIES}",
             # Hidden by default; they tell whether a connection was encrypted.
             "proxyStatsMatcher": {"inclusionRegexps": [r".*ssl\..*"]},
         },
@@ -122,7 +146,7 @@ def _webhook(plane: ControlPlane) -> dict[str, Any]:
             {
                 "name": "sidecar-injector.istio.io",
                 "clientConfig": {
-                    "url": f"https://{node.ADDRESS}:{PORT_WEBHOOK}/inject",
+                    "url": f"https://{plane.place.address}:{PORT_WEBHOOK}/inject",
                     "caBundle": base64.b64encode(authority.encode()).decode(),
                 },
                 "sideEffects": "None",

@@ -1,4 +1,4 @@
-"""A node for a control plane: real kubelet, containerd, runc and CNI plugins, and CoreDNS, in this process's network.
+"""A node for a control plane: real kubelet, containerd, runc and CNI plugins, and CoreDNS, in its place's network.
 
 The node has namespaces (PID, mount, UTS, IPC, control groups) of its own, which `inside.py` makes; of the machine it
 sees the files. Pods are joined to a bridge, whose address is the node's; names are CoreDNS's, at that address. There
@@ -27,14 +27,10 @@ from tests.kubernetes import build, images
 from tests.kubernetes.controlplane import ControlPlane, component, control_plane, flags, plain_answer, wait
 from tests.kubernetes.groups import Group, node_groups
 from tests.kubernetes.images import Image
+from tests.kubernetes.place import HERE, Place
 
 PARTS = (*build.API, *build.CONTROLLERS, *build.NODE)
-NAME = "node-1"
-ZONE = "zone-1"
-BRIDGE = "pods"
 BRIDGE_MAC = "02:00:00:00:00:01"
-ADDRESS, PREFIX_LENGTH = "10.244.0.1", 16
-POD_NETWORK = "10.244.0.0/16"
 DOMAIN = "cluster.local"
 DNS_READY_PORT = 8181
 STORAGE_CLASS = "local"
@@ -82,12 +78,12 @@ COREFILE = f""".:53 {{
 
 
 @contextmanager
-def one_node() -> Iterator[ControlPlane]:
-    """A whole cluster, whose node is ready and has the images of Kafka and of meshmark's workers. Raises
+def one_node(place: Place = HERE) -> Iterator[ControlPlane]:
+    """A whole cluster there, whose node is ready and has the images of Kafka and of meshmark's workers. Raises
     MissingRequirement if a part is missing, ComponentFailed with the end of the log of one that does not come up."""
     if absent := build.missing(PARTS):
         raise MissingRequirement(f"not there: {', '.join(absent)}", hint=f"Get them with {build.advice(absent)}.")
-    with control_plane() as plane, node(plane):
+    with control_plane(place) as plane, node(plane):
         for image in (images.kafka(), images.workers()):
             load(plane, image)
         yield plane
@@ -99,10 +95,11 @@ def node(plane: ControlPlane) -> Iterator[None]:
     home = _home(plane)
     home.mkdir()
     with ExitStack() as stack:
-        stack.enter_context(_bridge())
+        if plane.place.namespace is None:
+            stack.enter_context(_bridge(plane.place))
         names = stack.enter_context(component(plane.host, "coredns", ["-conf", str(_name_server(plane, home))]))
-        wait(partial(plain_answer, DNS_READY_PORT, "/ready"), [names])
-        groups = stack.enter_context(node_groups())
+        wait(partial(plain_answer, plane.host, DNS_READY_PORT, "/ready"), [names])
+        groups = stack.enter_context(node_groups(plane.place.node))
         file = home / "inside.json"
         file.write_text(json.dumps(_inside(plane, home, groups)), encoding="utf-8")
         argv = [sys.executable, "-I", "-S", str(INSIDE), str(file)]
@@ -118,12 +115,12 @@ def node(plane: ControlPlane) -> Iterator[None]:
 
 
 @contextmanager
-def _bridge() -> Iterator[None]:
+def _bridge(place: Place) -> Iterator[None]:
     """Made before pods need it, since its address is the node's."""
     with IPRoute() as netlink:
-        netlink.link("add", ifname=BRIDGE, kind="bridge", address=BRIDGE_MAC)
-        [index] = netlink.link_lookup(ifname=BRIDGE)
-        netlink.addr("add", index=index, address=ADDRESS, prefixlen=PREFIX_LENGTH)
+        netlink.link("add", ifname=place.bridge, kind="bridge", address=BRIDGE_MAC)
+        [index] = netlink.link_lookup(ifname=place.bridge)
+        netlink.addr("add", index=index, address=place.address, prefixlen=place.prefix_length)
         netlink.link("set", index=index, state="up")
         try:
             yield
@@ -151,22 +148,23 @@ def _inside(plane: ControlPlane, home: Path, groups: Iterable[Group]) -> dict[st
     bound = {f"/var/lib/{name}": str(home / name) for name in ("containerd", "kubelet")}
     for name in ("cni", "containerd", "kubelet"):
         (home / name).mkdir()
-    (home / "cni" / "pods.conflist").write_text(json.dumps(_pod_network(home)), encoding="utf-8")
+    (home / "cni" / "pods.conflist").write_text(json.dumps(_pod_network(plane.place, home)), encoding="utf-8")
     (home / "containerd.toml").write_text(
         CONTAINERD.format(home=home, pause=images.PAUSE, runc=build.path("runc"), plugins=build.CNI_PLUGINS),
         encoding="utf-8",
     )
     (home / "kubelet.json").write_text(json.dumps(_kubelet(plane, home)), encoding="utf-8")
-    own = plane.credentials.identity(f"system:node:{NAME}", NODE_GROUP)
+    place = plane.place
+    own = plane.credentials.identity(f"system:node:{place.node}", NODE_GROUP)
     kubelet = flags(
         config=home / "kubelet.json",
         kubeconfig=plane.credentials.kubeconfig("kubelet", own),
-        hostname_override=NAME,
-        node_ip=ADDRESS,
-        node_labels=f"topology.kubernetes.io/zone={ZONE}",
+        hostname_override=place.node,
+        node_ip=place.address,
+        node_labels=f"topology.kubernetes.io/zone={place.zone}",
     )
     return {
-        "name": NAME,
+        "name": place.node,
         "groups": [[str(group.path), group.point.name, group.options] for group in groups],
         "covered": covered,
         "bound": bound,
@@ -178,11 +176,12 @@ def _inside(plane: ControlPlane, home: Path, groups: Iterable[Group]) -> dict[st
 
 
 def _kubelet(plane: ControlPlane, home: Path) -> dict[str, Any]:
-    own = plane.credentials.identity(NAME, addresses=[ADDRESS])
+    address = plane.place.address
+    own = plane.credentials.identity(plane.place.node, addresses=[address])
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": ADDRESS,
+        "address": address,
         "healthzPort": 0,
         "authentication": {
             "anonymous": {"enabled": False},
@@ -194,7 +193,7 @@ def _kubelet(plane: ControlPlane, home: Path) -> dict[str, Any]:
         "tlsPrivateKeyFile": str(own.key),
         "containerRuntimeEndpoint": f"unix://{_socket(home)}",
         "clusterDomain": DOMAIN,
-        "clusterDNS": [ADDRESS],
+        "clusterDNS": [address],
         "resolvConf": "",
         "cgroupDriver": "cgroupfs",
         "failCgroupV1": False,
@@ -206,15 +205,15 @@ def _kubelet(plane: ControlPlane, home: Path) -> dict[str, Any]:
     }
 
 
-def _pod_network(home: Path) -> dict[str, Any]:
+def _pod_network(place: Place, home: Path) -> dict[str, Any]:
     addresses = {
         "type": "host-local",
         "dataDir": str(home / "addresses"),
-        "ranges": [[{"subnet": POD_NETWORK}]],
+        "ranges": [[{"subnet": place.pods}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
-    bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "hairpinMode": True, "ipam": addresses}
-    return {"cniVersion": "1.0.0", "name": BRIDGE, "plugins": [bridge]}
+    bridge = {"type": "bridge", "bridge": place.bridge, "isGateway": True, "hairpinMode": True, "ipam": addresses}
+    return {"cniVersion": "1.0.0", "name": place.bridge, "plugins": [bridge]}
 
 
 def load(plane: ControlPlane, image: Image) -> None:
@@ -238,14 +237,14 @@ def _volumes(plane: ControlPlane, home: Path) -> None:
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": "WaitForFirstConsumer",
     }
-    items = [storage, *(_volume(number, home) for number in range(1, VOLUMES + 1))]
+    items = [storage, *(_volume(number, plane.place.node, home) for number in range(1, VOLUMES + 1))]
     plane.kubectl("create", "--filename=-", stdin={"apiVersion": "v1", "kind": "List", "items": items})
 
 
-def _volume(number: int, home: Path) -> dict[str, Any]:
+def _volume(number: int, node: str, home: Path) -> dict[str, Any]:
     directory = home / "volumes" / str(number)
     directory.mkdir(parents=True)
-    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NAME]}
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -263,7 +262,7 @@ def _volume(number: int, home: Path) -> dict[str, Any]:
 
 def _ready(plane: ControlPlane) -> str:
     """What is wrong."""
-    asked = ("wait", "--for=condition=Ready", f"node/{NAME}", "--timeout=1s")
+    asked = ("wait", "--for=condition=Ready", f"node/{plane.place.node}", "--timeout=1s")
     return plane.kubectl(*asked, check=False).stderr
 
 

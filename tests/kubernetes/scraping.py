@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.kubernetes import node
 from tests.kubernetes.controlplane import ControlPlane, free_ports
-from tests.kubernetes.credentials import ADDRESS
+from tests.kubernetes.place import HERE, LOOPBACK
 
 TOOL = "prometheus"
 SETTINGS = """
@@ -44,12 +43,12 @@ def scraping(cluster: ControlPlane, home: Path) -> Iterator[Scraping]:
     scraper = json.loads(cluster.account("scraper", "default", everywhere=["scraper"]).read_text(encoding="utf-8"))
     token, settings, authority = home / "token", home / "prometheus.yml", cluster.credentials.authority
     token.write_text(scraper["users"][0]["user"]["token"], encoding="ascii")
-    settings.write_text(SETTINGS.format(token=token, authority=authority, address=node.ADDRESS), encoding="utf-8")
+    settings.write_text(SETTINGS.format(token=token, authority=authority, address=HERE.address), encoding="utf-8")
     [port] = free_ports(1)
     argv = [TOOL, f"--config.file={settings}", f"--storage.tsdb.path={home / 'data'}"]
-    argv += [f"--web.listen-address={ADDRESS}:{port}", "--log.level=error"]
+    argv += [f"--web.listen-address={LOOPBACK}:{port}", "--log.level=error"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            yield Scraping(f"http://{ADDRESS}:{port}", time.time())
+            yield Scraping(f"http://{LOOPBACK}:{port}", time.time())
         finally:
             process.kill()

@@ -27,7 +27,7 @@ from meshmark.backends.lab.process import running
 from tests.kubernetes import build
 from tests.kubernetes.controlplane import ControlPlane
 from tests.kubernetes.credentials import SERVICE_NETWORK
-from tests.kubernetes.node import BRIDGE
+from tests.kubernetes.place import HERE
 
 POLL_S = 0.5
 COPY_BYTES = 65_536
@@ -55,7 +55,7 @@ class Proxy:
         self._listening: dict[Place, asyncio.Server] = {}
         self._addresses: set[str] = set()
         self._netlink = IPRoute()
-        [self._bridge] = self._netlink.link_lookup(ifname=BRIDGE)
+        [self._bridge] = self._netlink.link_lookup(ifname=HERE.bridge)
 
     async def run(self) -> None:
         while True:

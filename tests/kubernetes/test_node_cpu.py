@@ -18,14 +18,15 @@ from meshmark.backends.kubernetes.pods import USER
 from meshmark.backends.kubernetes.prometheus import Prometheus
 from meshmark.errors import ClusterUnreachable, MissingRequirement, NoRights
 from meshmark.nodes import PODS, CpuReading
-from tests.kubernetes import images, node
+from tests.kubernetes import images
 from tests.kubernetes.controlplane import ControlPlane
 from tests.kubernetes.credentials import CONTEXT
+from tests.kubernetes.place import HERE
 from tests.kubernetes.scraping import Scraping
 from tests.kubernetes.test_pods import WAIT
 from tests.kubernetes.verbs import RIGHTS
 
-NODES = {node.NAME: node.ADDRESS}
+NODES = {HERE.node: HERE.address}
 METERED = "metered"
 BUSY, BESIDE = "busy", "beside"
 CONTAINER = f"broker/{BUSY}"
@@ -120,7 +121,7 @@ def read_twice(meter: Meter, *parts: str) -> list[CpuReading]:
 
     def told() -> bool:
         read = meter.read(time.time())
-        found[:], spent = read.cpu, spent_on(read.cpu, node.NAME)
+        found[:], spent = read.cpu, spent_on(read.cpu, HERE.node)
         held_back = [each for each in read.quotas if each.part == CONTAINER and each.throttled_periods > 0]
         return len(held_back) > 1 and spent is not None and all(spent.parts.get(part) for part in parts)
 
@@ -130,7 +131,7 @@ def read_twice(meter: Meter, *parts: str) -> list[CpuReading]:
 
 def require_sound(found: list[CpuReading]) -> None:
     """The kubelet and the runtime of this node run outside pods."""
-    spent = spent_on(found, node.NAME)
+    spent = spent_on(found, HERE.node)
     assert spent is not None
     pods = spent.parts[PODS]
     assert pods is not None

@@ -16,6 +16,7 @@ from meshmark.backends.lab.instance import reclaim
 from meshmark.kafka.properties import BROKER_PORT
 from tests.kubernetes import groups, images, node, verbs
 from tests.kubernetes.controlplane import ControlPlane
+from tests.kubernetes.place import HERE
 from tests.lab.ground import script, wait_for
 from tests.lab.runs import processes
 
@@ -143,14 +144,14 @@ def test_plain_from_up_to_down(one_node: ControlPlane, node_user: Path, plan: Pa
         assert status.returncode == 0, status.stderr
         told = json.loads(status.stdout)
         assert [each["name"] for each in told["brokers"] if each["ready"]] == list(BROKERS)
-        assert {(each["node"], each["zone"]) for each in told["brokers"]} == {(node.NAME, node.ZONE)}
+        assert {(each["node"], each["zone"]) for each in told["brokers"]} == {(HERE.node, HERE.zone)}
         listed = on(one_node, node_user, namespace, "exec", "broker-2", "--", "ls", "/var/lib/kafka/data")
         assert (listed.returncode, "log" in listed.stdout.split()) == (0, True), listed
         ends = ("bash", "-c", f"cat; echo no >&2; exit {ODD_STATUS}")
         odd = on(one_node, node_user, namespace, "exec", "broker-2", "--", *ends)
         assert (odd.returncode, odd.stderr.strip()) == (ODD_STATUS, "no")
         said = one_node.kubectl("logs", "broker-3", f"--namespace={namespace}").stdout
-        assert f"broker.rack = {node.ZONE}" in said
+        assert f"broker.rack = {HERE.zone}" in said
         with client(one_node, CLIENTS):
             assert records(one_node, CLIENTS, namespace) == ALL_RECORDS
 
@@ -164,7 +165,7 @@ def test_a_node_whose_owner_is_killed_leaves_nothing_after_the_next_start() -> N
             directory = process.stdout.readline().strip()
             instance = Path(directory).parent
             assert len(processes(instance.name)) >= len({"etcd", "kube-apiserver", "containerd", "kubelet"})
-            own = f"{groups.PREFIX}{process.pid}"
+            own = f"{groups.PREFIX}{process.pid}-{HERE.node}"
         finally:
             process.kill()
     wait_for(lambda: processes(instance.name) == [], "a part outlives its owner")

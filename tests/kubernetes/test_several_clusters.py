@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +18,7 @@ from meshmark.backends.kubernetes.sites import ROOT_KEY
 from meshmark.errors import ClusterUnreachable, ComponentFailed
 from tests.kubernetes import crds
 from tests.kubernetes.controlplane import ControlPlane, control_plane
+from tests.kubernetes.credentials import merged
 from tests.kubernetes.verbs import TIMEOUT_S, documented_user
 from tests.lab.ground import ROOT
 
@@ -56,18 +56,12 @@ def two(cluster: ControlPlane) -> Iterator[tuple[ControlPlane, ControlPlane]]:
 @pytest.fixture(scope="module")
 def kubeconfig(two: tuple[ControlPlane, ControlPlane], user: Path) -> Path:
     """Of the documented user in both, in the contexts `one` and `two`; the server of `gone` is nobody."""
-    users = {"one": user, "two": documented_user(two[1])}
-    merged: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []}
-    for name, path in users.items():
-        read = json.loads(path.read_text(encoding="utf-8"))
-        merged["clusters"].append({"name": name, "cluster": read["clusters"][0]["cluster"]})
-        merged["users"].append({"name": name, "user": read["users"][0]["user"]})
-        merged["contexts"].append({"name": name, "context": {"cluster": name, "user": name}})
-    nobody = {**merged["clusters"][0]["cluster"], "server": "https://127.0.0.1:1"}
-    merged["clusters"].append({"name": "gone", "cluster": nobody})
-    merged["contexts"].append({"name": "gone", "context": {"cluster": "gone", "user": "one"}})
-    made = two[0].directory / "two.kubeconfig"
-    made.write_text(json.dumps(merged), encoding="utf-8")
+    made = merged(two[0].directory / "two.kubeconfig", {"one": user, "two": documented_user(two[1])})
+    content = json.loads(made.read_text(encoding="utf-8"))
+    nobody = {**content["clusters"][0]["cluster"], "server": "https://127.0.0.1:1"}
+    content["clusters"].append({"name": "gone", "cluster": nobody})
+    content["contexts"].append({"name": "gone", "context": {"cluster": "gone", "user": "one"}})
+    made.write_text(json.dumps(content), encoding="utf-8")
     return made
 
 

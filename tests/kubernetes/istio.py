@@ -33,6 +33,8 @@ ENVIRONMENT = {
     "POD_NAME": "istiod",
     "POD_NAMESPACE": NAMESPACE,
     "REVISION": "default",
+    # An authority that it is given is a Secret, which is mounted only inside a cluster.
+    "USE_REMOTE_CERTS": "true",
     "PILOT_ENABLE_METADATA_EXCHANGE": "false",
     "PILOT_ENABLE_ALPN_FILTER": "false",
     # Who writes the webhook writes its authority as well.

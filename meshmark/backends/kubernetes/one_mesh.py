@@ -42,7 +42,8 @@ def _head(scenario: Scenario, contexts: Mapping[str, str]) -> str:
 # Makes one mesh (Istio, multi-primary) of the clusters of the scenario {scenario.name}:
 {names}
 # It needs istioctl, kubectl, openssl 3 and an administrator's rights in each of them. Read it before you run it: it
-# installs Istio, and meshmark has never run it on real clusters. {DIRECTORY}/ holds the root's key: keep it safe.
+# installs Istio. Tests run it on real clusters, but with a stand-in for istioctl. {DIRECTORY}/ holds the root's key:
+# keep it safe.
 set -eu
 umask 077
 """

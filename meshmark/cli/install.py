@@ -47,35 +47,28 @@ def install(
     _confirm(api, yes=yes)
     for step in steps:
         note(f"$ {tools.text(step)}")
-        tools.run(step, emit)
+        tools.run(step, emit, timeout or TIMEOUT_S)
     emit(_ready(api, part, timeout or TIMEOUT_S))
 
 
 def _there(api: Api, part: Part) -> bool:
-    """Is all of it there? Raises NotOurs where a part of it is, which is then somebody's installation, and
-    Inconclusive where this user may not see whether it runs."""
-    from meshmark.backends.kubernetes.survey import ISTIO, look
-    from meshmark.errors import Inconclusive, NotOurs
+    """Is all of it there? Raises NotOurs where anything of it is, which is then somebody's installation, and
+    Inconclusive where this user may not see that."""
+    from meshmark.backends.kubernetes.survey import look, remains
+    from meshmark.errors import NotOurs
 
-    found = look(api, part)
-    if found.absent:
+    there = remains(api, part)
+    if not there:
         return False
-    if None in found.pods.values():
-        raise Inconclusive(
-            f"the cluster of the context {api.context} has the kinds of {part.name}, and whether it runs, this user "
-            "may not see",
-            hint="Nothing was run. Listing pods in all namespaces would tell.",
-        )
+    found = look(api, part)
     if found.there:
         emit(f"{part.name} is there already, and nothing was run: {'; '.join(found.said)}")
         return True
-    begun = {**look(api, ISTIO).pods, **found.pods} if set(part.kinds) == set(ISTIO.kinds) else found.pods
-    if any(pods and pods[1] for pods in begun.values()):
-        raise NotOurs(
-            f"the cluster of the context {api.context} has a part of {part.name}: {'; '.join(found.said)}",
-            hint="Nothing was run: whoever installed it knows how to complete it.",
-        )
-    return False
+    raise NotOurs(
+        f"the cluster of the context {api.context} has something of {part.name}: {'; '.join(there)}",
+        hint="Nothing was run: it may be of an older version, of a control plane elsewhere, or left of one that was "
+        "removed. Whoever installed it knows how to complete or to remove it.",
+    )
 
 
 def _steps(part: Part, context: str) -> tuple[Step, ...]:

@@ -7,11 +7,13 @@ What one command hands to the next is shown to nobody: `linkerd install` prints 
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import shutil
 import subprocess
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import IO
@@ -22,6 +24,7 @@ from meshmark.errors import ComponentFailed
 CONTEXT = "CTX"
 """In commands, in place of the context."""
 TAIL_LINES = 20
+READ_BYTES = 65_536
 END_S = 5.0
 
 Command = tuple[str, ...]
@@ -113,21 +116,31 @@ def text(step: Step) -> str:
     return " | ".join(map(shlex.join, step))
 
 
-def run(step: Step, tell: Tell) -> None:
+def run(step: Step, tell: Tell, timeout_s: float) -> None:
     """Returns when it has ended well. `tell` hears each line that it writes, as it comes, but not what one command
-    hands to the next. Raises ComponentFailed with the last of its own words. Whatever ends this ends the commands."""
+    hands to the next. Raises ComponentFailed with the last of its own words, and where it cannot be started or has not
+    ended in time. Whatever ends this ends the commands."""
     said: deque[str] = deque(maxlen=TAIL_LINES)
+    end = time.monotonic() + timeout_s
     with ExitStack() as stack:
         reads, writes = os.pipe()
-        lines = stack.enter_context(os.fdopen(reads, encoding="utf-8", errors="replace"))
+        stack.callback(os.close, reads)
         try:
             running = _started(step, writes, stack)
         finally:
             os.close(writes)
-        for line in lines:
-            said.append(line.rstrip("\n"))
-            tell(said[-1])
-        codes = [process.wait() for process in running]
+        try:
+            for line in _lines(reads, end):
+                said.append(line)
+                tell(line)
+            codes = [process.wait(max(0.0, end - time.monotonic())) for process in running]
+        except (TimeoutError, subprocess.TimeoutExpired):
+            raise ComponentFailed(
+                f"`{text(step)}` has not ended after {timeout_s:g} s, and was ended",
+                component=step[0][0],
+                log_tail=tuple(said),
+                hint="What it changed until then is still there; --timeout gives it longer.",
+            ) from None
     if any(codes):
         failed = next(number for number, code in enumerate(codes) if code)
         raise ComponentFailed(
@@ -138,13 +151,33 @@ def run(step: Step, tell: Tell) -> None:
         )
 
 
+def _lines(reads: int, end: float) -> Iterator[str]:
+    """As they come. Raises TimeoutError when the monotonic clock is at `end`."""
+    rest = b""
+    while select.select([reads], [], [], max(0.0, end - time.monotonic()))[0]:
+        part = os.read(reads, READ_BYTES)
+        *whole, rest = (rest + part).split(b"\n")
+        yield from (line.decode(errors="replace") for line in (whole if part else filter(None, [rest])))
+        if not part:
+            return
+    raise TimeoutError
+
+
 def _started(step: Step, writes: int, stack: ExitStack) -> list[subprocess.Popen[bytes]]:
     """Their input is what the one before writes, and for the first nothing."""
     found: list[subprocess.Popen[bytes]] = []
     before: IO[bytes] | int = subprocess.DEVNULL
     for number, command in enumerate(step, start=1):
         last = number == len(step)
-        process = subprocess.Popen(command, stdin=before, stdout=writes if last else subprocess.PIPE, stderr=writes)
+        out = writes if last else subprocess.PIPE
+        try:
+            process = subprocess.Popen(command, stdin=before, stdout=out, stderr=writes)
+        except OSError as error:
+            raise ComponentFailed(
+                f"`{shlex.join(command)}` cannot be started: {error.strerror}",
+                component=command[0],
+                hint="Is the program on PATH made for this machine?",
+            ) from None
         stack.callback(_ended, process)
         if not isinstance(before, int):
             before.close()

@@ -13,6 +13,7 @@ from typing import Literal
 from meshmark.backends.kubernetes import rights, state
 from meshmark.backends.kubernetes.api import Api, Forbidden
 from meshmark.backends.kubernetes.kinds import KAFKA, KAFKA_CLUSTER, MONITORING, POD
+from meshmark.errors import Inconclusive
 
 Group = Literal["meshes", "operators"]
 EVERYWHERE = "*"
@@ -120,6 +121,24 @@ def survey(api: Api, namespace: str, more: Sequence[rights.Right] = ()) -> Surve
 def look(api: Api, part: Part) -> Found:
     """Raises as `survey` does."""
     return _found(api, part, api.served())
+
+
+def remains(api: Api, part: Part) -> tuple[str, ...]:
+    """What the cluster has already of a mesh, or of another of the same groups: API groups in any version, and pods,
+    ready or not. Raises Inconclusive where this user may not see these."""
+    groups = {kind.partition("/")[0] for kind in part.kinds}
+    alike = [mesh for mesh in MESHES.values() if set(mesh.kinds) & set(part.kinds)]
+    pods = {name: _ready(api, labels) for mesh in alike for name, labels in mesh.pods.items()}
+    found = [f"API group {group}" for group in sorted(groups & api.served())]
+    for name, seen in pods.items():
+        if seen is None:
+            raise Inconclusive(
+                f"whether the cluster of the context {api.context} has {part.name} already, this user may not see",
+                hint="Nothing was run. Listing pods in all namespaces would tell.",
+            )
+        if seen[1]:
+            found.append(f"{name}: {seen[0]} of {seen[1]} pods ready")
+    return tuple(found)
 
 
 def _found(api: Api, part: Part, served: frozenset[str]) -> Found:

@@ -16,6 +16,7 @@ from tests.unit.kubernetes.fake_api import FakeApi
 
 Capture = pytest.CaptureFixture[str]
 LINKERD = "policy.linkerd.io/v1beta3"
+ISTIO = ("networking.istio.io", "security.istio.io")
 STUB = """#!/bin/sh
 printf '%s' "${{0##*/}}" >> {log}
 for word in "$@"; do printf ' [%s]' "$word" >> {log}; done
@@ -28,12 +29,12 @@ class Tools:
     """Stubs on PATH, and nothing else is; `run` has what was run, with each argument in brackets."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._log = directory / "log"
 
     def put(self, *names: str, does: str = "") -> None:
         for name in names:
-            stub = self._directory / name
+            stub = self.directory / name
             stub.write_text(STUB.format(log=self._log, does=does), encoding="utf-8")
             stub.chmod(stub.stat().st_mode | stat.S_IXUSR)
 
@@ -49,11 +50,18 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
     return Tools(tmp_path / "bin")
 
 
+@pytest.fixture(autouse=True)
+def _bare(fake: FakeApi) -> None:
+    """A cluster without any mesh."""
+    fake.absent = ISTIO
+
+
 def main(mesh: str, *more: str) -> int:
     return app.main(["install", mesh, "--context", "fake", *more])
 
 
 def runs(fake: FakeApi, mesh: str, *, ready: bool = True) -> None:
+    fake.absent = ()
     for program, labels in survey.MESHES[mesh].pods.items():
         status = {"phase": "Running", "conditions": [{"type": "Ready", "status": str(ready)}]}
         fake.put(POD, program.replace(" ", "-"), "elsewhere", labels=dict(labels), spec={}, status=status)
@@ -62,14 +70,13 @@ def runs(fake: FakeApi, mesh: str, *, ready: bool = True) -> None:
 def test_the_commands_are_shown_and_run_with_the_context_and_then_it_is_looked_at(
     fake: FakeApi, tools: Tools, capsys: Capture
 ) -> None:
-    fake.more = ()
     tools.put("istioctl", does="echo done so far")
     assert main("istio", "--yes", "--timeout", "1") == ComponentFailed.exit_code
     assert tools.run == ["istioctl [--context] [fake] [install] [-y]"]
     told = capsys.readouterr()
     assert told.err.count("$ istioctl --context fake install -y") == 2
     assert told.out == "done so far\n"
-    assert "Istio is not ready after 1 s: istiod does not run" in told.err
+    assert "Istio is not ready after 1 s: not installed: no security.istio.io/v1" in told.err
 
 
 def test_a_mesh_that_is_there_in_the_end_is_told(
@@ -78,8 +85,8 @@ def test_a_mesh_that_is_there_in_the_end_is_told(
     tools.put("istioctl")
     run = install.run
 
-    def finished(step: install.Step, tell: install.Tell) -> None:
-        run(step, tell)
+    def finished(step: install.Step, tell: install.Tell, timeout_s: float) -> None:
+        run(step, tell, timeout_s)
         runs(fake, "ambient")
 
     monkeypatch.setattr(install, "run", finished)
@@ -138,7 +145,30 @@ def test_a_tool_that_fails_is_told_in_its_own_words_and_nothing_follows(
 def test_of_a_pipe_the_one_that_failed_is_told(does: str) -> None:
     step: install.Step = (("/bin/sh", "-c", "echo x"), ("/bin/sh", "-c", does))
     with pytest.raises(ComponentFailed, match=r"`/bin/sh -c '.*exit 4'` ended with 4"):
-        install.run(step, print)
+        install.run(step, print, 60)
+
+
+def test_a_command_that_does_not_end_is_ended_with_what_it_said_last(
+    fake: FakeApi, tools: Tools, capsys: Capture
+) -> None:
+    tools.put("istioctl", does="echo waiting; printf 'half a line'; exec /bin/sleep 1000")
+    assert main("istio", "--yes", "--timeout", "1") == ComponentFailed.exit_code
+    told = capsys.readouterr().err
+    assert "`istioctl --context fake install -y` has not ended after 1 s, and was ended" in told
+    assert "| waiting" in told
+
+
+def test_a_program_that_cannot_be_started_is_told(fake: FakeApi, tools: Tools, capsys: Capture) -> None:
+    tools.put("istioctl")
+    (tools.directory / "istioctl").write_bytes(b"\x7fELF of another machine")
+    assert main("istio", "--yes") == ComponentFailed.exit_code
+    assert "`istioctl --context fake install -y` cannot be started: Exec format error" in capsys.readouterr().err
+
+
+def test_a_last_line_without_an_end_is_told_too() -> None:
+    said: list[str] = []
+    install.run((("/bin/sh", "-c", "printf 'one\\ntwo'"),), said.append, 60)
+    assert said == ["one", "two"]
 
 
 def test_without_a_tool_it_says_how(fake: FakeApi, tools: Tools, capsys: Capture) -> None:
@@ -177,7 +207,30 @@ def test_an_installation_that_others_may_use_is_not_changed(fake: FakeApi, tools
     tools.put("istioctl")
     runs(fake, "istio")
     assert main("ambient", "--yes") == NotOurs.exit_code
-    assert "has a part of ambient mode: ztunnel does not run; istio-cni does not run" in capsys.readouterr().err
+    assert "has something of ambient mode: API group networking.istio.io;" in capsys.readouterr().err
+    assert tools.run == []
+
+
+@pytest.mark.parametrize("mesh", ["istio", "ambient"])
+@pytest.mark.parametrize(
+    ("groups", "pod"),
+    [
+        (("networking.istio.io/v1beta1",), ""),  # older than 1.22
+        (("networking.istio.io/v1", "security.istio.io/v1"), ""),  # its control plane is elsewhere
+        ((), "istiod"),
+    ],
+)
+def test_what_is_of_another_version_or_only_half_there_is_not_changed(
+    mesh: str, groups: tuple[str, ...], pod: str, fake: FakeApi, tools: Tools, capsys: Capture
+) -> None:
+    tools.put("istioctl")
+    fake.more = groups
+    if pod:
+        fake.put(POD, pod, "elsewhere", labels={"app": pod}, spec={}, status={"phase": "Pending"})
+    assert main(mesh, "--yes") == NotOurs.exit_code
+    told = capsys.readouterr().err
+    assert all(f"API group {group.partition('/')[0]}" in told for group in groups)
+    assert ("istiod: 0 of 1 pods ready" in told) == bool(pod)
     assert tools.run == []
 
 

@@ -31,7 +31,7 @@ class Reading:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
     """`read` gives a repeat's figure. `always`: told even where no repeat has it; `of_ceiling`: says nothing where a
-    scenario has no ceiling."""
+    scenario has no ceiling; `of_proxies`: unknown where a proxy is the node's, which is no process of a host."""
 
     name: str
     unit: str
@@ -40,8 +40,11 @@ class Metric:
     first_repeat: int = 1
     always: bool = False
     of_ceiling: bool = False
+    of_proxies: bool = False
 
     def reading(self, scenario: ScenarioSummary, repeat: int) -> Reading:
+        if self.of_proxies and scenario.data_plane.has_sidecar("node"):
+            return Reading(missing="ztunnel's CPU is the node's, and would not be in it")
         found = next((each for each in scenario.repeats if each.repeat == repeat), None)
         return Reading(missing="not run") if found is None else self.read(found)
 
@@ -59,7 +62,8 @@ def metrics(methods: Sequence[Method]) -> Iterator[Metric]:
     yield _cost("CPU s/GB brokers", "s/GB", lambda repeat: repeat.cpu_s_per_gb.brokers)
     yield _cost("CPU s/GB sidecars", "s/GB", lambda repeat: repeat.cpu_s_per_gb.sidecars)
     yield _cost("CPU s/GB clients", "s/GB", lambda repeat: repeat.cpu_s_per_gb.clients)
-    yield _cost("CPU s/GB together", "s/GB", lambda repeat: together(repeat.cpu_s_per_gb))
+    whole = _cost("CPU s/GB together", "s/GB", lambda repeat: together(repeat.cpu_s_per_gb))
+    yield replace(whole, of_proxies=True)
     yield _cost("packets/MB", "1/MB", lambda repeat: repeat.packets_per_mb)
     for share in dict.fromkeys(share for method in methods for share in method.equal_load):
         yield from _latencies(f"at {percent(share)}", "equal-load", share, first_repeat=2)

@@ -321,7 +321,7 @@ class AddedCpu(Value):
     brokers: Mean | None
     sidecars: Mean | None = Field(description="all of theirs, where the baseline has none")
     clients: Mean | None
-    together: Mean | None = Field(description="of these three")
+    together: Mean | None = Field(description="of these three; null where a proxy is the node's, in none of them")
 
 
 class SensitivityPoint(Value):

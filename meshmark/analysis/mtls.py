@@ -13,7 +13,7 @@ and that interval is above 1 - MOVES, nor where CPU does and it adds none. All e
 interval.
 
 CPU time is that of brokers without their compilers, sidecars, gateways and load workers; repeats that leave too much
-of the machine's time unattributed are out.
+of the machine's time unattributed are out. Where a proxy is the node's, it is unknown.
 
 Laws of distance are set side by side in the same way: quotients of their two constants from the constants' own 95 %
 intervals, and the CPU time per GB added, paired by distance.
@@ -98,7 +98,7 @@ def _price(own: ScenarioSummary, base: ScenarioSummary, binding: Binding, other:
     alone = base.data_plane.sidecars
     ratio = ceilings.quotient(_ceiling(own), _ceiling(base))
     added = _added(own, base) if comparable(binding.rate_msg_s, other.rate_msg_s) else None
-    used = _used(own)
+    used = _used(own, own.data_plane)
     found = ruled(binding, added, ratio, alone=alone)
     return MtlsPrice(
         scenario=own.name,
@@ -136,13 +136,15 @@ def _known(value: float, interval: Interval | None, count: int) -> stats.Estimat
 
 def _added(own: ScenarioSummary, base: ScenarioSummary) -> stats.Estimate | None:
     """By repeat."""
-    theirs = {each.repeat: _used(each) for each in base.repeats if each.valid}
-    pairs = [(_used(each), theirs.get(each.repeat)) for each in own.repeats if each.valid]
+    theirs = {each.repeat: _used(each, base.data_plane) for each in base.repeats if each.valid}
+    pairs = [(_used(each, own.data_plane), theirs.get(each.repeat)) for each in own.repeats if each.valid]
     return stats.estimate([one - other for one, other in pairs if one is not None and other is not None])
 
 
-def _used(row: Figures) -> float | None:
-    """None where the ledger says nothing about components."""
+def _used(row: Figures, plane: DataPlane) -> float | None:
+    """None where the ledger says nothing about components, or has not all of them."""
+    if plane.has_sidecar("node"):
+        return None
     if row.unattributed_share is not None and abs(row.unattributed_share) > UNUSABLE_SHARE:
         return None
     return _cpu(row.cpu_s_per_gb)
@@ -244,6 +246,7 @@ def _by_distance(
     for own in law.points:
         base = without.get(_others(plan.scenario(own.scenario)))
         if base is not None and comparable(own.rate_msg_s, base.rate_msg_s):
-            ours, theirs = _used(rows[own.scenario]), _used(rows[base.scenario])
+            ours = _used(rows[own.scenario], law.data_plane)
+            theirs = _used(rows[base.scenario], other.data_plane)
             if ours is not None and theirs is not None:
                 yield ours - theirs

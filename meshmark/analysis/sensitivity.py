@@ -249,7 +249,7 @@ def _point(run: Run, pair: _Pair, label: str, rows: Mapping[str, ScenarioSummary
         baseline_limited_by=base_row.limited_by,
         cpu_s_per_gb=mean_own.cpu_s_per_gb,
         baseline_cpu_s_per_gb=mean_base.cpu_s_per_gb,
-        added_cpu_s_per_gb=_added(*measured),
+        added_cpu_s_per_gb=_added(*measured, whole=not pair.scenario.data_plane.has_sidecar("node")),
         packets_per_mb=mean_own.packets_per_mb,
         baseline_packets_per_mb=mean_base.packets_per_mb,
         records_per_batch=mean_own.records_per_batch,
@@ -287,12 +287,12 @@ def _fixed(run: Run, scenario: Scenario) -> list[Trial]:
     return [trial for data in rounds for trial in data.trials if trial.purpose == "fixed-load"]
 
 
-def _added(own: Sequence[Figures], base: Sequence[Figures]) -> AddedCpu:
-    """A component that the baseline has not used nothing there."""
+def _added(own: Sequence[Figures], base: Sequence[Figures], *, whole: bool) -> AddedCpu:
+    """A component that the baseline has not used nothing there. `whole`: no proxy is left out of them."""
     found = {name: [] for name in (*COMPONENTS, "together")}  # type: dict[str, list[float]]
     for ours, theirs in zip(own, base, strict=True):
         parts = [_difference(ours.cpu_s_per_gb, theirs.cpu_s_per_gb, name) for name in COMPONENTS]
-        for name, value in zip(found, (*parts, sum_known(parts)), strict=True):
+        for name, value in zip(found, (*parts, sum_known(parts) if whole else None), strict=True):
             if value is not None:
                 found[name].append(value)
     return AddedCpu(**{name: mean_of(values) for name, values in found.items()})

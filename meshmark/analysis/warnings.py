@@ -34,7 +34,7 @@ def of_run(
         *_thin(scenarios),
         *_never_down(run),
         *_elsewhere(run, links),
-        *_on_nodes(run),
+        *_on_nodes(run, scenarios),
         *(
             text
             for scenario in scenarios
@@ -130,16 +130,15 @@ def _elsewhere(run: Run, links: Sequence[LinkSummary]) -> Iterator[str]:
             )
 
 
-def _on_nodes(run: Run) -> Iterator[str]:
+def _on_nodes(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[str]:
     """Of proxies that are the node's."""
     asked = any(each.part == ZTUNNEL for data in run.rounds if data.nodes for each in data.nodes.cpu)
     told = "the table of nodes has what it used" if asked else "nobody was asked what it used (`run --kubelet`)"
+    booked = {each.name for each in scenarios if each.unattributed_share is not None}
     for scenario in run.plan.scenarios:
-        if "node" in scenario.data_plane.row.proxies:
-            yield (
-                f"{scenario.name}: ztunnel is the node's, so its CPU is in no line of the ledger, but in what is "
-                f"unattributed; {told}"
-            )
+        if scenario.data_plane.has_sidecar("node"):
+            where = "but in what is unattributed" if scenario.name in booked else "nor in any other figure of a trial"
+            yield f"{scenario.name}: ztunnel is the node's, so its CPU is in no line of the ledger, {where}; {told}"
 
 
 def _of_scenario(scenario: ScenarioSummary) -> Iterator[str]:

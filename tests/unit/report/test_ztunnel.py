@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from meshmark.analysis.comparable import metrics
+from meshmark.analysis.model import ScenarioSummary
+from meshmark.analysis.mtls import _used
 from meshmark.analysis.nodes import nodes
 from meshmark.analysis.summary import summarize
 from meshmark.analysis.warnings import of_run
@@ -60,3 +63,27 @@ def test_in_ambient_mode_a_reader_is_told_where_its_cpu_is(plain: Run, *, ztunne
     ambient = replace(found, plan=found.plan.model_copy(update={"scenarios": scenarios}))
     [warning] = told(ambient)
     assert said in warning
+
+
+def in_ambient_mode(of: Run) -> ScenarioSummary:
+    """What a plain run of ours measured, as if a ztunnel had carried it."""
+    return summarize(of).scenarios[0].model_copy(update={"data_plane": DataPlane.AMBIENT})
+
+
+def test_what_all_used_together_is_unknown_without_it(plain: Run) -> None:
+    [together] = [each for each in metrics([]) if each.name == "CPU s/GB together"]
+    assert together.reading(summarize(plain).scenarios[0], 1).value is not None
+    read = together.reading(in_ambient_mode(plain), 1)
+    assert (read.value, read.missing) == (None, "ztunnel's CPU is the node's, and would not be in it")
+    row = summarize(plain).scenarios[0]
+    assert _used(row, DataPlane.PLAIN) is not None
+    assert _used(row, DataPlane.AMBIENT) is None
+
+
+def test_where_no_machine_was_read_it_is_not_said_to_be_in_what_is_unattributed(plain: Run) -> None:
+    scenarios = tuple(each.model_copy(update={"data_plane": DataPlane.AMBIENT}) for each in plain.plan.scenarios)
+    ambient = replace(plain, plan=plain.plan.model_copy(update={"scenarios": scenarios}))
+    for share, said in ((0.05, "but in what is unattributed"), (None, "nor in any other figure of a trial")):
+        row = in_ambient_mode(plain).model_copy(update={"unattributed_share": share})
+        [told] = [text for text in of_run(ambient, (row,), (), ()) if "ztunnel is the node's" in text]
+        assert said in told

@@ -15,7 +15,8 @@ the prediction that was recorded before its first round.
 Limits: a law of two constants. Where the CPU is the limit at short distances and the pipe only at long ones, a line is
 between both, which the errors show. RTT is that of the farthest two clusters that have brokers, as found before load.
 Which two these are, and how many distances a plan has, is by what was asked for, and so is what is predicted of a link
-that was not there yet.
+that was not there yet. Links that were found and not made are all one way, whatever the plan says of them: they give
+no law.
 """
 
 from __future__ import annotations
@@ -133,8 +134,9 @@ def _groups(run: Run, scenarios: Sequence[ScenarioSummary]) -> Iterator[tuple[Se
     """Scenarios that differ in RTT alone, the nearest first: those that a law is made of, and those that are held out.
     Only groups that give a law."""
     asked = {scenario.name: scenario for scenario in run.plan.scenarios}
+    ways_found = {data.started.scenario for data in run.rounds if any(probe.kind == "found" for probe in data.links)}
     groups: dict[str, list[Measured]] = {}
-    for row in scenarios:
+    for row in (row for row in scenarios if row.name not in ways_found):
         rtt_s = found_rtt_s(run, asked[row.name])
         lives = tuple(Seen(rtt_s, each.rate_msg_s) for each in row.repeats if each.rate_msg_s)
         groups.setdefault(but_distance(asked[row.name]), []).append(Measured(row, rtt_s, lives))

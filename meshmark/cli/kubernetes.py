@@ -426,8 +426,14 @@ def backend(place: Place, plan: Plan) -> KubernetesBackend:
             f"the scenarios of the plan {plan.name} are in different clusters ({told})",
             hint="A run goes to one set of clusters: take those of the same with --only.",
         )
+    if len({scenario.cluster.topology.links for scenario in plan.scenarios}) > 1:
+        raise UsageError(
+            f"the scenarios of the plan {plan.name} differ in links between the same clusters, and links of clusters "
+            "that are there are what they are",
+            hint="Take those with the same links with --only, or run the plan in the lab, which makes them.",
+        )
     [where] = set(clusters.values())
-    metering.refuse_one_address(len(where))
+    metering.refuse_several(len(where))
     if asked.share_nodes:
         note(SHARED)
     load = LoadPods(image=asked.client_image, nodes=asked.client_nodes or "")

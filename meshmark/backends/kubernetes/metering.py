@@ -71,12 +71,13 @@ class Metering:
             return rights.KUBELET
         return rights.FIND_PROMETHEUS if self.prometheus == FIND else ()
 
-    def refuse_one_address(self, clusters: int) -> None:
-        """Raises UsageError where it is to be that of several clusters, whose nodes may have the same names."""
-        if clusters > 1 and self.prometheus not in ("", FIND):
+    def refuse_several(self, clusters: int) -> None:
+        """Raises UsageError where it is to be that of several clusters: an address of a service is known in its own
+        cluster alone, and may be another's in the one where it is asked."""
+        if clusters > 1 and self.prometheus:
             raise UsageError(
-                f"--prometheus {self.prometheus} is one address, and the topology has {clusters} clusters",
-                hint=f"--prometheus {FIND} takes each cluster's own, and --kubelet asks their kubelets.",
+                f"--prometheus {self.prometheus} is of one cluster, and the topology has {clusters}",
+                hint="--kubelet asks the kubelets of all of them.",
             )
 
     def __str__(self) -> str:

@@ -21,10 +21,10 @@ from meshmark.backends.kubernetes import (
 )
 from meshmark.backends.kubernetes.change import Wanted
 from meshmark.backends.kubernetes.hosts import PodsTestbed
-from meshmark.backends.kubernetes.kinds import POD, SERVICE
+from meshmark.backends.kubernetes.kinds import POD
 from meshmark.backends.kubernetes.lifecycle import Site
 from meshmark.backends.kubernetes.measured import LoadPods, measured
-from meshmark.backends.kubernetes.metering import LABELS, Metering, all_metered, located
+from meshmark.backends.kubernetes.metering import Metering, all_metered
 from meshmark.cli import app
 from meshmark.cluster import probe_links
 from meshmark.data_plane import DataPlane
@@ -260,13 +260,12 @@ class Meter:
 
 def test_nodes_of_one_name_are_told_apart_by_their_cluster(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metering, "Prometheus", Meter)
-    for fake, address in zip(two, ("10.0.0.9", "10.0.0.8"), strict=True):
-        spec = {"clusterIP": address, "ports": [{"name": "web", "port": 80}]}
-        fake.put(SERVICE, "main", "monitoring", labels=dict(LABELS), spec=spec)
-    with opened(two) as bed:
-        sources = {site.cluster: located(site.api, Metering(prometheus="find")) for site in bed.sites}
-        with all_metered(bed.on_nodes(), sources, SPACE) as meter:
-            told = meter.read(100.0)
+    sources = {
+        "one": Metering(prometheus="http://10.0.0.9:80"),
+        "two": Metering(prometheus="http://10.0.0.8:80"),
+    }
+    with opened(two) as bed, all_metered(bed.on_nodes(), sources, SPACE) as meter:
+        told = meter.read(100.0)
     assert [(each.node, each.read_at) for each in told.cpu] == [("two/n1", 99.0), ("one/n1", 100.0)]
     assert told.problems == ("one: no more of http://10.0.0.9:80", "two: no more of http://10.0.0.8:80")
 
@@ -274,13 +273,21 @@ def test_nodes_of_one_name_are_told_apart_by_their_cluster(two: Two, monkeypatch
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--prometheus", "http://example.com:9090"), "is one address, and the topology has 2 clusters"),
+        (("--prometheus", "http://example.com:9090"), "is of one cluster, and the topology has 2"),
+        (("--prometheus", "find"), "is of one cluster, and the topology has 2"),
         (("--context", "again"), "it is not clear which context each is"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(more: tuple[str, ...], said: str, two: Two, capsys: Capture) -> None:
     assert app.main([*RUN, *more]) == UsageError.exit_code
     assert said in capsys.readouterr().err
+    assert [fake.used for fake in two] == [set(), set()]
+
+
+def test_distances_over_the_same_clusters_are_refused_with_what_can_be_done(two: Two, capsys: Capture) -> None:
+    several = ["run", "distance", "--only", "*-istio-mtls", *RUN[2:]]
+    assert app.main(several) == UsageError.exit_code
+    assert "differ in links between the same clusters" in capsys.readouterr().err
     assert [fake.used for fake in two] == [set(), set()]
 
 

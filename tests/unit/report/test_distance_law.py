@@ -141,6 +141,17 @@ def test_rates_that_do_not_fall_with_distance_give_no_such_law(tell: Tell) -> No
     assert "does not fall with distance" in grid.note
 
 
+def test_ways_that_were_found_give_no_law_whatever_the_plan_says_of_them(tell: Tell) -> None:
+    told = tell(plan(10, 25, 50))
+    rows = with_rates(told, {"10ms": 40_000, "25ms": 20_000, "50ms": 12_000})
+    assert len(laws(told.run, rows)) == 1
+    rounds = tuple(
+        replace(data, links=tuple(probe.model_copy(update={"kind": "found"}) for probe in data.links))
+        for data in told.run.rounds
+    )
+    assert laws(replace(told.run, rounds=rounds), rows) == ()
+
+
 def held_out(*rtts_ms: float) -> Plan:
     """The second one is."""
     asked = plan(*rtts_ms)

@@ -37,10 +37,11 @@ class _Row:
     carries: tuple[str, ...] = ()
     encrypted_by: Mapping[str, str] = field(default_factory=dict)
     path: NetworkPath = "direct"
-    backends: tuple[str, ...] = ("lab", "kubernetes", "simulated")
+    backends: tuple[str, ...]
 
 
-_NO_MESH = _Row()
+_EVERY_BACKEND = ("lab", "kubernetes", "simulated")
+_NO_MESH = _Row(backends=_EVERY_BACKEND)
 
 
 class DataPlane(StrEnum):
@@ -55,8 +56,13 @@ class DataPlane(StrEnum):
         return made
 
     PLAIN = "plain"
-    KAFKA_TLS = "kafka-tls", _Row(encrypted_by=dict.fromkeys(BETWEEN_HOSTS, KAFKA))
-    ISTIO = "istio", _Row(mesh="istio", proxies=("client", "broker"), carries=BETWEEN_HOSTS, path="sidecars")
+    KAFKA_TLS = "kafka-tls", _Row(encrypted_by=dict.fromkeys(BETWEEN_HOSTS, KAFKA), backends=_EVERY_BACKEND)
+    ISTIO = (
+        "istio",
+        _Row(
+            mesh="istio", proxies=("client", "broker"), carries=BETWEEN_HOSTS, path="sidecars", backends=_EVERY_BACKEND
+        ),
+    )
     ISTIO_MTLS = (
         "istio-mtls",
         _Row(
@@ -65,6 +71,7 @@ class DataPlane(StrEnum):
             carries=BETWEEN_HOSTS,
             encrypted_by=dict.fromkeys(BETWEEN_HOSTS, ENVOY),
             path="sidecars-mtls",
+            backends=_EVERY_BACKEND,
         ),
     )
     ISTIO_CLIENTS = (
@@ -74,6 +81,7 @@ class DataPlane(StrEnum):
             proxies=("client",),
             carries=(CLIENT_BROKER,),
             path="client-sidecars",
+            backends=_EVERY_BACKEND,
         ),
     )
     ISTIO_MTLS_EXCLUDE_REPLICATION = (
@@ -84,6 +92,7 @@ class DataPlane(StrEnum):
             carries=(CLIENT_BROKER,),
             encrypted_by={CLIENT_BROKER: ENVOY},
             path="sidecars-mtls",
+            backends=_EVERY_BACKEND,
         ),
     )
     AMBIENT = (

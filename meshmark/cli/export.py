@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meshmark.cli.kubernetes import SHARED, Asked, resolved
+from meshmark.cli.kubernetes import OPEN_REPLICATION, SHARED, Asked, resolved
 from meshmark.cli.options import (
     KAFKA,
     Cpus,
@@ -107,6 +107,8 @@ def _remarks(scenario: Scenario, target: Target) -> list[str]:
         found.append(SHARED)
     if scenario.data_plane.mesh in MESHES:
         found.append(f"needed in the cluster: {MESHES[scenario.data_plane.mesh]}")
+    if scenario.data_plane.own_replication:
+        found.append(OPEN_REPLICATION)
     if scenario.cluster.topology:
         found.append("needed between the clusters: one mesh of them all; `meshmark infra istio` prints the steps")
     if scenario.cluster.operator:

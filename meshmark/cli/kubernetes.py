@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 DryRun = Literal["none", "client", "server"]
 TIMEOUT_S = 600
 SHARED = "brokers may share nodes and reserve next to no CPU: figures from there say how they disturb each other"
+OPEN_REPLICATION = (
+    "port 9091, past the mesh, is open to the whole cluster: who reaches it reaches Kafka in the clear, without an "
+    "identity; a NetworkPolicy is yours to add"
+)
 UNVERIFIED = "unverified"
 """In place of the file of `--kubelet-ca`."""
 SIZE = re.compile(r"(?P<number>[1-9]\d{0,8})(?P<unit>Mi|Gi)")
@@ -156,6 +160,8 @@ def up(asked: Asked, *, contexts: Sequence[str], dry_run: str, timeout_s: int | 
     scenario, target, made = resolved(asked)
     if target.share_nodes:
         note(SHARED)
+    if scenario.data_plane.own_replication:
+        note(OPEN_REPLICATION)
     if scenario.cluster.operator == "strimzi":
         from meshmark.backends.kubernetes.strimzi import remark
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ from pydantic import ValidationError
 from meshmark import planfile
 from meshmark.backends.kubernetes import manifests, refuse_inexpressible, target, targets
 from meshmark.backends.kubernetes.asked import GIB, HEAP_BYTES_MIN, MIB
+from meshmark.cli import app
 from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
 from meshmark.plan import ClusterSpec, Plan, Scenario
 from meshmark.topology import Backward, Flap, Link, MeshCluster, Topology
+from tests.planes import SELECTIVE
 
 FAR = Topology(
     clusters=(MeshCluster(name="near", brokers=2, clients=1), MeshCluster(name="far", brokers=1)),
@@ -82,6 +85,41 @@ def test_everything_is_told_at_once() -> None:
 def test_a_profile_without_limits_is_none() -> None:
     of = plan(profile="unlimited")
     refuse_inexpressible(of, of.scenarios[0])
+
+
+@pytest.mark.parametrize("data_plane", SELECTIVE)
+@pytest.mark.parametrize(
+    ("cluster", "said"),
+    [
+        ({"operator": "strimzi"}, "{} is for meshmark's own brokers"),
+        ({"operator": "koperator"}, "{} is for meshmark's own brokers"),
+        ({"topology": FAR}, "with the data plane {} nobody resolves the brokers' names in other clusters"),
+    ],
+    ids=["strimzi", "koperator", "several clusters"],
+)
+def test_what_meshes_a_part_of_kafka_is_for_brokers_of_one_cluster_and_meshmarks_own(
+    data_plane: DataPlane, cluster: dict[str, Any], said: str
+) -> None:
+    of = plan(**cluster)
+    meshed = of.scenarios[0].model_copy(update={"data_plane": data_plane})
+
+    def asked() -> None:
+        refuse_inexpressible(of, meshed)
+        manifests(of, meshed, target(of, meshed, kafka_version="4.4.0"))
+
+    with pytest.raises(UsageError, match=said.format(data_plane)):
+        asked()
+
+
+def test_open_replication_is_told_by_who_applies_or_writes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text("name: it\nscenarios:\n" + "".join(f"- dataPlane: {plane}\n" for plane in SELECTIVE))
+    for verb in (["export", "-d", str(tmp_path / "out")], ["up", "--backend", "kubernetes", "--dry-run", "client"]):
+        for plane in SELECTIVE:
+            assert app.main([verb[0], "-f", str(file), *verb[1:], "--only", plane]) == 0
+            assert ("port 9091" in capsys.readouterr().err) is plane.own_replication
 
 
 def test_each_limit_is_blamed_alone() -> None:

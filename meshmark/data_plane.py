@@ -17,6 +17,8 @@ BETWEEN_HOSTS = (CLIENT_BROKER, BROKER_BROKER)
 """Hops that data planes differ in."""
 HOPS = (*BETWEEN_HOSTS, CONTROLLER)
 AT_CONTROLLERS = "at the controllers' port"
+MADE_TLS = "every connection that its sidecar made to Kafka is TLS"
+TAKEN_TLS = "every connection that its sidecar took for Kafka is TLS"
 """How proofs end that are of that hop, where a mesh carries it although the data plane by itself does not."""
 
 Mesh = Literal["none", "istio", "ambient", "linkerd"]
@@ -112,7 +114,7 @@ class DataPlane(StrEnum):
             mesh="ambient",
             proxies=("node",),
             carries=HOPS,
-            encrypted_by=dict.fromkeys(HOPS, WAYPOINT),
+            encrypted_by={**dict.fromkeys(BETWEEN_HOSTS, WAYPOINT), CONTROLLER: ZTUNNEL},
             path="waypoint",
             backends=("kubernetes",),
         ),

@@ -30,7 +30,7 @@ from meshmark.backends.kubernetes.lifecycle import Site
 from meshmark.backends.kubernetes.metering import NOBODY, Metering, all_metered
 from meshmark.clock import SystemClock
 from meshmark.cluster import KeepLogs, TopicLayout, discard_logs
-from meshmark.data_plane import CONTROLLER
+from meshmark.data_plane import CONTROLLER, HOPS
 from meshmark.errors import (
     Busy,
     ClusterUnreachable,
@@ -86,17 +86,20 @@ class PodsCluster(PodsTestbed):
     @property
     def encrypted_hops(self) -> tuple[str, ...]:
         """Over several clusters the mesh alone knows the way to a controller."""
-        more = (CONTROLLER,) if self._carries_controllers and self.scenario.data_plane.mtls else ()
-        return (*self.scenario.encrypted_hops, *more)
+        carried = self.scenario.data_plane.mtls and bool(self._controllers)
+        return tuple(hop for hop in HOPS if hop in self.scenario.encrypted_hops or (carried and hop == CONTROLLER))
 
     @property
     def plain_hops(self) -> tuple[str, ...]:
         return tuple(hop for hop in self.scenario.plain_hops if hop not in self.encrypted_hops)
 
     @property
-    def _carries_controllers(self) -> bool:
-        """Is the controllers' port in the mesh?"""
-        return bool(self.scenario.cluster.topology) and self.scenario.data_plane.sidecars
+    def _controllers(self) -> Sequence[int]:
+        """Numbers of the brokers whose controllers' port is in the mesh."""
+        topology, plane = self.scenario.cluster.topology, self.scenario.data_plane
+        if plane.carries(CONTROLLER):
+            return range(1, self.scenario.cluster.brokers + 1)
+        return topology.controllers() if plane.sidecars else ()
 
     def create_topics(self, workload: Workload, prefix: str) -> Layout:
         return self._administration.create(workload, self.scenario.cluster, prefix)
@@ -110,7 +113,6 @@ class PodsCluster(PodsTestbed):
             for host in self.broker_hosts
         ]
         clients = [self.agents[host] for host in self.client_hosts]
-        voters = self.scenario.cluster.topology.controllers() if self._carries_controllers else ()
         before = self.around.counted() if self.around else {}
         found = evidence.prove(
             self.scenario.data_plane,
@@ -118,14 +120,15 @@ class PodsCluster(PodsTestbed):
             {host: self.agents[host] for host in self.broker_hosts},
             clients,
             {host: self.agents[stranger] for host in self.broker_hosts for stranger in self.beside(host)},
-            [brokers[number - 1]._replace(port=CONTROLLER_PORT) for number in voters],
+            [brokers[number - 1]._replace(port=CONTROLLER_PORT) for number in self._controllers],
         )
         if port := self.made.replication_port:
             for each in brokers:
                 found += evidence.replication(each._replace(port=port), self.agents[each.host])
         if self.around is None:
             return found
-        by_clients, by_brokers = len(clients) * len(brokers), len(brokers) * (len(brokers) - 1)
+        ports = len(brokers) + len(self._controllers)
+        by_clients, by_brokers = len(clients) * len(brokers), ports * (len(brokers) - 1)
         return (*found, *self.around.proofs(before, by_clients, by_brokers))
 
     def active_controller(self) -> str:

@@ -4,7 +4,7 @@ A pod outside the mesh asks brokers what somebody there gets; load pods, and bro
 same from within. Of each sidecar its own counters say how many of its connections to Kafka's port are TLS: Envoy's by
 handshakes, Linkerd's by labels. Those of ambient mode are no pod's (`node_proxies.py`). A refusal means something only
 where a connection is accepted, and beside the same question that is answered. Where the controllers' port is in the
-mesh by sidecars of Istio's, brokers' pods and who is outside ask there, too.
+mesh, brokers' pods (a load pod of one that is alone) and who is outside ask there, too.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ def prove(
         elif stranger := strangers.get(broker.host):
             found += _mesh(plane, broker, inside, stranger)
     for controller in controllers:
-        found += _mesh(plane, controller, among, strangers[controller.host])
+        found += _mesh(plane, controller, among or clients, strangers[controller.host])
     if plane.sidecars:
+        voters = {controller.host for controller in controllers}
         found += [_counted(plane, agent, BROKER_PORT, "Kafka") for agent in inside]
-    voters = {controller.host for controller in controllers}
-    found += [_counted(plane, agent, CONTROLLER_PORT, "controllers") for agent in among if voters - {agent.host}]
+        found += [_counted(plane, agent, CONTROLLER_PORT, "controllers") for agent in among if voters - {agent.host}]
     return tuple(found)
 
 

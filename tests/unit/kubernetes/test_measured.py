@@ -401,3 +401,34 @@ def test_on_a_shared_node_of_two_cpus_three_brokers_fit_with_sidecars_and_weigh_
 
 def millicores(text: str) -> int:
     return int(text.removesuffix("m")) * (1 if text.endswith("m") else 1_000)
+
+
+def test_in_ambient_mode_controllers_are_asked_as_brokers_are() -> None:
+    places = [Place(host=f"broker-{n}", address=f"10.0.0.{n}", name=f"broker-{n}.kafka.ns.svc") for n in (1, 2)]
+    agents = {place.host: Agent(place.host) for place in places}
+    strangers = dict.fromkeys(agents, Agent("stranger-1", answers=False))
+    ports = [place._replace(port=9093) for place in places]
+    found = evidence.prove(
+        DataPlane.AMBIENT,
+        places,
+        agents,
+        [Agent("client-1")],
+        strangers,
+        ports,  # type: ignore[arg-type,list-item]
+    )
+    told = [(proof.name, proof.host) for proof in found if proof.name.endswith("at the controllers' port")]
+    assert told == [
+        (f"{name} at the controllers' port", place.host)
+        for place in places
+        for name in (
+            "a client in the mesh gets an answer",
+            "STRICT: a plaintext client outside the mesh gets no answer",
+            "STRICT: a TLS client without a certificate gets no answer",
+        )
+    ]
+    assert all(proof.holds for proof in found)
+
+
+def test_behind_a_waypoint_controllers_are_encrypted_by_ztunnel_alone() -> None:
+    by = DataPlane.AMBIENT_WAYPOINT.encrypted_by
+    assert by == dict.fromkeys(("client-broker", "broker-broker"), "ztunnel and waypoint") | {"controller": "ztunnel"}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from meshmark.analysis.ledger import broker_hosts
+from meshmark.analysis.verify.meshes import own_proofs
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
 from meshmark.data_plane import AT_CONTROLLERS, BROKER_BROKER, CONTROLLER, HOPS
@@ -58,6 +59,13 @@ def _proofs(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
                 file=file,
                 recorded=f"no proof at {_listing(sorted(lacking))}, {port}",
                 follows=f"{_who(scenario)} is shown at every broker before there is load",
+            )
+    for host, words in own_proofs(scenario):
+        if not any(host == at and words in name for at, name in told):
+            yield Finding(
+                file=file,
+                recorded=f"no proof at {host} with the words: {words}",
+                follows=f"of {_who(scenario)} the proxies' own counters, and who asks controllers, show it",
             )
     like = [data for data in run.rounds if data.started.scenario == scenario.name and data.trials]
     every = {(proof.host, proof.name) for proof in chain.from_iterable(data.proofs for data in like)}

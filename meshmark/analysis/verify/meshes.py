@@ -1,15 +1,16 @@
 """What other meshes than Istio's sidecars go by, against the plan: labels of the namespace, annotations, a policy, and
-that their proxies said their versions. Such a mesh is told no configuration of Envoy's."""
+that their proxies said their versions, and showed by their own counters what nothing else shows. Such a mesh is told
+no configuration of Envoy's."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 
-from meshmark.analysis.ledger import sidecar_hosts
+from meshmark.analysis.ledger import broker_hosts, client_hosts, sidecar_hosts
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
-from meshmark.data_plane import CLIENT_BROKER, DataPlane
+from meshmark.data_plane import AT_CONTROLLERS, CLIENT_BROKER, MADE_TLS, TAKEN_TLS, DataPlane
 from meshmark.plan import Scenario
 
 KAFKA = "9092"
@@ -42,6 +43,19 @@ def mesh_findings(round_: Raw, scenario: Scenario, texts: Mapping[str, str]) -> 
                 recorded=f"no line {line}" if name in texts else "no such file",
                 follows=f"{plane} is made by it",
             )
+
+
+def own_proofs(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Host, and words of the name, of what a round with trials cannot do without."""
+    plane, brokers = scenario.data_plane, broker_hosts(scenario)
+    if plane.mesh == "ambient":
+        yield "ztunnel", "mutual TLS"
+        if plane.path == "waypoint":
+            yield "waypoint", "passes the waypoint"
+        yield from ((host, AT_CONTROLLERS) for host in brokers)
+    elif plane.mesh == "linkerd" and plane.mtls:
+        yield from ((host, TAKEN_TLS) for host in brokers)
+        yield from ((host, MADE_TLS) for host in (*client_hosts(scenario), *(brokers if len(brokers) > 1 else ())))
 
 
 def _of_ambient(plane: DataPlane) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from meshmark.backends.kubernetes import manifest
 from meshmark.backends.kubernetes.config import TLS_DIRECTORY
 from meshmark.backends.kubernetes.stream import AgentLink
-from meshmark.data_plane import AT_CONTROLLERS, BROKER_BROKER, CLIENT_BROKER, DataPlane, Mesh
+from meshmark.data_plane import AT_CONTROLLERS, BROKER_BROKER, CLIENT_BROKER, MADE_TLS, TAKEN_TLS, DataPlane, Mesh
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT, REPLICATION_PORT
 from meshmark.probes import linkerd
 from meshmark.record import Proof
@@ -85,6 +85,8 @@ def prove(
     if plane.sidecars:
         voters = {controller.host for controller in controllers}
         found += [_counted(plane, agent, BROKER_PORT, "Kafka") for agent in inside]
+        if plane.mesh == "linkerd" and plane.carries(CLIENT_BROKER):
+            found += [_taken_by_linkerd(agent) for agent in agents.values()]
         found += [_counted(plane, agent, CONTROLLER_PORT, "controllers") for agent in among if voters - {agent.host}]
     return tuple(found)
 
@@ -206,10 +208,19 @@ def _counted(plane: DataPlane, agent: AgentLink, port: int, to: str) -> Proof:
 def _counted_by_linkerd(plane: DataPlane, agent: AgentLink) -> Proof:
     found = linkerd.connections(_linkerd(agent), BROKER_PORT)
     if plane.carries(CLIENT_BROKER):
-        name = "every connection that its sidecar made to Kafka is TLS"
-        holds = 0 < found.made == found.made_encrypted
+        name, holds = MADE_TLS, 0 < found.made == found.made_encrypted
     else:
         name, holds = "no connection to Kafka passes its sidecar", not any(found)
+    return _by_linkerd(name, agent, found, holds=holds)
+
+
+def _taken_by_linkerd(agent: AgentLink) -> Proof:
+    """Of a broker: one that is refused is not counted."""
+    found = linkerd.connections(_linkerd(agent), BROKER_PORT)
+    return _by_linkerd(TAKEN_TLS, agent, found, holds=0 < found.taken == found.taken_encrypted)
+
+
+def _by_linkerd(name: str, agent: AgentLink, found: linkerd.Connections, *, holds: bool) -> Proof:
     return Proof(
         name=name,
         host=agent.host,

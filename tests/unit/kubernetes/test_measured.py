@@ -19,6 +19,7 @@ from meshmark.backends.kubernetes.measured import STATISTICS, LoadPods, measured
 from meshmark.backends.kubernetes.pools import Pool, affinity, tolerations
 from meshmark.data_plane import DataPlane
 from meshmark.probes import envoy
+from meshmark.record import Proof
 from tests.unit.kubernetes.test_schemas import judge
 
 IN_KUBERNETES = [plane for plane in DataPlane if "kubernetes" in plane.backends]
@@ -403,19 +404,17 @@ def millicores(text: str) -> int:
     return int(text.removesuffix("m")) * (1 if text.endswith("m") else 1_000)
 
 
+def proved(*told: Any) -> tuple[Proof, ...]:
+    """Agents are fakes of ours."""
+    return evidence.prove(*told)
+
+
 def test_in_ambient_mode_controllers_are_asked_as_brokers_are() -> None:
     places = [Place(host=f"broker-{n}", address=f"10.0.0.{n}", name=f"broker-{n}.kafka.ns.svc") for n in (1, 2)]
     agents = {place.host: Agent(place.host) for place in places}
     strangers = dict.fromkeys(agents, Agent("stranger-1", answers=False))
     ports = [place._replace(port=9093) for place in places]
-    found = evidence.prove(
-        DataPlane.AMBIENT,
-        places,
-        agents,
-        [Agent("client-1")],
-        strangers,
-        ports,  # type: ignore[arg-type,list-item]
-    )
+    found = proved(DataPlane.AMBIENT, places, agents, [Agent("client-1")], strangers, ports)
     told = [(proof.name, proof.host) for proof in found if proof.name.endswith("at the controllers' port")]
     assert told == [
         (f"{name} at the controllers' port", place.host)
@@ -432,3 +431,28 @@ def test_in_ambient_mode_controllers_are_asked_as_brokers_are() -> None:
 def test_behind_a_waypoint_controllers_are_encrypted_by_ztunnel_alone() -> None:
     by = DataPlane.AMBIENT_WAYPOINT.encrypted_by
     assert by == dict.fromkeys(("client-broker", "broker-broker"), "ztunnel and waypoint") | {"controller": "ztunnel"}
+
+
+TAKEN = 'tcp_open_total{{direction="inbound",peer="src",target_addr="10.0.0.2:9092",tls="{tls}"}} {many}\n'
+
+
+class Taking(Behind):
+    """A broker's, which has taken so many as well."""
+
+    def __init__(self, host: str, *, tls: int, plain: int = 0) -> None:
+        super().__init__(host, tls=1)
+        self._page += TAKEN.format(tls="true", many=tls) + TAKEN.format(tls="no_identity", many=plain)
+
+
+@pytest.mark.parametrize(("tls", "plain", "holds"), [(3, 0, True), (3, 1, False), (0, 0, False)])
+def test_plaintext_that_a_brokers_proxy_took_is_found_though_nobody_behind_a_proxy_sent_it(
+    tls: int, plain: int, holds: bool
+) -> None:
+    agents, strangers = (
+        {BROKER.host: Taking(BROKER.host, tls=tls, plain=plain)},
+        {BROKER.host: Agent("s", answers=False)},
+    )
+    found = proved(DataPlane.LINKERD, [BROKER], agents, [Behind("client-1", tls=1)], strangers)
+    [taken] = [proof for proof in found if proof.name == "every connection that its sidecar took for Kafka is TLS"]
+    assert (taken.host, taken.holds) == (BROKER.host, holds)
+    assert all(proof.holds for proof in found if proof is not taken)

@@ -3,15 +3,19 @@ missing or other is."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from meshmark.analysis.verify.meshes import mesh_findings
+from meshmark.analysis.verify.encryption import encryption_findings
+from meshmark.analysis.verify.meshes import mesh_findings, own_proofs
 from meshmark.backends.kubernetes import manifests, yaml_text
 from meshmark.backends.kubernetes.measured import LoadPods, measured
 from meshmark.data_plane import DataPlane
 from meshmark.plan import Plan
+from meshmark.record import Proof
+from tests.unit.kubernetes.test_node_proxies import FROM_CLIENTS, THROUGH
 from tests.unit.kubernetes.test_objects import asked, plan
 
 OTHERS = [plane for plane in DataPlane if plane.mesh in ("ambient", "linkerd")]
@@ -83,3 +87,38 @@ def test_proxies_that_said_no_version_are_found() -> None:
 def test_other_data_planes_have_no_such_findings() -> None:
     for plane in (DataPlane.PLAIN, DataPlane.ISTIO_MTLS):
         assert findings(plan(plane), {}) == []
+
+
+def lacking(of: Plan, proofs: list[Proof]) -> list[str]:
+    data = SimpleNamespace(finished=None, trials=(1,), proofs=proofs)
+    round_ = SimpleNamespace(file=lambda name: name, data=data)
+    run = SimpleNamespace(rounds=())
+    found = encryption_findings(run, round_, of.scenarios[0])  # type: ignore[arg-type]
+    return [each.recorded for each in found]
+
+
+COUNTED = {
+    DataPlane.AMBIENT: ["ztunnel"],
+    DataPlane.AMBIENT_WAYPOINT: ["ztunnel", "waypoint"],
+    DataPlane.LINKERD: [f"broker-{number}" for number in (1, 2, 3)] + ["client-1"],
+    DataPlane.LINKERD_SKIP: [],
+}
+
+
+@pytest.mark.parametrize("plane", OTHERS)
+def test_what_only_a_proxys_own_counters_show_is_missed(plane: DataPlane) -> None:
+    of = plan(plane)
+    answered = [Proof(name="is answered", host=f"broker-{n}", holds=True, detail="") for n in (1, 2, 3)]
+    shown = list(own_proofs(of.scenarios[0]))
+    assert set(COUNTED[plane]) <= {host for host, _ in shown}
+    whole = [*answered, *(Proof(name=words, host=host, holds=True, detail="") for host, words in shown)]
+    assert lacking(of, whole) == []
+    for host, words in shown:
+        without = [proof for proof in whole if (proof.host, proof.name) != (host, words)]
+        assert lacking(of, without) == [f"no proof at {host} with the words: {words}"]
+
+
+def test_the_words_are_those_of_the_proofs_that_a_run_makes() -> None:
+    words = dict(own_proofs(plan(DataPlane.AMBIENT_WAYPOINT).scenarios[0]))
+    assert words["ztunnel"] in FROM_CLIENTS
+    assert words["waypoint"] in THROUGH

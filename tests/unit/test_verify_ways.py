@@ -193,7 +193,9 @@ def test_ways_that_were_found_are_held_to_each_other(tmp_path: Path) -> None:
     plan = plan_of(DataPlane.PLAIN, repeats=1)
     scenario = plan.scenarios[0].model_copy(update={"cluster": ClusterSpec(topology=topology)})
     run(tmp_path / "run", plan.model_copy(update={"scenarios": (scenario,)}))
-    lines = round_of(tmp_path / "run", "plain", repeat=1) / "links.jsonl"
+    folder = round_of(tmp_path / "run", "plain", repeat=1)
+    lines, nodes = folder / "links.jsonl", folder / "nodes.json"
+    nodes.write_text(NodesRead(readings=1, spread_p50_s=0, spread_max_s=0).model_dump_json(), encoding="utf-8")
 
     def found_after(change: Callable[[list[Json]], object]) -> list[tuple[str, str]]:
         change_lines(lines, change)
@@ -204,8 +206,15 @@ def test_ways_that_were_found_are_held_to_each_other(tmp_path: Path) -> None:
     less = found_after(lambda all_: all_[0].update(rttMinS=0.04))
     assert less == [("links.jsonl:1", "found, round trips of 0.04, 0.03, 0.05 s")]
 
+    def untimed(all_: list[Json]) -> None:
+        all_[0].update(rttS=None, rttMinS=None, rttMaxS=None)
+
+    assert found_after(untimed) == [("links.jsonl:1", "no round trip from near to far before load")]
+    nodes.unlink()
+    assert len(found_after(lambda all_: all_[0].update(rttS=0.03))) == len(lines.read_text().splitlines())
+    nodes.write_text(NodesRead(readings=1, spread_p50_s=0, spread_max_s=0).model_dump_json(), encoding="utf-8")
+
     def another_kind(all_: list[Json]) -> None:
-        all_[0].update(rttMinS=None)
         all_[1].update(kind="netem")
 
     assert [file for file, _ in found_after(another_kind)] == ["links.jsonl:2"]

@@ -136,7 +136,7 @@ def truth(run: Run) -> Truth:
         findings += round_findings(run, round_, scenario)
         findings += configuration_findings(run, round_, scenario)
         findings += encryption_findings(run, round_, scenario)
-        findings += link_findings(round_, scenario)
+        findings += link_findings(run, round_, scenario)
         findings += limit_findings(run, round_, scenario)
         trials += len(data.trials)
         intervals += len(round_.intervals)

@@ -10,11 +10,14 @@ from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
 from meshmark.plan import Scenario
 from meshmark.record import LinkProbe
+from meshmark.store import Run
 from meshmark.topology import Topology
 
+MADE = "made, since no nodes were read"
 
-def link_findings(round_: Raw, scenario: Scenario) -> Iterator[Finding]:
-    topology, probes = scenario.cluster.topology, round_.data.links
+
+def link_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
+    topology, probes, kind = scenario.cluster.topology, round_.data.links, _kind(run)
     holding = [cluster for cluster in topology.clusters if cluster.brokers]
     if len(holding) > 1 and round_.data.trials and not probes:
         yield Finding(
@@ -34,12 +37,26 @@ def link_findings(round_: Raw, scenario: Scenario) -> Iterator[Finding]:
                 follows=f"the plan asks for {_words(asked)}" if asked else "the plan has no such clusters",
             )
         times_s = [each for each in (probe.rtt_min_s, probe.rtt_s, probe.rtt_max_s) if each is not None]
-        if times_s != sorted(times_s) or probe.kind != probes[0].kind:
+        if times_s != sorted(times_s) or probe.kind != kind:
             yield Finding(
                 file=round_.file("links.jsonl", line),
                 recorded=f"{probe.kind}, round trips of {', '.join(f'{each:g}' for each in times_s)} s",
-                follows=f"links are {probes[0].kind}, and a median lies between the least and the most",
+                follows=f"links of this run are {kind or MADE}, and a median lies between the least and the most",
             )
+        if probe.kind == "found" and probe.trial is None and probe.rtt_s is None:
+            yield Finding(
+                file=round_.file("links.jsonl", line),
+                recorded=f"no round trip from {probe.source} to {probe.target} before load",
+                follows="a way that is found has one, or there is no load",
+            )
+
+
+def _kind(run: Run) -> str | None:
+    """Of all its links, as the first has it; `found` where nodes are read, and there alone. None where it is not."""
+    if any(data.nodes for data in run.rounds):
+        return "found"
+    first = next((probe.kind for data in run.rounds for probe in data.links), None)
+    return None if first == "found" and any(data.finished for data in run.rounds) else first
 
 
 def _absent(round_: Raw, topology: Topology, probes: Sequence[LinkProbe]) -> Iterator[Finding]:

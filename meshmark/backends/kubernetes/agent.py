@@ -142,7 +142,7 @@ class Agent:
             case "listen":
                 return self._listen(question["address"], question["port"])
             case "way":
-                return _way(question["address"], question["port"], question["count"])
+                return _way(question["address"], question["port"], question["count"], question["timeout_s"])
             case "shown":
                 return shown(question["address"], question["port"])
             case "page":
@@ -266,11 +266,11 @@ def _reached(address: str, port: int) -> bool:
         return False
 
 
-def _way(address: str, port: int, count: int) -> dict[str, Any]:
+def _way(address: str, port: int, count: int, timeout_s: float) -> dict[str, Any]:
     """How long handshakes take, and by what the pod's TCP goes: the most that a socket takes to receive and to send is
     the last of three numbers."""
     return {
-        "times_s": handshakes.times_s(address, port, count),
+        **handshakes.handshakes(address, port, count, timeout_s)._asdict(),
         "congestion_control": Path(TCP, "tcp_congestion_control").read_text(encoding="ascii").strip(),
         "tcp_memory_bytes": [
             int(Path(TCP, name).read_text(encoding="ascii").split()[-1]) for name in ("tcp_rmem", "tcp_wmem")

@@ -12,12 +12,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
-TIMEOUT_S = 5.0
-"""Of one, and after which no other is begun."""
 INFO_BYTES = 104
 RTT, RETRANSMITTED = 68, 100
 """Where struct tcp_info has the round trip, in microseconds, and how many packets were sent again."""
+
+
+class Handshakes(NamedTuple):
+    """Times of those that were answered at once, and why the last that failed did; empty where none did."""
+
+    times_s: list[float]
+    failed: str
 
 
 @contextmanager
@@ -33,19 +39,26 @@ def listening(address: str, port: int) -> Iterator[None]:
             thread.join()
 
 
-def times_s(address: str, port: int, count: int) -> list[float]:
-    """Of so many, one after the other, those that were answered at once; fewer where they take long."""
-    found: list[float] = []
-    deadline = time.monotonic() + TIMEOUT_S
+def handshakes(address: str, port: int, count: int, timeout_s: float) -> Handshakes:
+    """So many, one after the other; fewer where that takes longer than the timeout."""
+    times_s: list[float] = []
+    failed = ""
+    end = time.monotonic() + timeout_s
     for _ in range(count):
-        with suppress(OSError), socket.create_connection((address, port), TIMEOUT_S) as connection:
-            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO_BYTES)
-            rtt_us, again = (struct.unpack_from("=I", info, offset)[0] for offset in (RTT, RETRANSMITTED))
-            if rtt_us and not again:
-                found.append(rtt_us / 1e6)
-        if time.monotonic() > deadline:
+        if (left_s := end - time.monotonic()) <= 0:
             break
-    return found
+        try:
+            with socket.create_connection((address, port), left_s) as connection:
+                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO_BYTES)
+        except OSError as error:
+            failed = str(error)
+            continue
+        rtt_us, again = (struct.unpack_from("=I", info, offset)[0] for offset in (RTT, RETRANSMITTED))
+        if rtt_us and not again:
+            times_s.append(rtt_us / 1e6)
+        else:
+            failed = "its first packet was lost"
+    return Handshakes(times_s, failed)
 
 
 def _let_go(server: socket.socket) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from meshmark.backends.kubernetes import (
     cluster,
     contexts,
+    distance,
     handshakes,
     hosts,
     manifests,
@@ -25,6 +27,7 @@ from meshmark.backends.kubernetes.kinds import POD
 from meshmark.backends.kubernetes.lifecycle import Site
 from meshmark.backends.kubernetes.measured import LoadPods, measured
 from meshmark.backends.kubernetes.metering import Metering, all_metered
+from meshmark.backends.kubernetes.stream import AgentLink
 from meshmark.cli import app
 from meshmark.cluster import probe_links
 from meshmark.data_plane import DataPlane
@@ -131,8 +134,37 @@ def test_the_way_between_clusters_is_timed_by_the_kernels_from_either_side(two: 
 
 def test_a_handshake_that_nobody_answers_has_no_time() -> None:
     with handshakes.listening("127.0.0.3", 5203):
-        assert len(handshakes.times_s("127.0.0.3", 5203, 5)) == 5
-    assert handshakes.times_s("127.0.0.3", 5203, 5) == []
+        assert [len(each) for each in handshakes.handshakes("127.0.0.3", 5203, 5, 5.0)] == [5, 0]
+    times_s, failed = handshakes.handshakes("127.0.0.3", 5203, 5, 5.0)
+    assert times_s == []
+    assert "refused" in failed
+
+
+class Unheard:
+    """An agent to whose handshakes nobody answers, or that itself does not."""
+
+    def __init__(self, host: str, *, away: bool = False) -> None:
+        self.host, self._away = host, away
+
+    def ask(self, question: str, **_: object) -> object:
+        if question == "way" and self._away:
+            raise ClusterUnreachable("the connection broke")
+        said = {"times_s": [], "failed": "timed out", "congestion_control": "cubic", "tcp_memory_bytes": [1, 2]}
+        return said if question == "way" else None
+
+
+def test_a_way_without_a_time_ends_the_run_before_load_and_is_recorded_so_under_it() -> None:
+    [scenario] = load(Path(EXAMPLE)).scenarios
+    agents = cast("Mapping[str, AgentLink]", {"one": Unheard("broker-1"), "two": Unheard("broker-3", away=True)})
+
+    def timed(trial: int | None) -> list[tuple[str, float | None, str]]:
+        found = distance.probes(scenario.cluster.topology, agents, lambda host: f"address of {host}", trial)
+        return [(each.source, each.rtt_s, each.congestion_control) for each in found]
+
+    told = "from broker-1 in the cluster one with broker-3 in two, at address of broker-3 port 5203: timed out"
+    with pytest.raises(ComponentFailed, match=told):
+        timed(None)
+    assert timed(3) == [("one", None, "cubic"), ("two", None, "")]
 
 
 def test_rights_that_lack_are_told_of_all_clusters_at_once(two: Two, capsys: Capture, tmp_path: Path) -> None:

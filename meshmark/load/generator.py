@@ -307,10 +307,12 @@ class Load:
             pending = [worker for worker in pending if (kind, mark) not in worker.answers]
 
     def _complete_intervals(self) -> Iterator[LoadInterval]:
-        """Time slots that every running worker has reported for, or passed."""
+        """Time slots that every running worker has reported for, or passed; from the first that none began after."""
         running = [worker for worker in self._workers if worker.begun and not worker.finished]
         complete = min((max(worker.intervals, default=-1) for worker in running or self._workers), default=-1)
-        slots = sorted({slot for worker in self._workers for slot in worker.intervals if slot <= complete})
+        told = [min(worker.intervals) for worker in self._workers if worker.intervals]
+        first = 0 if self._told else max(told, default=0)
+        slots = sorted({slot for worker in self._workers for slot in worker.intervals if first <= slot <= complete})
         for slot in slots:
             if slot <= self._told_slot:
                 continue

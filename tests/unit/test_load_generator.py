@@ -288,6 +288,20 @@ def test_an_interval_that_one_worker_skipped_is_told_with_what_it_said_before(be
     assert [interval.totals.acknowledged for interval in told] == [11, 21, 33]
 
 
+def test_no_interval_is_told_from_before_a_worker_first_reported(bed: Bed) -> None:
+    with started(bed, 2) as running:
+        one, two = bed.workers
+        for time_s in (100.5, 101.0, 101.5):
+            one.acknowledged += 10
+            one.say(kind="interval", time_s=time_s)
+        two.acknowledged = 1
+        two.say(kind="interval", time_s=101.0)
+        told = running.intervals()
+        two.say(kind="interval", time_s=101.5)
+        told += running.intervals()
+    assert [(interval.clients, interval.totals.acknowledged) for interval in told] == [(2, 21), (2, 31)]
+
+
 def test_waiting_for_lines_costs_no_time_when_there_are_none(bed: Bed) -> None:
     with started(bed, 2) as running:
         before = bed.clock.now()

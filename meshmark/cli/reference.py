@@ -112,8 +112,9 @@ def run_directory() -> str:
 def cluster_roles() -> str:
     head = (
         "# Generated: all that `meshmark --backend kubernetes` does needs the first two; the third is for `run "
-        "--kubelet`,\n# the fourth for `run --prometheus find`, the fifth for `operate restart` "
-        "(docs/how-to/kubernetes.md).\n"
+        "--kubelet`,\n# the fourth for `run --prometheus find`, the fifth for `operate restart`, the sixth for data "
+        "planes of ambient mode\n# (bound in istio-system alone, by a RoleBinding), the seventh for `run` on an "
+        "operator's brokers.\n# See docs/how-to/kubernetes.md.\n"
     )
     return head + "---\n".join(yaml_text(role) for role in rights.cluster_roles())
 

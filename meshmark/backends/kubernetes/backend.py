@@ -27,6 +27,7 @@ from meshmark.backends.kubernetes.config import KAFKA_SCRIPTS
 from meshmark.backends.kubernetes.hosts import PodsTestbed
 from meshmark.backends.kubernetes.lifecycle import Site
 from meshmark.backends.kubernetes.measured import LoadPods, measured
+from meshmark.backends.kubernetes.meshes import has_waypoint
 from meshmark.backends.kubernetes.metering import NOBODY, Metering, OnNodes, all_metered, located
 from meshmark.backends.kubernetes.pods import BASH
 from meshmark.backends.kubernetes.rights import Right
@@ -42,6 +43,12 @@ NONE = "none"
 LOOK = (BASH, "-c", f"ls {KAFKA_SCRIPTS}/../libs; java -version 2>&1")
 KAFKA = re.compile(r"^kafka-clients-(\S+)\.jar$", re.MULTILINE)
 JAVA = re.compile(r"^(?:openjdk|java) version \"([^\"]+)\"", re.MULTILINE)
+
+
+def looked_at(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """The first of each mesh, and of those with a waypoint; where none has a mesh, the first of all."""
+    found = {(each.data_plane.mesh, has_waypoint(each.data_plane)): each for each in reversed(scenarios)}
+    return [each for (mesh, _), each in found.items() if mesh != "none"] or list(found.values())
 
 
 class KubernetesBackend:
@@ -122,13 +129,11 @@ class KubernetesBackend:
         )
 
     def _looked(self) -> tuple[HostFacts, Versions]:
-        """Once for each mesh, or without one if no scenario has any: that it takes pods is known then, too, and that
+        """Of `looked_at`: that a mesh takes pods, and that a waypoint is made, is known then, too, and that
         who is to tell of the nodes does. An operator's brokers are looked at while they serve: it alone knows their
         image."""
         if self._seen is None:
-            by_mesh = {each.data_plane.mesh: each for each in reversed(self._plan.scenarios)}
-            scenarios = [each for mesh, each in by_mesh.items() if mesh != "none"] or list(by_mesh.values())
-            looks = [self._look(scenario) for scenario in scenarios]
+            looks = [self._look(scenario) for scenario in looked_at(self._plan.scenarios)]
             proxies = {program: said for _, _, told in looks for program, said in told.items()}
             facts, versions, _ = looks[0]
             own = {"envoy": proxies.pop("envoy", NONE), "proxies": proxies}

@@ -20,6 +20,7 @@ from meshmark.backends.kubernetes.kinds import POD, Kind
 from meshmark.backends.kubernetes.node_proxies import NodeProxies
 from meshmark.data_plane import DataPlane
 from meshmark.errors import ComponentFailed, MissingRequirement, NoRights
+from meshmark.plan import Scenario
 from meshmark.record import Proof
 from tests.unit.kubernetes.fake_api import FakeApi
 from tests.unit.kubernetes.test_hosts import at
@@ -323,3 +324,13 @@ def test_a_run_that_lacks_it_says_so_before_anything_is_made(
     assert app.main([*run, "--share-nodes"]) == NoRights.exit_code
     assert "list pods in the namespace istio-system" in capsys.readouterr().err
     assert fake.writes == []
+
+
+def test_each_mesh_and_a_waypoint_are_looked_at_before_the_first_round() -> None:
+    planes = ("plain", "ambient", "ambient-waypoint", "ambient", "linkerd", "linkerd-skip")
+    scenarios = [
+        Scenario(name=f"{number}-{plane}", data_plane=DataPlane(plane)) for number, plane in enumerate(planes)
+    ]
+    found = sorted(each.name for each in backend.looked_at(scenarios))
+    assert found == ["1-ambient", "2-ambient-waypoint", "4-linkerd"]
+    assert [each.name for each in backend.looked_at(scenarios[:1])] == ["0-plain"]

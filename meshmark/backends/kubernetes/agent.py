@@ -11,7 +11,7 @@ linkerd2-proxy), or booked. Every question has an `id` and is answered with one 
 where it could not be. It ends with its standard input.
 
 Keys are those of the lab: HOST/kafka, HOST/sidecar, HOST/client, HOST/meshmark (the agent itself), HOST/net, and of
-the node machine/{cpu,core:N,memory,disk,psi}. One agent is told to read the ztunnels of nodes, too: NODE/ztunnel/HOP,
+the node machine/{cpu,core:N,memory,disk,psi}. One agent is asked for the ztunnels of nodes, too: NODE/ztunnel/HOP,
 the bytes of that hop that this node's carried. What a probe of the kubelet uses (a shell, now and then) is booked to
 nobody.
 """
@@ -28,6 +28,7 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,8 +103,6 @@ class Agent:
         self._pids: dict[str, list[int]] = {}
         self._listening: set[tuple[str, int]] = set()
         self._leads: Mapping[tuple[str, int], str] = {}
-        self._ztunnels: Mapping[str, str] = {}
-        self._namespace = ""
         self._others: list[Probe] = []
         if not processes:
             self._others.append(held.enter_context(NetProbe(host, INTERFACE, lambda read: read())))
@@ -148,8 +147,7 @@ class Agent:
             case "page":
                 return _page(question["address"], question["port"], question["path"])
             case "ztunnels":
-                self._ztunnels, self._namespace = question["addresses"], question["namespace"]
-                return None
+                return _carried(question["addresses"], question["namespace"])
             case other:
                 raise ValueError(f"there is no question {other!r}")
 
@@ -170,11 +168,6 @@ class Agent:
             with suppress(OSError, http.client.HTTPException, ValueError):
                 found = SIDECARS[self._sidecar]()
                 values |= {f"{self._host}/sidecar/{name}": value for name, value in found.items()}
-        for node, address in self._ztunnels.items():
-            with suppress(OSError, http.client.HTTPException, ValueError):
-                page = _page(address, istio_tcp.METRICS_PORT, istio_tcp.METRICS_PATH)
-                carried = istio_tcp.carried(istio_tcp.flows(page, self._namespace))
-                values |= {f"{node}/ztunnel/{name}": value for name, value in carried.items()}
         return values
 
     def _look(self) -> None:
@@ -288,6 +281,22 @@ def _of_linkerd() -> Mapping[str, float]:
 
 SIDECARS = {"istio": _of_envoy, "linkerd": _of_linkerd}
 """Mesh -> what its sidecar counts."""
+
+
+def _carried(addresses: Mapping[str, str], namespace: str) -> Counters:
+    """By ztunnels, all at once, by the name of their nodes. One that does not answer is absent."""
+
+    def read(place: tuple[str, str]) -> Counters:
+        node, address = place
+        try:
+            page = _page(address, istio_tcp.METRICS_PORT, istio_tcp.METRICS_PATH)
+            carried = istio_tcp.carried(istio_tcp.flows(page, namespace))
+        except (OSError, http.client.HTTPException, ValueError):
+            return {}
+        return {f"{node}/ztunnel/{name}": value for name, value in carried.items()}
+
+    with ThreadPoolExecutor(len(addresses), thread_name_prefix="ztunnels") as threads:
+        return {key: value for found in threads.map(read, addresses.items()) for key, value in found.items()}
 
 
 def _page(address: str, port: int, path: str) -> str:

@@ -112,7 +112,7 @@ class PodsTestbed:
         beside = [stack.enter_context(self._sidecars_agent(host)) for host in self._joined_sidecars]
         threads = stack.enter_context(ThreadPoolExecutor(len(self.agents) + len(beside), thread_name_prefix="agents"))
         self.read = AgentsProbe(self.agents, threads, beside)
-        self._probes: list[Probe] = [self.read]
+        self._probes: list[Probe] = [self.read, *([self.around] if self.around else [])]
         self.clocks: list[ClockCheck] = []
         self.loads: list[tuple[str, float]] = []
         """Where load workers were begun, and when."""

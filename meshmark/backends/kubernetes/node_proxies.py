@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 
 from meshmark.backends.kubernetes import meshes, state
 from meshmark.backends.kubernetes.api import Api
@@ -18,10 +19,10 @@ from meshmark.backends.kubernetes.rights import ISTIO_SYSTEM
 from meshmark.backends.kubernetes.stream import AgentLink
 from meshmark.backends.kubernetes.survey import ZTUNNEL
 from meshmark.data_plane import DataPlane
-from meshmark.errors import ComponentFailed
+from meshmark.errors import ClusterUnreachable, ComponentFailed
 from meshmark.probes import istio_tcp
 from meshmark.probes.istio_tcp import BROKER, CLIENT, DESTINATION, SOURCE, Flow, Passed
-from meshmark.record import Proof
+from meshmark.record import Counters, Proof
 
 OF_WAYPOINT = {"gateway.networking.k8s.io/gateway-name": meshes.WAYPOINT}
 HOST = "ztunnel"
@@ -40,6 +41,8 @@ class NodeProxies:
     """Those that serve pods on these nodes; `asker` is in a pod outside the mesh. Raises ComponentFailed where one is
     not there, or does not answer."""
 
+    edges_only = True
+
     def __init__(self, api: Api, plane: DataPlane, namespace: str, nodes: Collection[str], asker: AgentLink) -> None:
         self._plane, self._namespace, self._asker = plane, namespace, asker
         self.addresses = _by_node(api.find(POD, ISTIO_SYSTEM, ZTUNNEL), nodes)
@@ -52,7 +55,12 @@ class NodeProxies:
                     component=meshes.WAYPOINT,
                     hint="Istio makes it of the Gateway `waypoint`; `meshmark up` shows the same and keeps it.",
                 )
-        asker.ask("ztunnels", addresses=self.addresses, namespace=namespace)
+
+    def read(self) -> Counters:
+        """What ztunnels carried, as `meshmark.cluster.Probe`; at edges alone, since they are what is measured."""
+        with suppress(ComponentFailed, ClusterUnreachable):  # the testbed's `check` tells
+            return dict(self._asker.ask("ztunnels", addresses=self.addresses, namespace=self._namespace))
+        return {}
 
     def versions(self) -> dict[str, str]:
         """By node, as each ztunnel says it."""

@@ -54,7 +54,7 @@ class Asker:
     def ask(self, question: str, **more: Any) -> Any:
         if question == "ztunnels":
             self.told.append(more)
-            return None
+            return {"n1/ztunnel/client-broker/outbound_tx_bytes": 3.0}
         assert (question, more["port"], more["path"]) == ("page", 15_020, "/stats/prometheus")
         if more["address"] not in self.pages:
             raise ComponentFailed("agent on stranger-1 could not answer `page`: ConnectionRefusedError")
@@ -200,6 +200,8 @@ def test_nodes_are_summed_and_the_agent_is_told_of_those_with_pods() -> None:
     there = Cluster({"n1": "10.0.0.9", "n2": "10.0.0.7", "n3": "10.0.0.6"})
     proxies = made(there, asker, DataPlane.AMBIENT, "n1", "n2")
     assert all(proof.holds for proof in proxies.proofs(proxies.counted(), 3, 6))
+    assert (asker.told, proxies.edges_only) == ([], True)
+    assert proxies.read() == {"n1/ztunnel/client-broker/outbound_tx_bytes": 3.0}
     assert asker.told == [{"addresses": {"n1": "10.0.0.9", "n2": "10.0.0.7"}, "namespace": OURS}]
 
 
@@ -259,10 +261,12 @@ def test_pods_of_ambient_mode_are_read_with_the_ztunnel_of_their_node(fake: Fake
         status = {**READY, "podIP": address}
         fake.put(POD, "ztunnel-x", "istio-system", labels={"app": "ztunnel"}, spec={"nodeName": "n1"}, status=status)
         with opened(at(api, DataPlane.AMBIENT), tell=lambda _: None, timeout_s=5) as bed:
-            read = bed.read.read()
+            always = bed.read.read()
+            read = {key: value for probe in bed.probes() for key, value in probe.read().items()}
             texts = bed.configurations()
     assert read["n1/ztunnel/client-broker/outbound_tx_bytes"] == 3_000
     assert read["n1/ztunnel/broker-broker/inbound_rx_bytes"] == 0
+    assert [key for key in always if "ztunnel" in key] == []
     assert texts["n1.ztunnel.version"] == "1.31.0\n"
     assert "istio.io/dataplane-mode: ambient" in texts["namespace.yaml"]
     assert "mode: STRICT" in texts["peer-authentication.yaml"]

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from meshmark.backends.kubernetes import manifest
 from meshmark.backends.kubernetes.config import TLS_DIRECTORY
 from meshmark.backends.kubernetes.stream import AgentLink
 from meshmark.data_plane import AT_CONTROLLERS, BROKER_BROKER, CLIENT_BROKER, MADE_TLS, TAKEN_TLS, DataPlane, Mesh
+from meshmark.errors import ComponentFailed
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT, REPLICATION_PORT
 from meshmark.probes import linkerd
 from meshmark.record import Proof
 
+T = TypeVar("T")
 _OUTBOUND = r"cluster\.outbound\|{port}\|.*\.(upstream_cx_total|upstream_cx_connect_fail|ssl\.handshake)"
 SERVER_INFO = "/server_info"
 CONFIGURATION = "/config_dump"
@@ -30,6 +32,8 @@ AUTHORITY = f"{TLS_DIRECTORY}/{manifest.TLS_AUTHORITY}"
 LOOPBACK, ENVOY_PORT = "127.0.0.1", 15_000
 REFUSES: dict[Mesh, str] = {"istio": "STRICT", "ambient": "STRICT", "linkerd": "require-identity"}
 """By what the mesh calls it, that who is outside is refused."""
+FIRST = 80
+"""Letters of what cannot be read that are told."""
 ANYBODY = ""
 """In place of an authority: any server is taken, and no certificate shown."""
 
@@ -130,7 +134,7 @@ def envoy(agent: AgentLink, path: str) -> str:
 def sidecar_configuration(mesh: Mesh, agent: AgentLink, service: str = manifest.SERVICE) -> dict[str, str]:
     """By file: a sidecar's version, and of Envoy what it was told about Kafka. Linkerd's is told by annotations."""
     if mesh == "linkerd":
-        return {f"{agent.host}.linkerd.version": f"{linkerd.version(_linkerd(agent))}\n"}
+        return {f"{agent.host}.linkerd.version": f"{_linkerd(agent, linkerd.version)}\n"}
     return {
         f"{agent.host}.envoy.version": f"{envoy_version(envoy(agent, SERVER_INFO))}\n",
         f"{agent.host}.envoy.json": envoy_configuration(envoy(agent, CONFIGURATION), service),
@@ -206,7 +210,7 @@ def _counted(plane: DataPlane, agent: AgentLink, port: int, to: str) -> Proof:
 
 
 def _counted_by_linkerd(plane: DataPlane, agent: AgentLink) -> Proof:
-    found = linkerd.connections(_linkerd(agent), BROKER_PORT)
+    found = _connections(agent)
     if plane.carries(CLIENT_BROKER):
         name, holds = MADE_TLS, 0 < found.made == found.made_encrypted
     else:
@@ -216,7 +220,7 @@ def _counted_by_linkerd(plane: DataPlane, agent: AgentLink) -> Proof:
 
 def _taken_by_linkerd(agent: AgentLink) -> Proof:
     """Of a broker: one that is refused is not counted."""
-    found = linkerd.connections(_linkerd(agent), BROKER_PORT)
+    found = _connections(agent)
     return _by_linkerd(TAKEN_TLS, agent, found, holds=0 < found.taken == found.taken_encrypted)
 
 
@@ -230,9 +234,26 @@ def _by_linkerd(name: str, agent: AgentLink, found: linkerd.Connections, *, hold
     )
 
 
-def _linkerd(agent: AgentLink) -> str:
-    port, path = linkerd.METRICS_PORT, linkerd.METRICS_PATH
-    return str(agent.ask("page", address=LOOPBACK, port=port, path=path))
+def _connections(agent: AgentLink) -> linkerd.Connections:
+    return _linkerd(agent, lambda text: linkerd.connections(text, BROKER_PORT))
+
+
+def _linkerd(agent: AgentLink, read: Callable[[str], T]) -> T:
+    return page(agent, LOOPBACK, linkerd.METRICS_PORT, linkerd.METRICS_PATH, read)
+
+
+def page(agent: AgentLink, address: str, port: int, path: str, read: Callable[[str], T]) -> T:
+    """What `read` finds there. Raises ComponentFailed where nothing answers, or something that it cannot read."""
+    text = str(agent.ask("page", address=address, port=port, path=path))
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ComponentFailed(
+            f"what {address}:{port}{path} answers to {agent.host} cannot be read: {error}; it begins with "
+            f"{text[:FIRST].splitlines()[:1]}",
+            component=agent.host,
+            hint="Does something else than the mesh's proxy answer there, or is it of another version?",
+        ) from None
 
 
 def _answered(name: str, broker: Place, by: AgentLink, **how: str) -> Proof:

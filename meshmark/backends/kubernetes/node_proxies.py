@@ -8,10 +8,11 @@ pods takes the right to list pods in Istio's own namespace.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from typing import TypeVar
 
-from meshmark.backends.kubernetes import meshes, state
+from meshmark.backends.kubernetes import evidence, meshes, state
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.kinds import POD
 from meshmark.backends.kubernetes.manifest import Body
@@ -24,6 +25,7 @@ from meshmark.probes import istio_tcp
 from meshmark.probes.istio_tcp import BROKER, CLIENT, DESTINATION, SOURCE, Flow, Passed
 from meshmark.record import Counters, Proof
 
+T = TypeVar("T")
 OF_WAYPOINT = {"gateway.networking.k8s.io/gateway-name": meshes.WAYPOINT}
 HOST = "ztunnel"
 """Of proofs: of all nodes together."""
@@ -64,7 +66,7 @@ class NodeProxies:
 
     def versions(self) -> dict[str, str]:
         """By node, as each ztunnel says it."""
-        return {node: istio_tcp.version(self._page(address)) for node, address in self.addresses.items()}
+        return {node: self._page(address, istio_tcp.version) for node, address in self.addresses.items()}
 
     def counted(self) -> Counted:
         """Since the proxies started."""
@@ -73,12 +75,18 @@ class NodeProxies:
 
     def proofs(self, before: Counted, by_clients: int, by_brokers: int) -> tuple[Proof, ...]:
         """Of what clients, and brokers, have asked brokers since then: so many connections at the least. Waits until
-        they are counted, for a while."""
+        they are counted, for a while; one that does not answer once is asked again."""
         end = time.monotonic() + COUNTED_S
         while True:
-            found = tuple(self._judged(before, self.counted(), by_clients, by_brokers))
-            if all(proof.holds for proof in found) or time.monotonic() > end:
-                return found
+            over = time.monotonic() > end
+            try:
+                found = tuple(self._judged(before, self.counted(), by_clients, by_brokers))
+            except ComponentFailed:
+                if over:
+                    raise
+            else:
+                if over or all(proof.holds for proof in found):
+                    return found
             time.sleep(POLL_S)
 
     def _judged(self, before: Counted, now: Counted, by_clients: int, by_brokers: int) -> Iterator[Proof]:
@@ -110,12 +118,15 @@ class NodeProxies:
         )
 
     def _sum(self, addresses: Collection[str]) -> dict[Flow, Passed]:
-        return istio_tcp.summed(istio_tcp.flows(self._page(address), self._namespace) for address in addresses)
+        return istio_tcp.summed(self._page(address, self._flows) for address in addresses)
 
-    def _page(self, address: str) -> str:
+    def _flows(self, text: str) -> dict[Flow, Passed]:
+        return istio_tcp.flows(text, self._namespace)
+
+    def _page(self, address: str, read: Callable[[str], T]) -> T:
         port, path = istio_tcp.METRICS_PORT, istio_tcp.METRICS_PATH
         try:
-            return str(self._asker.ask("page", address=address, port=port, path=path))
+            return evidence.page(self._asker, address, port, path, read)
         except ComponentFailed as error:
             raise ComponentFailed(
                 f"what is counted at {address}:{port} cannot be read: {error.message}",

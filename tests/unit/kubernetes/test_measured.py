@@ -18,6 +18,7 @@ from meshmark.backends.kubernetes.evidence import Connections, Place
 from meshmark.backends.kubernetes.measured import STATISTICS, LoadPods, measured
 from meshmark.backends.kubernetes.pools import Pool, affinity, tolerations
 from meshmark.data_plane import DataPlane
+from meshmark.errors import ComponentFailed
 from meshmark.probes import envoy
 from meshmark.record import Proof
 from tests.unit.kubernetes.test_schemas import judge
@@ -320,12 +321,12 @@ class Behind(Agent):
 
     def __init__(self, host: str, *, tls: int = 0, plain: int = 0) -> None:
         super().__init__(host)
-        self._page = LINKERD.format(tls=tls, plain=plain)
+        self.text = LINKERD.format(tls=tls, plain=plain)
 
     def ask(self, question: str, **more: Any) -> Any:
         if question == "page":
             assert more == {"address": "127.0.0.1", "port": 4_191, "path": "/metrics"}
-            return self._page
+            return self.text
         return super().ask(question, **more)
 
 
@@ -342,6 +343,13 @@ def test_linkerds_tls_is_shown_by_refusals_and_by_its_own_labels() -> None:
         assert [name for name, holds in held.items() if not holds] == [
             "every connection that its sidecar made to Kafka is TLS"
         ]
+
+
+def test_a_page_that_linkerds_proxy_has_not_is_told_with_where_it_is() -> None:
+    odd = Behind("client-1")
+    odd.text = "tcp_open_total many"
+    with pytest.raises(ComponentFailed, match=r"127\.0\.0\.1:4191/metrics answers to client-1 cannot be read: .*many"):
+        proofs(DataPlane.LINKERD, odd, Agent("stranger-1", answers=False))
 
 
 def test_ports_that_linkerd_skips_are_answered_to_everybody_and_its_proxy_has_seen_nothing() -> None:
@@ -441,7 +449,7 @@ class Taking(Behind):
 
     def __init__(self, host: str, *, tls: int, plain: int = 0) -> None:
         super().__init__(host, tls=1)
-        self._page += TAKEN.format(tls="true", many=tls) + TAKEN.format(tls="no_identity", many=plain)
+        self.text += TAKEN.format(tls="true", many=tls) + TAKEN.format(tls="no_identity", many=plain)
 
 
 @pytest.mark.parametrize(("tls", "plain", "holds"), [(3, 0, True), (3, 1, False), (0, 0, False)])

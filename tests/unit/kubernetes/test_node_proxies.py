@@ -44,8 +44,13 @@ def series(metric: str, value: float, *, reporter: str, source: str, to: str = "
     return f"{metric}{{{said}}} {value:g}\n"
 
 
+AWAY = "does not answer, this once"
+
+
 class Asker:
     """The agent outside the mesh: gives each address' pages in turn, and the last one from then on."""
+
+    host = "stranger-1"
 
     def __init__(self, pages: Mapping[str, list[str]]) -> None:
         self.pages = {address: list(each) for address, each in pages.items()}
@@ -59,6 +64,9 @@ class Asker:
         if more["address"] not in self.pages:
             raise ComponentFailed("agent on stranger-1 could not answer `page`: ConnectionRefusedError")
         left = self.pages[more["address"]]
+        if left[0] == AWAY:
+            left.pop(0)
+            raise ComponentFailed("agent on stranger-1 could not answer `page`: TimeoutError")
         return left.pop(0) if len(left) > 1 else left[0]
 
 
@@ -186,6 +194,20 @@ def test_counters_that_come_later_are_waited_for(monkeypatch: pytest.MonkeyPatch
     asker = Asker({"10.0.0.9": ["", "", carried(client=2), carried()]})
     proxies = made(Cluster({"n1": "10.0.0.9"}), asker)
     assert all(proof.holds for proof in proxies.proofs(proxies.counted(), 3, 6))
+
+
+def test_one_that_does_not_answer_once_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_proxies, "COUNTED_S", 20.0)
+    monkeypatch.setattr(node_proxies, "POLL_S", 0.0)
+    proxies = made(Cluster({"n1": "10.0.0.9"}), Asker({"10.0.0.9": ["", AWAY, "{ no page", carried()]}))
+    assert all(proof.holds for proof in proxies.proofs(proxies.counted(), 3, 6))
+
+
+def test_a_page_that_is_none_is_told_with_where_it_is_and_how_it_begins() -> None:
+    proxies = made(Cluster({"n1": "10.0.0.9"}), Asker({"10.0.0.9": [f"{OPENED} many\nmore"]}))
+    for read in (proxies.counted, proxies.versions):
+        with pytest.raises(ComponentFailed, match=r"10\.0\.0\.9:15020/stats/prometheus answers .* many"):
+            read()
 
 
 def test_what_went_past_the_waypoint_before_the_proofs_began_does_not_count() -> None:

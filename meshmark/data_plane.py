@@ -17,9 +17,13 @@ BETWEEN_HOSTS = (CLIENT_BROKER, BROKER_BROKER)
 """Hops that data planes differ in."""
 HOPS = (*BETWEEN_HOSTS, CONTROLLER)
 AT_CONTROLLERS = "at the controllers' port"
+"""How proofs end that are of that hop, where a mesh carries it although the data plane by itself does not."""
 MADE_TLS = "every connection that its sidecar made to Kafka is TLS"
 TAKEN_TLS = "every connection that its sidecar took for Kafka is TLS"
-"""How proofs end that are of that hop, where a mesh carries it although the data plane by itself does not."""
+CONTROLLERS_TLS = "every connection that its sidecar made to controllers is TLS"
+NO_PLAINTEXT = "a plaintext client outside the mesh gets no answer"
+NO_CERTIFICATE = "a TLS client without a certificate gets no answer"
+"""What proofs of a mesh's mTLS show."""
 
 Mesh = Literal["none", "istio", "ambient", "linkerd"]
 """`istio` is its sidecars; ambient mode is Istio's too, and shares nothing with them."""

@@ -13,7 +13,14 @@ from meshmark.analysis.hops import counted_hops
 from meshmark.analysis.ledger import broker_hosts, client_hosts
 from meshmark.analysis.path import check_path
 from meshmark.analysis.verify import verify
-from meshmark.data_plane import AT_CONTROLLERS, BROKER_BROKER, DataPlane
+from meshmark.data_plane import (
+    AT_CONTROLLERS,
+    BROKER_BROKER,
+    CONTROLLERS_TLS,
+    NO_CERTIFICATE,
+    NO_PLAINTEXT,
+    DataPlane,
+)
 from meshmark.nodes import ClockCheck, NodesRead
 from meshmark.plan import ClusterSpec
 from meshmark.record import Trial
@@ -286,15 +293,36 @@ def test_controllers_are_encrypted_where_that_was_asked_at_each_of_them(tmp_path
         told["encryptedBy"]["controller"] = told["encryptedBy"]["broker-broker"]
         told["plainHops"].remove("controller")
 
-    def asked_at(*brokers: str) -> str:
-        name = f"STRICT: a plaintext client outside the mesh gets no answer {AT_CONTROLLERS}"
-        proofs = [{"name": name, "host": broker, "holds": True, "detail": "silence"} for broker in brokers]
+    def shown(name: str, *brokers: str) -> str:
+        proofs = [{"name": name, "host": broker, "holds": True, "detail": "as it is"} for broker in brokers]
         change_lines(where / "proofs.jsonl", lambda found: found.extend(proofs))
         forge(tmp_path / "run")
         return files(verify(tmp_path / "run"))
 
     change(where / "finished.json", more_hops)
-    assert "encrypted: client-broker, broker-broker, controller" in asked_at("broker-1")
-    assert asked_at("broker-3") == ""
+    refused, uncertified = (f"STRICT: {words} {AT_CONTROLLERS}" for words in (NO_PLAINTEXT, NO_CERTIFICATE))
+    too_many = "encrypted: client-broker, broker-broker, controller"
+    assert too_many in shown(refused, "broker-1", "broker-3")
+    assert too_many in shown(uncertified, "broker-1", "broker-3")
+    assert too_many in shown(CONTROLLERS_TLS, "broker-1", "broker-2")
+    assert shown(CONTROLLERS_TLS, "broker-3") == ""
     change(where / "finished.json", lambda told: told["encryptedBy"].update(controller="kafka"))
-    assert "finished.json" in asked_at()
+    assert "finished.json" in shown(refused)
+
+
+def test_a_mesh_that_leaves_brokers_out_encrypts_no_controllers_whatever_is_shown_there(tmp_path: Path) -> None:
+    clusters = (MeshCluster(name="one", brokers=2, clients=1, controllers=1), MeshCluster(name="two", brokers=1))
+    topology = Topology(clusters=clusters, links=(Link(ends=("one", "two"), rtt_ms=2),))
+    plan = plan_of(EXCLUDED, repeats=1)
+    scenario = plan.scenarios[0].model_copy(update={"cluster": ClusterSpec(topology=topology)})
+    run(tmp_path / "run", plan.model_copy(update={"scenarios": (scenario,)}))
+    where = round_of(tmp_path / "run", scenario.name, repeat=1)
+    shown = [*((f"STRICT: {words} {AT_CONTROLLERS}", (1, 3)) for words in (NO_PLAINTEXT, NO_CERTIFICATE))]
+    proofs = [
+        {"name": name, "host": f"broker-{number}", "holds": True, "detail": "as it is"}
+        for name, numbers in (*shown, (CONTROLLERS_TLS, (1, 2, 3)))
+        for number in numbers
+    ]
+    change_lines(where / "proofs.jsonl", lambda found: found.extend(proofs))
+    forge(tmp_path / "run")
+    assert files(verify(tmp_path / "run")) == ""

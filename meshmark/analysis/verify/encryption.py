@@ -9,7 +9,15 @@ from meshmark.analysis.ledger import broker_hosts
 from meshmark.analysis.verify.meshes import own_proofs
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
-from meshmark.data_plane import AT_CONTROLLERS, BROKER_BROKER, CONTROLLER, HOPS
+from meshmark.data_plane import (
+    AT_CONTROLLERS,
+    BROKER_BROKER,
+    CONTROLLER,
+    CONTROLLERS_TLS,
+    HOPS,
+    NO_CERTIFICATE,
+    NO_PLAINTEXT,
+)
 from meshmark.plan import Scenario
 from meshmark.store import Run
 
@@ -39,10 +47,15 @@ def encryption_findings(run: Run, round_: Raw, scenario: Scenario) -> Iterator[F
 
 
 def _at_controllers(round_: Raw, scenario: Scenario) -> bool:
-    """Was it asked at each controller of a topology whether a mesh encrypts what comes to its port?"""
-    voters = {f"broker-{number}" for number in scenario.cluster.topology.controllers()}
-    asked = {proof.host for proof in round_.data.proofs if proof.name.endswith(AT_CONTROLLERS)}
-    return scenario.data_plane.mtls and bool(voters) and voters <= asked
+    """Was it shown at each controller of a topology that who is outside the mesh is refused at its port, and at each
+    broker that has another one that its sidecar's connections there are TLS?"""
+    plane, voters = scenario.data_plane, {f"broker-{n}" for n in scenario.cluster.topology.controllers()}
+    if not (voters and plane.mtls and plane.encrypts(BROKER_BROKER)) or plane.encrypts(CONTROLLER):
+        return False
+    told = {(proof.host, proof.name.partition(": ")[2] or proof.name) for proof in round_.data.proofs}
+    wanted = {(voter, f"{words} {AT_CONTROLLERS}") for voter in voters for words in (NO_PLAINTEXT, NO_CERTIFICATE)}
+    wanted |= {(host, CONTROLLERS_TLS) for host in broker_hosts(scenario) if voters - {host}}
+    return wanted <= told
 
 
 def _proofs(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:

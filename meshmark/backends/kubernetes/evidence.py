@@ -11,14 +11,27 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from meshmark.backends.kubernetes import manifest
 from meshmark.backends.kubernetes.config import TLS_DIRECTORY
 from meshmark.backends.kubernetes.stream import AgentLink
-from meshmark.data_plane import AT_CONTROLLERS, BROKER_BROKER, CLIENT_BROKER, MADE_TLS, TAKEN_TLS, DataPlane, Mesh
+from meshmark.data_plane import (
+    AT_CONTROLLERS,
+    BROKER_BROKER,
+    CLIENT_BROKER,
+    CONTROLLERS_TLS,
+    MADE_TLS,
+    NO_CERTIFICATE,
+    NO_PLAINTEXT,
+    TAKEN_TLS,
+    DataPlane,
+    Mesh,
+)
 from meshmark.errors import ComponentFailed
 from meshmark.kafka.properties import BROKER_PORT, CONTROLLER_PORT, REPLICATION_PORT
 from meshmark.probes import linkerd
@@ -34,6 +47,9 @@ REFUSES: dict[Mesh, str] = {"istio": "STRICT", "ambient": "STRICT", "linkerd": "
 """By what the mesh calls it, that who is outside is refused."""
 FIRST = 80
 """Letters of what cannot be read that are told."""
+SETTLED_S = 5.0
+"""A handshake over some round trips, and a sidecar that counts it, may take as long."""
+POLL_S = 0.5
 ANYBODY = ""
 """In place of an authority: any server is taken, and no certificate shown."""
 
@@ -88,10 +104,12 @@ def prove(
         found += _mesh(plane, controller, among or clients, strangers[controller.host])
     if plane.sidecars:
         voters = {controller.host for controller in controllers}
-        found += [_counted(plane, agent, BROKER_PORT, "Kafka") for agent in inside]
+        found += [_settled(partial(_counted, plane, agent, BROKER_PORT)) for agent in inside]
         if plane.mesh == "linkerd" and plane.carries(CLIENT_BROKER):
-            found += [_taken_by_linkerd(agent) for agent in agents.values()]
-        found += [_counted(plane, agent, CONTROLLER_PORT, "controllers") for agent in among if voters - {agent.host}]
+            found += [_settled(partial(_taken_by_linkerd, agent)) for agent in agents.values()]
+        found += [
+            _settled(partial(_counted, plane, agent, CONTROLLER_PORT)) for agent in among if voters - {agent.host}
+        ]
     return tuple(found)
 
 
@@ -181,8 +199,8 @@ def _mesh(plane: DataPlane, broker: Place, inside: Sequence[AgentLink], stranger
             yield _answered(f"{who} gets an answer", within, agent)
     if plane.mtls:
         by = REFUSES[plane.mesh]
-        yield _refused(f"{by}: a plaintext client outside the mesh gets no answer", broker, stranger)
-        yield _refused(f"{by}: a TLS client without a certificate gets no answer", broker, stranger, authority=ANYBODY)
+        yield _refused(f"{by}: {NO_PLAINTEXT}", broker, stranger)
+        yield _refused(f"{by}: {NO_CERTIFICATE}", broker, stranger, authority=ANYBODY)
     else:
         yield _answered("a plaintext client outside the mesh gets an answer", broker, stranger)
     if plane.own_replication:
@@ -193,13 +211,23 @@ def _mesh(plane: DataPlane, broker: Place, inside: Sequence[AgentLink], stranger
         ).model_copy(update={"hop": BROKER_BROKER})
 
 
-def _counted(plane: DataPlane, agent: AgentLink, port: int, to: str) -> Proof:
+def _settled(read: Callable[[], Proof]) -> Proof:
+    """What a sidecar counts, read again until it holds: a connection is counted before its handshake is over."""
+    end = time.monotonic() + SETTLED_S
+    while not (proof := read()).holds and time.monotonic() < end:
+        time.sleep(POLL_S)
+    return proof
+
+
+def _counted(plane: DataPlane, agent: AgentLink, port: int) -> Proof:
     if plane.mesh == "linkerd":
         return _counted_by_linkerd(plane, agent)
     found = connections(envoy(agent, statistics(port)), port)
     if plane.mtls:
-        name, holds = f"every connection that its sidecar made to {to} is TLS", 0 < found.made <= found.encrypted
+        name = CONTROLLERS_TLS if port == CONTROLLER_PORT else MADE_TLS
+        holds = 0 < found.made <= found.encrypted
     else:
+        to = "controllers" if port == CONTROLLER_PORT else "Kafka"
         name, holds = f"no connection that its sidecar made to {to} is TLS", found.made > 0 == found.encrypted
     return Proof(
         name=name,

@@ -194,6 +194,12 @@ class Agent:
         return [answers and more.get("authority") != evidence.ANYBODY, "told"]
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sidecars have counted all that they will."""
+    monkeypatch.setattr(evidence, "SETTLED_S", 0.0)
+
+
 BROKER = Place(host="broker-1", address="10.0.0.1", name="broker-1.kafka.ns.svc")
 
 
@@ -221,6 +227,24 @@ def test_strict_is_shown_by_refusals_beside_an_answer_and_by_handshakes() -> Non
         "STRICT: a plaintext client outside the mesh gets no answer",
         "every connection that its sidecar made to Kafka is TLS",
     ]
+
+
+class Late(Agent):
+    """One handshake is under way when its sidecar is asked for the first time."""
+
+    def ask(self, question: str, **more: Any) -> Any:
+        told = super().ask(question, **more)
+        self._tls += question == "page"
+        return told
+
+
+def test_a_sidecar_is_asked_again_while_a_handshake_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "SETTLED_S", 60.0)
+    monkeypatch.setattr(evidence, "POLL_S", 0.001)
+    client, stranger = Late("client-1", tls=5), Agent("stranger-1", answers=False)
+    found = evidence.prove(DataPlane.ISTIO_MTLS, [BROKER], {}, [client], {BROKER.host: stranger})  # type: ignore[list-item,dict-item]
+    assert found[-1].holds
+    assert found[-1].detail == "Envoy counts 7 connections and 7 TLS handshakes"
 
 
 def test_a_refusal_where_nothing_accepts_connections_shows_nothing() -> None:

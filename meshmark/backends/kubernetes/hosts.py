@@ -234,9 +234,10 @@ class PodsTestbed:
         self._replacing = self._replacing - {host}
 
     def explain(self) -> None:
-        """Raises what is wrong with the pods, as soon as the cluster tells that anything is, within EXPLAIN_S: a
-        process, or a connection, that ended with its pod says no more than that."""
+        """Raises what is wrong with the pods, as soon as the cluster tells that anything is, within EXPLAIN_S, or that
+        an API server is away: a process, or a connection, that ended with either says no more than that."""
         end = time.monotonic() + EXPLAIN_S
+        self._answered = dict.fromkeys(self._answered, -math.inf)
         while True:
             self._checked = -math.inf
             self.check()
@@ -332,7 +333,7 @@ class PodsTestbed:
         api = self._home[host].api
         within = container or _container(host)
         with api.stream(self.pod_name(host), self.namespace, within, with_pid(argv)) as socket:
-            process = PodProcess(socket, host=host, name=name, log=log)
+            process = PodProcess(socket, host=host, context=api.context, name=name, log=log)
             process.pid = read_pid(process)
             try:
                 yield process

@@ -49,8 +49,9 @@ class Socket(Protocol):
 class PodProcess:
     """Implements `meshmark.cluster.Process` and `Elsewhere`. Its standard error is appended to `log`."""
 
-    def __init__(self, socket: Socket, *, host: str, name: str, log: Path) -> None:
+    def __init__(self, socket: Socket, *, host: str, context: str, name: str, log: Path) -> None:
         self.host = host
+        self._context = context
         self.name = name
         self.pid = 0
         self.clock_ahead_s = 0.0
@@ -99,7 +100,8 @@ class PodProcess:
                 return
 
     def failure(self, what: str) -> ComponentFailed:
-        return ComponentFailed(f"{self.name} on {self.host} {what}", component=self.name, log_tail=tuple(self._said))
+        told = f"{self.name} on {self.host} {what} (context {self._context})"
+        return ComponentFailed(told, component=self.name, log_tail=tuple(self._said))
 
     def _ends_within(self, timeout_s: float) -> bool:
         """What it writes until then is of no more interest."""
@@ -141,7 +143,8 @@ class PodProcess:
 
     def _broken(self, error: Exception) -> ClusterUnreachable:
         return ClusterUnreachable(
-            f"the connection to {self.name} on {self.host} broke: {str(error) or type(error).__name__}",
+            f"the connection to {self.name} on {self.host} broke (context {self._context}): "
+            f"{str(error) or type(error).__name__}",
             hint="The API server, the node or the pod went away; the cluster's events tell more.",
         )
 

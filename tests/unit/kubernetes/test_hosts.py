@@ -201,7 +201,7 @@ def test_a_process_that_no_agent_can_signal_is_left_to_its_pod(
 ) -> None:
     monkeypatch.setattr(stream, "GRACE_S", 0.0)
     socket = Silent()
-    stream.PodProcess(socket, host="client-1", name="agent", log=tmp_path / "log").end()
+    stream.PodProcess(socket, host="client-1", context="fake", name="agent", log=tmp_path / "log").end()
     assert socket.sent == [stream.END_OF_INPUT]
 
 

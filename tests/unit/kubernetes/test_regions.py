@@ -221,6 +221,16 @@ def test_an_api_server_that_stays_away_is_named_and_the_other_cluster_is_ended(
     assert two.second.names() == []
 
 
+def test_a_connection_that_broke_with_its_api_server_is_explained_by_that(two: Two) -> None:
+    with opened(two) as bed, bed.spawn("broker-3", ["cat"], name="echo") as process:
+        two.second.go_away()
+        with pytest.raises(ClusterUnreachable, match=r"the connection to echo on broker-3 broke \(context second\)"):
+            process.read_line(20)
+        with pytest.raises(ClusterUnreachable, match="of the context second cannot be reached"):
+            bed.explain()
+        two.second.away = 0
+
+
 def test_a_pod_that_goes_is_told_with_the_events_of_its_own_cluster(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "CHECK_S", 0.0)
 

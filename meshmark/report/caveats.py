@@ -56,3 +56,16 @@ def _of_operators(summary: Summary) -> Iterator[str]:
         for hop in scenario.encrypted_by:
             if scenario.layers(hop) > 1:
                 yield f"{scenario.name}: {hop} is encrypted twice ({scenario.encrypted_by[hop]})."
+
+
+def encrypters(summary: Summary) -> list[str]:
+    """Of each scenario that has any, who encrypts which hops."""
+    found = []
+    for row in summary.scenarios:
+        hops_of: dict[str, list[str]] = {}
+        for hop, who in row.encrypted_by.items():
+            hops_of.setdefault(who, []).append(hop)
+        if hops_of:
+            told = "; ".join(f"{', '.join(own)} by {who}" for who, own in hops_of.items())
+            found.append(f"{row.name}: {told}")
+    return found

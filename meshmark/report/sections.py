@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from meshmark.analysis.model import CpuPerGb, Figures, LedgerLine, RepeatSummary, ScenarioSummary, Summary
 from meshmark.report import charts, cost, view
+from meshmark.report.caveats import encrypters
 from meshmark.report.view import Column, Grid, number_column, text_column
 from meshmark.store import Run
 from meshmark.units import MB, UNKNOWN, column, percent, rate_msg_s
@@ -340,13 +341,8 @@ def proofs(summary: Summary) -> Grid | None:
             text_column("holds", ("yes" if proof.holds else "NO" for _, _, proof in shown)),
             text_column("what happened", (proof.detail for _, _, proof in shown)),
         ),
-        note=f"{held} of {len(shown)} hold.{''.join(map(_encrypted_by, summary.scenarios))}",
+        note=" ".join([f"{held} of {len(shown)} hold.", *(f"{each}." for each in encrypters(summary))]),
     )
-
-
-def _encrypted_by(row: ScenarioSummary) -> str:
-    who = ", ".join(dict.fromkeys(row.encrypted_by.values()))
-    return f" {row.name}: {' and '.join(row.encrypted_by)} encrypted by {who}." if who else ""
 
 
 def configurations(run: Run) -> list[Configuration]:

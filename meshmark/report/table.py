@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from meshmark.analysis.model import Summary
 from meshmark.report import view
-from meshmark.report.caveats import caveats
+from meshmark.report.caveats import caveats, encrypters
 from meshmark.report.grids import grids
 from meshmark.report.view import Column, Grid
 
@@ -28,6 +28,7 @@ def table(summary: Summary) -> str:
     parts += [text(grid) for grid in grids(summary)]
     parts.append(listed("Not like for like", view.unlike(summary)))
     parts.append(listed("Warnings", summary.warnings))
+    parts.append(listed("Who encrypts what", encrypters(summary)))
     parts.append(_paragraph(" ".join(caveats(summary))))
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -115,7 +115,7 @@ def test_every_link_of_a_page_leads_to_something_on_it(page: str, tell: Tell) ->
 
 def test_the_proofs_say_who_encrypts_which_hop(page: str) -> None:
     for plane, who in (("kafka-tls", "kafka"), ("istio-mtls", "envoy")):
-        assert f" {plane}: client-broker and broker-broker encrypted by {who}." in page
+        assert f" {plane}: client-broker, broker-broker by {who}." in page
     assert " istio: " not in page.partition("What was shown before any load")[2].partition("</section>")[0]
 
 

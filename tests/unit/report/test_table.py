@@ -267,3 +267,11 @@ def test_names_are_listed_as_people_do() -> None:
 def test_every_data_plane_is_in_the_fixture(whole: Told) -> None:
     rows: tuple[ScenarioSummary, ...] = whole.summary.scenarios
     assert {row.data_plane for row in rows} == set(WHOLE)
+
+
+def test_hops_are_told_with_who_encrypts_each(whole: Told) -> None:
+    by = {"client-broker": "envoy", "broker-broker": "kafka", "controller": "envoy"}
+    first, *others = (row.model_copy(update={"encrypted_by": {}}) for row in whole.summary.scenarios)
+    rows = (first.model_copy(update={"encrypted_by": by}), *others)
+    shown = table(whole.summary.model_copy(update={"scenarios": rows}))
+    assert f"{first.name}: client-broker, controller by envoy; broker-broker by kafka" in shown

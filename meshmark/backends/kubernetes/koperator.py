@@ -127,7 +127,8 @@ def _listeners() -> list[Body]:
 
 
 def _group(scenario: Scenario, target: Target) -> Body:
-    """Of all brokers; they are their own controllers, as in the lab."""
+    """Of all brokers; they are their own controllers, as in the lab. Their image runs as root: with a capability that
+    an agent beside it has not, its process could not be looked into."""
     size = {"cpu": str(target.cpus), "memory": quantity(target.memory_bytes)}
     named = {"storageClassName": target.storage_class} if target.storage_class else {}
     claim = {
@@ -149,6 +150,7 @@ def _group(scenario: Scenario, target: Target) -> Body:
         "affinity": where["affinity"],
         "brokerLabels": dict(around.pod_labels),
         "brokerAnnotations": dict(around.pod_annotations),
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from meshmark.backends.kubernetes import manifests, target
+from meshmark.backends.kubernetes.measured import idle
 from meshmark.cli import app
 from meshmark.data_plane import DataPlane
 from meshmark.errors import UsageError
@@ -61,6 +62,14 @@ def test_a_mistake_is_found(path: str, wrong: object) -> None:
         inner = inner[int(step)] if step.isdigit() else inner[step]
     inner[last] = wrong
     assert list(judge(body).iter_errors(body)) != []
+
+
+def test_brokers_have_no_capability_that_an_agent_beside_them_has_not() -> None:
+    """The kernel lets nobody look into a process that may do more; the image of these runs as root."""
+    theirs = cluster(made(plan()))["brokerConfigGroups"]["broker"]["securityContext"]
+    agents = idle("monitor", "meshmark:1")["securityContext"]
+    assert theirs["capabilities"] == agents["capabilities"] == {"drop": ["ALL"]}
+    assert theirs["allowPrivilegeEscalation"] is False
 
 
 def test_brokers_are_as_many_as_large_and_as_far_apart_as_a_stateful_sets() -> None:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from meshmark.backends.kubernetes import clocks, distance, ephemeral, evidence, mesh, meshes, ownership, state
+from meshmark.backends.kubernetes import clocks, distance, ephemeral, evidence, mesh, meshes, ownership, state, strimzi
 from meshmark.backends.kubernetes.brokers import brokers, host_of
 from meshmark.backends.kubernetes.clocks import Ahead
 from meshmark.backends.kubernetes.files import yaml_text
@@ -46,7 +46,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 EXPLAIN_S = 5.0
 """A kubelet tells of a container that ended within a second or two."""
 POLL_S = 0.5
-POLICY_FILES = (*mesh.FILES, *meshes.FILES)
+POLICY_FILES = (*mesh.FILES, *meshes.FILES, strimzi.BOOTSTRAP_RULE, strimzi.REPLICATION_POLICY)
 
 
 class AgentsProbe:

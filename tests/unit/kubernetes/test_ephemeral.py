@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from meshmark.backends.kubernetes import contexts, ephemeral, hosts, lifecycle, manifests, rights, target
+from meshmark.backends.kubernetes import contexts, ephemeral, evidence, hosts, lifecycle, manifests, rights, target
 from meshmark.backends.kubernetes.agent import Agent, Disk
 from meshmark.backends.kubernetes.api import Api
 from meshmark.backends.kubernetes.backend import KubernetesBackend
@@ -38,14 +38,13 @@ PODS = {"strimzi": ["kafka-broker-1", "kafka-broker-2"], "koperator": ["kafka-1-
 LOAD = LoadPods(image="meshmark:1")
 
 
-def plan(operator: Operator, data_plane: DataPlane = DataPlane.PLAIN) -> Plan:
-    spec = ClusterSpec(brokers=2, operator=operator)
+def plan(operator: Operator, data_plane: DataPlane = DataPlane.PLAIN, *, in_mesh: bool = False) -> Plan:
+    spec = ClusterSpec(brokers=2, operator=operator, replication_in_mesh=in_mesh)
     work = Workload(replication_factor=1)
     return Plan(name="small", scenarios=(Scenario(name="it", data_plane=data_plane, cluster=spec, workload=work),))
 
 
-def site(api: Api, operator: Operator, data_plane: DataPlane = DataPlane.PLAIN) -> Site:
-    of = plan(operator, data_plane)
+def site(api: Api, of: Plan) -> Site:
     [scenario] = of.scenarios
     asked = target(of, scenario, kafka_version="4.4.0", share_nodes=True)
     made = measured(manifests(of, scenario, asked), scenario, asked, LOAD)
@@ -53,10 +52,12 @@ def site(api: Api, operator: Operator, data_plane: DataPlane = DataPlane.PLAIN) 
 
 
 @contextmanager
-def up(fake: FakeApi, operator: Operator, data_plane: DataPlane = DataPlane.PLAIN) -> Iterator[Site]:
+def up(
+    fake: FakeApi, operator: Operator, data_plane: DataPlane = DataPlane.PLAIN, *, in_mesh: bool = False
+) -> Iterator[Site]:
     """What a run has when the operator calls its brokers ready."""
     fake.runs = True
-    made = site(contexts.connect(contexts.contexts(), "fake"), operator, data_plane)
+    made = site(contexts.connect(contexts.contexts(), "fake"), plan(operator, data_plane, in_mesh=in_mesh))
     lifecycle.up(made.api, made.wanted, tell=lambda _: None, clock=SystemClock(), timeout_s=5)
     yield made
 
@@ -152,6 +153,16 @@ def test_settings_are_those_that_the_operator_wrote(fake: FakeApi, broker: Path)
         found = PodsTestbed([made], stack).configurations()
     assert found["broker-2.properties"] == "node.id=2\n"
     assert {"kafka.kafka.yaml", "broker.kafkanodepool.yaml", "client.statefulset.yaml"} <= found.keys()
+
+
+def test_policies_are_kept_with_the_one_that_lets_an_operator_in(
+    fake: FakeApi, broker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "sidecar_configuration", lambda *_: {})
+    with up(fake, "strimzi", DataPlane.ISTIO_MTLS, in_mesh=True) as made, ExitStack() as stack:
+        found = PodsTestbed([made], stack).configurations()
+    assert {"destination-rule.yaml", "destination-rule-bootstrap.yaml", "peer-authentication.yaml"} <= found.keys()
+    assert "mode: PERMISSIVE" in found["peer-authentication-broker.yaml"]
 
 
 def test_a_volume_is_seen_through_the_process_that_has_it(tmp_path: Path) -> None:

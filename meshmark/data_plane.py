@@ -149,10 +149,6 @@ class DataPlane(StrEnum):
     def path(self) -> NetworkPath:
         return self.row.path
 
-    def path_of(self, hop: str) -> NetworkPath:
-        """What a TCP flow of this hop passes."""
-        return self.path if self.carries(hop) else "direct"
-
     @property
     def sidecars(self) -> bool:
         """Is there a proxy beside any client or broker?"""

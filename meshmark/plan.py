@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER, CONTROLLER, HOPS, KAFKA, DataPlane
+from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER, CONTROLLER, HOPS, KAFKA, DataPlane, NetworkPath
 from meshmark.topology import MeshCluster, Topology, contradictions
 from meshmark.values import Model
 
@@ -276,8 +276,10 @@ class Scenario(Model):
             raise ValueError(
                 f"replicationFactor {self.workload.replication_factor} is above the {self.cluster.brokers} brokers"
             )
-        if self.cluster.replication_in_mesh and not (self.cluster.operator == "strimzi" and self.data_plane.sidecars):
-            raise ValueError("replicationInMesh is of the operator strimzi and data planes with sidecars")
+        if self.cluster.replication_in_mesh and not self.could_replicate_in_mesh:
+            raise ValueError(
+                "replicationInMesh is of the operator strimzi, and of data planes whose sidecars carry replication"
+            )
         if wrong := list(contradictions(self.cluster.topology, self.cluster.brokers, self.cluster.clients)):
             raise ValueError("; ".join(wrong))
         if self.cluster.topology.gateways() and not self.data_plane.gateways:
@@ -313,12 +315,22 @@ class Scenario(Model):
         possible = [self.cluster.topology.clients(name) or everywhere for name in named]
         return tuple(f"client-{hosts[place % len(hosts)]}" for place, hosts in enumerate(possible))
 
+    @property
+    def could_replicate_in_mesh(self) -> bool:
+        """May Strimzi's brokers be asked to send their copies through sidecars?"""
+        plane = self.data_plane
+        return self.cluster.operator == "strimzi" and plane.has_sidecar("broker") and plane.carries(BROKER_BROKER)
+
     def carries(self, hop: str) -> bool:
         """Does what is sent over it pass the proxies of the data plane? Strimzi's controllers go past them, and so do
         copies between its brokers unless they are asked in."""
         if self.cluster.operator == "strimzi" and hop != CLIENT_BROKER:
             return hop == BROKER_BROKER and self.cluster.replication_in_mesh
         return self.data_plane.carries(hop)
+
+    def path_of(self, hop: str) -> NetworkPath:
+        """What a TCP flow of this hop passes."""
+        return self.data_plane.path if self.carries(hop) else "direct"
 
     @property
     def encrypted_by(self) -> Mapping[str, str]:

@@ -156,7 +156,7 @@ def _against(
 def _several_flows(plan: Plan, scenario: Scenario, where: str, given: Environment) -> NetworkCeiling | None:
     """As many flows as were probed of what lies between these two hosts; None if that is not like it."""
     hop = BROKER_BROKER if set(where.split(" to ")) <= set(broker_hosts(scenario)) else CLIENT_BROKER
-    path = scenario.data_plane.path_of(hop)
+    path = scenario.path_of(hop)
     rows = [each for each in given.network if each.path == path]
     return max(rows, key=lambda each: each.flows, default=None) if _same_path(plan, scenario, path) else None
 

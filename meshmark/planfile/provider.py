@@ -19,20 +19,21 @@ def provided(plan: Plan, provider: str | None, *, replication_in_mesh: bool = Fa
         if provider not in PROVIDERS:
             raise UsageError(f"--provider {provider} is not allowed", hint=f"it takes {', '.join(PROVIDERS)}")
         operator = "" if provider == OWN else provider
-        plan = _changed(plan, lambda _: {"operator": operator, "replication_in_mesh": False})
+        plan = _changed(plan, lambda scenario: _of_operator(scenario, operator))
     if not replication_in_mesh:
         return plan
     if not any(scenario.cluster.operator == "strimzi" for scenario in plan.scenarios):
         raise UsageError("--replication-in-mesh is of --provider strimzi", hint="Others have it in the mesh.")
-    if not any(map(_could_pass, plan.scenarios)):
+    if not any(scenario.could_replicate_in_mesh for scenario in plan.scenarios):
         raise UsageError(
             "--replication-in-mesh needs a data plane with sidecars", hint="Leave it out, or take istio or istio-mtls."
         )
-    return _changed(plan, lambda scenario: {"replication_in_mesh": _could_pass(scenario)})
+    return _changed(plan, lambda scenario: {"replication_in_mesh": scenario.could_replicate_in_mesh})
 
 
-def _could_pass(scenario: Scenario) -> bool:
-    return scenario.cluster.operator == "strimzi" and scenario.data_plane.sidecars
+def _of_operator(scenario: Scenario, operator: str) -> Mapping[str, object]:
+    """What the plan says of one operator means nothing to another."""
+    return {} if scenario.cluster.operator == operator else {"operator": operator, "replication_in_mesh": False}
 
 
 def _changed(plan: Plan, values: Callable[[Scenario], Mapping[str, object]]) -> Plan:

@@ -139,6 +139,13 @@ def test_what_a_mesh_leaves_out_is_held_against_the_direct_path(
     assert (row.where, row.probe, row.above) == (where, probe, is_above)
 
 
+@pytest.mark.parametrize(("in_mesh", "probe"), [(False, "direct, 4 flows"), (True, "sidecars-mtls, 4 flows")])
+def test_copies_between_strimzis_brokers_are_held_against_the_path_that_they_take(in_mesh: bool, probe: str) -> None:
+    ours = scenario(DataPlane.ISTIO_MTLS, operator="strimzi", replication_in_mesh=in_mesh)
+    (row,) = compared(plan(ours), ours, GIVEN, [life(device_mb_s=None, **{"broker-1 to broker-2": 900})])
+    assert row.probe == probe
+
+
 @pytest.mark.parametrize(
     ("first", "ours", "left"),
     [

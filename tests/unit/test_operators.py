@@ -56,7 +56,15 @@ def test_replication_that_passes_the_mesh_as_well_is_encrypted_twice_where_that_
     assert [each.encrypted_by["controller"] for each in inside.values()] == ["kafka", "kafka"]
 
 
-@pytest.mark.parametrize(("data_plane", "operator"), [(DataPlane.PLAIN, "strimzi"), (DataPlane.ISTIO, "koperator")])
+@pytest.mark.parametrize(
+    ("data_plane", "operator"),
+    [
+        (DataPlane.PLAIN, "strimzi"),
+        (DataPlane.ISTIO_CLIENTS, "strimzi"),
+        (DataPlane.ISTIO_MTLS_EXCLUDE_REPLICATION, "strimzi"),
+        (DataPlane.ISTIO, "koperator"),
+    ],
+)
 def test_replication_in_mesh_is_strimzis_in_a_mesh(data_plane: DataPlane, operator: str) -> None:
     with pytest.raises(ValueError, match="replicationInMesh is of the operator strimzi"):
         scenario(data_plane, operator, replication_in_mesh=True)
@@ -73,6 +81,11 @@ def test_the_command_line_says_who_makes_the_brokers_of_all_scenarios() -> None:
     assert provided(plan, None) == plan
 
 
+def test_who_makes_the_brokers_said_twice_leaves_what_the_plan_says_of_it() -> None:
+    plan = provided(plan_of(DataPlane.PLAIN, DataPlane.ISTIO_MTLS), "strimzi", replication_in_mesh=True)
+    assert provided(plan, "strimzi") == plan
+
+
 @pytest.mark.parametrize(
     ("provider", "in_mesh", "said"),
     [
@@ -87,9 +100,10 @@ def test_what_cannot_be_meant_is_refused(provider: str | None, in_mesh: bool, sa
         provided(planfile.builtin("banzai-2019"), provider, replication_in_mesh=in_mesh)
 
 
-def test_replication_cannot_pass_a_mesh_that_no_scenario_has() -> None:
+@pytest.mark.parametrize("data_plane", [DataPlane.PLAIN, DataPlane.ISTIO_CLIENTS])
+def test_replication_cannot_pass_a_mesh_that_no_scenario_has(data_plane: DataPlane) -> None:
     with pytest.raises(UsageError, match="needs a data plane with sidecars"):
-        provided(plan_of(DataPlane.PLAIN), "strimzi", replication_in_mesh=True)
+        provided(plan_of(data_plane), "strimzi", replication_in_mesh=True)
 
 
 def recorded(directory: Path, plan: Plan) -> Path:

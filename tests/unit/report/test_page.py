@@ -264,7 +264,8 @@ def hostile_run(directory: Path) -> store.Run:
     plan = PLAN.model_copy(update={"description": HOSTILE, "repeats": 1})
     made = json.loads((directory / "started.json").read_text(encoding="utf-8"))
     made["host"] |= {"hostname": HOSTILE, "cpuModel": HOSTILE, "features": {HOSTILE: True}}
-    made |= {"command": [HOSTILE], "versions": dict.fromkeys(made["versions"], HOSTILE)}
+    versions = dict.fromkeys(made["versions"], HOSTILE) | {"proxies": {HOSTILE: HOSTILE}}
+    made |= {"command": [HOSTILE], "versions": versions}
     writer = store.RunWriter.create(directory.parent / "hostile", plan, type(store.load(directory).started)(**made))
     writer.event(Event(time_s=1.0, level="error", phase=HOSTILE, text=HOSTILE))
     first = plan.order()[0]

@@ -337,11 +337,15 @@ class Scenario(Model):
         """Hop -> who, in the order of HOPS, as it is made; `kafka in envoy`: twice, Kafka first. Strimzi's brokers and
         controllers encrypt among each other whatever the data plane is."""
         found = dict(self.data_plane.encrypted_by)
-        if self.cluster.operator == "strimzi":
-            for hop in (BROKER_BROKER, CONTROLLER):
-                twice = self.carries(hop) and self.data_plane.mtls
-                found[hop] = f"{KAFKA}{TWICE}{found[hop]}" if twice else KAFKA
+        for hop in self.own_tls:
+            twice = self.carries(hop) and self.data_plane.mtls
+            found[hop] = f"{KAFKA}{TWICE}{found[hop]}" if twice else KAFKA
         return {hop: found[hop] for hop in HOPS if hop in found}
+
+    @property
+    def own_tls(self) -> tuple[str, ...]:
+        """Hops over which Strimzi's brokers speak TLS of Kafka's, at a port of its own each."""
+        return (BROKER_BROKER, CONTROLLER) if self.cluster.operator == "strimzi" else ()
 
     def by(self, hops: Iterable[str]) -> dict[str, str]:
         """Hop -> who encrypts it, of these: as above, or the mesh, which may carry more than the data plane says."""

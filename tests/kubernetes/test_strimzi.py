@@ -72,7 +72,10 @@ def test_a_run_on_strimzis_brokers_tells_who_encrypts_and_leaves_a_clean_cluster
         assert 0 < trial.total.acknowledged <= trial.total.consumed
         assert unexplained(trial.path) == ()
         assert [proof for proof in part.proofs if not proof.holds] == []
-        assert sorted(proof.host for proof in part.proofs if "shows a certificate of Kafka's" in proof.name) == BROKERS
+        assert (
+            sorted(proof.host for proof in part.proofs if "of replication shows a certificate" in proof.name)
+            == BROKERS
+        )
         assert {"broker-1/kafka/cpu_user_s", "broker-1/kafka/log_bytes"} <= trial.counters_end.keys()
     sidecars = {f"{host}/sidecar/cpu_user_s" for host in (*BROKERS, "client-1")}
     [trial] = rounds[DataPlane.ISTIO_MTLS].trials

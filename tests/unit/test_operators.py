@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from meshmark.errors import UsageError
 from meshmark.plan import ClusterSpec, Plan, Scenario
 from meshmark.planfile import provided
 from meshmark.report.table import table
-from tests.mutants.record import change, forge, put, round_of
+from tests.mutants.record import change, forge, lines, put, round_of, write_lines
 from tests.unit.test_conductor import plan_of, run
 from tests.unit.test_verify import files
 
@@ -111,6 +112,12 @@ def recorded(directory: Path, plan: Plan) -> Path:
     return directory
 
 
+@pytest.fixture(scope="module")
+def strimzis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plan = plan_of(DataPlane.PLAIN, DataPlane.ISTIO_MTLS)
+    return recorded(tmp_path_factory.mktemp("strimzis") / "run", provided(plan, "strimzi", replication_in_mesh=True))
+
+
 def test_a_record_says_who_encrypted_and_is_held_to_it(tmp_path: Path) -> None:
     plan = provided(plan_of(DataPlane.PLAIN, DataPlane.ISTIO_MTLS), "strimzi", replication_in_mesh=True)
     copy = recorded(tmp_path / "run", plan)
@@ -128,6 +135,28 @@ def test_a_record_says_who_encrypted_and_is_held_to_it(tmp_path: Path) -> None:
     (finding,) = verify(copy).findings
     assert finding.recorded == ("encrypted_by: client-broker by envoy, broker-broker by envoy, controller by kafka")
     assert finding.follows.startswith("istio-mtls of strimzi has client-broker by envoy, broker-broker by kafka in")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "gone", "said"),
+    [
+        ("plain", "broker-broker", "the port of replication"),
+        ("plain", "controller", "the port of controllers"),
+        ("istio-mtls", "", "the port of clients"),
+        ("istio-mtls", "broker-broker", "made to the port of replication is TLS"),
+    ],
+)
+def test_each_port_of_strimzis_brokers_has_proofs_of_its_own(
+    strimzis: Path, tmp_path: Path, scenario: str, gone: str, said: str
+) -> None:
+    copy = shutil.copytree(strimzis, tmp_path / "run")
+    path = round_of(copy, scenario) / "proofs.jsonl"
+    write_lines(path, [each for each in lines(path) if each["hop"] != gone])
+    forge(copy)
+    assert any(said in each.recorded for each in verify(copy).findings)
+    if scenario == "plain":
+        told = {row.name: row.encrypted_hops for row in summarize(store.load(copy)).scenarios}
+        assert told["plain"] == ()
 
 
 def test_a_report_says_that_these_figures_are_not_like_for_like_and_what_is_encrypted_twice(tmp_path: Path) -> None:

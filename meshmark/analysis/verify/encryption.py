@@ -12,6 +12,7 @@ from meshmark.analysis.verify.raw import Raw
 from meshmark.data_plane import (
     AT_CONTROLLERS,
     BROKER_BROKER,
+    CLIENT_BROKER,
     CONTROLLER,
     CONTROLLERS_TLS,
     HOPS,
@@ -62,9 +63,11 @@ def _proofs(run: Run, round_: Raw, scenario: Scenario) -> Iterator[Finding]:
     """At each broker, where something is to be encrypted, and the same in every round of a scenario with trials."""
     file = round_.file("proofs.jsonl")
     told = {(proof.host, proof.name) for proof in round_.data.proofs}
-    asked = {"": "the port of clients"} if scenario.encrypted_hops else {}
-    if scenario.data_plane.own_replication:
+    asked = {"": "the port of clients"} if CLIENT_BROKER in scenario.encrypted_hops else {}
+    if scenario.own_replication:
         asked[BROKER_BROKER] = "the port of replication"
+    if CONTROLLER in scenario.own_tls:
+        asked[CONTROLLER] = "the port of controllers"
     for hop, port in asked.items():
         lacking = set(broker_hosts(scenario)) - {proof.host for proof in round_.data.proofs if proof.hop == hop}
         if lacking:

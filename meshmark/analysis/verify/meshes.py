@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 from meshmark.analysis.ledger import broker_hosts, client_hosts, sidecar_hosts
 from meshmark.analysis.verify.model import Finding
 from meshmark.analysis.verify.raw import Raw
-from meshmark.data_plane import AT_CONTROLLERS, CLIENT_BROKER, MADE_TLS, TAKEN_TLS, DataPlane
+from meshmark.data_plane import (
+    AT_CONTROLLERS,
+    BROKER_BROKER,
+    CLIENT_BROKER,
+    MADE_TLS,
+    REPLICATION_TLS,
+    TAKEN_TLS,
+    DataPlane,
+)
 from meshmark.plan import Scenario
 
 KAFKA = "9092"
@@ -56,6 +64,8 @@ def own_proofs(scenario: Scenario) -> Iterator[tuple[str, str]]:
     elif plane.mesh == "linkerd" and plane.mtls:
         yield from ((host, TAKEN_TLS) for host in brokers)
         yield from ((host, MADE_TLS) for host in (*client_hosts(scenario), *(brokers if len(brokers) > 1 else ())))
+    elif scenario.carries(BROKER_BROKER) and BROKER_BROKER in scenario.own_tls and plane.mtls and len(brokers) > 1:
+        yield from ((host, REPLICATION_TLS) for host in brokers)
 
 
 def _of_ambient(plane: DataPlane) -> Iterator[tuple[str, str]]:

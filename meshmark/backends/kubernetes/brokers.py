@@ -6,12 +6,13 @@ In a record an operator's broker N is `broker-N`, as in the lab and as the pod o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from meshmark.backends.kubernetes import koperator, manifest, strimzi
 from meshmark.backends.kubernetes.config import DATA_DIRECTORY
 from meshmark.backends.kubernetes.manifest import WORKLOAD, Body
+from meshmark.data_plane import BROKER_BROKER, CONTROLLER
 from meshmark.plan import Scenario
 
 
@@ -30,8 +31,8 @@ class Brokers:
     settings: tuple[str, str] | None = None
     """ConfigMap and key in which an operator puts those of a broker, with `{number}`."""
     authority: tuple[str, str] = (manifest.TLS_SECRET, manifest.TLS_AUTHORITY)
-    replication_port: int | None = None
-    """Where brokers replicate over TLS of Kafka's own, whatever the data plane."""
+    own_tls: Mapping[str, int] = field(default_factory=dict)
+    """Hop -> port at which there is TLS of Kafka's own, whatever the data plane."""
 
     def directories(self, number: int) -> tuple[str, str]:
         """Of partitions, and of the metadata log."""
@@ -53,7 +54,7 @@ def brokers(scenario: Scenario) -> Brokers:
                 metadata="kafka-log{number}",
                 settings=(f"{strimzi.CLUSTER}-{WORKLOAD}-{{number}}", "server.config"),
                 authority=strimzi.AUTHORITY,
-                replication_port=strimzi.REPLICATION_PORT,
+                own_tls={BROKER_BROKER: strimzi.REPLICATION_PORT, CONTROLLER: strimzi.CONTROL_PORT},
             )
         case "koperator":
             return Brokers(

@@ -122,9 +122,13 @@ class PodsCluster(PodsTestbed):
             {host: self.agents[stranger] for host in self.broker_hosts for stranger in self.beside(host)},
             [brokers[number - 1]._replace(port=CONTROLLER_PORT) for number in self._controllers],
         )
-        if port := self.made.replication_port:
-            for each in brokers:
-                found += evidence.replication(each._replace(port=port), self.agents[each.host])
+        for hop, port in self.made.own_tls.items():
+            at_port = [each._replace(port=port) for each in brokers]
+            for each in at_port:
+                found += evidence.own_tls(each, hop, self.agents[each.host])
+            if self.scenario.carries(hop):
+                among = [self.agents[host] for host in self.broker_hosts]
+                found += evidence.carried(self.scenario.data_plane, at_port, hop, among)
         if self.around is None:
             return found
         ports = len(brokers) + len(self._controllers)

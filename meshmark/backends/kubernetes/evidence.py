@@ -24,10 +24,12 @@ from meshmark.data_plane import (
     AT_CONTROLLERS,
     BROKER_BROKER,
     CLIENT_BROKER,
+    CONTROLLER,
     CONTROLLERS_TLS,
     MADE_TLS,
     NO_CERTIFICATE,
     NO_PLAINTEXT,
+    REPLICATION_TLS,
     TAKEN_TLS,
     DataPlane,
     Mesh,
@@ -50,6 +52,8 @@ FIRST = 80
 SETTLED_S = 5.0
 """A handshake over some round trips, and a sidecar that counts it, may take as long."""
 POLL_S = 0.5
+_MADE = {BROKER_PORT: MADE_TLS, CONTROLLER_PORT: CONTROLLERS_TLS, REPLICATION_PORT: REPLICATION_TLS}
+OWN_PORTS = {BROKER_BROKER: "the port of replication", CONTROLLER: "the port of controllers"}
 ANYBODY = ""
 """In place of an authority: any server is taken, and no certificate shown."""
 
@@ -113,20 +117,38 @@ def prove(
     return tuple(found)
 
 
-def replication(broker: Place, agent: AgentLink) -> tuple[Proof, ...]:
-    """That the port over which an operator's brokers replicate, which is the place's, speaks TLS and nothing else;
-    asked by the broker's own agent, since others may be kept from it."""
+def own_tls(broker: Place, hop: str, agent: AgentLink) -> tuple[Proof, ...]:
+    """That the place's port, at which an operator's brokers are reached over this hop, speaks TLS of Kafka's and
+    nothing else; asked by the broker's own agent, past any proxy, since others may be kept from it."""
+    found, detail = _shown(broker, agent)
+    proofs = (
+        Proof(name=f"{OWN_PORTS[hop]} shows a certificate of Kafka's", host=broker.host, holds=found, detail=detail),
+        _refused(f"a plaintext client gets no answer at {OWN_PORTS[hop]}", broker, agent),
+    )
+    return tuple(proof.model_copy(update={"hop": hop}) for proof in proofs)
+
+
+def carried(plane: DataPlane, brokers: Sequence[Place], hop: str, among: Sequence[AgentLink]) -> tuple[Proof, ...]:
+    """That what brokers send to this port of the others passes their sidecars, and is TLS of the mesh's if that has
+    mTLS, whatever is inside. Each asks the others before its sidecar is counted; one that is alone sends nothing."""
+    proofs: list[Proof] = []
+    for agent in among:
+        others = [_shown(broker, agent) for broker in brokers if broker.host != agent.host]
+        if others:
+            name = f"{OWN_PORTS[hop]} of every other broker shows a certificate of Kafka's through its sidecar"
+            holds, details = all(found for found, _ in others), "; ".join(detail for _, detail in others)
+            proofs += [
+                Proof(name=name, host=agent.host, holds=holds, detail=details),
+                _settled(partial(_counted, plane, agent, brokers[0].port)),
+            ]
+    return tuple(proof.model_copy(update={"hop": hop}) for proof in proofs)
+
+
+def _shown(broker: Place, agent: AgentLink) -> tuple[bool, str]:
+    """Whether a certificate is, and which."""
     shown = str(agent.ask("shown", address=broker.address, port=broker.port))
     certificate = re.fullmatch(r"[0-9a-f]{64}", shown)
-    return (
-        Proof(
-            name="the port of replication shows a certificate of Kafka's",
-            host=broker.host,
-            holds=certificate is not None,
-            detail=f"{agent.host}: {f'SHA-256 {shown}' if certificate else shown}",
-        ),
-        _refused("a plaintext client gets no answer at the port of replication", broker, agent),
-    )
+    return certificate is not None, f"{agent.host}: {f'SHA-256 {shown}' if certificate else shown}"
 
 
 def statistics(port: int) -> str:
@@ -224,11 +246,9 @@ def _counted(plane: DataPlane, agent: AgentLink, port: int) -> Proof:
         return _counted_by_linkerd(plane, agent)
     found = connections(envoy(agent, statistics(port)), port)
     if plane.mtls:
-        name = CONTROLLERS_TLS if port == CONTROLLER_PORT else MADE_TLS
-        holds = 0 < found.made <= found.encrypted
+        name, holds = _MADE[port], 0 < found.made <= found.encrypted
     else:
-        to = "controllers" if port == CONTROLLER_PORT else "Kafka"
-        name, holds = f"no connection that its sidecar made to {to} is TLS", found.made > 0 == found.encrypted
+        name, holds = f"no{_MADE[port].removeprefix('every')}", found.made > 0 == found.encrypted
     return Proof(
         name=name,
         host=agent.host,

@@ -21,7 +21,7 @@ from meshmark.backends.simulated import distance
 from meshmark.backends.simulated.load import SimulatedWorker, request_bytes, stored_bytes
 from meshmark.backends.simulated.probing import Bench, Probing
 from meshmark.cluster import Cluster, KeepLogs, Probe, Process, Testbed, TopicLayout, discard_logs
-from meshmark.data_plane import BROKER_BROKER, DataPlane, require
+from meshmark.data_plane import BROKER_BROKER, CLIENT_BROKER, REPLICATION_TLS, DataPlane, require
 from meshmark.errors import ComponentFailed, MissingRequirement
 from meshmark.kafka.properties import REPLICATION_LISTENER, REPLICATION_PORT, inter_broker_listener
 from meshmark.plan import Plan, Scenario, Workload
@@ -407,13 +407,18 @@ class SimulatedCluster:
         if not self.encrypted_hops:
             return ()
         holds, plane = self._system.truth.proofs_hold, self._scenario.data_plane
-        shown = {"": "STRICT refuses plaintext" if plane.mtls else "a plaintext client gets no answer"}
+        shown: list[tuple[str, str]] = []
+        if CLIENT_BROKER in self.encrypted_hops:
+            shown.append(("", "STRICT refuses plaintext" if plane.mtls else "a plaintext client gets no answer"))
         if plane.own_replication:
-            shown[BROKER_BROKER] = f"a plaintext client gets an answer at port {REPLICATION_PORT}"
+            shown.append((BROKER_BROKER, f"a plaintext client gets an answer at port {REPLICATION_PORT}"))
+        shown += [(hop, "a plaintext client gets no answer at its own port") for hop in self._scenario.own_tls]
+        if self._scenario.cluster.replication_in_mesh and plane.mtls:
+            shown.append((BROKER_BROKER, REPLICATION_TLS))
         return tuple(
             Proof(name=name, host=host, hop=hop, holds=holds, detail="simulated")
             for host in self.broker_hosts
-            for hop, name in shown.items()
+            for hop, name in shown
         )
 
 

@@ -2,7 +2,8 @@
 
 With MESHMARK_CI=1 a skipped test of the lab, of the browser, of promtool or of Kubernetes fails: something that should
 have been there was not. A reason that begins with `kernel:` stays a skip, since nothing that could be installed would
-change it; so does `not built:` of a real Kubernetes, since building its parts takes longer than CI has.
+change it; so does `not built:` of a real Kubernetes, since building its parts takes longer than CI has, and
+`not asked for:` of tests that run only where a variable says so.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def must_not_skip(reason: str) -> bool:
-    return os.environ.get("MESHMARK_CI") == "1" and not reason.startswith(("kernel:", "not built:"))
+    return os.environ.get("MESHMARK_CI") == "1" and not reason.startswith(("kernel:", "not built:", "not asked for:"))
 
 
 def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -86,4 +86,5 @@ def _git(*arguments: str) -> str:
 
 if __name__ == "__main__":
     for each in (ALL, WHOLE_PATH, STRIMZI):
-        shutil.copyfile(each.noted, each.committed)
+        with suppress(FileNotFoundError):
+            shutil.copyfile(each.noted, each.committed)

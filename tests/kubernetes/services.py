@@ -34,6 +34,19 @@ COPY_BYTES = 65_536
 Place = tuple[str, int]
 API = (str(ipaddress.ip_network(SERVICE_NETWORK)[1]), 443)
 """Of the service `kubernetes`, which the API server makes for itself."""
+API_ENDPOINT = {
+    "apiVersion": "discovery.k8s.io/v1",
+    "kind": "EndpointSlice",
+    "metadata": {
+        "name": "kubernetes",
+        "namespace": "default",
+        "labels": {"kubernetes.io/service-name": "kubernetes"},
+    },
+    "addressType": "IPv4",
+    "endpoints": [{"addresses": [API[0]], "conditions": {"ready": True}}],
+    "ports": [{"name": "https", "port": API[1], "protocol": "TCP"}],
+}
+"""The API server is at this machine's loopback alone, so it names none; a sidecar connects to what is named here."""
 
 
 @contextmanager
@@ -41,6 +54,7 @@ def services(plane: ControlPlane) -> Iterator[None]:
     argv = [sys.executable, "-m", "tests.kubernetes.services", plane.server]
     log = plane.directory / "services.log"
     environment = plane.environment()
+    plane.kubectl("create", "--filename=-", stdin=API_ENDPOINT)
     with running(plane.host, argv, name="services", component="kubernetes", log=log, env=environment, grace_s=0):
         yield
 
@@ -59,7 +73,7 @@ class Proxy:
 
     async def run(self) -> None:
         while True:
-            await self._follow({API: [self._api], **await asyncio.to_thread(_ways)})
+            await self._follow({**await asyncio.to_thread(_ways), API: [self._api]})
             await asyncio.sleep(POLL_S)
 
     async def _follow(self, ways: Mapping[Place, Sequence[Place]]) -> None:

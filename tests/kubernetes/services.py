@@ -68,8 +68,6 @@ class Proxy:
         self._turns = itertools.count()
         self._listening: dict[Place, asyncio.Server] = {}
         self._addresses: set[str] = set()
-        self._netlink = IPRoute()
-        [self._bridge] = self._netlink.link_lookup(ifname=HERE.bridge)
 
     async def run(self) -> None:
         while True:
@@ -83,7 +81,7 @@ class Proxy:
         for place in ways.keys() - self._listening.keys():
             address, port = place
             if address not in self._addresses:
-                self._netlink.addr("add", index=self._bridge, address=address, prefixlen=32)
+                await asyncio.to_thread(_put_on_bridge, address)
                 self._addresses.add(address)
             self._listening[place] = await asyncio.start_server(partial(self._copied, place), address, port)
 
@@ -96,6 +94,12 @@ class Proxy:
             pass
         finally:
             writer.close()
+
+
+def _put_on_bridge(address: str) -> None:
+    with IPRoute() as netlink:
+        [bridge] = netlink.link_lookup(ifname=HERE.bridge)
+        netlink.addr("add", index=bridge, address=address, prefixlen=32)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

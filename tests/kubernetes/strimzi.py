@@ -57,7 +57,8 @@ INIT_RUN = """#!/bin/bash
 exec java -Xmx64m -XX:TieredStopAtLevel=1 -cp "/opt/strimzi/lib/*" io.strimzi.kafka.init.Main
 """
 KAFKA_RUN = """#!/bin/bash
-# Formats the volume, then becomes the broker, with Strimzi's agent in it.
+# Formats the volume, then runs the broker, with Strimzi's agent in it. This is the first of the container's processes,
+# which none of them can stop; in Strimzi's own image that is tini.
 set -eu
 export STRIMZI_BROKER_ID="${HOSTNAME##*-}"
 cd /tmp
@@ -70,9 +71,11 @@ java -Xmx256m -cp "/opt/kafka/libs/*" kafka.tools.StorageTool format "-t=$(cat $
   echo "sslKeyStoreSecretName=$HOSTNAME"
   echo "namespace=$(cat /var/run/secrets/kubernetes.io/serviceaccount/namespace)"
 } > "$agent"
-exec java ${KAFKA_HEAP_OPTS:-} ${KAFKA_JVM_PERFORMANCE_OPTS:-} ${STRIMZI_JAVA_SYSTEM_PROPERTIES:-} \\
+java ${KAFKA_HEAP_OPTS:-} ${KAFKA_JVM_PERFORMANCE_OPTS:-} ${STRIMZI_JAVA_SYSTEM_PROPERTIES:-} \\
   -Dlog4j2.configurationFile=$given/log4j2.properties \\
-  "-javaagent:/opt/kafka/agent/kafka-agent.jar=$agent" -cp "/opt/kafka/libs/*" kafka.Kafka "$settings"
+  "-javaagent:/opt/kafka/agent/kafka-agent.jar=$agent" -cp "/opt/kafka/libs/*" kafka.Kafka "$settings" &
+trap 'kill $!' TERM
+wait $! || wait $!
 """
 LIVENESS = """#!/bin/bash
 for each in /proc/[0-9]*/comm; do
@@ -86,9 +89,15 @@ printf 'GET /v1/ready/ HTTP/1.0\\r\\n\\r\\n' >&3
 read -r _ code _ <&3
 [ "$code" = 204 ]
 """
-SCRIPTS = {
+OPENSSL_SETTINGS = """[req]
+distinguished_name = name
+[name]
+"""
+"""Without any it makes no request for a certificate."""
+FILES = {
     "opt/strimzi/bin/cluster_operator_run.sh": OPERATOR_RUN,
     "opt/strimzi/bin/kafka_init_run.sh": INIT_RUN,
+    "opt/strimzi/openssl.cnf": OPENSSL_SETTINGS,
     "opt/kafka/kafka_run.sh": KAFKA_RUN,
     "opt/kafka/kafka_liveness.sh": LIVENESS,
     "opt/kafka/kafka_readiness.sh": READINESS,
@@ -120,7 +129,8 @@ def strimzi(plane: ControlPlane) -> Iterator[None]:
 
 
 def image() -> Image:
-    made = Image(name=IMAGE, settings={"User": USER})
+    settings = {"User": USER, "Env": [images.PATH, "OPENSSL_CONF=/opt/strimzi/openssl.cnf"]}
+    made = Image(name=IMAGE, settings=settings)
     made.programs(*map(images.program, TOOLS))
     made.links["usr/bin/sh"] = "bash"
     java = distribution.java().path.resolve().parents[1]
@@ -129,7 +139,7 @@ def image() -> Image:
     made.libraries(java / "bin" / "java", *java.rglob("*.so"))
     for place, within in (("operator", "opt/strimzi/lib"), ("kafka", "opt/kafka/libs"), ("agent", "opt/kafka/agent")):
         made.tree(within, home() / place)
-    made.files.update({path: text.encode() for path, text in SCRIPTS.items()})
+    made.files.update({path: text.encode() for path, text in FILES.items()})
     return made
 
 

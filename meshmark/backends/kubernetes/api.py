@@ -30,7 +30,7 @@ from wsproto.utilities import ProtocolError
 
 from meshmark.backends.kubernetes.kinds import Kind, kind_of, name_of
 from meshmark.backends.kubernetes.manifest import Body
-from meshmark.backends.kubernetes.stream import PROTOCOL, Socket, copied, exit_code
+from meshmark.backends.kubernetes.stream import PROTOCOL, Socket, copied, exit_code, stop_reading
 from meshmark.errors import ClusterUnreachable, MeshmarkError, NoRights, NotOurs, ObjectRefused, UsageError
 
 FIELD_MANAGER = "meshmark"
@@ -204,6 +204,7 @@ class Api:
                         params=httpx2.QueryParams(asked),
                     )
                 )
+            stack.callback(stop_reading, socket)
             yield socket
 
     def version(self) -> str:

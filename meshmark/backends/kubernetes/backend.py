@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
+from pathlib import PurePosixPath
 
 from meshmark import __version__
 from meshmark.backends.kubernetes import cluster, operated, ownership, rights, tls
@@ -40,7 +41,7 @@ from meshmark.record import HostFacts, Versions
 
 NONE = "none"
 """A version of what no scenario of the plan has."""
-LOOK = (BASH, "-c", f"ls {KAFKA_SCRIPTS}/../libs; java -version 2>&1")
+LOOK = (BASH, "-c", f"ls {PurePosixPath(KAFKA_SCRIPTS).with_name('libs')}; java -version 2>&1")
 KAFKA = re.compile(r"^kafka-clients-(\S+)\.jar$", re.MULTILINE)
 JAVA = re.compile(r"^(?:openjdk|java) version \"([^\"]+)\"", re.MULTILINE)
 

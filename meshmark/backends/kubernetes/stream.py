@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import json
 import signal
+import socket as sockets
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import httpx2
-from httpx2.websockets import HTTPXWSException
+from httpx2.websockets import HTTPXWSException, WebSocketSession
+from wsproto.connection import ConnectionState
 from wsproto.utilities import ProtocolError
 
 from meshmark.cluster import Lines
@@ -181,6 +184,17 @@ class AgentLink:
             if answer["id"] == self._asked:
                 return answer
         return None
+
+
+def stop_reading(session: WebSocketSession) -> None:
+    """Before it is closed. A thread of it reads on otherwise, by the number of a file that may be another connection's
+    by then, and takes what is sent there."""
+    if session.connection.state is ConnectionState.OPEN:
+        with suppress(OSError):
+            sockets.socket.shutdown(session.stream.get_extra_info("socket"), sockets.SHUT_RDWR)
+        with suppress(*BROKEN):
+            while True:
+                session.receive()
 
 
 def copied(socket: Socket, stdout: BinaryIO, stderr: BinaryIO) -> Mapping[str, Any]:

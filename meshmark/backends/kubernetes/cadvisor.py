@@ -6,6 +6,7 @@ these series of containers with a CPU limit, and of no others. Pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ def quotas(
     found: Iterable[Sample], node: Callable[[Mapping[str, str]], str | None], namespace: str
 ) -> Iterator[QuotaReading]:
     """Those of the containers in that namespace, on nodes that `node` knows by a sample's labels; of each reading all
-    three series, or it does not count."""
+    three series, each a count, or it does not count."""
     read: dict[tuple[str, str, float], dict[str, float]] = {}
     for each in found:
         where, labels = node(each.labels), each.labels
@@ -46,7 +47,7 @@ def quotas(
             part = f"{labels.get('pod', '')}/{labels['container']}"
             read.setdefault((where, part, each.at), {})[each.name] = each.value
     for (where, part, at), values in sorted(read.items()):
-        if values.keys() == set(SERIES):
+        if values.keys() == set(SERIES) and all(0 <= value < math.inf for value in values.values()):
             yield QuotaReading(
                 node=where,
                 part=part,

@@ -192,9 +192,9 @@ def stop_reading(session: WebSocketSession) -> None:
     if session.connection.state is ConnectionState.OPEN:
         with suppress(OSError):
             sockets.socket.shutdown(session.stream.get_extra_info("socket"), sockets.SHUT_RDWR)
-        with suppress(*BROKEN):
+        with suppress(TimeoutError, *BROKEN):
             while True:
-                session.receive()
+                session.receive(GRACE_S)
 
 
 def copied(socket: Socket, stdout: BinaryIO, stderr: BinaryIO) -> Mapping[str, Any]:

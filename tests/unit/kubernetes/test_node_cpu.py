@@ -4,6 +4,7 @@ tests/kubernetes."""
 from __future__ import annotations
 
 import json
+import math
 import re
 import ssl
 import threading
@@ -107,6 +108,12 @@ HELD_BACK = QuotaReading(
 def test_cadvisors_page_says_how_containers_with_a_limit_were_held_back() -> None:
     assert list(cadvisor.quotas(cadvisor.samples(PAGE), lambda _: "n1", "ours")) == [HELD_BACK]
     assert list(cadvisor.quotas(cadvisor.samples(PAGE), lambda _: None, "ours")) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_what_is_no_count_of_a_limit_is_passed_over(value: float) -> None:
+    found = [each._replace(value=value) for each in cadvisor.samples(PAGE)]
+    assert list(cadvisor.quotas(found, lambda _: "n1", "ours")) == []
 
 
 def test_a_page_without_the_times_of_its_readings_is_told(node: Answers, authority: Authority, api: Api) -> None:

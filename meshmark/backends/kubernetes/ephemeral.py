@@ -41,7 +41,8 @@ def join(api: Api, namespace: str, names: Sequence[str], image: str, timeout_s: 
     ComponentFailed, with what the cluster says, where they do not run in time."""
     pods = _pods(api, namespace)
     for name in names:
-        pod = pods[name]
+        if (pod := pods.get(name)) is None:
+            raise ComponentFailed(f"{name} is gone: its operator replaced it meanwhile", component=name)
         beside = [(own, target) for own, target in TARGETS.items() if target in _containers(pod)]
         made = [_container(own, target, image, _user(api, namespace, pod, target)) for own, target in beside]
         api.attach(name, namespace, made)

@@ -215,6 +215,8 @@ class PodsTestbed:
 
     def _join(self) -> None:
         """Agents' containers, beside an operator's brokers and their sidecars."""
+        if gone := [host for host in self.broker_hosts if host not in self._pods]:
+            raise ComponentFailed(f"no pod of {', '.join(gone)} is there: its operator replaces it", component=gone[0])
         for site in self.sites:
             pods = [self.pod_name(host) for host in self.broker_hosts if self._home[host] is site]
             ephemeral.join(site.api, self.namespace, pods, site.wanted.beside)

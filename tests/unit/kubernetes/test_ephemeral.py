@@ -136,6 +136,13 @@ def test_an_image_that_does_not_come_to_the_node_is_told(fake: FakeApi, monkeypa
     assert "--client-image" in failed.value.hint
 
 
+def test_a_broker_that_its_operator_replaces_before_an_agent_is_there_is_told(fake: FakeApi) -> None:
+    with up(fake, "strimzi") as made:
+        names = [*PODS["strimzi"], "kafka-broker-9"]
+        with pytest.raises(ComponentFailed, match="kafka-broker-9 is gone: its operator replaced it meanwhile"):
+            ephemeral.join(made.api, PLACE, names, LOAD.image, timeout_s=5)
+
+
 def test_a_broker_that_its_operator_made_anew_ends_the_round_and_is_told(
     fake: FakeApi, broker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,7 +125,7 @@ def test_a_killed_run_is_removed_by_down_and_the_next_is_ended_by_a_pods_evictio
         run.process.wait(END_S)
     again = verbs.meshmark(one_node, node_user, *arguments(plan, plan.with_name("refused")))
     assert again.returncode == Busy.exit_code, again.stderr
-    assert f"`meshmark down --backend kubernetes -n {PLACE}` ends it" in again.stderr
+    assert f"`meshmark down --backend kubernetes -n {PLACE} --context {CONTEXT}` ends it" in again.stderr
     down(one_node, node_user)
 
     with begun(one_node, node_user, plan, "evicted") as run:
